@@ -1,0 +1,1 @@
+//! Wanted against live, by schema.

@@ -1,0 +1,16 @@
+//! The pure heart of kubectl-gitops: values in, decisions out.
+//!
+//! Nothing here reads a clock, a disk or a network; time, randomness and I/O
+//! are arguments. The same [`compare`] serves diff, sync, controller and
+//! webhook, so that what `diff` shows is exactly what the webhook refuses.
+
+pub mod compare;
+pub mod desired;
+pub mod health;
+pub mod index;
+pub mod names;
+pub mod object;
+pub mod path;
+pub mod plan;
+pub mod schema;
+pub mod verdict;
