@@ -1,1 +1,32 @@
-//! placeholder
+//! What the end-to-end tests stand on: one real cluster for all of them, Git
+//! repositories made on the spot, and the binaries as they were just built.
+//!
+//! Every test works in a namespace of its own on the shared cluster, so that
+//! they can run side by side.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a harness for tests: a broken precondition ends the test"
+)]
+
+pub mod cluster;
+pub mod git_server;
+pub mod repo;
+
+pub use cluster::{Namespace, Ran, TestCluster, cluster};
+pub use git_server::GitServer;
+pub use repo::Repo;
+
+use std::path::PathBuf;
+
+/// Path of a binary of this workspace, as built beside the running test.
+///
+/// # Panics
+/// When it has not been built.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let directory = test.ancestors().find(|dir| dir.join("deps").is_dir()).unwrap();
+    let path = directory.join(name);
+    assert!(path.is_file(), "{} is not built: run `cargo build --workspace` first", path.display());
+    path
+}

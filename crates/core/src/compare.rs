@@ -1,1 +1,0 @@
-//! Wanted against live, by schema.

@@ -1,0 +1,107 @@
+//! An object's own metadata: declared labels, annotations and finalizers are
+//! held; owner references, our prefix and prefixes that carry power are
+//! closed; the rest is free, in every kind.
+
+use serde_json::{Map, Value};
+
+use super::{Difference, Op};
+use crate::names::{ANNOTATION_ORIGIN, ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION, PREFIX};
+use crate::path::{Path, Segment};
+
+/// Marks that every sync sets. They are no drift; the verdict holds them.
+pub const OWN_MARKS: &[&str] = &[LABEL_APPLICATION, ANNOTATION_OWNER, ANNOTATION_REVISION, ANNOTATION_ORIGIN];
+
+/// Prefixes of labels and annotations that change what an object may do.
+const POWER: &[&str] = &[
+    "pod-security.kubernetes.io/",
+    "rbac.authorization.k8s.io/aggregate-",
+    "service.beta.kubernetes.io/",
+    "service.kubernetes.io/",
+    "nginx.ingress.kubernetes.io/",
+    "alb.ingress.kubernetes.io/",
+    "haproxy.org/",
+    "traefik.ingress.kubernetes.io/",
+    "external-dns.alpha.kubernetes.io/",
+    "storageclass.kubernetes.io/is-default-class",
+    "ingressclass.kubernetes.io/is-default-class",
+    "scheduler.alpha.kubernetes.io/",
+    "container.apparmor.security.beta.kubernetes.io/",
+    "seccomp.security.alpha.kubernetes.io/",
+    "admission.gatekeeper.sh/",
+    "istio-injection",
+    "sidecar.istio.io/",
+];
+
+/// Whether a label or annotation changes what its object may do.
+pub fn has_power(key: &str) -> bool {
+    POWER.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// Whether a key is one of ours.
+pub fn is_ours(key: &str) -> bool {
+    key.starts_with(PREFIX)
+}
+
+pub(super) fn compare(want: &Value, live: &Value, out: &mut Vec<Difference>) {
+    for field in ["labels", "annotations"] {
+        keys(field, map(want, field), map(live, field), out);
+    }
+    finalizers(want, live, out);
+    owners(want, live, out);
+}
+
+fn map<'a>(object: &'a Value, field: &str) -> Option<&'a Map<String, Value>> {
+    object.get("metadata")?.get(field)?.as_object()
+}
+
+fn at(field: &str, key: &str) -> Path {
+    Path(["metadata", field, key].map(|name| Segment::Field(name.to_owned())).to_vec())
+}
+
+fn keys(field: &str, want: Option<&Map<String, Value>>, live: Option<&Map<String, Value>>, out: &mut Vec<Difference>) {
+    let of = |map: Option<&Map<String, Value>>, key: &str| map.and_then(|map| map.get(key)).cloned();
+    for (key, value) in want.into_iter().flatten() {
+        if OWN_MARKS.contains(&key.as_str()) {
+            continue;
+        }
+        let tried = of(live, key);
+        if tried.as_ref() != Some(value) {
+            let op = if tried.is_some() { Op::Change } else { Op::Remove };
+            out.push(Difference { path: at(field, key), op, git: Some(value.clone()), tried });
+        }
+    }
+    for (key, value) in live.into_iter().flatten() {
+        let closed = (is_ours(key) && !OWN_MARKS.contains(&key.as_str()) && !is_request(key)) || has_power(key);
+        if closed && of(want, key).is_none() {
+            out.push(Difference { path: at(field, key), op: Op::Add, git: None, tried: Some(value.clone()) });
+        }
+    }
+}
+
+/// What a person asks of the controller travels as an annotation.
+fn is_request(key: &str) -> bool {
+    key.strip_prefix(PREFIX) == Some("request")
+}
+
+fn finalizers(want: &Value, live: &Value, out: &mut Vec<Difference>) {
+    let list = |object: &Value| object.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+    let there = list(live);
+    for finalizer in list(want).into_iter().filter(|finalizer| !there.contains(finalizer)) {
+        let item = Segment::Item(finalizer.as_str().unwrap_or_default().to_owned());
+        let path = Path::root().field("metadata").field("finalizers").child(item);
+        out.push(Difference { path, op: Op::Remove, git: Some(finalizer), tried: None });
+    }
+}
+
+fn owners(want: &Value, live: &Value, out: &mut Vec<Difference>) {
+    let list = |object: &Value| object.pointer("/metadata/ownerReferences").filter(|v| v.as_array().is_some_and(|a| !a.is_empty())).cloned();
+    let (git, tried) = (list(want), list(live));
+    if git != tried {
+        let op = match (&git, &tried) {
+            (None, _) => Op::Add,
+            (_, None) => Op::Remove,
+            _ => Op::Change,
+        };
+        out.push(Difference { path: Path::root().field("metadata").field("ownerReferences"), op, git, tried });
+    }
+}

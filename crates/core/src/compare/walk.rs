@@ -1,0 +1,340 @@
+//! The descent through two values and their type. In: want, live, the type.
+//! Out: differences, with paths built only where there is one.
+
+use serde_json::{Map, Value};
+
+use super::derived::{self, Scene};
+use super::{Difference, Op, World, scalar};
+use crate::object::Gvk;
+use crate::path::{Path, Segment, plain};
+use crate::schema::{Field, ListKind, Scalar, Schemas, Struct, Type, TypeId};
+
+pub(super) fn differences(schemas: &Schemas, gvk: &Gvk, want: &Value, live: &Value, world: World) -> Vec<Difference> {
+    let mut walk = Walk { schemas, world, stack: Vec::new(), out: Vec::new(), scene: Scene { kind: &gvk.kind, host_network: false } };
+    let structure = schemas.root(gvk).and_then(|id| match schemas.get(id) {
+        Type::Struct(structure) => Some(structure),
+        _ => None,
+    });
+    let (Some(wants), Some(lives)) = (want.as_object(), live.as_object()) else { return walk.out };
+    for name in union(wants, lives) {
+        if matches!(name, "apiVersion" | "kind" | "metadata" | "status") {
+            continue;
+        }
+        walk.field(structure, name, want, wants.get(name), lives.get(name));
+    }
+    walk.out
+}
+
+/// The keys of both, each once, in order. Maps of serde_json are sorted.
+fn union<'a>(a: &'a Map<String, Value>, b: &'a Map<String, Value>) -> impl Iterator<Item = &'a str> {
+    let (mut a, mut b) = (a.keys().peekable(), b.keys().peekable());
+    std::iter::from_fn(move || match (a.peek(), b.peek()) {
+        (Some(x), Some(y)) if x == y => {
+            b.next();
+            a.next()
+        }
+        (Some(x), Some(y)) if x < y => a.next(),
+        (Some(_), None) => a.next(),
+        (_, Some(_)) => b.next(),
+        (None, None) => None,
+    }
+    .map(String::as_str))
+}
+
+/// One step of the way, borrowed: a path is made only for a difference.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Field(&'a str),
+    Index(usize),
+    Key(&'a [(String, Option<Value>)], &'a Value),
+    Item(&'a Value),
+}
+
+struct Walk<'a> {
+    schemas: &'a Schemas,
+    world: World,
+    stack: Vec<Step<'a>>,
+    out: Vec<Difference>,
+    scene: Scene<'a>,
+}
+
+impl<'a> Walk<'a> {
+    fn path(&self) -> Path {
+        let segment = |step: &Step<'a>| match step {
+            Step::Field(name) => Segment::Field((*name).to_owned()),
+            Step::Index(index) => Segment::Index(*index),
+            Step::Item(value) => Segment::Item(plain(value)),
+            Step::Key(keys, element) => Segment::Key(
+                keys.iter()
+                    .filter_map(|(name, default)| Some((name.clone(), plain(element.get(name).or(default.as_ref())?))))
+                    .collect(),
+            ),
+        };
+        Path(self.stack.iter().map(segment).collect())
+    }
+
+    fn report(&mut self, want: Option<&Value>, live: Option<&Value>) {
+        let op = match (want, live) {
+            (None, _) => Op::Add,
+            (_, None) => Op::Remove,
+            _ => Op::Change,
+        };
+        self.out.push(Difference { path: self.path(), op, git: want.cloned(), tried: live.cloned() });
+    }
+
+    fn within(&mut self, step: Step<'a>, descend: impl FnOnce(&mut Self)) {
+        self.stack.push(step);
+        descend(self);
+        self.stack.pop();
+    }
+
+    /// One field of a struct or of an untyped object. `parent` is the desired
+    /// struct, for defaults that depend on its other fields.
+    fn field(
+        &mut self,
+        structure: Option<&'a Struct>,
+        name: &'a str,
+        parent: &'a Value,
+        want: Option<&'a Value>,
+        live: Option<&'a Value>,
+    ) {
+        let (want, live) = (some(want), some(live));
+        let field = structure.and_then(|structure| structure.field(name));
+        let definition = structure.map_or("", |structure| structure.name.as_str());
+        let ty = field.map(|field| field.ty);
+        match (want, live) {
+            (None, None) => {}
+            (Some(want), Some(live)) => self.within(Step::Field(name), |walk| walk.value(ty, want, live)),
+            (Some(want), None) => {
+                if !self.is_absence(field, want) {
+                    self.within(Step::Field(name), |walk| walk.report(Some(want), None));
+                }
+            }
+            (None, Some(live)) if self.world == World::Closed => {
+                self.undeclared(definition, field, name, parent, live);
+            }
+            (None, Some(_)) => {}
+        }
+    }
+
+    /// A live field that Git leaves out, in a closed world.
+    fn undeclared(&mut self, definition: &str, field: Option<&'a Field>, name: &'a str, parent: &Value, live: &'a Value) {
+        if field.is_some_and(|field| field.filled) || derived::filled(definition, name, parent) || self.is_absence(field, live) {
+            return;
+        }
+        let ty = field.map(|field| field.ty);
+        let derived = derived::default(definition, name, parent, self.scene);
+        let default = derived.as_ref().or_else(|| field.and_then(|field| field.default.as_ref()));
+        if default.is_some_and(|default| equal(self.schemas, ty, default, live, self.scene)) {
+            return;
+        }
+        self.within(Step::Field(name), |walk| walk.report(None, Some(live)));
+    }
+
+    /// Whether a value means the same as leaving the field out: empty lists and
+    /// maps, and zero where Go drops it. An empty struct has a meaning
+    /// (`emptyDir: {}`, `podSelector: {}`) unless it is the field's default.
+    fn is_absence(&self, field: Option<&Field>, value: &Value) -> bool {
+        match value {
+            Value::Null => true,
+            Value::Array(items) => items.is_empty(),
+            Value::Object(map) => {
+                map.is_empty()
+                    && field.is_some_and(|field| {
+                        matches!(self.schemas.get(field.ty), Type::Map(_))
+                            || field.default.as_ref().is_some_and(|d| d.as_object().is_some_and(Map::is_empty))
+                    })
+            }
+            Value::Bool(flag) => !flag && field.is_some_and(|field| field.omits_zero),
+            Value::String(text) => text.is_empty() && field.is_some_and(|field| field.omits_zero),
+            Value::Number(number) => number.as_f64() == Some(0.0) && field.is_some_and(|field| field.omits_zero),
+        }
+    }
+
+    fn value(&mut self, ty: Option<TypeId>, want: &'a Value, live: &'a Value) {
+        match ty.map_or(&Type::Any, |id| self.schemas.get(id)) {
+            Type::Scalar(scalar) => {
+                if !scalar::equal(*scalar, want, live) {
+                    self.report(Some(want), Some(live));
+                }
+            }
+            Type::Struct(structure) => self.structure(Some(structure), want, live),
+            Type::Map(value) => self.map(*value, want, live),
+            Type::List(item, kind) => self.list(*item, kind, want, live),
+            Type::Any => self.any(want, live),
+        }
+    }
+
+    fn structure(&mut self, structure: Option<&'a Struct>, want: &'a Value, live: &'a Value) {
+        let (Some(wants), Some(lives)) = (want.as_object(), live.as_object()) else {
+            if want != live {
+                self.report(Some(want), Some(live));
+            }
+            return;
+        };
+        let before = self.scene;
+        if structure.is_some_and(|structure| structure.name == "core.v1.PodSpec") {
+            self.scene.host_network = want.get("hostNetwork") == Some(&Value::Bool(true));
+        }
+        for name in union(wants, lives) {
+            let (want_field, live_field) = (wants.get(name), lives.get(name));
+            if structure.is_some_and(|s| s.name.ends_with("ResourceRequirements")) && name == "requests" {
+                self.requests(structure, want, want_field, live_field);
+            } else {
+                self.field(structure, name, want, want_field, live_field);
+            }
+        }
+        self.scene = before;
+    }
+
+    /// A request that is left out is its limit, resource by resource.
+    fn requests(&mut self, structure: Option<&'a Struct>, parent: &'a Value, want: Option<&'a Value>, live: Option<&'a Value>) {
+        let (Some(Value::Object(wants)), Some(live)) = (want, live) else {
+            return self.field(structure, "requests", parent, want, live);
+        };
+        let before = self.out.len();
+        self.field(structure, "requests", parent, want, Some(live));
+        let limits = parent.get("limits");
+        let depth = self.stack.len() + 1;
+        let mut kept = self.out.split_off(before);
+        kept.retain(|difference| {
+            let Some(Segment::Field(resource)) = difference.path.0.get(depth) else { return true };
+            let limit = limits.and_then(|limits| limits.get(resource));
+            wants.contains_key(resource)
+                || !matches!((limit, &difference.tried), (Some(limit), Some(tried)) if scalar::equal(Scalar::Quantity, limit, tried))
+        });
+        self.out.append(&mut kept);
+    }
+
+    fn map(&mut self, ty: TypeId, want: &'a Value, live: &'a Value) {
+        let (Some(wants), Some(lives)) = (want.as_object(), live.as_object()) else {
+            return self.any(want, live);
+        };
+        for name in union(wants, lives) {
+            match (some(wants.get(name)), some(lives.get(name))) {
+                (Some(want), Some(live)) => self.within(Step::Field(name), |walk| walk.value(Some(ty), want, live)),
+                (Some(want), None) => self.within(Step::Field(name), |walk| walk.report(Some(want), None)),
+                (None, Some(live)) if self.world == World::Closed && !self.is_filled_key(name) => {
+                    self.within(Step::Field(name), |walk| walk.report(None, Some(live)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn is_filled_key(&self, key: &str) -> bool {
+        let mut names = [""; 4];
+        if self.stack.len() > names.len() {
+            return false;
+        }
+        for (name, step) in names.iter_mut().zip(&self.stack) {
+            let Step::Field(field) = step else { return false };
+            *name = field;
+        }
+        derived::filled_key(self.scene, &names[..self.stack.len()], key)
+    }
+
+    fn list(&mut self, item: TypeId, kind: &'a ListKind, want: &'a Value, live: &'a Value) {
+        let (Some(wants), Some(lives)) = (want.as_array(), live.as_array()) else {
+            return self.any(want, live);
+        };
+        match kind {
+            ListKind::Map(keys) if is_keyed(keys, wants) && is_keyed(keys, lives) => self.keyed(item, keys, wants, lives),
+            ListKind::Set => self.set(wants, lives),
+            _ => self.atomic(Some(item), wants, lives),
+        }
+    }
+
+    /// Elements find each other by their keys, in any order; the order of init
+    /// containers is their meaning.
+    fn keyed(&mut self, item: TypeId, keys: &'a [(String, Option<Value>)], wants: &'a [Value], lives: &'a [Value]) {
+        let find = |list: &'a [Value], element: &Value| list.iter().position(|other| same_keys(keys, element, other));
+        let mut last = None;
+        let mut ordered = true;
+        for want in wants {
+            match find(lives, want) {
+                Some(at) => {
+                    ordered &= last < Some(at);
+                    last = Some(at);
+                    self.within(Step::Key(keys, want), |walk| walk.value(Some(item), want, &lives[at]));
+                }
+                None => self.within(Step::Key(keys, want), |walk| walk.report(Some(want), None)),
+            }
+        }
+        if self.world == World::Closed {
+            for live in lives.iter().filter(|live| find(wants, live).is_none()) {
+                self.within(Step::Key(keys, live), |walk| walk.report(None, Some(live)));
+            }
+        }
+        if !ordered && matches!(self.stack.last(), Some(Step::Field("initContainers"))) {
+            let names = |list: &[Value]| list.iter().filter_map(|c| c.get("name").cloned()).collect::<Value>();
+            let (want, live) = (names(wants), names(lives));
+            self.out.push(Difference { path: self.path(), op: Op::Change, git: Some(want), tried: Some(live) });
+        }
+    }
+
+    fn set(&mut self, wants: &'a [Value], lives: &'a [Value]) {
+        for want in wants.iter().filter(|want| !lives.contains(want)) {
+            self.within(Step::Item(want), |walk| walk.report(Some(want), None));
+        }
+        if self.world == World::Closed {
+            for live in lives.iter().filter(|live| !wants.contains(live)) {
+                self.within(Step::Item(live), |walk| walk.report(None, Some(live)));
+            }
+        }
+    }
+
+    fn atomic(&mut self, item: Option<TypeId>, wants: &'a [Value], lives: &'a [Value]) {
+        for index in 0..wants.len().max(lives.len()) {
+            self.within(Step::Index(index), |walk| match (wants.get(index), lives.get(index)) {
+                (Some(want), Some(live)) => walk.value(item, want, live),
+                (want, live) => walk.report(want, live),
+            });
+        }
+    }
+
+    /// Values of unknown type: structurally, in the same world.
+    fn any(&mut self, want: &'a Value, live: &'a Value) {
+        match (want, live) {
+            (Value::Object(_), Value::Object(_)) => self.structure(None, want, live),
+            (Value::Array(wants), Value::Array(lives)) => self.atomic(None, wants, lives),
+            _ if scalar::plain_equal(want, live) => {}
+            _ => self.report(Some(want), Some(live)),
+        }
+    }
+}
+
+/// Whether a live value means what a default says, defaults of defaults
+/// included.
+fn equal(schemas: &Schemas, ty: Option<TypeId>, want: &Value, live: &Value, scene: Scene<'_>) -> bool {
+    let mut walk = Walk { schemas, world: World::Closed, stack: Vec::new(), out: Vec::new(), scene };
+    walk.value(ty, want, live);
+    walk.out.is_empty()
+}
+
+/// `null` is absence.
+fn some(value: Option<&Value>) -> Option<&Value> {
+    value.filter(|value| !value.is_null())
+}
+
+fn key_of<'v>(key: &'v (String, Option<Value>), element: &'v Value) -> Option<&'v Value> {
+    some(element.get(&key.0)).or(key.1.as_ref())
+}
+
+fn same_keys(keys: &[(String, Option<Value>)], a: &Value, b: &Value) -> bool {
+    keys.iter().all(|key| match (key_of(key, a), key_of(key, b)) {
+        (Some(a), Some(b)) => scalar::plain_equal(a, b),
+        (None, None) => true,
+        _ => false,
+    })
+}
+
+/// Whether keys tell all elements of a list apart. Lists that Kubernetes lets
+/// through with doubled keys are compared by position.
+fn is_keyed(keys: &[(String, Option<Value>)], list: &[Value]) -> bool {
+    list.iter().enumerate().all(|(index, element)| {
+        element.is_object()
+            && keys.iter().any(|key| key_of(key, element).is_some())
+            && !list[..index].iter().any(|other| same_keys(keys, element, other))
+    })
+}

@@ -1,0 +1,140 @@
+//! A Git server over HTTP: the real `git http-backend` behind axum. In: a
+//! folder of bare repositories, an address, perhaps a user and password. Out:
+//! the URL that clone, fetch and push work on.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{Response, StatusCode, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+const MAX_BODY: usize = 64 << 20;
+
+#[derive(Debug)]
+struct Settings {
+    root: PathBuf,
+    authorization: Option<String>,
+}
+
+/// A running server; it ends when this value is dropped.
+#[derive(Debug)]
+pub struct GitServer {
+    address: SocketAddr,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl GitServer {
+    /// Serves the repositories under `root` at `listen` (port 0: a free one).
+    /// With `login` (user, password), nothing is served without it.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn start(root: &Path, listen: &str, login: Option<(&str, &str)>) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(listen))?;
+        let address = listener.local_addr()?;
+        let authorization =
+            login.map(|(user, password)| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
+        let settings = Arc::new(Settings { root: root.to_owned(), authorization });
+        let router = Router::new().fallback(serve).with_state(settings);
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { address, runtime: Some(runtime) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// URL of a repository under the root.
+    pub fn url(&self, repository: &str) -> String {
+        format!("http://{}/{repository}", self.address)
+    }
+}
+
+impl Drop for GitServer {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn serve(State(settings): State<Arc<Settings>>, request: Request) -> Response<Body> {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    if settings.authorization.is_some() && given != settings.authorization.as_deref() {
+        let mut response = plain(StatusCode::UNAUTHORIZED, "a user and password are needed");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Basic realm=\"git\""));
+        return response;
+    }
+    match backend(&settings, request).await {
+        Ok(response) => response,
+        Err(error) => plain(StatusCode::BAD_GATEWAY, &error.to_string()),
+    }
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text.to_owned()));
+    *response.status_mut() = status;
+    response
+}
+
+/// One request, handed to `git http-backend` by the rules of CGI (RFC 3875).
+async fn backend(settings: &Settings, request: Request) -> std::io::Result<Response<Body>> {
+    let (parts, body) = request.into_parts();
+    let text = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+    let body = to_bytes(body, MAX_BODY).await.map_err(std::io::Error::other)?;
+    let mut child = Command::new("git")
+        .args(["-c", "http.receivepack=true", "-c", "safe.directory=*", "http-backend"])
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_PROJECT_ROOT", &settings.root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("REQUEST_METHOD", parts.method.as_str())
+        .env("PATH_INFO", parts.uri.path())
+        .env("QUERY_STRING", parts.uri.query().unwrap_or(""))
+        .env("CONTENT_TYPE", text("content-type"))
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .env("HTTP_CONTENT_ENCODING", text("content-encoding"))
+        .env("HTTP_GIT_PROTOCOL", text("git-protocol"))
+        .env("GIT_PROTOCOL", text("git-protocol"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut stdin = child.stdin.take().ok_or_else(|| std::io::Error::other("git has no stdin"))?;
+    let writer = tokio::spawn(async move { stdin.write_all(&body).await });
+    let output = child.wait_with_output().await?;
+    writer.await.map_err(std::io::Error::other)??;
+    Ok(response(&output.stdout))
+}
+
+/// Splits what a CGI program prints into status, headers and body.
+fn response(output: &[u8]) -> Response<Body> {
+    let split = output.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(output.len());
+    let (head, body) = (&output[..split], output.get(split + 4..).unwrap_or_default());
+    let mut response = Response::new(Body::from(body.to_vec()));
+    for line in String::from_utf8_lossy(head).lines() {
+        let Some((name, value)) = line.split_once(": ") else { continue };
+        if name.eq_ignore_ascii_case("status") {
+            let code =
+                value.split(' ').next().and_then(|code| code.parse().ok()).unwrap_or(StatusCode::BAD_GATEWAY);
+            *response.status_mut() = code;
+        } else if let (Ok(name), Ok(value)) =
+            (header::HeaderName::try_from(name), header::HeaderValue::try_from(value))
+        {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
