@@ -109,7 +109,9 @@ fn descend<'a>(value: &'a Value, segment: &Segment) -> Option<(&'a Value, usize)
                 let here = match segment {
                     Segment::Index(wanted) => index == *wanted,
                     Segment::Item(text) => plain(child) == *text,
-                    Segment::Key(_) => Path(vec![segment.clone()]).find(&Value::Array(vec![child.clone()])).is_some(),
+                    Segment::Key(_) => {
+                        Path(vec![segment.clone()]).find(&Value::Array(vec![child.clone()])).is_some()
+                    }
                     Segment::Field(name) => name.parse() == Ok(index),
                 };
                 if here {
@@ -189,7 +191,10 @@ impl DesiredSet {
         scopes: &dyn Scopes,
         rendered: Vec<Rendered>,
     ) -> Result<Self, Vec<DesiredError>> {
-        let scopes = WithDefinitions { known: scopes, defined: rendered.iter().filter_map(|r| definition(&r.value)).collect() };
+        let scopes = WithDefinitions {
+            known: scopes,
+            defined: rendered.iter().filter_map(|r| definition(&r.value)).collect(),
+        };
         let mut objects: BTreeMap<ObjectKey, DesiredObject> = BTreeMap::new();
         let mut errors = Vec::new();
         for rendered in rendered {
@@ -217,7 +222,11 @@ fn definition(value: &Value) -> Option<(String, String, bool)> {
     Some((text("/spec/group")?, text("/spec/names/kind")?, text("/spec/scope")? == "Namespaced"))
 }
 
-fn desired(rendered: Rendered, default_namespace: &str, scopes: &dyn Scopes) -> Result<DesiredObject, DesiredError> {
+fn desired(
+    rendered: Rendered,
+    default_namespace: &str,
+    scopes: &dyn Scopes,
+) -> Result<DesiredObject, DesiredError> {
     let Rendered { mut value, file, line, lines } = rendered;
     let origin = Origin { file, line, lines: None };
     let at = origin.to_string();
@@ -227,7 +236,8 @@ fn desired(rendered: Rendered, default_namespace: &str, scopes: &dyn Scopes) -> 
     {
         return Err(DesiredError::GenerateName { origin: at, gvk, name: name.to_owned() });
     }
-    let mut key = ObjectKey::of(&value).map_err(|error| DesiredError::Identity { origin: at.clone(), error })?;
+    let mut key =
+        ObjectKey::of(&value).map_err(|error| DesiredError::Identity { origin: at.clone(), error })?;
     let name = key.name.clone();
     match scopes.namespaced(&gvk) {
         None => return Err(DesiredError::UnknownKind { origin: at, gvk, name }),
@@ -245,7 +255,9 @@ fn desired(rendered: Rendered, default_namespace: &str, scopes: &dyn Scopes) -> 
         } else {
             metadata.insert("namespace".into(), key.namespace.clone().into());
         }
-        for set_by_the_server in ["creationTimestamp", "resourceVersion", "uid", "generation", "managedFields", "selfLink"] {
+        for set_by_the_server in
+            ["creationTimestamp", "resourceVersion", "uid", "generation", "managedFields", "selfLink"]
+        {
             metadata.remove(set_by_the_server);
         }
     }
@@ -269,9 +281,14 @@ fn flatten(value: &Value, tree: &LineTree) -> Box<[u32]> {
         let line = tree.map_or(line, |tree| tree.line);
         out.push(line);
         match value {
-            Value::Object(map) => map.iter().for_each(|(k, v)| visit(v, tree.and_then(|t| t.fields.get(k)), line, out)),
+            Value::Object(map) => {
+                map.iter().for_each(|(k, v)| visit(v, tree.and_then(|t| t.fields.get(k)), line, out))
+            }
             Value::Array(items) => {
-                items.iter().enumerate().for_each(|(i, v)| visit(v, tree.and_then(|t| t.items.get(i)), line, out));
+                items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(i, v)| visit(v, tree.and_then(|t| t.items.get(i)), line, out));
             }
             _ => {}
         }
@@ -312,7 +329,9 @@ fn text_maps(value: &Value) -> Option<String> {
             None => {}
             Some(Value::Object(map)) => {
                 if let Some((key, value)) = map.iter().find(|(_, value)| !value.is_string()) {
-                    return Some(format!("metadata.{field}[{key:?}] is {value}, which is not text: quote it"));
+                    return Some(format!(
+                        "metadata.{field}[{key:?}] is {value}, which is not text: quote it"
+                    ));
                 }
             }
             Some(other) => return Some(format!("metadata.{field} is {other}, not a map")),
@@ -359,7 +378,12 @@ mod tests {
 
     fn build(values: Vec<Value>) -> Result<DesiredSet, Vec<DesiredError>> {
         let app = AppRef { namespace: "a".into(), name: "shop".into() };
-        let rendered = values.into_iter().enumerate().map(|(i, value)| Rendered { value, file: format!("{i}.yaml").into(), line: 1, lines: None });
+        let rendered = values.into_iter().enumerate().map(|(i, value)| Rendered {
+            value,
+            file: format!("{i}.yaml").into(),
+            line: 1,
+            lines: None,
+        });
         DesiredSet::build(app, "c".into(), "shop", &Known, rendered.collect())
     }
 
@@ -415,7 +439,14 @@ mod tests {
             line: 1,
             fields: [
                 ("metadata".to_owned(), LineTree { line: 3, ..LineTree::default() }),
-                ("data".to_owned(), LineTree { line: 5, fields: [("b".to_owned(), LineTree { line: 7, ..LineTree::default() })].into(), ..LineTree::default() }),
+                (
+                    "data".to_owned(),
+                    LineTree {
+                        line: 5,
+                        fields: [("b".to_owned(), LineTree { line: 7, ..LineTree::default() })].into(),
+                        ..LineTree::default()
+                    },
+                ),
             ]
             .into(),
             ..LineTree::default()
@@ -426,12 +457,16 @@ mod tests {
         let set = DesiredSet::build(app, "c".into(), "shop", &Known, vec![rendered]).unwrap();
         let object = set.objects.values().next().unwrap();
         let line = |path: &str| object.line_of(&path.parse().unwrap());
-        assert_eq!((line("data.b"), line("data.a"), line("data.new"), line("metadata.name")), (Some(7), Some(5), Some(5), Some(3)));
+        assert_eq!(
+            (line("data.b"), line("data.a"), line("data.new"), line("metadata.name")),
+            (Some(7), Some(5), Some(5), Some(3))
+        );
     }
 
     #[test]
     fn marks_name_the_commit_and_the_file() {
-        let set = build(vec![json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})]).unwrap();
+        let set =
+            build(vec![json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})]).unwrap();
         let stamped = stamp(set.objects.values().next().unwrap(), &set.application, &set.revision);
         assert_eq!(stamped["metadata"]["labels"][LABEL_APPLICATION], "shop");
         assert_eq!(stamped["metadata"]["annotations"][ANNOTATION_ORIGIN], "0.yaml:1");

@@ -66,7 +66,8 @@ impl Path {
     /// Whether this path lies at or beneath `pattern`, in which a field or an
     /// item named `*` stands for any one segment.
     pub fn is_within(&self, pattern: &Path) -> bool {
-        self.0.len() >= pattern.0.len() && self.0.iter().zip(&pattern.0).all(|(segment, pattern)| matches(segment, pattern))
+        self.0.len() >= pattern.0.len()
+            && self.0.iter().zip(&pattern.0).all(|(segment, pattern)| matches(segment, pattern))
     }
 
     /// The value at this path, if there is one.

@@ -94,8 +94,33 @@ const ORDER: &[&str] = &[
 /// Kinds that do not wait for each other, so that they form one group.
 const TOGETHER: &[&[&str]] = &[
     &["PriorityClass", "RuntimeClass", "NetworkPolicy", "ResourceQuota", "LimitRange"],
-    &["PodDisruptionBudget", "ServiceAccount", "Secret", "ConfigMap", "StorageClass", "PersistentVolume", "PersistentVolumeClaim", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Service"],
-    &["DaemonSet", "Pod", "ReplicationController", "ReplicaSet", "Deployment", "HorizontalPodAutoscaler", "StatefulSet", "Job", "CronJob", "IngressClass", "Ingress"],
+    &[
+        "PodDisruptionBudget",
+        "ServiceAccount",
+        "Secret",
+        "ConfigMap",
+        "StorageClass",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+        "Service",
+    ],
+    &[
+        "DaemonSet",
+        "Pod",
+        "ReplicationController",
+        "ReplicaSet",
+        "Deployment",
+        "HorizontalPodAutoscaler",
+        "StatefulSet",
+        "Job",
+        "CronJob",
+        "IngressClass",
+        "Ingress",
+    ],
 ];
 
 /// The order group of a kind; the same number means side by side.
@@ -127,9 +152,17 @@ pub fn plan<'a>(
                 (if differences.is_empty() { Action::Unchanged } else { Action::Update }, differences)
             }
         };
-        steps.push(Step { key: key.clone(), gvk: object.gvk.clone(), action, differences, group: order_of(&key.kind) });
+        steps.push(Step {
+            key: key.clone(),
+            gvk: object.gvk.clone(),
+            action,
+            differences,
+            group: order_of(&key.kind),
+        });
     }
-    steps.sort_by(|a, b| a.group.cmp(&b.group).then_with(|| a.key.kind.cmp(&b.key.kind)).then_with(|| a.key.cmp(&b.key)));
+    steps.sort_by(|a, b| {
+        a.group.cmp(&b.group).then_with(|| a.key.kind.cmp(&b.key.kind)).then_with(|| a.key.cmp(&b.key))
+    });
     let last = u32::try_from(ORDER.len()).unwrap_or(u32::MAX);
     let mut prunes: Vec<Step> = earlier
         .iter()
@@ -160,17 +193,29 @@ mod tests {
 
     fn object(kind: &str, name: &str) -> DesiredObject {
         let value = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "data": {"a": "1"}});
-        DesiredObject { key: ObjectKey::of(&value).unwrap(), gvk: Gvk::of(&value).unwrap(), value, origin: Origin { file: "f".into(), line: 1, lines: None } }
+        DesiredObject {
+            key: ObjectKey::of(&value).unwrap(),
+            gvk: Gvk::of(&value).unwrap(),
+            value,
+            origin: Origin { file: "f".into(), line: 1, lines: None },
+        }
     }
 
     fn set(objects: &[(&str, &str)]) -> DesiredSet {
-        let objects: BTreeMap<_, _> = objects.iter().map(|(kind, name)| object(kind, name)).map(|o| (o.key.clone(), o)).collect();
-        DesiredSet { application: AppRef { namespace: "n".into(), name: "a".into() }, revision: "c".into(), objects }
+        let objects: BTreeMap<_, _> =
+            objects.iter().map(|(kind, name)| object(kind, name)).map(|o| (o.key.clone(), o)).collect();
+        DesiredSet {
+            application: AppRef { namespace: "n".into(), name: "a".into() },
+            revision: "c".into(),
+            objects,
+        }
     }
 
     fn run(desired: &DesiredSet, live: &[Value], earlier: &[(&str, &str)]) -> Plan {
-        let live: BTreeMap<ObjectKey, Value> = live.iter().map(|v| (ObjectKey::of(v).unwrap(), v.clone())).collect();
-        let earlier: Vec<_> = earlier.iter().map(|(kind, name)| object(kind, name)).map(|o| (o.key, o.gvk)).collect();
+        let live: BTreeMap<ObjectKey, Value> =
+            live.iter().map(|v| (ObjectKey::of(v).unwrap(), v.clone())).collect();
+        let earlier: Vec<_> =
+            earlier.iter().map(|(kind, name)| object(kind, name)).map(|o| (o.key, o.gvk)).collect();
         plan(desired, |key| live.get(key), &earlier, &Schemas::builtin(), &|_| Vec::new())
     }
 
@@ -179,18 +224,50 @@ mod tests {
         let desired = set(&[("ConfigMap", "new"), ("ConfigMap", "same"), ("ConfigMap", "other")]);
         let mut other = object("ConfigMap", "other").value;
         other["data"]["a"] = json!("2");
-        let plan = run(&desired, &[object("ConfigMap", "same").value, other], &[("ConfigMap", "gone"), ("ConfigMap", "same")]);
+        let plan = run(
+            &desired,
+            &[object("ConfigMap", "same").value, other],
+            &[("ConfigMap", "gone"), ("ConfigMap", "same")],
+        );
         let actions: Vec<_> = plan.steps.iter().map(|s| (s.key.name.as_str(), s.action)).collect();
-        assert_eq!(actions, [("new", Action::Create), ("other", Action::Update), ("same", Action::Unchanged), ("gone", Action::Prune)]);
+        assert_eq!(
+            actions,
+            [
+                ("new", Action::Create),
+                ("other", Action::Update),
+                ("same", Action::Unchanged),
+                ("gone", Action::Prune)
+            ]
+        );
         assert!(!plan.is_settled());
     }
 
     #[test]
     fn kinds_come_in_the_order_they_are_needed() {
-        let desired = set(&[("Deployment", "d"), ("Widget", "w"), ("Namespace", "n"), ("ValidatingWebhookConfiguration", "v"), ("Service", "s"), ("CustomResourceDefinition", "c")]);
+        let desired = set(&[
+            ("Deployment", "d"),
+            ("Widget", "w"),
+            ("Namespace", "n"),
+            ("ValidatingWebhookConfiguration", "v"),
+            ("Service", "s"),
+            ("CustomResourceDefinition", "c"),
+        ]);
         let plan = run(&desired, &[], &[("Service", "old"), ("Deployment", "old"), ("Namespace", "old")]);
         let kinds: Vec<_> = plan.steps.iter().map(|s| s.key.kind.as_str()).collect();
-        assert_eq!(kinds, ["Namespace", "CustomResourceDefinition", "Service", "Widget", "Deployment", "ValidatingWebhookConfiguration", "Deployment", "Service", "Namespace"]);
+        assert_eq!(
+            kinds,
+            [
+                "Namespace",
+                "CustomResourceDefinition",
+                "Service",
+                "Widget",
+                "Deployment",
+                "ValidatingWebhookConfiguration",
+                "Deployment",
+                "Service",
+                "Namespace"
+            ]
+        );
     }
 
     proptest! {

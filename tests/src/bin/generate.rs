@@ -1,5 +1,10 @@
 //! Writes the generated files anew, or with `--check` fails where one is stale.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a tool of the build: what is missing ends it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a tool of the build: what is missing ends it"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -69,8 +74,14 @@ fn builtin_schemas(files: &mut Files) {
     }
     let kinds: Vec<Gvk> = definitions
         .values()
-        .filter(|definition| definition.pointer("/properties/metadata/allOf/0/$ref").is_some_and(|r| r.as_str().unwrap().ends_with(".ObjectMeta")))
-        .filter_map(|definition| definition.get("x-kubernetes-group-version-kind")?.as_array()?.first().cloned())
+        .filter(|definition| {
+            definition
+                .pointer("/properties/metadata/allOf/0/$ref")
+                .is_some_and(|r| r.as_str().unwrap().ends_with(".ObjectMeta"))
+        })
+        .filter_map(|definition| {
+            definition.get("x-kubernetes-group-version-kind")?.as_array()?.first().cloned()
+        })
         .filter_map(|gvk| {
             let text = |name: &str| Some(gvk.get(name)?.as_str()?.to_owned());
             Some(Gvk { group: text("group")?, version: text("version")?, kind: text("kind")? })
@@ -91,10 +102,17 @@ fn omits_zero(files: &mut Files) {
         ("k8s.io/apiextensions-apiserver", "pkg/apis/apiextensions/v1/types*.go"),
         ("k8s.io/kube-aggregator", "pkg/apis/apiregistration/v1/types.go"),
     ];
-    let sources: Vec<String> = places.iter().map(|(module, glob)| format!("{}/{glob}", go_module(files, module).display())).collect();
-    let script = format!("LC_ALL=C awk -f crates/core/data/omits-zero.awk {} | LC_ALL=C sort -u", sources.join(" "));
+    let sources: Vec<String> = places
+        .iter()
+        .map(|(module, glob)| format!("{}/{glob}", go_module(files, module).display()))
+        .collect();
+    let script =
+        format!("LC_ALL=C awk -f crates/core/data/omits-zero.awk {} | LC_ALL=C sort -u", sources.join(" "));
     let output = Command::new("sh").args(["-c", &script]).current_dir(&files.root).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let header = "# Generated from the Go types of Kubernetes by omits-zero.awk; do not edit.\n";
-    files.write("crates/core/data/omits-zero.txt", &(header.to_owned() + &String::from_utf8(output.stdout).unwrap()));
+    files.write(
+        "crates/core/data/omits-zero.txt",
+        &(header.to_owned() + &String::from_utf8(output.stdout).unwrap()),
+    );
 }

@@ -16,7 +16,9 @@ pub(super) struct Scene<'a> {
 pub(super) fn default(definition: &str, field: &str, want: &Value, scene: Scene<'_>) -> Option<Value> {
     let text = |name: &str| want.get(name).and_then(Value::as_str);
     Some(match (definition, field) {
-        ("core.v1.Container" | "core.v1.EphemeralContainer", "imagePullPolicy") => pull_policy(text("image")?).into(),
+        ("core.v1.Container" | "core.v1.EphemeralContainer", "imagePullPolicy") => {
+            pull_policy(text("image")?).into()
+        }
         ("core.v1.ContainerPort", "hostPort") if scene.host_network => want.get("containerPort")?.clone(),
         ("core.v1.ServicePort", "targetPort") => want.get("port")?.clone(),
         ("core.v1.PodSpec", "serviceAccount") => want.get("serviceAccountName")?.clone(),
@@ -31,8 +33,12 @@ pub(super) fn default(definition: &str, field: &str, want: &Value, scene: Scene<
             let egress = want.get("egress").and_then(Value::as_array).is_some_and(|rules| !rules.is_empty());
             if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) }
         }
-        ("rbac.v1.Subject", "apiGroup") if text("kind")? != "ServiceAccount" => json!("rbac.authorization.k8s.io"),
-        ("batch.v1.JobSpec", "podReplacementPolicy") if want.get("podFailurePolicy").is_some() => json!("Failed"),
+        ("rbac.v1.Subject", "apiGroup") if text("kind")? != "ServiceAccount" => {
+            json!("rbac.authorization.k8s.io")
+        }
+        ("batch.v1.JobSpec", "podReplacementPolicy") if want.get("podFailurePolicy").is_some() => {
+            json!("Failed")
+        }
         ("batch.v1.JobSpec", "backoffLimit") if want.get("backoffLimitPerIndex").is_some() => json!(i32::MAX),
         ("core.v1.ServiceSpec", "sessionAffinityConfig") if text("sessionAffinity") == Some("ClientIP") => {
             json!({"clientIP": {"timeoutSeconds": 10800}})

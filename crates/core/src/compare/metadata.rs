@@ -58,7 +58,12 @@ fn at(field: &str, key: &str) -> Path {
     Path(["metadata", field, key].map(|name| Segment::Field(name.to_owned())).to_vec())
 }
 
-fn keys(field: &str, want: Option<&Map<String, Value>>, live: Option<&Map<String, Value>>, out: &mut Vec<Difference>) {
+fn keys(
+    field: &str,
+    want: Option<&Map<String, Value>>,
+    live: Option<&Map<String, Value>>,
+    out: &mut Vec<Difference>,
+) {
     let of = |map: Option<&Map<String, Value>>, key: &str| map.and_then(|map| map.get(key)).cloned();
     for (key, value) in want.into_iter().flatten() {
         if OWN_MARKS.contains(&key.as_str()) {
@@ -71,7 +76,8 @@ fn keys(field: &str, want: Option<&Map<String, Value>>, live: Option<&Map<String
         }
     }
     for (key, value) in live.into_iter().flatten() {
-        let closed = (is_ours(key) && !OWN_MARKS.contains(&key.as_str()) && !is_request(key)) || has_power(key);
+        let closed =
+            (is_ours(key) && !OWN_MARKS.contains(&key.as_str()) && !is_request(key)) || has_power(key);
         if closed && of(want, key).is_none() {
             out.push(Difference { path: at(field, key), op: Op::Add, git: None, tried: Some(value.clone()) });
         }
@@ -84,7 +90,9 @@ fn is_request(key: &str) -> bool {
 }
 
 fn finalizers(want: &Value, live: &Value, out: &mut Vec<Difference>) {
-    let list = |object: &Value| object.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+    let list = |object: &Value| {
+        object.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
     let there = list(live);
     for finalizer in list(want).into_iter().filter(|finalizer| !there.contains(finalizer)) {
         let item = Segment::Item(finalizer.as_str().unwrap_or_default().to_owned());
@@ -94,7 +102,12 @@ fn finalizers(want: &Value, live: &Value, out: &mut Vec<Difference>) {
 }
 
 fn owners(want: &Value, live: &Value, out: &mut Vec<Difference>) {
-    let list = |object: &Value| object.pointer("/metadata/ownerReferences").filter(|v| v.as_array().is_some_and(|a| !a.is_empty())).cloned();
+    let list = |object: &Value| {
+        object
+            .pointer("/metadata/ownerReferences")
+            .filter(|v| v.as_array().is_some_and(|a| !a.is_empty()))
+            .cloned()
+    };
     let (git, tried) = (list(want), list(live));
     if git != tried {
         let op = match (&git, &tried) {
@@ -102,6 +115,11 @@ fn owners(want: &Value, live: &Value, out: &mut Vec<Difference>) {
             (_, None) => Op::Remove,
             _ => Op::Change,
         };
-        out.push(Difference { path: Path::root().field("metadata").field("ownerReferences"), op, git, tried });
+        out.push(Difference {
+            path: Path::root().field("metadata").field("ownerReferences"),
+            op,
+            git,
+            tried,
+        });
     }
 }

@@ -162,6 +162,11 @@ fn duration(text: &str) -> Option<i128> {
     Some(sign * total)
 }
 
+/// Seconds since 1970 of an RFC 3339 time.
+pub fn unix_seconds(text: &str) -> Option<i64> {
+    i64::try_from(time(text)?.div_euclid(1_000_000_000)).ok()
+}
+
 /// Nanoseconds since 1970 of an RFC 3339 time.
 fn time(text: &str) -> Option<i128> {
     let number = |range: std::ops::Range<usize>| -> Option<i128> {
@@ -171,7 +176,10 @@ fn time(text: &str) -> Option<i128> {
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
     let shape = text.as_bytes();
-    if shape.get(4) != Some(&b'-') || !matches!(shape.get(10), Some(b'T' | b't')) || shape.get(13) != Some(&b':') {
+    if shape.get(4) != Some(&b'-')
+        || !matches!(shape.get(10), Some(b'T' | b't'))
+        || shape.get(13) != Some(&b':')
+    {
         return None;
     }
     let rest = &text[19..];
@@ -183,7 +191,8 @@ fn time(text: &str) -> Option<i128> {
     let offset = match zone.as_bytes().first()? {
         b'Z' | b'z' if zone.len() == 1 => 0,
         sign @ (b'+' | b'-') if zone.len() == 6 => {
-            let minutes = zone.get(1..3)?.parse::<i128>().ok()? * 60 + zone.get(4..6)?.parse::<i128>().ok()?;
+            let minutes =
+                zone.get(1..3)?.parse::<i128>().ok()? * 60 + zone.get(4..6)?.parse::<i128>().ok()?;
             if *sign == b'-' { -minutes } else { minutes }
         }
         _ => return None,
@@ -219,7 +228,9 @@ mod tests {
         ] {
             assert!(equal(Scalar::Quantity, &a, &b), "{a} {b}");
         }
-        for (a, b) in [("1", "1m"), ("1G", "1Gi"), ("1", "x"), ("", "0"), ("1e", "1"), ("1", "-1"), ("1.1.1", "1.11")] {
+        for (a, b) in
+            [("1", "1m"), ("1G", "1Gi"), ("1", "x"), ("", "0"), ("1e", "1"), ("1", "-1"), ("1.1.1", "1.11")]
+        {
             assert!(!equal(Scalar::Quantity, &json!(a), &json!(b)), "{a} {b}");
         }
     }

@@ -42,7 +42,8 @@ fn returned() -> Value {
     live["metadata"]["annotations"] = json!({"deployment.kubernetes.io/revision": "1"});
     live["status"] = json!({"replicas": 1});
     live["spec"]["replicas"] = json!(1);
-    live["spec"]["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}});
+    live["spec"]["strategy"] =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}});
     live["spec"]["revisionHistoryLimit"] = json!(10);
     live["spec"]["progressDeadlineSeconds"] = json!(600);
     live["spec"]["template"]["metadata"]["creationTimestamp"] = Value::Null;
@@ -57,7 +58,8 @@ fn returned() -> Value {
     container["terminationMessagePath"] = json!("/dev/termination-log");
     container["terminationMessagePolicy"] = json!("File");
     container["ports"][0]["protocol"] = json!("TCP");
-    container["resources"] = json!({"limits": {"cpu": "500m", "memory": "1Gi"}, "requests": {"cpu": "100m", "memory": "1Gi"}});
+    container["resources"] =
+        json!({"limits": {"cpu": "500m", "memory": "1Gi"}, "requests": {"cpu": "100m", "memory": "1Gi"}});
     container["readinessProbe"] = json!({"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3});
     live
 }
@@ -71,17 +73,49 @@ fn what_the_api_server_returns_is_no_difference() {
 fn what_git_does_not_declare_may_not_be_added() {
     let cases: &[(&str, Value, &str)] = &[
         ("/spec/template/spec/hostNetwork", json!(true), "Add spec.template.spec.hostNetwork"),
-        ("/spec/template/spec/serviceAccountName", json!("admin"), "Add spec.template.spec.serviceAccountName"),
-        ("/spec/template/spec/volumes", json!([{"name": "v", "hostPath": {"path": "/"}}]), "Add spec.template.spec.volumes"),
-        ("/spec/template/spec/initContainers", json!([{"name": "i"}]), "Add spec.template.spec.initContainers"),
-        ("/spec/template/spec/containers/1", json!({"name": "sidecar"}), "Add spec.template.spec.containers[name=sidecar]"),
-        ("/spec/template/spec/containers/0/env", json!([{"name": "A"}]), "Add spec.template.spec.containers[name=web].env"),
-        ("/spec/template/spec/containers/0/securityContext", json!({"privileged": true}), "Add spec.template.spec.containers[name=web].securityContext"),
-        ("/spec/template/spec/containers/0/imagePullPolicy", json!("Always"), "Add spec.template.spec.containers[name=web].imagePullPolicy"),
+        (
+            "/spec/template/spec/serviceAccountName",
+            json!("admin"),
+            "Add spec.template.spec.serviceAccountName",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "v", "hostPath": {"path": "/"}}]),
+            "Add spec.template.spec.volumes",
+        ),
+        (
+            "/spec/template/spec/initContainers",
+            json!([{"name": "i"}]),
+            "Add spec.template.spec.initContainers",
+        ),
+        (
+            "/spec/template/spec/containers/1",
+            json!({"name": "sidecar"}),
+            "Add spec.template.spec.containers[name=sidecar]",
+        ),
+        (
+            "/spec/template/spec/containers/0/env",
+            json!([{"name": "A"}]),
+            "Add spec.template.spec.containers[name=web].env",
+        ),
+        (
+            "/spec/template/spec/containers/0/securityContext",
+            json!({"privileged": true}),
+            "Add spec.template.spec.containers[name=web].securityContext",
+        ),
+        (
+            "/spec/template/spec/containers/0/imagePullPolicy",
+            json!("Always"),
+            "Add spec.template.spec.containers[name=web].imagePullPolicy",
+        ),
         ("/spec/template/metadata/labels/extra", json!("x"), "Add spec.template.metadata.labels.extra"),
         ("/spec/paused", json!(true), "Add spec.paused"),
         ("/metadata/ownerReferences", json!([{"name": "x"}]), "Add metadata.ownerReferences"),
-        ("/metadata/labels/pod-security.kubernetes.io~1enforce", json!("privileged"), "Add metadata.labels[\"pod-security.kubernetes.io/enforce\"]"),
+        (
+            "/metadata/labels/pod-security.kubernetes.io~1enforce",
+            json!("privileged"),
+            "Add metadata.labels[\"pod-security.kubernetes.io/enforce\"]",
+        ),
     ];
     for (pointer, value, expected) in cases {
         let mut live = returned();
@@ -118,14 +152,18 @@ fn roles_services_and_configuration_are_closed() {
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"},
         "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]});
     let mut live = role.clone();
-    live["rules"].as_array_mut().unwrap().push(json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}));
+    live["rules"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}));
     assert_eq!(found(&role, &live), ["Add rules[1]"]);
 
-    let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}});
+    let config =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}});
     let mut live = config.clone();
     live["data"]["b"] = json!("2");
     live["binaryData"] = json!({"c": "AA=="});
-    assert_eq!(found(&config, &live), ["Add binaryData", "Add data.b"]);
+    assert_eq!(found(&config, &live), ["Add binaryData.c", "Add data.b"]);
 
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
         "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
@@ -159,7 +197,8 @@ fn an_empty_selector_has_a_meaning() {
 
 #[test]
 fn other_custom_kinds_are_held_to_what_git_declares() {
-    let want = json!({"apiVersion": "example.com/v1", "kind": "Db", "metadata": {"name": "d"}, "spec": {"size": 1}});
+    let want =
+        json!({"apiVersion": "example.com/v1", "kind": "Db", "metadata": {"name": "d"}, "spec": {"size": 1}});
     let mut live = want.clone();
     live["spec"]["operatorField"] = json!("x");
     assert!(found(&want, &live).is_empty());
@@ -170,7 +209,10 @@ fn other_custom_kinds_are_held_to_what_git_declares() {
 #[test]
 fn named_injectors_are_free() {
     let mut live = returned();
-    live["spec"]["template"]["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "istio-proxy", "image": "p"}));
+    live["spec"]["template"]["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "istio-proxy", "image": "p"}));
     let gvk = Gvk::of(&live).unwrap();
     let free = ["spec.template.spec.containers[name=istio-proxy]".parse().unwrap()];
     let options = CompareOptions { free: &free, ..CompareOptions::of(&gvk) };
@@ -190,7 +232,12 @@ fn the_order_of_init_containers_is_their_meaning() {
 #[test]
 fn a_secrets_values_are_masked() {
     let gvk = Gvk::new("v1", "Secret");
-    let mut difference = Difference { path: "data.password".parse().unwrap(), op: Op::Change, git: Some(json!("a")), tried: Some(json!("b")) };
+    let mut difference = Difference {
+        path: "data.password".parse().unwrap(),
+        op: Op::Change,
+        git: Some(json!("a")),
+        tried: Some(json!("b")),
+    };
     mask_secret(&gvk, &mut difference);
     assert_eq!((difference.git, difference.tried), (Some(json!("***")), Some(json!("***"))));
 }
@@ -198,8 +245,12 @@ fn a_secrets_values_are_masked() {
 /// Every leaf of a value: a pointer and another value of the same type.
 fn leaves(value: &Value, pointer: &str, out: &mut Vec<(String, Value)>) {
     match value {
-        Value::Object(map) => map.iter().for_each(|(k, v)| leaves(v, &format!("{pointer}/{}", k.replace('/', "~1")), out)),
-        Value::Array(items) => items.iter().enumerate().for_each(|(i, v)| leaves(v, &format!("{pointer}/{i}"), out)),
+        Value::Object(map) => {
+            map.iter().for_each(|(k, v)| leaves(v, &format!("{pointer}/{}", k.replace('/', "~1")), out))
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, v)| leaves(v, &format!("{pointer}/{i}"), out))
+        }
         Value::String(text) => out.push((pointer.to_owned(), format!("{text}9").into())),
         Value::Number(number) => out.push((pointer.to_owned(), (number.as_i64().unwrap_or(0) + 1).into())),
         Value::Bool(flag) => out.push((pointer.to_owned(), (!flag).into())),
@@ -221,11 +272,17 @@ fn every_change_of_a_declared_leaf_is_found() {
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), "[a-z0-9]{0,6}".prop_map(Value::from)];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        "[a-z0-9]{0,6}".prop_map(Value::from)
+    ];
     leaf.prop_recursive(4, 32, 5, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            proptest::collection::btree_map("[a-z]{1,6}", inner, 0..5).prop_map(|map| map.into_iter().collect::<serde_json::Map<_, _>>().into()),
+            proptest::collection::btree_map("[a-z]{1,6}", inner, 0..5)
+                .prop_map(|map| map.into_iter().collect::<serde_json::Map<_, _>>().into()),
         ]
     })
 }

@@ -9,8 +9,20 @@ use crate::object::Gvk;
 use crate::path::{Path, Segment, plain};
 use crate::schema::{Field, ListKind, Scalar, Schemas, Struct, Type, TypeId};
 
-pub(super) fn differences(schemas: &Schemas, gvk: &Gvk, want: &Value, live: &Value, world: World) -> Vec<Difference> {
-    let mut walk = Walk { schemas, world, stack: Vec::new(), out: Vec::new(), scene: Scene { kind: &gvk.kind, host_network: false } };
+pub(super) fn differences(
+    schemas: &Schemas,
+    gvk: &Gvk,
+    want: &Value,
+    live: &Value,
+    world: World,
+) -> Vec<Difference> {
+    let mut walk = Walk {
+        schemas,
+        world,
+        stack: Vec::new(),
+        out: Vec::new(),
+        scene: Scene { kind: &gvk.kind, host_network: false },
+    };
     let structure = schemas.root(gvk).and_then(|id| match schemas.get(id) {
         Type::Struct(structure) => Some(structure),
         _ => None,
@@ -28,17 +40,19 @@ pub(super) fn differences(schemas: &Schemas, gvk: &Gvk, want: &Value, live: &Val
 /// The keys of both, each once, in order. Maps of serde_json are sorted.
 fn union<'a>(a: &'a Map<String, Value>, b: &'a Map<String, Value>) -> impl Iterator<Item = &'a str> {
     let (mut a, mut b) = (a.keys().peekable(), b.keys().peekable());
-    std::iter::from_fn(move || match (a.peek(), b.peek()) {
-        (Some(x), Some(y)) if x == y => {
-            b.next();
-            a.next()
+    std::iter::from_fn(move || {
+        match (a.peek(), b.peek()) {
+            (Some(x), Some(y)) if x == y => {
+                b.next();
+                a.next()
+            }
+            (Some(x), Some(y)) if x < y => a.next(),
+            (Some(_), None) => a.next(),
+            (_, Some(_)) => b.next(),
+            (None, None) => None,
         }
-        (Some(x), Some(y)) if x < y => a.next(),
-        (Some(_), None) => a.next(),
-        (_, Some(_)) => b.next(),
-        (None, None) => None,
-    }
-    .map(String::as_str))
+        .map(String::as_str)
+    })
 }
 
 /// One step of the way, borrowed: a path is made only for a difference.
@@ -66,7 +80,9 @@ impl<'a> Walk<'a> {
             Step::Item(value) => Segment::Item(plain(value)),
             Step::Key(keys, element) => Segment::Key(
                 keys.iter()
-                    .filter_map(|(name, default)| Some((name.clone(), plain(element.get(name).or(default.as_ref())?))))
+                    .filter_map(|(name, default)| {
+                        Some((name.clone(), plain(element.get(name).or(default.as_ref())?)))
+                    })
                     .collect(),
             ),
         };
@@ -118,8 +134,18 @@ impl<'a> Walk<'a> {
     }
 
     /// A live field that Git leaves out, in a closed world.
-    fn undeclared(&mut self, definition: &str, field: Option<&'a Field>, name: &'a str, parent: &Value, live: &'a Value) {
-        if field.is_some_and(|field| field.filled) || derived::filled(definition, name, parent) || self.is_absence(field, live) {
+    fn undeclared(
+        &mut self,
+        definition: &str,
+        field: Option<&'a Field>,
+        name: &'a str,
+        parent: &Value,
+        live: &'a Value,
+    ) {
+        if field.is_some_and(|field| field.filled)
+            || derived::filled(definition, name, parent)
+            || self.is_absence(field, live)
+        {
             return;
         }
         let ty = field.map(|field| field.ty);
@@ -128,7 +154,15 @@ impl<'a> Walk<'a> {
         if default.is_some_and(|default| equal(self.schemas, ty, default, live, self.scene)) {
             return;
         }
-        self.within(Step::Field(name), |walk| walk.report(None, Some(live)));
+        self.within(Step::Field(name), |walk| match (ty.map(|id| walk.schemas.get(id)), live) {
+            // A map is free of meaning by itself: each of its keys is a difference.
+            (Some(Type::Map(_)), Value::Object(keys)) => {
+                for (key, value) in keys.iter().filter(|(_, value)| !value.is_null()) {
+                    walk.within(Step::Field(key), |walk| walk.report(None, Some(value)));
+                }
+            }
+            _ => walk.report(None, Some(live)),
+        });
     }
 
     /// Whether a value means the same as leaving the field out: empty lists and
@@ -142,12 +176,17 @@ impl<'a> Walk<'a> {
                 map.is_empty()
                     && field.is_some_and(|field| {
                         matches!(self.schemas.get(field.ty), Type::Map(_))
-                            || field.default.as_ref().is_some_and(|d| d.as_object().is_some_and(Map::is_empty))
+                            || field
+                                .default
+                                .as_ref()
+                                .is_some_and(|d| d.as_object().is_some_and(Map::is_empty))
                     })
             }
             Value::Bool(flag) => !flag && field.is_some_and(|field| field.omits_zero),
             Value::String(text) => text.is_empty() && field.is_some_and(|field| field.omits_zero),
-            Value::Number(number) => number.as_f64() == Some(0.0) && field.is_some_and(|field| field.omits_zero),
+            Value::Number(number) => {
+                number.as_f64() == Some(0.0) && field.is_some_and(|field| field.omits_zero)
+            }
         }
     }
 
@@ -188,7 +227,13 @@ impl<'a> Walk<'a> {
     }
 
     /// A request that is left out is its limit, resource by resource.
-    fn requests(&mut self, structure: Option<&'a Struct>, parent: &'a Value, want: Option<&'a Value>, live: Option<&'a Value>) {
+    fn requests(
+        &mut self,
+        structure: Option<&'a Struct>,
+        parent: &'a Value,
+        want: Option<&'a Value>,
+        live: Option<&'a Value>,
+    ) {
         let (Some(Value::Object(wants)), Some(live)) = (want, live) else {
             return self.field(structure, "requests", parent, want, live);
         };
@@ -212,7 +257,9 @@ impl<'a> Walk<'a> {
         };
         for name in union(wants, lives) {
             match (some(wants.get(name)), some(lives.get(name))) {
-                (Some(want), Some(live)) => self.within(Step::Field(name), |walk| walk.value(Some(ty), want, live)),
+                (Some(want), Some(live)) => {
+                    self.within(Step::Field(name), |walk| walk.value(Some(ty), want, live))
+                }
                 (Some(want), None) => self.within(Step::Field(name), |walk| walk.report(Some(want), None)),
                 (None, Some(live)) if self.world == World::Closed && !self.is_filled_key(name) => {
                     self.within(Step::Field(name), |walk| walk.report(None, Some(live)));
@@ -239,7 +286,9 @@ impl<'a> Walk<'a> {
             return self.any(want, live);
         };
         match kind {
-            ListKind::Map(keys) if is_keyed(keys, wants) && is_keyed(keys, lives) => self.keyed(item, keys, wants, lives),
+            ListKind::Map(keys) if is_keyed(keys, wants) && is_keyed(keys, lives) => {
+                self.keyed(item, keys, wants, lives)
+            }
             ListKind::Set => self.set(wants, lives),
             _ => self.atomic(Some(item), wants, lives),
         }
@@ -247,8 +296,16 @@ impl<'a> Walk<'a> {
 
     /// Elements find each other by their keys, in any order; the order of init
     /// containers is their meaning.
-    fn keyed(&mut self, item: TypeId, keys: &'a [(String, Option<Value>)], wants: &'a [Value], lives: &'a [Value]) {
-        let find = |list: &'a [Value], element: &Value| list.iter().position(|other| same_keys(keys, element, other));
+    fn keyed(
+        &mut self,
+        item: TypeId,
+        keys: &'a [(String, Option<Value>)],
+        wants: &'a [Value],
+        lives: &'a [Value],
+    ) {
+        let find = |list: &'a [Value], element: &Value| {
+            list.iter().position(|other| same_keys(keys, element, other))
+        };
         let mut last = None;
         let mut ordered = true;
         for want in wants {
@@ -267,9 +324,15 @@ impl<'a> Walk<'a> {
             }
         }
         if !ordered && matches!(self.stack.last(), Some(Step::Field("initContainers"))) {
-            let names = |list: &[Value]| list.iter().filter_map(|c| c.get("name").cloned()).collect::<Value>();
+            let names =
+                |list: &[Value]| list.iter().filter_map(|c| c.get("name").cloned()).collect::<Value>();
             let (want, live) = (names(wants), names(lives));
-            self.out.push(Difference { path: self.path(), op: Op::Change, git: Some(want), tried: Some(live) });
+            self.out.push(Difference {
+                path: self.path(),
+                op: Op::Change,
+                git: Some(want),
+                tried: Some(live),
+            });
         }
     }
 

@@ -30,8 +30,10 @@ impl Schemas {
     /// # Errors
     /// When the document has no schemas at all, or more types than any real one.
     pub fn add_document(&mut self, document: &Value, wanted: &[Gvk]) -> Result<(), SchemaError> {
-        let definitions =
-            document.pointer("/components/schemas").and_then(Value::as_object).ok_or(SchemaError::NoSchemas)?;
+        let definitions = document
+            .pointer("/components/schemas")
+            .and_then(Value::as_object)
+            .ok_or(SchemaError::NoSchemas)?;
         let mut compiler = Compiler { definitions, schemas: self, done: HashMap::new() };
         for (name, definition) in definitions {
             for gvk in kinds_of(definition) {
@@ -148,7 +150,9 @@ impl<'a> Compiler<'a> {
             Some("map") => {
                 let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
                 let keys: Vec<_> = keys.into_iter().flatten().filter_map(Value::as_str).collect();
-                ListKind::Map(keys.into_iter().map(|key| (key.to_owned(), self.key_default(item, key))).collect())
+                ListKind::Map(
+                    keys.into_iter().map(|key| (key.to_owned(), self.key_default(item, key))).collect(),
+                )
             }
             _ => ListKind::Atomic,
         };
@@ -169,7 +173,9 @@ fn well_known(name: &str) -> Option<Type> {
         "io.k8s.apimachinery.pkg.api.resource.Quantity" => Scalar::Quantity,
         "io.k8s.apimachinery.pkg.util.intstr.IntOrString" => Scalar::Plain,
         "io.k8s.apimachinery.pkg.apis.meta.v1.Duration" => Scalar::Duration,
-        "io.k8s.apimachinery.pkg.apis.meta.v1.Time" | "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime" => Scalar::Time,
+        "io.k8s.apimachinery.pkg.apis.meta.v1.Time" | "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime" => {
+            Scalar::Time
+        }
         "io.k8s.apimachinery.pkg.runtime.RawExtension" | "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1" => {
             return Some(Type::Any);
         }

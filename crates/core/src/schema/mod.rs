@@ -146,13 +146,18 @@ mod kinds_as_list {
 
     use super::{Gvk, HashMap, TypeId};
 
-    pub(super) fn serialize<S: Serializer>(kinds: &HashMap<Gvk, TypeId>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        kinds: &HashMap<Gvk, TypeId>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         let mut list: Vec<(&Gvk, &TypeId)> = kinds.iter().collect();
         list.sort_by_key(|(gvk, _)| *gvk);
         list.serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HashMap<Gvk, TypeId>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<HashMap<Gvk, TypeId>, D::Error> {
         Ok(Vec::<(Gvk, TypeId)>::deserialize(deserializer)?.into_iter().collect())
     }
 }

@@ -1,1 +1,222 @@
-//! verdict
+//! May this write pass? In: a review, what Git says about its object, and the
+//! facts that the rules need. Out: a verdict with the differences that led to
+//! it. Content is judged, never the writer.
+
+mod denial;
+mod marks;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::compare::{CompareOptions, Difference, World, compare, world_of};
+use crate::desired::{AppRef, DesiredObject};
+use crate::object::{Gvk, ObjectKey};
+use crate::path::Path;
+use crate::schema::Schemas;
+
+pub use denial::denial;
+pub use rules::{RULES, Rule};
+
+/// What a write does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
+}
+
+/// A write, as the API server asks about it.
+#[derive(Clone, Debug)]
+pub struct Review<'a> {
+    pub operation: Operation,
+    /// Of the object, or of its parent for a subresource.
+    pub gvk: &'a Gvk,
+    /// Of the object: on a deletecollection or generateName the request has no
+    /// name, the object does.
+    pub key: &'a ObjectKey,
+    /// Empty, or `scale`, `status`, ...
+    pub subresource: &'a str,
+    /// As it is; absent on CREATE.
+    pub old: Option<&'a Value>,
+    /// As it would be; absent on DELETE.
+    pub new: Option<&'a Value>,
+    /// Unix seconds.
+    pub now: i64,
+}
+
+/// What Git says about the object at one commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// The commit, in full.
+    pub revision: &'a str,
+    /// None: this commit does not declare it.
+    pub object: Option<&'a DesiredObject>,
+}
+
+/// How a verdict is carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    Off,
+    /// Recorded only.
+    Audit,
+    /// Let through with a warning.
+    Warn,
+    #[default]
+    Enforce,
+}
+
+/// What to do about objects that nobody declares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Untracked {
+    #[default]
+    Allow,
+    Warn,
+    Deny,
+}
+
+/// How an Application is held, with its Project's floor worked in.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    pub mode: Mode,
+    pub untracked: Untracked,
+    /// Custom kinds are closed like built-in ones.
+    pub close_custom_kinds: bool,
+    /// Paths that are not held, by kind; `*` stands for every kind.
+    pub free: Vec<(String, Path)>,
+}
+
+/// Everything a rule may look at beside the write itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub schemas: &'a Schemas,
+    pub policy: &'a Policy,
+    /// The Application that owns the object.
+    pub application: Option<&'a AppRef>,
+    /// The tip first; then those commits between the object's recorded one and
+    /// the tip that the write may be judged against as well. Never older ones.
+    pub candidates: &'a [Candidate<'a>],
+    /// The object's namespace is going away.
+    pub namespace_terminating: bool,
+    /// Declared objects that go along when this Namespace or definition goes.
+    pub holds: usize,
+    /// Whether the writer has the verb `manage` on this object of ours.
+    pub may_manage: bool,
+}
+
+/// What becomes of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    Allow,
+    Warn,
+    Deny,
+}
+
+/// A difference, and where Git says otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Located {
+    #[serde(flatten)]
+    pub difference: Difference,
+    pub file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+/// A judged write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    pub decision: Decision,
+    /// The rule that objected; empty when none did.
+    pub rule: &'static str,
+    pub key: ObjectKey,
+    pub application: Option<AppRef>,
+    /// The commit that was judged against.
+    pub revision: Option<String>,
+    /// Secret values are masked.
+    pub differences: Vec<Located>,
+    /// What the rule has to say.
+    pub message: String,
+    /// How to do it through Git.
+    pub hint: String,
+}
+
+/// What a rule says against a write.
+#[derive(Clone, Debug, Default)]
+pub struct Objection {
+    pub differences: Vec<Difference>,
+    pub message: String,
+    pub hint: String,
+}
+
+/// Judges a write by all rules.
+pub fn judge(review: &Review<'_>, context: &Context<'_>) -> Verdict {
+    judge_by(RULES, review, context)
+}
+
+/// Judges a write by these rules: the first that objects decides.
+pub fn judge_by(rules: &[Rule], review: &Review<'_>, context: &Context<'_>) -> Verdict {
+    let tip = context.candidates.first();
+    let mut verdict = Verdict {
+        decision: Decision::Allow,
+        rule: "",
+        key: review.key.clone(),
+        application: context.application.cloned(),
+        revision: tip.map(|tip| tip.revision.to_owned()),
+        differences: Vec::new(),
+        message: String::new(),
+        hint: String::new(),
+    };
+    if context.policy.mode == Mode::Off {
+        return verdict;
+    }
+    for rule in rules {
+        let Some(objection) = (rule.judge)(review, context) else { continue };
+        verdict.rule = rule.id;
+        verdict.decision = match (context.policy.mode, rule.severity(context.policy)) {
+            (Mode::Enforce, decision) => decision,
+            (Mode::Warn, _) => Decision::Warn,
+            (Mode::Audit | Mode::Off, _) => Decision::Allow,
+        };
+        let declared = tip.and_then(|tip| tip.object);
+        verdict.differences =
+            objection.differences.into_iter().map(|d| located(d, review.gvk, declared)).collect();
+        verdict.message = objection.message;
+        verdict.hint = objection.hint;
+        break;
+    }
+    verdict
+}
+
+fn located(mut difference: Difference, gvk: &Gvk, declared: Option<&DesiredObject>) -> Located {
+    crate::compare::mask_secret(gvk, &mut difference);
+    let line = declared.and_then(|object| object.line_of(&difference.path));
+    Located {
+        difference,
+        file: declared.map(|object| object.origin.file.to_string()).unwrap_or_default(),
+        line,
+    }
+}
+
+impl Context<'_> {
+    /// What differs between `want` and `live` under this context's policy.
+    fn differences(&self, want: &DesiredObject, live: &Value) -> Vec<Difference> {
+        let kinds = [want.key.kind.as_str(), "*"];
+        let free: Vec<Path> = self
+            .policy
+            .free
+            .iter()
+            .filter(|(kind, _)| kinds.contains(&kind.as_str()))
+            .map(|(_, path)| path.clone())
+            .collect();
+        let world = if self.policy.close_custom_kinds { World::Closed } else { world_of(&want.gvk) };
+        compare(self.schemas, &want.gvk, &want.value, live, &CompareOptions { world, free: &free })
+    }
+
+    fn tip(&self) -> Option<&DesiredObject> {
+        self.candidates.first().and_then(|tip| tip.object)
+    }
+}

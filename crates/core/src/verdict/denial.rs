@@ -1,0 +1,77 @@
+//! The words of a denial. In: a verdict. Out: at most 15 lines as kubectl
+//! prints them, in six parts: object, field path, Git's value, the value that
+//! was tried, commit with file and line, and how to do it through Git.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::{Located, Verdict};
+use crate::compare::Op;
+
+/// Differences that are shown in full.
+const SHOWN: usize = 3;
+/// A value longer than this is cut.
+const MAX_VALUE: usize = 120;
+
+/// The text of a denial or warning. Never holds a Secret's value.
+pub fn denial(verdict: &Verdict) -> String {
+    let mut text = format!("{} is kept as Git says", verdict.key);
+    if !verdict.message.is_empty() {
+        let _ = write!(text, ": {}", verdict.message);
+    }
+    for located in verdict.differences.iter().take(SHOWN) {
+        let difference = &located.difference;
+        let absent = if difference.op == Op::Add { "(not declared)" } else { "(absent)" };
+        let _ = write!(text, "\n  field:  {}", difference.path);
+        let _ = write!(text, "\n  git:    {}", value(difference.git.as_ref(), absent));
+        let _ = write!(text, "\n  tried:  {}", value(difference.tried.as_ref(), "(removed)"));
+    }
+    if verdict.differences.len() > SHOWN {
+        let _ = write!(text, "\n  and {} more differences", verdict.differences.len() - SHOWN);
+    }
+    if let Some(revision) = &verdict.revision {
+        let short: String = revision.chars().take(12).collect();
+        let place = verdict.differences.first().map_or_else(String::new, place);
+        let _ = write!(text, "\n  commit: {short}{place}");
+        if let Some(application) = &verdict.application {
+            let _ = write!(text, ", application {application}");
+        }
+    }
+    let _ = write!(text, "\n  hint:   {}", hint(verdict));
+    text
+}
+
+fn place(located: &Located) -> String {
+    match located.line {
+        Some(line) => format!(" {}:{line}", located.file),
+        None if located.file.is_empty() => String::new(),
+        None => format!(" {}", located.file),
+    }
+}
+
+fn hint(verdict: &Verdict) -> String {
+    match &verdict.application {
+        Some(application)
+            if verdict.hint.starts_with("change ") || verdict.hint.starts_with("remove it from ") =>
+        {
+            let prune = if verdict.hint.starts_with("remove") { " --prune" } else { "" };
+            format!("{}, commit, push, then: kubectl gitops sync {}{prune}", verdict.hint, application.name)
+        }
+        _ => verdict.hint.clone(),
+    }
+}
+
+/// A value on one line, cut where it is long.
+fn value(value: Option<&Value>, absent: &str) -> String {
+    let Some(value) = value else { return absent.to_owned() };
+    let text = match value {
+        Value::String(text) if !text.is_empty() && !text.contains('\n') => text.clone(),
+        other => other.to_string(),
+    };
+    if text.chars().count() <= MAX_VALUE {
+        return text;
+    }
+    let cut: String = text.chars().take(MAX_VALUE).collect();
+    format!("{cut}... ({} bytes)", text.len())
+}

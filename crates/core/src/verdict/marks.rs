@@ -1,0 +1,95 @@
+//! Our own label and annotations on declared objects: whose it is, where it
+//! stands, at which commit it was last accepted.
+
+use serde_json::Value;
+
+use super::{Context, Objection, Operation, Review};
+use crate::compare::{Difference, Op};
+use crate::desired::stamp;
+use crate::names::{ANNOTATION_ORIGIN, ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
+use crate::path::{Path, Segment};
+
+const MARKS: [(&str, &str); 3] =
+    [("labels", LABEL_APPLICATION), ("annotations", ANNOTATION_OWNER), ("annotations", ANNOTATION_ORIGIN)];
+
+/// Reads a mark of an object.
+fn mark<'a>(object: Option<&'a Value>, field: &str, key: &str) -> Option<&'a Value> {
+    object?.get("metadata")?.get(field)?.get(key)
+}
+
+/// The commit at which an object was last accepted.
+pub(crate) fn revision_of(object: Option<&Value>) -> Option<&str> {
+    mark(object, "annotations", ANNOTATION_REVISION)?.as_str()
+}
+
+fn difference(field: &str, key: &str, git: Option<Value>, tried: Option<&Value>) -> Difference {
+    let path = Path::root().field("metadata").field(field).child(Segment::Field(key.to_owned()));
+    let op = if tried.is_none() { Op::Remove } else { Op::Change };
+    Difference { path, op, git, tried: tried.cloned() }
+}
+
+/// The marks stay, or become what Git makes them.
+pub(super) fn held(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    if !matches!(review.operation, Operation::Create | Operation::Update) || review.subresource == "scale" {
+        return None;
+    }
+    let application = context.application?;
+    context.tip()?;
+    let stamped: Vec<Value> = context
+        .candidates
+        .iter()
+        .filter_map(|candidate| Some(stamp(candidate.object?, application, candidate.revision)))
+        .collect();
+    let mut differences = Vec::new();
+    for (field, key) in MARKS {
+        let (old, new) = (mark(review.old, field, key), mark(review.new, field, key));
+        let allowed = old == new
+            || stamped.iter().any(|stamped| mark(Some(stamped), field, key) == new)
+            || (old.is_none() && new.is_none());
+        if !allowed {
+            differences.push(difference(field, key, mark(stamped.first(), field, key).cloned(), new));
+        }
+    }
+    (!differences.is_empty()).then(|| Objection {
+        differences,
+        message: "this mark says where the object comes from".into(),
+        hint: "leave it as it is; a sync keeps it true".into(),
+    })
+}
+
+/// The recorded commit only moves forward, and only to one that the object
+/// matches as a whole (rule 7).
+pub(super) fn revision_forward(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    if !matches!(review.operation, Operation::Create | Operation::Update) || review.subresource == "scale" {
+        return None;
+    }
+    context.tip()?;
+    let (old, new) = (revision_of(review.old), revision_of(review.new));
+    if old == new {
+        return None;
+    }
+    let candidate = context.candidates.iter().find(|candidate| Some(candidate.revision) == new);
+    let matches = candidate
+        .and_then(|candidate| candidate.object)
+        .zip(review.new)
+        .is_some_and(|(want, new)| context.differences(want, new).is_empty());
+    // An object without a record may be made without one.
+    if matches {
+        return None;
+    }
+    let tip = context.candidates.first().map(|tip| Value::from(tip.revision));
+    let (message, hint) = if candidate.is_some() {
+        ("the object does not match the commit it claims", "sync it: kubectl gitops sync")
+    } else {
+        (
+            "that commit is unknown here, older than the recorded one, or not on the branch",
+            "pull, and sync again: time moves forward only",
+        )
+    };
+    let tried = new.map(Value::from);
+    Some(Objection {
+        differences: vec![difference("annotations", ANNOTATION_REVISION, tip, tried.as_ref())],
+        message: message.into(),
+        hint: hint.into(),
+    })
+}

@@ -1,0 +1,354 @@
+//! The rules, as values: each looks at a write and says what speaks against
+//! it. The numbers are those of the design's list.
+
+use serde_json::Value;
+
+use super::{Context, Decision, Objection, Operation, Policy, Review, Untracked, marks};
+use crate::compare::{Difference, Op, has_power};
+use crate::names::GROUP;
+use crate::path::{Path, Segment};
+
+/// A rule of the verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Stable: written into metrics, audit annotations and denials.
+    pub id: &'static str,
+    pub judge: fn(&Review<'_>, &Context<'_>) -> Option<Objection>,
+}
+
+impl Rule {
+    pub(super) fn severity(&self, policy: &Policy) -> Decision {
+        match (self.id, policy.untracked) {
+            ("untracked", Untracked::Warn) => Decision::Warn,
+            _ => Decision::Deny,
+        }
+    }
+}
+
+/// All rules, in the order in which they are asked.
+pub const RULES: &[Rule] = &[
+    Rule { id: "delete-namespace", judge: delete_namespace },
+    Rule { id: "delete-definition", judge: delete_definition },
+    Rule { id: "delete-declared", judge: delete_declared },
+    Rule { id: "namespace-labels", judge: namespace_labels },
+    Rule { id: "own-kinds", judge: own_kinds },
+    Rule { id: "scale", judge: scale },
+    Rule { id: "held-marks", judge: marks::held },
+    Rule { id: "revision-forward", judge: marks::revision_forward },
+    Rule { id: "toward-git", judge: toward_git },
+    Rule { id: "mixed-commits", judge: mixed_commits },
+    Rule { id: "untracked", judge: untracked },
+];
+
+/// The members of a namespace go without a review (rule 4).
+fn delete_namespace(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    let whole = review.operation == Operation::Delete
+        && review.key.kind == "Namespace"
+        && review.key.group.is_empty();
+    (whole && context.holds > 0).then(|| Objection {
+        message: format!("{} objects that Git declares are in it, and would go with it", context.holds),
+        hint: "remove them from Git first, commit, push and sync with --prune".into(),
+        ..Objection::default()
+    })
+}
+
+/// Deleting a definition deletes its objects without reviews (rule 4).
+fn delete_definition(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    let whole = review.operation == Operation::Delete && review.key.kind == "CustomResourceDefinition";
+    (whole && context.holds > 0).then(|| Objection {
+        message: format!("{} objects of this kind are declared in Git, and would go with it", context.holds),
+        hint: "remove them from Git first, commit, push and sync with --prune".into(),
+        ..Objection::default()
+    })
+}
+
+/// What Git declares is not deleted (rule 4).
+fn delete_declared(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    if review.operation != Operation::Delete
+        || !review.subresource.is_empty()
+        || context.namespace_terminating
+    {
+        return None;
+    }
+    let want = context.tip()?;
+    let old = review.old?;
+    let immutable = context
+        .differences(want, old)
+        .iter()
+        .any(|difference| is_immutable(&want.key.kind, old, &difference.path));
+    if immutable || is_expired_job(old, review.now) {
+        return None;
+    }
+    Some(Objection {
+        message: "Git declares it".into(),
+        hint: format!("remove it from {}", want.origin),
+        ..Objection::default()
+    })
+}
+
+/// Fields that can only be changed by making the object anew.
+fn is_immutable(kind: &str, old: &Value, path: &Path) -> bool {
+    let fields: &[&str] = match kind {
+        "Deployment" | "DaemonSet" | "ReplicaSet" => &["spec.selector"],
+        "StatefulSet" => {
+            &["spec.selector", "spec.serviceName", "spec.podManagementPolicy", "spec.volumeClaimTemplates"]
+        }
+        "Job" => &[
+            "spec.selector",
+            "spec.template",
+            "spec.completions",
+            "spec.completionMode",
+            "spec.podFailurePolicy",
+        ],
+        "PersistentVolumeClaim" => &[
+            "spec.accessModes",
+            "spec.storageClassName",
+            "spec.volumeName",
+            "spec.volumeMode",
+            "spec.selector",
+        ],
+        "Service" => &["spec.clusterIP", "spec.clusterIPs"],
+        "RoleBinding" | "ClusterRoleBinding" => &["roleRef"],
+        "StorageClass" => &["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"],
+        "PriorityClass" => &["value", "preemptionPolicy"],
+        "Secret" if old.get("immutable") == Some(&Value::Bool(true)) => &["data", "immutable"],
+        "Secret" => &["type"],
+        "ConfigMap" if old.get("immutable") == Some(&Value::Bool(true)) => {
+            &["data", "binaryData", "immutable"]
+        }
+        "Pod" => &["spec"],
+        _ => &[],
+    };
+    fields.iter().any(|field| field.parse::<Path>().is_ok_and(|field| path.starts_with(&field)))
+}
+
+/// A Job that the TTL controller may take away: finished for longer than its
+/// `ttlSecondsAfterFinished`.
+fn is_expired_job(old: &Value, now: i64) -> bool {
+    let Some(ttl) = old.pointer("/spec/ttlSecondsAfterFinished").and_then(Value::as_i64) else {
+        return false;
+    };
+    let conditions = old.pointer("/status/conditions").and_then(Value::as_array);
+    let finished = conditions.into_iter().flatten().find(|condition| {
+        matches!(condition.get("type").and_then(Value::as_str), Some("Complete" | "Failed"))
+            && condition.get("status") == Some(&"True".into())
+    });
+    let at = finished
+        .and_then(|condition| condition.get("lastTransitionTime")?.as_str())
+        .and_then(crate::compare::unix_seconds);
+    // A second of grace: the controller's clock is not ours.
+    at.is_some_and(|at| at + ttl <= now + 1)
+}
+
+/// Labels of a namespace that decide what may run in it (root of trust).
+fn namespace_labels(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    if review.key.kind != "Namespace" || !review.key.group.is_empty() || context.holds == 0 {
+        return None;
+    }
+    let (old, new) = (review.old?, review.new?);
+    let want = context.tip();
+    let label = |object: Option<&Value>, key: &str| {
+        object.and_then(|o| o.pointer("/metadata/labels")?.get(key).cloned())
+    };
+    let keys = [old, new]
+        .into_iter()
+        .filter_map(|object| object.pointer("/metadata/labels")?.as_object())
+        .flat_map(|map| map.keys());
+    let mut differences: Vec<Difference> = keys
+        .filter(|key| has_power(key))
+        .filter_map(|key| {
+            let (before, after) = (label(Some(old), key), label(Some(new), key));
+            let git = label(want.map(|want| &want.value), key);
+            let op = if after.is_none() {
+                Op::Remove
+            } else if git.is_none() {
+                Op::Add
+            } else {
+                Op::Change
+            };
+            let path = Path::root().field("metadata").field("labels").child(Segment::Field(key.clone()));
+            (before != after && after != git).then_some(Difference { path, op, git, tried: after })
+        })
+        .collect();
+    differences.dedup();
+    (!differences.is_empty()).then(|| Objection {
+        differences,
+        message: "this label decides what may run beside objects that Git declares".into(),
+        hint: "declare the Namespace with its labels in Git".into(),
+    })
+}
+
+/// Our own kinds say what is true: their spec changes through Git, or by
+/// those with the verb `manage` (root of trust).
+fn own_kinds(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    if review.key.group != GROUP
+        || context.tip().is_some()
+        || context.may_manage
+        || context.namespace_terminating
+        || review.subresource == "status"
+    {
+        return None;
+    }
+    let spec = |object: Option<&Value>| object.and_then(|object| object.get("spec").cloned());
+    let (git, tried) = (spec(review.old), spec(review.new));
+    if git == tried {
+        return None;
+    }
+    let resource = format!("{}s.{GROUP}", review.key.kind.to_lowercase());
+    let namespace = if review.key.namespace.is_empty() {
+        String::new()
+    } else {
+        format!(" --namespace {}", review.key.namespace)
+    };
+    Some(Objection {
+        message: format!("it says what Git may say, so changing it takes the verb `manage` on {resource}"),
+        hint: format!(
+            "declare it in Git under a parent Application, or ask who may: kubectl auth can-i manage {resource}/{}{namespace}",
+            review.key.name
+        ),
+        ..Objection::default()
+    })
+}
+
+/// `/scale` is judged like `spec.replicas` (rule 5).
+fn scale(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    if review.subresource != "scale" {
+        return None;
+    }
+    let replicas = |object: &Value| object.pointer("/spec/replicas").cloned();
+    let tried = replicas(review.new?);
+    if tried == review.old.and_then(replicas) {
+        return None;
+    }
+    let mut wanted = context
+        .candidates
+        .iter()
+        .filter_map(|candidate| candidate.object)
+        .map(|object| replicas(&object.value));
+    if context.tip().is_none() || wanted.any(|git| git.is_none() || git == tried) {
+        return None;
+    }
+    let want = context.tip()?;
+    let path = Path::root().field("spec").field("replicas");
+    let difference = Difference { path, op: Op::Change, git: replicas(&want.value), tried };
+    Some(against_git(vec![difference], context))
+}
+
+/// Every difference of the new object is one of the old (rule 1), at the tip
+/// or at a commit on the way to it (rule 7).
+fn toward_git(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    if !is_whole_write(review) {
+        return None;
+    }
+    let new = review.new?;
+    let tip = context.tip()?;
+    let mut left = Vec::new();
+    for (at, candidate) in context.candidates.iter().enumerate() {
+        let Some(want) = candidate.object else { continue };
+        let mut added = context.differences(want, new);
+        if !added.is_empty()
+            && let Some(old) = review.old
+        {
+            let before = context.differences(want, old);
+            added.retain(|difference| !before.contains(difference));
+        }
+        added.retain(|difference| !is_restart_of_now(difference, review.now));
+        if added.is_empty() {
+            return None;
+        }
+        if at == 0 {
+            left = added;
+        }
+    }
+    debug_assert_eq!(tip.key, *review.key);
+    Some(against_git(left, context))
+}
+
+fn is_whole_write(review: &Review<'_>) -> bool {
+    matches!(review.operation, Operation::Create | Operation::Update)
+        && matches!(review.subresource, "" | "status")
+}
+
+/// `kubectl rollout restart` writes the time into the template.
+fn is_restart_of_now(difference: &Difference, now: i64) -> bool {
+    const TOLERANCE: i64 = 300;
+    let restarted = Segment::Field("kubectl.kubernetes.io/restartedAt".into());
+    difference.path.0.last() == Some(&restarted)
+        && difference.path.to_string().starts_with("spec.template.metadata.annotations")
+        && difference
+            .tried
+            .as_ref()
+            .and_then(Value::as_str)
+            .and_then(crate::compare::unix_seconds)
+            .is_some_and(|at| (at - now).abs() <= TOLERANCE)
+}
+
+/// Parts of an object that have one meaning as a whole (rule 1).
+fn units(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" | "ReplicationController" => {
+            &["spec.template"]
+        }
+        "CronJob" => &["spec.jobTemplate"],
+        "Role" | "ClusterRole" => &["rules"],
+        "RoleBinding" | "ClusterRoleBinding" => &["subjects", "roleRef"],
+        _ => &[],
+    }
+}
+
+/// A pod template or role that was one commit's stays one commit's (rule 1).
+/// One that had drifted may be repaired field by field.
+fn mixed_commits(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    if !is_whole_write(review) || review.operation != Operation::Update {
+        return None;
+    }
+    let (old, new) = (review.old?, review.new?);
+    let tip = context.tip()?;
+    for unit in units(&review.key.kind).iter().filter_map(|unit| unit.parse::<Path>().ok()) {
+        let within = |live: &Value, want| -> Vec<Difference> {
+            let mut differences = context.differences(want, live);
+            differences.retain(|difference| {
+                difference.path.starts_with(&unit) && !is_restart_of_now(difference, review.now)
+            });
+            differences
+        };
+        if unit.find(old) == unit.find(new) {
+            continue;
+        }
+        let mut wants = context.candidates.iter().filter_map(|candidate| candidate.object);
+        let was_whole = wants.clone().any(|want| within(old, want).is_empty());
+        let is_whole = wants.any(|want| within(new, want).is_empty());
+        if was_whole && !is_whole {
+            let mut objection = against_git(within(new, tip), context);
+            objection.message = format!("{unit} would mix two commits");
+            return Some(objection);
+        }
+    }
+    None
+}
+
+/// Objects that nobody declares, in an enforced namespace (rule 6).
+fn untracked(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    let counted = context.policy.untracked != Untracked::Allow
+        && review.operation == Operation::Create
+        && review.subresource.is_empty()
+        && context.candidates.iter().all(|candidate| candidate.object.is_none());
+    let owned = review
+        .new?
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array)
+        .is_some_and(|owners| !owners.is_empty());
+    (counted && !owned).then(|| Objection {
+        message: "no Application declares it, and this namespace takes only what Git declares".into(),
+        hint: "add it to the repository of one of this namespace's Applications".into(),
+        ..Objection::default()
+    })
+}
+
+/// An objection that points at the lines in Git.
+pub(super) fn against_git(differences: Vec<Difference>, context: &Context<'_>) -> Objection {
+    let Some(want) = context.tip() else { return Objection { differences, ..Objection::default() } };
+    let line = differences.first().and_then(|difference| want.line_of(&difference.path));
+    let place = line.map_or_else(|| want.origin.to_string(), |line| format!("{}:{line}", want.origin.file));
+    Objection { differences, message: String::new(), hint: format!("change {place}") }
+}
