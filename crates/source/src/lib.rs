@@ -1,1 +1,19 @@
-//! placeholder
+//! Where desired objects come from: Git over file, http(s) and ssh, and the
+//! rendering of plain YAML, Kustomize and Helm. In: a repository, a revision,
+//! a path. Out: objects, each with its file and, where it is known, the line
+//! of every field.
+//!
+//! Nothing in a repository is executed: no hooks, filters or plugins.
+
+pub mod error;
+pub mod git;
+pub mod location;
+pub mod render;
+pub mod yaml;
+
+
+
+pub use error::{ErrorKind, SourceError};
+pub use git::{Commit, GitCache, Snapshot};
+pub use location::{Credentials, RepoUrl, Secret};
+pub use render::{HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools, render};

@@ -1,0 +1,77 @@
+//! What can go wrong between a repository and its objects. Each error names
+//! the thing; advice belongs to the edge, which picks it by [`ErrorKind`].
+
+use std::path::PathBuf;
+
+/// What an error is about, for exit codes and hints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    NoSuchRevision,
+    NoSuchPath,
+    NotARepository,
+    Credentials,
+    Network,
+    Timeout,
+    BadYaml,
+    Render,
+    ToolMissing,
+    ToolTooOld,
+    Unsupported,
+    Local,
+}
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("{repo} has no branch, tag or commit {revision:?}")]
+    NoSuchRevision { repo: String, revision: String, near: Vec<String> },
+    #[error("{repo} has no {path:?} at {revision}")]
+    NoSuchPath { repo: String, revision: String, path: String },
+    #[error("{location} is not a Git repository")]
+    NotARepository { location: String },
+    #[error("{repo} refuses these credentials: {reason}")]
+    Credentials { repo: String, reason: String },
+    #[error("{repo} cannot be reached: {reason}")]
+    Network { repo: String, reason: String },
+    #[error("{what} took longer than {seconds} s")]
+    Timeout { what: String, seconds: u64 },
+    #[error("{file}:{line}:{column}: document {document}: {reason}")]
+    BadYaml { file: String, line: usize, column: usize, document: usize, reason: String },
+    #[error("{path}: {tool} failed: {reason}")]
+    Render { tool: &'static str, path: String, reason: String },
+    #[error("{tool} is not installed: {path} is not found")]
+    ToolMissing { tool: &'static str, path: String },
+    #[error("{tool} is {found}, but {needed} or newer is needed")]
+    ToolTooOld { tool: &'static str, found: String, needed: &'static str },
+    #[error("{path}: {reason}")]
+    Unsupported { path: String, reason: String },
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: std::io::Error },
+    #[error("{repo}: {reason}")]
+    Git { repo: String, reason: String },
+}
+
+impl SourceError {
+    /// What the error is about.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSuchRevision { .. } => ErrorKind::NoSuchRevision,
+            Self::NoSuchPath { .. } => ErrorKind::NoSuchPath,
+            Self::NotARepository { .. } => ErrorKind::NotARepository,
+            Self::Credentials { .. } => ErrorKind::Credentials,
+            Self::Network { .. } => ErrorKind::Network,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::BadYaml { .. } => ErrorKind::BadYaml,
+            Self::Render { .. } => ErrorKind::Render,
+            Self::ToolMissing { .. } => ErrorKind::ToolMissing,
+            Self::ToolTooOld { .. } => ErrorKind::ToolTooOld,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Io { .. } | Self::Git { .. } => ErrorKind::Local,
+        }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::Io { path, error }
+    }
+}

@@ -1,0 +1,312 @@
+//! Git, read by gix. In: a repository and a revision. Out: a commit, and a
+//! snapshot of its files read straight from the object database.
+//!
+//! Repositories elsewhere are kept as bare ones in a cache and fetched
+//! incrementally; those on this machine are read where they are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::SourceError;
+use crate::location::{Credentials, RepoUrl};
+
+mod snapshot;
+
+pub use snapshot::{FileEntry, Snapshot};
+
+/// Where the remote's HEAD is remembered.
+const REMOTE_HEAD: &str = "refs/gitops/HEAD";
+
+/// A commit, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// In full.
+    pub id: String,
+    /// The first line of its message.
+    pub subject: String,
+    pub author: String,
+    /// Unix seconds.
+    pub time: i64,
+}
+
+/// Bare repositories under one folder, shared by all processes of a user.
+#[derive(Clone, Debug)]
+pub struct GitCache {
+    root: PathBuf,
+}
+
+impl GitCache {
+    /// A cache in `root`, which is made when it is first needed.
+    pub fn open(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    fn folder(&self, repo: &RepoUrl) -> PathBuf {
+        let hash = hex::encode(Sha256::digest(repo.to_string()));
+        self.root.join("git").join(&hash[..32])
+    }
+
+    /// Opens what is here of a repository.
+    fn repository(&self, repo: &RepoUrl) -> Result<gix::Repository, SourceError> {
+        let place = repo.path().map_or_else(|| self.folder(repo), Path::to_owned);
+        let options = if repo.path().is_some() { gix::open::Options::isolated() } else { fetching() };
+        let opened = if repo.path().is_some() {
+            gix::discover_opts(&place, gix::discover::upwards::Options::default(), options)
+        } else {
+            gix::open_opts(&place, options)
+        };
+        let mut opened = opened.map_err(|_| SourceError::NotARepository { location: repo.to_string() })?;
+        opened.object_cache_size_if_unset(16 << 20);
+        Ok(opened)
+    }
+
+    /// Brings the cache up to date and finds `revision`: HEAD, a branch, a tag,
+    /// a ref in full, or a commit, short or in full.
+    ///
+    /// # Errors
+    /// Wrong credentials, no way to the host, no such revision, or `timeout`.
+    pub fn fetch(&self, repo: &RepoUrl, revision: &str, credentials: &Credentials, timeout: Duration) -> Result<Commit, SourceError> {
+        if repo.path().is_some() {
+            return self.resolve(repo, revision);
+        }
+        let place = self.folder(repo);
+        std::fs::create_dir_all(&place).map_err(SourceError::io(&place))?;
+        let lock_path = place.with_extension("lock");
+        let lock = std::fs::File::create(&lock_path).map_err(SourceError::io(&lock_path))?;
+        lock.lock().map_err(SourceError::io(&lock_path))?;
+        if !place.join("HEAD").is_file() {
+            gix::init_bare(&place).map_err(|error| git_error(repo, &error))?;
+        }
+        let repository = self.repository(repo)?;
+        // A commit that is here already never changes.
+        if is_full_commit(revision) && contains(&repository, revision) {
+            return self.resolve(repo, revision);
+        }
+        let deadline = Deadline::start(timeout);
+        let result = receive(&repository, repo, revision, credentials, &deadline.passed);
+        if deadline.passed.load(Ordering::Relaxed) && result.is_err() {
+            return Err(SourceError::Timeout { what: format!("fetching {repo}"), seconds: timeout.as_secs() });
+        }
+        result?;
+        drop(lock);
+        self.resolve(repo, revision)
+    }
+
+    /// Finds `revision` in what is here, without asking the host.
+    ///
+    /// # Errors
+    /// When it, or the repository itself, is not here.
+    pub fn resolve(&self, repo: &RepoUrl, revision: &str) -> Result<Commit, SourceError> {
+        let repository = self.repository(repo)?;
+        let missing = || SourceError::NoSuchRevision { repo: repo.to_string(), revision: revision.to_owned(), near: near(&repository, revision) };
+        let commit = find(&repository, repo.path().is_some(), revision).ok_or_else(missing)?;
+        describe(&commit).map_err(|error| git_error(repo, &error))
+    }
+
+    /// Whether a commit is here.
+    pub fn contains(&self, repo: &RepoUrl, commit: &str) -> bool {
+        self.repository(repo).is_ok_and(|repository| contains(&repository, commit))
+    }
+
+    /// Whether `ancestor` is `descendant` or lies before it.
+    ///
+    /// # Errors
+    /// When one of them is not here.
+    pub fn is_ancestor(&self, repo: &RepoUrl, ancestor: &str, descendant: &str) -> Result<bool, SourceError> {
+        if ancestor == descendant {
+            return Ok(true);
+        }
+        let repository = self.repository(repo)?;
+        let id = |revision: &str| {
+            gix::ObjectId::from_hex(revision.as_bytes()).ok().filter(|_| contains(&repository, revision)).ok_or_else(|| {
+                SourceError::NoSuchRevision { repo: repo.to_string(), revision: revision.to_owned(), near: Vec::new() }
+            })
+        };
+        let (ancestor, descendant) = (id(ancestor)?, id(descendant)?);
+        let base = repository.merge_base(ancestor, descendant).map_err(|error| git_error(repo, &error))?;
+        Ok(base.is_some_and(|base| base.detach() == ancestor))
+    }
+
+    /// The files of a commit.
+    ///
+    /// # Errors
+    /// When the commit is not here.
+    pub fn snapshot(&self, repo: &RepoUrl, commit: &str) -> Result<Snapshot, SourceError> {
+        Snapshot::new(self.repository(repo)?, repo.to_string(), commit)
+    }
+}
+
+/// The repository that holds `folder`: its root, and the path of `folder` in
+/// it. None outside of one.
+pub fn enclosing(folder: &Path) -> Option<(PathBuf, PathBuf)> {
+    let repository = gix::discover_opts(folder, gix::discover::upwards::Options::default(), gix::open::Options::isolated()).ok()?;
+    let root = repository.workdir()?.canonicalize().ok()?;
+    let inside = folder.canonicalize().ok()?.strip_prefix(&root).ok()?.to_owned();
+    Some((root, inside))
+}
+
+/// The user's own configuration counts for fetching (helpers, proxies), never
+/// a prompt; repository hooks and filters are not run by a fetch.
+fn fetching() -> gix::open::Options {
+    gix::open::Options::default().config_overrides(["gitoxide.credentials.terminalPrompt=false"])
+}
+
+fn receive(
+    repository: &gix::Repository,
+    repo: &RepoUrl,
+    revision: &str,
+    credentials: &Credentials,
+    passed: &AtomicBool,
+) -> Result<(), SourceError> {
+    let mut specs = vec!["+refs/heads/*:refs/heads/*".to_owned(), "+refs/tags/*:refs/tags/*".to_owned(), format!("+HEAD:{REMOTE_HEAD}")];
+    if is_full_commit(revision) {
+        // One that no branch reaches: servers hand it out by its id.
+        specs.push(format!("+{revision}:refs/gitops/commits/{revision}"));
+    }
+    match receive_specs(repository, repo, &specs, credentials, passed) {
+        Err(_) if specs.len() > 3 => receive_specs(repository, repo, &specs[..3], credentials, passed),
+        result => result,
+    }
+}
+
+fn receive_specs(
+    repository: &gix::Repository,
+    repo: &RepoUrl,
+    specs: &[String],
+    credentials: &Credentials,
+    passed: &AtomicBool,
+) -> Result<(), SourceError> {
+    let fail = |error: gix::Error| transport_error(repo, &error);
+    let remote = repository
+        .remote_at(repo.full())
+        .map_err(fail)?
+        .with_fetch_tags(gix::remote::fetch::Tags::None)
+        .with_refspecs(specs.iter().map(|spec| gix::bstr::BStr::new(spec.as_str())), gix::remote::Direction::Fetch)
+        .map_err(fail)?;
+    let connection = remote.connect(gix::remote::Direction::Fetch).map_err(fail)?;
+    let connection = match credentials {
+        Credentials::Usual => connection,
+        Credentials::Basic { username, password } => {
+            let (username, password) = (username.clone(), password.clone());
+            connection.with_credentials(move |action| Ok(answer(action, &username, password.reveal())))
+        }
+    };
+    connection
+        .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
+        .map_err(fail)?
+        .receive(gix::progress::Discard, passed)
+        .map_err(fail)?;
+    Ok(())
+}
+
+fn answer(action: gix::credentials::helper::Action, username: &str, password: &str) -> Option<gix::credentials::protocol::Outcome> {
+    let gix::credentials::helper::Action::Get(context) = action else { return None };
+    Some(gix::credentials::protocol::Outcome {
+        identity: gix::sec::identity::Account { username: username.to_owned(), password: password.to_owned(), oauth_refresh_token: None },
+        next: context.into(),
+    })
+}
+
+fn is_full_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn contains(repository: &gix::Repository, commit: &str) -> bool {
+    gix::ObjectId::from_hex(commit.as_bytes()).is_ok_and(|id| repository.find_commit(id).is_ok())
+}
+
+fn find<'repo>(repository: &'repo gix::Repository, local: bool, revision: &str) -> Option<gix::Commit<'repo>> {
+    let reference = |name: &str| {
+        let id = repository.try_find_reference(name).ok()??.into_fully_peeled_id().ok()?;
+        repository.find_commit(id).ok()
+    };
+    if revision == "HEAD" {
+        return if local { repository.head_commit().ok() } else { reference(REMOTE_HEAD) };
+    }
+    if revision.starts_with("refs/") {
+        return reference(revision);
+    }
+    for prefix in ["refs/heads/", "refs/tags/", "refs/remotes/origin/"] {
+        if let Some(commit) = reference(&format!("{prefix}{revision}")) {
+            return Some(commit);
+        }
+    }
+    if revision.len() >= 4 && revision.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return repository.rev_parse_single(revision).ok()?.object().ok()?.peel_to_kind(gix::object::Kind::Commit).ok()?.try_into_commit().ok();
+    }
+    None
+}
+
+fn describe(commit: &gix::Commit<'_>) -> Result<Commit, gix::Error> {
+    let author = commit.author()?.name.to_string();
+    Ok(Commit { id: commit.id.to_string(), subject: commit.message()?.summary().to_string(), author, time: commit.time()?.seconds })
+}
+
+/// Names like the one that was not found.
+fn near(repository: &gix::Repository, revision: &str) -> Vec<String> {
+    let Ok(references) = repository.references() else { return Vec::new() };
+    let names = references.all().into_iter().flatten().filter_map(Result::ok).filter_map(|reference| {
+        let name = reference.name().as_bstr().to_string();
+        name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).map(str::to_owned)
+    });
+    let wanted = revision.to_lowercase();
+    let mut names: Vec<(bool, String)> = names.map(|name| (!name.to_lowercase().contains(&wanted) && !wanted.contains(&name.to_lowercase()), name)).collect();
+    names.sort();
+    names.into_iter().map(|(_, name)| name).take(5).collect()
+}
+
+fn git_error(repo: &RepoUrl, error: &gix::Error) -> SourceError {
+    SourceError::Git { repo: repo.to_string(), reason: chain(error) }
+}
+
+/// All causes of an error on one line.
+fn chain(error: &gix::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string().replace('\n', " ");
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+        next = error.source();
+    }
+    parts.join(": ")
+}
+
+fn transport_error(repo: &RepoUrl, error: &gix::Error) -> SourceError {
+    let reason = chain(error).replace(repo.full(), &repo.to_string());
+    let lower = reason.to_lowercase();
+    let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let repo = repo.to_string();
+    if any(&["401", "403", "authentication", "credential", "permission denied", "could not obtain identity"]) {
+        SourceError::Credentials { repo, reason }
+    } else if any(&["404", "not found", "does not appear to be a git repository"]) && !any(&["could not resolve", "name or service"]) {
+        SourceError::NotARepository { location: repo }
+    } else {
+        SourceError::Network { repo, reason }
+    }
+}
+
+/// Sets a flag when the time is up, so that gix stops.
+struct Deadline {
+    passed: Arc<AtomicBool>,
+    _stop: std::sync::mpsc::Sender<()>,
+}
+
+impl Deadline {
+    fn start(timeout: Duration) -> Self {
+        let passed = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let flag = passed.clone();
+        std::thread::spawn(move || {
+            if stopped.recv_timeout(timeout) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                flag.store(true, Ordering::Relaxed);
+            }
+        });
+        Self { passed, _stop: stop }
+    }
+}

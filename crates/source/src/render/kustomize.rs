@@ -1,0 +1,128 @@
+//! Kustomizations, built by the real kustomize. Where an object comes from is
+//! its own mark (`buildMetadata: [originAnnotations]`), asked for in a layer
+//! put on top and taken out again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gitops_core::desired::Rendered;
+use serde_json::{Value, json};
+
+use super::{RenderRequest, join, objects, tools};
+use crate::error::SourceError;
+use crate::git::Snapshot;
+use crate::yaml;
+
+const ORIGIN: &str = "config.kubernetes.io/origin";
+/// The layer on top, beside the repository's own folders.
+const LAYER: &str = ".kubectl-gitops-layer";
+
+pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest, tools: &tools::Tools) -> Result<Vec<Rendered>, SourceError> {
+    let folder = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
+    let root = folder.path().join("repository");
+    let home = folder.path().join("home");
+    for path in [&root, &home] {
+        std::fs::create_dir_all(path).map_err(SourceError::io(path))?;
+    }
+    snapshot.checkout(&root)?;
+    let layer = root.join(LAYER);
+    std::fs::create_dir_all(&layer).map_err(SourceError::io(&layer))?;
+    let file = layer.join("kustomization.yaml");
+    std::fs::write(&file, overlay(request)?.to_string()).map_err(SourceError::io(&file))?;
+    let arguments = ["build", "--load-restrictor", "LoadRestrictionsRootOnly", "."];
+    let output = tools::run("kustomize", &tools.kustomize, &arguments, &layer, &home).map_err(|error| named(error, &request.path))?;
+    let mut rendered = Vec::new();
+    for document in yaml::documents(&request.path, &output)? {
+        let mut value = document.value.clone();
+        let file: Arc<str> = take_origin(&mut value).map_or_else(|| fallback(snapshot, request), |path| resolve(&path)).into();
+        rendered.extend(objects(&file, vec![yaml::Document { value, ..document }], false)?);
+    }
+    Ok(rendered)
+}
+
+/// The kustomization that stands on top of the source's own.
+fn overlay(request: &RenderRequest) -> Result<Value, SourceError> {
+    let up = |path: &str| format!("../{}", join(&request.path, path));
+    let images: Result<Vec<Value>, SourceError> = request.kustomize.images.iter().map(|image| image_override(image)).collect();
+    let mut overlay = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [up("").trim_end_matches('/')],
+        "buildMetadata": ["originAnnotations"],
+        "images": images?,
+    });
+    if !request.kustomize.components.is_empty() {
+        overlay["components"] = request.kustomize.components.iter().map(|component| up(component)).collect();
+    }
+    Ok(overlay)
+}
+
+/// `name=new:tag`, `name:tag` or `name@digest`.
+fn image_override(text: &str) -> Result<Value, SourceError> {
+    let (name, target) = text.split_once('=').map_or((None, text), |(name, target)| (Some(name), target));
+    let (image, tag, digest) = match target.split_once('@') {
+        Some((image, digest)) => (image, "", digest),
+        None => match target.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+            Some((image, tag)) => (image, tag, ""),
+            None => (target, "", ""),
+        },
+    };
+    if image.is_empty() || (tag.is_empty() && digest.is_empty() && name.is_none()) {
+        return Err(SourceError::Unsupported { path: text.to_owned(), reason: "it is no image override: write name=new:tag".into() });
+    }
+    let mut change = json!({"name": name.unwrap_or(image), "newName": image});
+    if !tag.is_empty() {
+        change["newTag"] = tag.into();
+    }
+    if !digest.is_empty() {
+        change["digest"] = digest.into();
+    }
+    Ok(change)
+}
+
+/// Takes kustomize's mark out of an object; returns the path it names.
+fn take_origin(value: &mut Value) -> Option<String> {
+    let annotations = value.pointer_mut("/metadata/annotations")?.as_object_mut()?;
+    let mark = annotations.remove(ORIGIN)?;
+    let empty = annotations.is_empty();
+    if empty {
+        value.pointer_mut("/metadata")?.as_object_mut()?.remove("annotations");
+    }
+    let mark = yaml::documents("origin", mark.as_str()?).ok()?.into_iter().next()?.value;
+    mark.get("path").or_else(|| mark.get("configuredIn")).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// The mark's path is seen from the layer.
+fn resolve(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            ".." => {
+                parts.pop();
+            }
+            "." | "" => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+fn fallback(snapshot: &Snapshot, request: &RenderRequest) -> String {
+    super::KUSTOMIZATIONS.iter().map(|name| join(&request.path, name)).find(|path| snapshot.is_file(path)).unwrap_or_else(|| request.path.clone())
+}
+
+/// Names the source in a tool's complaint.
+pub(super) fn named(error: SourceError, source: &str) -> SourceError {
+    match error {
+        SourceError::Render { tool, reason, .. } => {
+            let reason = reason.replace(&format!("{LAYER}/"), "").replace("../", "");
+            SourceError::Render { tool, path: if source.is_empty() { ".".into() } else { source.to_owned() }, reason }
+        }
+        other => other,
+    }
+}
+
+/// A folder inside a checkout.
+pub(super) fn inside(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_matches('/'))
+}

@@ -1,0 +1,179 @@
+//! Rendering. In: a snapshot, a path, what the Application says about it. Out:
+//! objects with their origin. helm and kustomize are the real binaries; they
+//! see a copy of the repository and nothing else of the user's.
+
+mod cache;
+mod helm;
+mod kustomize;
+mod plain;
+mod tools;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gitops_core::desired::Rendered;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::SourceError;
+use crate::git::Snapshot;
+use crate::yaml::Document;
+
+pub use tools::Tools;
+
+/// What a source is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SourceType {
+    /// Chart.yaml, kustomization.yaml, else plain; both is an error.
+    #[default]
+    Auto,
+    Plain,
+    Kustomize,
+    Helm,
+}
+
+/// Which files of a plain source count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PlainOptions {
+    pub recurse: bool,
+    /// Globs on the path below the source; empty: all.
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+}
+
+/// What is put on top of a kustomization.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KustomizeOptions {
+    /// As `kustomize edit set image` takes them: `name=new:tag`.
+    pub images: Vec<String>,
+    /// Paths from the source's folder.
+    pub components: Vec<String>,
+}
+
+/// What a chart is rendered with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct HelmOptions {
+    /// Empty: the Application's name.
+    pub release_name: String,
+    /// Paths from the chart's folder, or with a leading / from the root.
+    pub value_files: Vec<String>,
+    pub values: Value,
+    pub set: Vec<(String, String)>,
+}
+
+/// A render, and everything it depends on beside the files.
+#[derive(Clone, Debug, Serialize)]
+pub struct RenderRequest {
+    /// From the repository's root.
+    pub path: String,
+    pub kind: SourceType,
+    /// The Application's name.
+    pub name: String,
+    pub namespace: String,
+    pub plain: PlainOptions,
+    pub kustomize: KustomizeOptions,
+    pub helm: HelmOptions,
+    /// Of the destination, such as `1.37.2`.
+    pub kube_version: String,
+    /// Of the destination, such as `apps/v1` or `apps/v1/Deployment`.
+    pub api_versions: Vec<String>,
+}
+
+/// Renders a source, from the cache under `cache` where nothing it reads has
+/// changed.
+///
+/// # Errors
+/// What is wrong with the files or the tools, with file and line where known.
+pub fn render(snapshot: &Snapshot, request: &RenderRequest, tools: &Tools, cache: &Path) -> Result<Vec<Rendered>, SourceError> {
+    let kind = detect(snapshot, request)?;
+    let versions = match kind {
+        SourceType::Helm => tools.helm_version()?,
+        SourceType::Kustomize => tools.kustomize_version()?,
+        SourceType::Auto | SourceType::Plain => String::new(),
+    };
+    // Bases and values may lie anywhere: their key is the whole tree.
+    let read = if kind == SourceType::Plain { snapshot.id(&request.path)? } else { snapshot.id("")? };
+    let entry = cache::Entry::new(cache, &(read, kind, request, versions));
+    if let Some(rendered) = entry.read() {
+        return Ok(rendered);
+    }
+    let rendered = match kind {
+        SourceType::Helm => helm::render(snapshot, request, tools)?,
+        SourceType::Kustomize => kustomize::render(snapshot, request, tools)?,
+        SourceType::Auto | SourceType::Plain => plain::render(snapshot, request)?,
+    };
+    entry.write(&rendered);
+    Ok(rendered)
+}
+
+const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// What a path holds.
+///
+/// # Errors
+/// When it is not there, or is both a chart and a kustomization.
+fn detect(snapshot: &Snapshot, request: &RenderRequest) -> Result<SourceType, SourceError> {
+    snapshot.id(&request.path)?;
+    if request.kind != SourceType::Auto {
+        return Ok(request.kind);
+    }
+    let chart = snapshot.is_file(&join(&request.path, "Chart.yaml"));
+    let kustomization = KUSTOMIZATIONS.iter().any(|name| snapshot.is_file(&join(&request.path, name)));
+    match (chart, kustomization) {
+        (true, true) => Err(SourceError::Unsupported {
+            path: request.path.clone(),
+            reason: "it holds both Chart.yaml and a kustomization: say which by source.type".into(),
+        }),
+        (true, false) => Ok(SourceType::Helm),
+        (false, true) => Ok(SourceType::Kustomize),
+        (false, false) => Ok(SourceType::Plain),
+    }
+}
+
+/// A path below a folder of the repository.
+fn join(folder: &str, name: &str) -> String {
+    let folder = folder.trim_matches('/');
+    if folder.is_empty() || folder == "." { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// Documents as objects: lists become their items, and every one has to be
+/// an object of some kind.
+fn objects(file: &Arc<str>, documents: Vec<Document>, with_lines: bool) -> Result<Vec<Rendered>, SourceError> {
+    let mut rendered = Vec::with_capacity(documents.len());
+    for (number, document) in documents.into_iter().enumerate() {
+        let bad = |line: u32, reason: &str| SourceError::BadYaml {
+            file: file.to_string(),
+            line: line as usize,
+            column: 1,
+            document: number + 1,
+            reason: reason.to_owned(),
+        };
+        let has = |value: &Value, field: &str| value.get(field).is_some_and(Value::is_string);
+        if !has(&document.value, "apiVersion") || !has(&document.value, "kind") {
+            return Err(bad(document.line, "it is no Kubernetes object: apiVersion or kind is missing"));
+        }
+        let is_list = document.value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && document.value["items"].is_array();
+        if !is_list {
+            rendered.push(one(file, document.value, document.line, document.lines, with_lines));
+            continue;
+        }
+        let mut trees = document.lines.fields.get("items").map(|tree| tree.items.clone()).unwrap_or_default().into_iter();
+        let Value::Array(items) = document.value["items"].clone() else { continue };
+        for item in items {
+            let tree = trees.next().unwrap_or_default();
+            if !has(&item, "apiVersion") || !has(&item, "kind") {
+                return Err(bad(tree.line, "an item of this list is no Kubernetes object: apiVersion or kind is missing"));
+            }
+            rendered.push(one(file, item, tree.line, tree, with_lines));
+        }
+    }
+    Ok(rendered)
+}
+
+fn one(file: &Arc<str>, value: Value, line: u32, lines: gitops_core::desired::LineTree, with_lines: bool) -> Rendered {
+    if with_lines {
+        Rendered { value, file: file.clone(), line, lines: Some(lines) }
+    } else {
+        Rendered { value, file: file.clone(), line: 0, lines: None }
+    }
+}
