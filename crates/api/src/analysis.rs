@@ -1,0 +1,133 @@
+//! AnalysisTemplate: how a new version is measured.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Metrics by which a version is judged.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "kubectl-gitops.dev",
+    version = "v1alpha1",
+    kind = "AnalysisTemplate",
+    namespaced,
+    doc = "Metrics by which a new version is judged. Those in gitops-system are usable everywhere.",
+    category = "gitops",
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("self.metrics.size() > 0").message("at least one metric is needed"))]
+pub struct AnalysisTemplateSpec {
+    #[serde(default)]
+    #[schemars(length(max = 50))]
+    pub args: Vec<Argument>,
+    #[schemars(length(max = 50))]
+    pub metrics: Vec<Metric>,
+}
+
+/// A value that whoever uses the template gives.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Argument {
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// One measurement, repeated.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("[has(self.prometheus), has(self.http), has(self.job), has(self.kubernetes)].filter(x, x).size() == 1").message("exactly one of prometheus, http, job and kubernetes is needed"))]
+pub struct Metric {
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    #[serde(default = "thirty_seconds")]
+    #[schemars(length(max = 32))]
+    pub interval: String,
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub count: i32,
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 10000))]
+    pub failure_limit: i32,
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 10000))]
+    pub inconclusive_limit: i32,
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub min_samples: i32,
+    /// CEL on `result`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub success: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<Prometheus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobMetric>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesMetric>,
+}
+
+fn thirty_seconds() -> String {
+    "30s".into()
+}
+
+fn one() -> i32 {
+    1
+}
+
+/// A query to Prometheus.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Prometheus {
+    #[schemars(length(min = 1, max = 2048))]
+    pub address: String,
+    #[schemars(length(min = 1, max = 8192))]
+    pub query: String,
+    /// The same for the old version: compared by Mann-Whitney at 0.95.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192))]
+    pub baseline_query: Option<String>,
+}
+
+/// A JSON document.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Http {
+    #[schemars(length(min = 1, max = 2048))]
+    pub url: String,
+    #[schemars(length(min = 1, max = 1024))]
+    pub json_path: String,
+}
+
+/// A Job that succeeds or fails.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobMetric {
+    #[schemars(schema_with = "any_object")]
+    pub template: Value,
+}
+
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// What Kubernetes itself knows of the pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KubernetesMetric {
+    #[schemars(length(min = 1, max = 3))]
+    pub signals: Vec<Signal>,
+}
+
+/// A sign of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Signal {
+    Restarts,
+    Readiness,
+    Events,
+}
