@@ -1,0 +1,192 @@
+//! A real Kubernetes for tests and demos, without Docker. In: a name, with or
+//! without a node. Out: a kubeconfig, and a cluster that leaves nothing behind
+//! when it stops.
+//!
+//! The control plane alone runs on the loopback of this machine and needs no
+//! root. With a node, everything runs in namespaces of its own (network,
+//! mounts, processes) whose end takes all of it along.
+
+mod control_plane;
+mod error;
+pub mod image;
+mod node;
+mod process;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub use error::Error;
+
+use process::Processes;
+
+/// What a cluster is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Letters, digits and dashes.
+    pub name: String,
+    /// With a kubelet, containers and Services: needs Linux and root.
+    pub node: bool,
+    /// Where the programs are: what `tests/cluster/build path` prints.
+    pub programs: PathBuf,
+}
+
+/// A cluster that runs.
+#[derive(Debug)]
+pub struct Cluster {
+    dir: PathBuf,
+    programs: PathBuf,
+    keep: bool,
+}
+
+/// Where clusters keep their files.
+pub fn state_dir() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state"))).unwrap_or_else(std::env::temp_dir);
+    base.join("kubectl-gitops/clusters")
+}
+
+/// The names of the clusters that have files here.
+pub fn list() -> Vec<String> {
+    let entries = std::fs::read_dir(state_dir()).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+impl Cluster {
+    /// Starts a cluster and waits until it is ready.
+    ///
+    /// # Errors
+    /// When one of that name is there, a program is missing, or it is not ready
+    /// in a minute; then its logs stay and the error says where.
+    pub fn start(options: &Options) -> Result<Self, Error> {
+        let valid = !options.name.is_empty() && options.name.len() <= 40 && options.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        if !valid {
+            return Err(Error::Name(options.name.clone()));
+        }
+        let dir = state_dir().join(&options.name);
+        if dir.join("kubeconfig").exists() {
+            return Err(Error::Exists { name: options.name.clone(), dir });
+        }
+        std::fs::create_dir_all(dir.join("logs")).map_err(Error::io(&dir))?;
+        let cluster = Self { dir, programs: options.programs.clone(), keep: false };
+        cluster.bring_up(options).map_err(|error| cluster.failed(error))?;
+        Ok(cluster)
+    }
+
+    fn bring_up(&self, options: &Options) -> Result<(), Error> {
+        let mut processes = Processes::new(&self.dir);
+        let address = if options.node { node::isolate(&mut processes, &self.dir)? } else { control_plane::loopback() };
+        control_plane::start(&mut processes, &self.dir, &self.programs, &address)?;
+        self.wait("the API server", Duration::from_secs(60), || self.kubectl(&["get", "--raw", "/readyz"]).is_ok())?;
+        control_plane::start_controllers(&mut processes, &self.dir, &self.programs, &address)?;
+        if options.node {
+            node::start(&mut processes, &self.dir, &self.programs, &address)?;
+        }
+        self.wait("the default service account", Duration::from_secs(60), || {
+            self.kubectl(&["get", "serviceaccount", "default", "--namespace", "default"]).is_ok()
+        })?;
+        if options.node {
+            node::load_image(&self.dir, &self.programs, &node::pause_image(&self.dir)?)?;
+            self.wait("the node", Duration::from_secs(60), || {
+                self.kubectl(&["wait", "--for=condition=Ready", "node/node", "--timeout=1s"]).is_ok()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Stops what was started; keeps the logs.
+    fn failed(&self, error: Error) -> Error {
+        let logs = std::env::temp_dir().join(format!("kubectl-gitops-cluster-logs-{}", std::process::id()));
+        let kept = std::fs::remove_dir_all(&logs).is_ok() | std::fs::rename(self.dir.join("logs"), &logs).is_ok();
+        let _ = stop(&self.dir);
+        Error::Start { reason: error.to_string(), logs: if kept { logs } else { self.dir.join("logs") } }
+    }
+
+    /// A cluster that runs already.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn open(name: &str, programs: &Path) -> Result<Self, Error> {
+        let dir = state_dir().join(name);
+        if !dir.join("kubeconfig").is_file() {
+            return Err(Error::Absent(name.to_owned()));
+        }
+        Ok(Self { dir, programs: programs.to_owned(), keep: true })
+    }
+
+    /// Lets it run on when this value is dropped.
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("kubeconfig")
+    }
+
+    /// Its log files; the API server's audit log is `audit.log` there.
+    pub fn logs(&self) -> PathBuf {
+        self.dir.join("logs")
+    }
+
+    /// The address at which the API server and pods reach this machine.
+    pub fn host_address(&self) -> String {
+        std::fs::read_to_string(self.dir.join("host-address")).unwrap_or_else(|_| "127.0.0.1".into())
+    }
+
+    /// Loads an image (an OCI archive) into the node.
+    ///
+    /// # Errors
+    /// When there is no node or the archive is none.
+    pub fn load_image(&self, archive: &Path) -> Result<(), Error> {
+        node::load_image(&self.dir, &self.programs, archive)
+    }
+
+    /// Stops it and removes everything.
+    ///
+    /// # Errors
+    /// When a process does not end or a file does not go.
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.keep = true;
+        stop(&self.dir)
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<(), Error> {
+        let kubeconfig = self.kubeconfig();
+        process::run(std::process::Command::new(self.programs.join("kubectl")).arg("--kubeconfig").arg(kubeconfig).args(arguments)).map(drop)
+    }
+
+    fn wait(&self, what: &'static str, limit: Duration, ready: impl Fn() -> bool) -> Result<(), Error> {
+        let start = Instant::now();
+        while !ready() {
+            if let Some(ended) = process::ended(&self.dir) {
+                return Err(Error::Ended(ended));
+            }
+            if start.elapsed() > limit {
+                return Err(Error::NotReady { what, seconds: limit.as_secs() });
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = stop(&self.dir);
+        }
+    }
+}
+
+/// Ends the processes of a cluster, by the pids that were started, and removes
+/// its control groups and files.
+fn stop(dir: &Path) -> Result<(), Error> {
+    process::stop_all(dir)?;
+    node::clean_up(dir);
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: dir.to_owned(), error }),
+        _ => Ok(()),
+    }
+}

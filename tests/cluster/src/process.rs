@@ -1,0 +1,134 @@
+//! Processes that outlive the one that starts them. Each leaves a line in
+//! `processes` (name, pid, start time), so that only what was started here is
+//! ever ended, even when a pid has been used again.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Error;
+
+pub(crate) struct Processes {
+    dir: PathBuf,
+    /// The process whose namespaces the others run in.
+    pub(crate) holder: Option<u32>,
+}
+
+impl Processes {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), holder: None }
+    }
+
+    /// Starts a program in the background; its output goes to `logs/NAME.log`.
+    pub(crate) fn start(&mut self, name: &str, program: &Path, arguments: &[String]) -> Result<u32, Error> {
+        let log_path = self.dir.join("logs").join(format!("{name}.log"));
+        let log = File::create(&log_path).map_err(Error::io(&log_path))?;
+        let again = log.try_clone().map_err(Error::io(&log_path))?;
+        let mut command = self.command(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
+        let child = command.spawn().map_err(Error::io(program))?;
+        self.remember(name, child.id())?;
+        Ok(child.id())
+    }
+
+    /// A command in the cluster's namespaces, if it has any of its own.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        match self.holder {
+            None => Command::new(program),
+            Some(holder) => inside(holder, program),
+        }
+    }
+
+    pub(crate) fn remember(&self, name: &str, pid: u32) -> Result<(), Error> {
+        let path = self.dir.join("processes");
+        let mut file = File::options().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        let started = start_time(pid).unwrap_or_default();
+        writeln!(file, "{name} {pid} {started}").map_err(Error::io(&path))
+    }
+}
+
+/// A command in the network, mounts and processes of `holder`.
+pub(crate) fn inside(holder: u32, program: &Path) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &holder.to_string(), "--net", "--mount", "--pid", "--"]).arg(program);
+    command
+}
+
+/// When a process started, in clock ticks since boot: field 22 of its stat.
+/// A process that has ended and waits for its parent counts as gone.
+fn start_time(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if state == "Z" { None } else { fields.nth(18).map(str::to_owned) }
+}
+
+/// What was started, in order: name, pid, start time.
+fn started(dir: &Path) -> Vec<(String, u32, String)> {
+    let text = std::fs::read_to_string(dir.join("processes")).unwrap_or_default();
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        Some((words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()?.to_owned()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn runs(pid: u32, since: &str) -> bool {
+    start_time(pid).is_some_and(|time| time == since)
+}
+
+/// The pid of a process of this cluster, if it runs.
+pub(crate) fn pid_of(dir: &Path, name: &str) -> Option<u32> {
+    started(dir).into_iter().find(|(known, pid, since)| known == name && runs(*pid, since)).map(|(_, pid, _)| pid)
+}
+
+/// A process that should run and does not.
+pub(crate) fn ended(dir: &Path) -> Option<String> {
+    started(dir).into_iter().find(|(_, pid, since)| !runs(*pid, since)).map(|(name, ..)| name)
+}
+
+/// Ends all, the last started first: the API server before its etcd. A holder
+/// of namespaces takes everything in them along.
+pub(crate) fn stop_all(dir: &Path) -> Result<(), Error> {
+    let mut processes = started(dir);
+    processes.reverse();
+    processes.sort_by_key(|(name, ..)| name != "holder");
+    for (name, pid, since) in &processes {
+        let grace = if name == "holder" { Duration::ZERO } else { Duration::from_secs(3) };
+        end(*pid, since, grace);
+    }
+    match processes.iter().find(|(_, pid, since)| runs(*pid, since)) {
+        Some((name, pid, _)) => Err(Error::Command { command: format!("ending {name}"), reason: format!("pid {pid} does not end") }),
+        None => Ok(()),
+    }
+}
+
+fn end(pid: u32, since: &str, grace: Duration) {
+    let signal = |name: &str| {
+        let _ = Command::new("kill").args([name, &pid.to_string()]).stderr(Stdio::null()).status();
+    };
+    let start = Instant::now();
+    if !grace.is_zero() && runs(pid, since) {
+        signal("-TERM");
+    }
+    while runs(pid, since) && start.elapsed() < grace + Duration::from_secs(10) {
+        if start.elapsed() >= grace {
+            signal("-KILL");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a command to its end and returns what it printed.
+pub(crate) fn run(command: &mut Command) -> Result<String, Error> {
+    let name = format!("{} {}", command.get_program().to_string_lossy(), command.get_args().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" "));
+    let failed = |reason: String| Error::Command { command: name.clone(), reason };
+    let output = command.stdin(Stdio::null()).output().map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
