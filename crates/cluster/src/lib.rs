@@ -1,1 +1,17 @@
-//! placeholder
+//! A Kubernetes API server: what it knows (discovery, OpenAPI), what is there
+//! (list, get), and how it changes (apply, patch, delete). In: kubectl's
+//! connection flags. Out: JSON objects, and errors that name the thing.
+
+mod connect;
+mod discovery;
+mod disk;
+mod error;
+mod objects;
+mod openapi;
+mod transport;
+
+pub use connect::ConnectOptions;
+pub use discovery::{Discovery, Kind};
+pub use error::{ClusterError, ErrorKind};
+pub use objects::{Applied, ApplyOptions, DeleteOptions, Live};
+pub use transport::Cluster;

@@ -1,0 +1,209 @@
+//! Objects: what is there, and how it changes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use gitops_core::object::{Gvk, ObjectKey};
+use http::{Method, header};
+use serde_json::{Value, json};
+
+use crate::discovery::{Discovery, Kind};
+use crate::error::{ClusterError, ErrorKind};
+use crate::transport::{Call, Cluster};
+
+/// Up to this many namespaces are listed one by one, more by one LIST of all.
+const NAMESPACES: usize = 4;
+/// Requests under way at once.
+const PARALLEL: usize = 32;
+
+/// Live objects by key.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    objects: HashMap<ObjectKey, Value>,
+}
+
+impl Live {
+    /// An object, if it is there.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Value> {
+        self.objects.get(key)
+    }
+
+    /// All objects.
+    pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Value)> {
+        self.objects.iter()
+    }
+}
+
+/// How an object is applied.
+#[derive(Clone, Debug)]
+pub struct ApplyOptions {
+    pub field_manager: &'static str,
+    pub dry_run: bool,
+}
+
+/// What an apply did.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    pub object: Value,
+    pub created: bool,
+}
+
+/// How an object is deleted.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOptions {
+    /// Only the object of this uid.
+    pub uid: Option<String>,
+    pub dry_run: bool,
+}
+
+impl Cluster {
+    /// All objects of these kinds in these namespaces, one LIST a kind, side by
+    /// side, from the API server's watch cache. Kinds that are not served are
+    /// left out.
+    ///
+    /// # Errors
+    /// When a kind may not be listed or the API server cannot be asked.
+    pub async fn list(&self, discovery: &Discovery, wanted: &BTreeMap<Gvk, BTreeSet<String>>) -> Result<Live, ClusterError> {
+        let mut paths: Vec<(String, &Kind)> = Vec::new();
+        for (gvk, namespaces) in wanted {
+            let Some(kind) = discovery.kind(gvk) else { continue };
+            if kind.namespaced && namespaces.len() <= NAMESPACES {
+                paths.extend(namespaces.iter().map(|namespace| (kind.path(namespace, ""), kind)));
+            } else {
+                paths.push((kind.path("", ""), kind));
+            }
+        }
+        let mut live = Live::default();
+        let mut answers = futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind))).buffer_unordered(PARALLEL);
+        while let Some(objects) = answers.next().await {
+            live.objects.extend(objects?);
+        }
+        Ok(live)
+    }
+
+    async fn list_one(&self, path: String, kind: &Kind) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
+        let what = format!("listing {}", kind.plural);
+        let call = Call { method: Method::GET, path: format!("{path}?resourceVersion=0"), headers: &[], body: Vec::new(), what: &what };
+        let answer = self.ask(call).await?;
+        let (api_version, name) = (kind.gvk.api_version(), kind.gvk.kind.clone());
+        let parse = move || -> Result<Vec<(ObjectKey, Value)>, serde_json::Error> {
+            let mut list: Value = serde_json::from_slice(&answer.body)?;
+            let items = list.get_mut("items").map(Value::take);
+            let Some(Value::Array(items)) = items else { return Ok(Vec::new()) };
+            Ok(items.into_iter().filter_map(|item| with_kind(item, &api_version, &name)).collect())
+        };
+        let parsed = tokio::task::spawn_blocking(parse).await;
+        let broken = |message: String| ClusterError::Other { what: what.clone(), message };
+        parsed.map_err(|error| broken(error.to_string()))?.map_err(|error| broken(error.to_string()))
+    }
+
+    /// One object, or none.
+    ///
+    /// # Errors
+    /// When it may not be read or the API server cannot be asked.
+    pub async fn get(&self, kind: &Kind, key: &ObjectKey) -> Result<Option<Value>, ClusterError> {
+        let what = key.to_string();
+        let call = Call { method: Method::GET, path: kind.path_of(key), headers: &[], body: Vec::new(), what: &what };
+        match self.ask(call).await {
+            Ok(answer) => read(&what, &answer.body).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Applies an object on the server's side, taking fields over from others.
+    ///
+    /// # Errors
+    /// What the API server or a webhook says against it.
+    pub async fn apply(&self, kind: &Kind, key: &ObjectKey, object: &Value, options: &ApplyOptions) -> Result<Applied, ClusterError> {
+        let path = format!("{}?fieldManager={}&force=true{}", kind.path_of(key), options.field_manager, dry_run(options.dry_run));
+        let answer = self.write(Method::PATCH, path, "application/apply-patch+yaml", object, key).await?;
+        Ok(Applied { created: answer.0 == http::StatusCode::CREATED, object: answer.1 })
+    }
+
+    /// Applies a JSON patch.
+    ///
+    /// # Errors
+    /// A conflict when its tests fail; else what the API server says.
+    pub async fn patch(&self, kind: &Kind, key: &ObjectKey, patch: &Value, options: &ApplyOptions) -> Result<Value, ClusterError> {
+        let path = format!("{}?fieldManager={}{}", kind.path_of(key), options.field_manager, dry_run(options.dry_run));
+        Ok(self.write(Method::PATCH, path, "application/json-patch+json", patch, key).await?.1)
+    }
+
+    /// Deletes an object and, in the background, what it owns. One that is not
+    /// there is fine.
+    ///
+    /// # Errors
+    /// What the API server or a webhook says against it.
+    pub async fn delete(&self, kind: &Kind, key: &ObjectKey, options: &DeleteOptions) -> Result<(), ClusterError> {
+        let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
+        if let Some(uid) = &options.uid {
+            body["preconditions"] = json!({"uid": uid});
+        }
+        if options.dry_run {
+            body["dryRun"] = json!(["All"]);
+        }
+        match self.write(Method::DELETE, kind.path_of(key), "application/json", &body, key).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Sends a write; what is refused for lack of room is tried again a few
+    /// times.
+    async fn write(&self, method: Method, path: String, media: &str, body: &Value, key: &ObjectKey) -> Result<(http::StatusCode, Value), ClusterError> {
+        const TRIES: u32 = 4;
+        let what = key.to_string();
+        let bytes = body.to_string().into_bytes();
+        let headers = [(header::CONTENT_TYPE, media.to_owned())];
+        for attempt in 1.. {
+            let call = Call { method: method.clone(), path: path.clone(), headers: &headers, body: bytes.clone(), what: &what };
+            match self.ask(call).await {
+                Err(ClusterError::Busy { retry_after, .. }) if attempt < TRIES => {
+                    let pause = retry_after.map_or(Duration::from_millis(200 << attempt), |seconds| Duration::from_secs(seconds.min(10)));
+                    tokio::time::sleep(pause).await;
+                }
+                Err(error) => return Err(error),
+                Ok(answer) => return Ok((answer.status, read(&what, &answer.body)?)),
+            }
+        }
+        unreachable!("the loop returns at its last try")
+    }
+
+    /// Waits until these kinds are served, as after applying their definitions.
+    ///
+    /// # Errors
+    /// When they are not within `limit`.
+    pub async fn wait_served(&self, kinds: &[Gvk], limit: Duration) -> Result<Discovery, ClusterError> {
+        let start = Instant::now();
+        loop {
+            let discovery = self.discovery().await?;
+            let Some(missing) = kinds.iter().find(|gvk| discovery.kind(gvk).is_none()) else { return Ok(discovery) };
+            if start.elapsed() > limit {
+                return Err(ClusterError::Timeout { what: format!("waiting until {missing} is served") });
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+fn dry_run(dry: bool) -> &'static str {
+    if dry { "&dryRun=All" } else { "" }
+}
+
+fn read(what: &str, body: &[u8]) -> Result<Value, ClusterError> {
+    serde_json::from_slice(body).map_err(|error| ClusterError::Other { what: what.to_owned(), message: error.to_string() })
+}
+
+/// Items of a list do not repeat its kind.
+fn with_kind(mut item: Value, api_version: &str, kind: &str) -> Option<(ObjectKey, Value)> {
+    let object = item.as_object_mut()?;
+    object.insert("apiVersion".into(), api_version.into());
+    object.insert("kind".into(), kind.into());
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    let key = ObjectKey::of(&item).ok()?;
+    Some((key, item))
+}

@@ -1,0 +1,89 @@
+//! The types of kinds. In: the API server's OpenAPI v3 documents. Out: compact
+//! schemas, kept on disk by the hashes that the API server gives them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gitops_core::object::Gvk;
+use gitops_core::schema::Schemas;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::disk;
+use crate::error::ClusterError;
+use crate::transport::{Call, Cluster};
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// Kinds that were asked for; those the document does not know, too.
+    asked: BTreeSet<Gvk>,
+    schemas: Schemas,
+}
+
+/// Raise it when compiled schemas mean something else.
+const VERSION: u32 = 1;
+
+impl Cluster {
+    /// The schemas of these kinds. Kinds without one are left out.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or a document is broken.
+    pub async fn schemas(&self, kinds: &BTreeSet<Gvk>) -> Result<Schemas, ClusterError> {
+        let root = self.get_json("/openapi/v3").await?;
+        let mut by_document: BTreeMap<String, Vec<Gvk>> = BTreeMap::new();
+        for gvk in kinds {
+            let name = if gvk.group.is_empty() { format!("api/{}", gvk.version) } else { format!("apis/{}", gvk.api_version()) };
+            let url = root.get("paths").and_then(|paths| paths.get(&name)?.get("serverRelativeURL")?.as_str());
+            if let Some(url) = url {
+                by_document.entry(url.to_owned()).or_default().push(gvk.clone());
+            }
+        }
+        let documents = by_document.into_iter().map(|(url, kinds)| self.document(url, kinds));
+        let mut schemas = Schemas::new();
+        for part in futures::future::try_join_all(documents).await? {
+            schemas.extend(&part);
+        }
+        Ok(schemas)
+    }
+
+    /// One document; its URL holds its hash, so that what was compiled from it
+    /// stays right.
+    async fn document(&self, url: String, kinds: Vec<Gvk>) -> Result<Schemas, ClusterError> {
+        let name = format!("schema-{VERSION}-{}.json", url.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+        let file = self.cache_dir.as_ref().map(|dir| disk::folder(dir, &self.server).join(name));
+        let kept: Option<Kept> = file.as_ref().and_then(|file| disk::read(file));
+        let mut asked = kept.as_ref().map(|kept| kept.asked.clone()).unwrap_or_default();
+        if let Some(kept) = kept
+            && kinds.iter().all(|gvk| kept.asked.contains(gvk))
+        {
+            return Ok(kept.schemas);
+        }
+        let document = self.get_json(&url).await?;
+        asked.extend(kinds);
+        let wanted: Vec<Gvk> = asked.iter().cloned().collect();
+        let mut schemas = Schemas::new();
+        schemas.add_document(&document, &wanted).map_err(|error| ClusterError::Other { what: url.clone(), message: error.to_string() })?;
+        if let Some(file) = &file {
+            disk::write(file, &Kept { asked, schemas: schemas.clone() });
+        }
+        Ok(schemas)
+    }
+
+    /// The API server's version, such as `v1.37.2`.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn version(&self) -> Result<String, ClusterError> {
+        let version = self.get_json("/version").await?;
+        Ok(version.get("gitVersion").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    /// A JSON document at a path.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or does not answer in JSON.
+    pub async fn get_json(&self, path: &str) -> Result<Value, ClusterError> {
+        let answer = self.ask(Call { method: Method::GET, path: path.into(), headers: &[], body: Vec::new(), what: path }).await?;
+        serde_json::from_slice(&answer.body).map_err(|error| ClusterError::Other { what: path.into(), message: error.to_string() })
+    }
+}

@@ -1,0 +1,121 @@
+//! One request and its answer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+
+use crate::error::ClusterError;
+
+/// A client of one API server. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    client: kube::Client,
+    pub(crate) server: Arc<str>,
+    namespace: Arc<str>,
+    headers: HeaderMap,
+    timeout: Option<Duration>,
+    pub(crate) cache_dir: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cluster({})", self.server)
+    }
+}
+
+/// A request before it is sent.
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    /// With its query.
+    pub(crate) path: String,
+    pub(crate) headers: &'a [(header::HeaderName, String)],
+    pub(crate) body: Vec<u8>,
+    /// For errors: what is asked about.
+    pub(crate) what: &'a str,
+}
+
+/// An answer of any status.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Cluster {
+    /// From a client that is there already; `server` names it in messages.
+    pub fn from_client(client: kube::Client, server: &str, namespace: &str, cache_dir: Option<PathBuf>) -> Self {
+        Self { client, server: server.into(), namespace: namespace.into(), headers: HeaderMap::new(), timeout: None, cache_dir }
+    }
+
+    pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
+        Self { headers, ..self }
+    }
+
+    pub(crate) fn with_timeout(self, timeout: Option<Duration>) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// For what this crate has no words for: watches, typed resources.
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// URL of the API server.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Of the flag or the context.
+    pub fn default_namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Sends a request; an answer that is no success is an error.
+    pub(crate) async fn ask(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
+        let what = call.what.to_owned();
+        let answer = self.send(call).await?;
+        if answer.status.is_success() || answer.status == StatusCode::NOT_MODIFIED {
+            return Ok(answer);
+        }
+        let retry_after = answer.headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
+        Err(ClusterError::from_answer(&self.server, &what, answer.status, retry_after, &answer.body))
+    }
+
+    async fn send(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
+        let what = call.what.to_owned();
+        let mut request = Request::builder().method(call.method).uri(call.path);
+        for (name, value) in call.headers {
+            request = request.header(name, value);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value.clone());
+        }
+        let broken = |error: http::Error| ClusterError::Other { what: what.clone(), message: error.to_string() };
+        let mut request = request.body(Body::from(call.body)).map_err(broken)?;
+        request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        let exchange = async {
+            let response = self.client.send(request).await.map_err(|error| self.unreachable(&error))?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.map_err(|error| self.unreachable(&error))?.to_bytes().to_vec();
+            Ok(Answer { status: parts.status, headers: parts.headers, body })
+        };
+        match self.timeout {
+            None => exchange.await,
+            Some(limit) => tokio::time::timeout(limit, exchange).await.map_err(|_| ClusterError::Timeout { what: what.clone() })?,
+        }
+    }
+
+    fn unreachable(&self, error: &dyn std::error::Error) -> ClusterError {
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            reason = error.to_string();
+            source = error.source();
+        }
+        ClusterError::Unreachable { server: self.server.to_string(), reason }
+    }
+}
