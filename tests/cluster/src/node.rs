@@ -38,7 +38,7 @@ pub(crate) fn isolate(processes: &mut Processes, dir: &Path) -> Result<Address, 
     ip_inside("link set uplink up")?;
     ip_inside(&format!("route add default via {host}"))?;
     let script = format!(
-        "echo 1 > /proc/sys/net/ipv4/ip_forward; nft -f - <<END\ntable ip outgoing {{ chain postrouting {{ type nat hook postrouting priority 100; ip saddr {PODS} ip daddr != {PODS} masquerade; }} }}\nEND"
+        "echo 1 > /proc/sys/net/ipv4/ip_forward; nft -f - <<END\ntable ip outgoing {{ chain postrouting {{ type nat hook postrouting priority 100; ip saddr {PODS} ip daddr != {PODS} masquerade; };} }}\nEND"
     );
     run(process::inside(holder, Path::new("sh")).args(["-c", &script]))?;
     write(&dir.join("host-address"), &host)?;

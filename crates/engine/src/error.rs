@@ -1,0 +1,32 @@
+//! What can go wrong between an Application and the cluster.
+
+use gitops_api::Refusal;
+use gitops_cluster::ClusterError;
+use gitops_core::desired::DesiredError;
+use gitops_source::SourceError;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// All mistakes of one render.
+    #[error("{}", list(.0))]
+    Desired(Vec<DesiredError>),
+    #[error("{file}: {reason}")]
+    Application { file: String, reason: String },
+    #[error("{file}: {}: {path} is not carried out yet", application)]
+    NotCarriedOut { file: String, application: String, path: String },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("{application}: {reason}")]
+    Secret { application: String, reason: String },
+    #[error("{0}")]
+    Internal(String),
+}
+
+fn list(errors: &[DesiredError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

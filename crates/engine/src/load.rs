@@ -1,0 +1,176 @@
+//! Applications: from a `gitops.yaml`, from flags, or from the cluster. Out:
+//! each with the repository that it means.
+
+use std::path::{Path, PathBuf};
+
+use gitops_api::application::{Application, ApplicationSpec, Source};
+use gitops_cluster::{Cluster, Kind};
+use gitops_core::desired::AppRef;
+use gitops_core::names::{GROUP, VERSION};
+use gitops_core::object::{Gvk, ObjectKey};
+use gitops_source::{Credentials, RepoUrl, Secret, git, yaml};
+use serde_json::Value;
+
+use crate::error::EngineError;
+
+/// The file that describes Applications.
+pub const FILE: &str = "gitops.yaml";
+
+/// An Application, and what it takes to render it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub application: AppRef,
+    pub spec: ApplicationSpec,
+    pub repo: RepoUrl,
+    pub credentials: Credentials,
+    /// Where objects go that name no namespace.
+    pub namespace: String,
+}
+
+impl Loaded {
+    /// The source; there is exactly one as long as several are not carried out.
+    pub fn source(&self) -> Source {
+        self.spec.source.clone().unwrap_or_default()
+    }
+
+    /// From a resource whose source names its repository.
+    ///
+    /// # Errors
+    /// When something of its spec is not carried out yet, or no repository is
+    /// named.
+    pub fn from_resource(application: &Application, credentials: Credentials) -> Result<Self, EngineError> {
+        let namespace = application.metadata.namespace.clone().unwrap_or_default();
+        let name = application.metadata.name.clone().unwrap_or_default();
+        Self::new(application, AppRef { namespace: namespace.clone(), name }, "cluster", None, credentials, &namespace)
+    }
+
+    fn new(
+        application: &Application,
+        reference: AppRef,
+        file: &str,
+        enclosing: Option<&Path>,
+        credentials: Credentials,
+        default_namespace: &str,
+    ) -> Result<Self, EngineError> {
+        if let Some(path) = application.not_carried_out().first() {
+            return Err(EngineError::NotCarriedOut { file: file.into(), application: reference.name, path: (*path).to_owned() });
+        }
+        let bad = |reason: String| EngineError::Application { file: file.into(), reason };
+        let named = application.spec.source.as_ref().and_then(|source| source.repo.as_deref());
+        let repo = match (named, enclosing) {
+            (Some(url), _) => url.parse().map_err(|error: gitops_source::location::UrlError| bad(error.to_string()))?,
+            (None, Some(root)) => RepoUrl::local(root),
+            (None, None) => return Err(bad(format!("Application {reference} names no repository (spec.source.repo)"))),
+        };
+        let destination = &application.spec.destination.namespace;
+        let namespace = if destination.is_empty() { default_namespace.to_owned() } else { destination.clone() };
+        Ok(Self { application: reference, spec: application.spec.clone(), repo, credentials, namespace })
+    }
+}
+
+/// The nearest `gitops.yaml` at `folder` or above it, inside its repository.
+pub fn find_file(folder: &Path) -> Option<PathBuf> {
+    let folder = folder.canonicalize().ok()?;
+    let root = git::enclosing(&folder).map(|(root, _)| root);
+    folder
+        .ancestors()
+        .take_while(|ancestor| root.as_ref().is_none_or(|root| ancestor.starts_with(root)))
+        .map(|ancestor| ancestor.join(FILE))
+        .find(|file| file.is_file())
+}
+
+/// The Applications of a file. Those without a namespace get
+/// `default_namespace`, for themselves and for their objects.
+///
+/// # Errors
+/// What is wrong with the file, with its place.
+pub fn read_file(file: &Path, default_namespace: &str, credentials: &Credentials) -> Result<Vec<Loaded>, EngineError> {
+    let shown = file.display().to_string();
+    let bad = |reason: String| EngineError::Application { file: shown.clone(), reason };
+    let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+    let folder = file.canonicalize().ok().and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default();
+    let enclosing = git::enclosing(&folder);
+    let mut loaded = Vec::new();
+    for document in yaml::documents(&shown, &text)? {
+        let at = format!("{shown}:{}", document.line);
+        let gvk = Gvk::of(&document.value).map_err(|error| EngineError::Application { file: at.clone(), reason: error.to_string() })?;
+        if gvk.group != GROUP || gvk.version != VERSION || gvk.kind != "Application" {
+            let reason = format!("{gvk} does not belong here: this file holds {GROUP}/{VERSION} Applications");
+            return Err(EngineError::Application { file: at, reason });
+        }
+        let application: Application =
+            serde_json::from_value(document.value).map_err(|error| EngineError::Application { file: at.clone(), reason: error.to_string() })?;
+        let name = application.metadata.name.clone().unwrap_or_default();
+        if name.is_empty() || name.len() > 52 {
+            return Err(EngineError::Application { file: at, reason: format!("metadata.name is {name:?}: a name of at most 52 characters is needed") });
+        }
+        let namespace = application.metadata.namespace.clone().unwrap_or_else(|| default_namespace.to_owned());
+        let reference = AppRef { namespace: namespace.clone(), name };
+        let root = enclosing.as_ref().map(|(root, _)| root.as_path());
+        loaded.push(Loaded::new(&application, reference, &at, root, credentials.clone(), &namespace)?);
+    }
+    if loaded.is_empty() {
+        return Err(bad("it holds no Application".into()));
+    }
+    Ok(loaded)
+}
+
+/// An Application made of flags.
+pub fn from_flags(name: &str, namespace: &str, repo: RepoUrl, revision: &str, path: &str, credentials: Credentials) -> Loaded {
+    let source = Source { repo: Some(repo.to_string()), revision: revision.into(), path: path.into(), ..Source::default() };
+    Loaded {
+        application: AppRef { namespace: namespace.into(), name: name.into() },
+        spec: ApplicationSpec { source: Some(source), ..ApplicationSpec::default() },
+        repo,
+        credentials,
+        namespace: namespace.into(),
+    }
+}
+
+/// An Application of the cluster, with the credentials that it names.
+///
+/// # Errors
+/// When it is not there, or its Secret is not.
+pub async fn from_cluster(cluster: &Cluster, reference: &AppRef, usual: &Credentials) -> Result<Loaded, EngineError> {
+    let kind = Kind {
+        gvk: Gvk { group: GROUP.into(), version: VERSION.into(), kind: "Application".into() },
+        plural: "applications".into(),
+        namespaced: true,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+    };
+    let key = ObjectKey { group: GROUP.into(), kind: "Application".into(), namespace: reference.namespace.clone(), name: reference.name.clone() };
+    let missing = || EngineError::Cluster(gitops_cluster::ClusterError::NotFound { what: key.to_string() });
+    let value = cluster.get(&kind, &key).await?.ok_or_else(missing)?;
+    let application: Application =
+        serde_json::from_value(value).map_err(|error| EngineError::Application { file: key.to_string(), reason: error.to_string() })?;
+    let credentials = credentials_of(cluster, &application, usual).await?;
+    Loaded::from_resource(&application, credentials)
+}
+
+/// The credentials that an Application's source names, else the usual ones.
+///
+/// # Errors
+/// When the Secret is not there or holds none.
+pub async fn credentials_of(cluster: &Cluster, application: &Application, usual: &Credentials) -> Result<Credentials, EngineError> {
+    let Some(secret) = application.spec.source.as_ref().and_then(|source| source.secret_ref.as_ref()) else { return Ok(usual.clone()) };
+    let namespace = application.metadata.namespace.clone().unwrap_or_default();
+    let failed = |reason: String| EngineError::Secret { application: application.metadata.name.clone().unwrap_or_default(), reason };
+    let kind = Kind { gvk: Gvk::new("v1", "Secret"), plural: "secrets".into(), namespaced: true, verbs: Vec::new(), subresources: Vec::new() };
+    let key = ObjectKey { group: String::new(), kind: "Secret".into(), namespace, name: secret.name.clone() };
+    let value = cluster.get(&kind, &key).await?.ok_or_else(|| failed(format!("{key} is not there")))?;
+    let field = |name: &str| value.get("data").and_then(|data| data.get(name)?.as_str()).and_then(decode);
+    if let Some(token) = field("token") {
+        return Ok(Credentials::token(Secret::new(token)));
+    }
+    match (field("username"), field("password")) {
+        (Some(username), Some(password)) => Ok(Credentials::Basic { username, password: Secret::new(password) }),
+        _ if value.pointer("/data/sshPrivateKey").is_some_and(Value::is_string) => Err(failed(format!("{key}: ssh keys of a Secret are not carried out yet"))),
+        _ => Err(failed(format!("{key} holds neither token nor username and password"))),
+    }
+}
+
+fn decode(text: &str) -> Option<String> {
+    let bytes: k8s_openapi::ByteString = serde_json::from_value(text.into()).ok()?;
+    String::from_utf8(bytes.0).ok()
+}

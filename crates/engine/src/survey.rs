@@ -1,0 +1,106 @@
+//! What a cluster holds of an Application, and what a sync would do. Diff,
+//! status and sync stand on the same survey.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gitops_cluster::{Cluster, Discovery, Live};
+use gitops_core::desired::DesiredSet;
+use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
+use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::path::Path;
+use gitops_core::plan::{Plan, plan};
+use gitops_core::schema::Schemas;
+use serde_json::Value;
+
+use crate::desired::{Environment, desired};
+use crate::error::EngineError;
+use crate::load::Loaded;
+use crate::memory::{Memory, Places};
+
+/// Earlier commits that are rendered to find out what they declared.
+const MAX_EARLIER: usize = 20;
+
+/// The cluster's state beside Git's.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    pub desired: DesiredSet,
+    pub live: Live,
+    pub plan: Plan,
+    pub schemas: Schemas,
+    pub discovery: Discovery,
+}
+
+/// Lists what is there and plans what would change. Nothing is written to the
+/// cluster.
+///
+/// # Errors
+/// When the API server cannot be asked.
+pub async fn survey(cluster: &Cluster, discovery: &Discovery, loaded: &Loaded, environment: &Environment, set: DesiredSet) -> Result<Survey, EngineError> {
+    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let places = memory.read();
+    let kinds: BTreeSet<Gvk> = set.objects.values().map(|object| object.gvk.clone()).collect();
+    let wanted = wanted(&set, &places);
+    let (live, schemas) = tokio::try_join!(cluster.list(discovery, &wanted), cluster.schemas(&kinds))?;
+    let earlier = earlier(loaded, environment, discovery, &set, &live).await?;
+    let restarts: Vec<Path> = "spec.template.metadata.annotations[\"kubectl.kubernetes.io/restartedAt\"]".parse().into_iter().collect();
+    let plan = plan(&set, |key| live.get(key), &earlier, &schemas, &|_| restarts.clone());
+    Ok(Survey { desired: set, live, plan, schemas, discovery: discovery.clone() })
+}
+
+/// Where to look: the kinds and namespaces of this commit and those remembered.
+fn wanted(set: &DesiredSet, places: &Places) -> BTreeMap<Gvk, BTreeSet<String>> {
+    let mut wanted: BTreeMap<Gvk, BTreeSet<String>> = BTreeMap::new();
+    for (key, object) in &set.objects {
+        wanted.entry(object.gvk.clone()).or_default().insert(key.namespace.clone());
+    }
+    for gvk in &places.kinds {
+        wanted.entry(gvk.clone()).or_default().extend(places.namespaces.iter().cloned());
+    }
+    wanted
+}
+
+/// What is remembered after a survey: everything declared now, and what is
+/// still there from before.
+pub(crate) fn remember(cluster: &Cluster, loaded: &Loaded, environment: &Environment, survey: &Survey) {
+    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let mut places = Places::default();
+    let mut note = |key: &ObjectKey, gvk: &Gvk| {
+        places.kinds.insert(gvk.clone());
+        places.namespaces.insert(key.namespace.clone());
+    };
+    survey.desired.objects.values().for_each(|object| note(&object.key, &object.gvk));
+    survey.plan.steps.iter().for_each(|step| note(&step.key, &step.gvk));
+    memory.write(&places);
+}
+
+/// Live objects that an earlier commit declared and this one does not. A label
+/// alone proves nothing: the commit that an object names is rendered again,
+/// and has to declare it.
+async fn earlier(
+    loaded: &Loaded,
+    environment: &Environment,
+    discovery: &Discovery,
+    set: &DesiredSet,
+    live: &Live,
+) -> Result<Vec<(ObjectKey, Gvk)>, EngineError> {
+    let owner = loaded.application.to_string();
+    let mut by_revision: BTreeMap<String, Vec<(ObjectKey, Gvk)>> = BTreeMap::new();
+    for (key, object) in live.iter() {
+        let mark = |field: &str, name: &str| object.get("metadata")?.get(field)?.get(name)?.as_str();
+        let ours = mark("labels", LABEL_APPLICATION) == Some(&loaded.application.name) && mark("annotations", ANNOTATION_OWNER) == Some(&owner);
+        if !ours || set.objects.contains_key(key) || object.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string) {
+            continue;
+        }
+        if let (Some(revision), Ok(gvk)) = (mark("annotations", ANNOTATION_REVISION), Gvk::of(object)) {
+            by_revision.entry(revision.to_owned()).or_default().push((key.clone(), gvk));
+        }
+    }
+    let mut found = Vec::new();
+    for (revision, objects) in by_revision.into_iter().take(MAX_EARLIER) {
+        match desired(loaded, environment, &revision, discovery).await {
+            Ok(before) => found.extend(objects.into_iter().filter(|(key, _)| before.objects.contains_key(key))),
+            Err(error) => tracing::warn!(%revision, %error, "what this commit declared is not known; nothing of it is pruned"),
+        }
+    }
+    Ok(found)
+}
