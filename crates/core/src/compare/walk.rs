@@ -37,22 +37,10 @@ pub(super) fn differences(
     walk.out
 }
 
-/// The keys of both, each once, in order. Maps of serde_json are sorted.
+/// The keys of both, each once. Not a merge of sorted keys: another crate in
+/// the build can make serde_json's maps keep the order of insertion.
 fn union<'a>(a: &'a Map<String, Value>, b: &'a Map<String, Value>) -> impl Iterator<Item = &'a str> {
-    let (mut a, mut b) = (a.keys().peekable(), b.keys().peekable());
-    std::iter::from_fn(move || {
-        match (a.peek(), b.peek()) {
-            (Some(x), Some(y)) if x == y => {
-                b.next();
-                a.next()
-            }
-            (Some(x), Some(y)) if x < y => a.next(),
-            (Some(_), None) => a.next(),
-            (_, Some(_)) => b.next(),
-            (None, None) => None,
-        }
-        .map(String::as_str)
-    })
+    a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))).map(String::as_str)
 }
 
 /// One step of the way, borrowed: a path is made only for a difference.
