@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderMap;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 use secrecy::SecretString;
 
 use crate::error::ClusterError;
 use crate::transport::Cluster;
+
+/// Stands for a context, cluster or user that only flags describe.
+const FLAGS: &str = "flags";
 
 /// kubectl's flags for connections, resolved: nothing here is read from the
 /// environment but what kubeconfigs themselves name.
@@ -47,6 +50,8 @@ impl Cluster {
         config.connect_timeout = Some(Duration::from_secs(10));
         config.read_timeout = None;
         config.write_timeout = None;
+        // Writes are tried again here, with the server's own pauses.
+        config.default_retry = false;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = kube::Client::try_from(config).map_err(|error| ClusterError::Configuration(error.to_string()))?;
@@ -59,16 +64,27 @@ async fn configuration(options: &ConnectOptions) -> Result<kube::Config, Cluster
     let failed = |error: &dyn std::fmt::Display| ClusterError::Configuration(error.to_string());
     let kubeconfig = match merged(&options.kubeconfig)? {
         Some(kubeconfig) => kubeconfig,
-        None => match Kubeconfig::read() {
-            Ok(kubeconfig) => kubeconfig,
-            Err(_) if kube::Config::incluster().is_ok() => return kube::Config::incluster().map_err(|error| failed(&error)),
-            Err(_) if options.server.is_some() => Kubeconfig::default(),
-            Err(_) => return Err(failed(&"no cluster is configured: neither $KUBECONFIG, ~/.kube/config nor a service account names one")),
+        None => match (default_file()?, kube::Config::incluster()) {
+            (Some(kubeconfig), _) => kubeconfig,
+            (None, Ok(config)) => return Ok(config),
+            (None, Err(_)) if options.server.is_some() => Kubeconfig::default(),
+            (None, Err(_)) => {
+                return Err(failed(&"no cluster is configured: neither $KUBECONFIG, ~/.kube/config nor a service account names one"));
+            }
         },
     };
     let kubeconfig = with_flags(kubeconfig, options)?;
-    let choice = KubeConfigOptions { context: options.context.clone(), cluster: options.cluster.clone(), user: options.user.clone() };
-    kube::Config::from_custom_kubeconfig(kubeconfig, &choice).await.map_err(|error| failed(&error))
+    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(|error| failed(&error))
+}
+
+/// `~/.kube/config`; none where it is absent.
+fn default_file() -> Result<Option<Kubeconfig>, ClusterError> {
+    match Kubeconfig::read() {
+        Ok(kubeconfig) => Ok(Some(kubeconfig)),
+        Err(kube::config::KubeconfigError::FindPath) => Ok(None),
+        Err(kube::config::KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ClusterError::Configuration(error.to_string())),
+    }
 }
 
 fn merged(files: &[PathBuf]) -> Result<Option<Kubeconfig>, ClusterError> {
@@ -87,9 +103,10 @@ fn merged(files: &[PathBuf]) -> Result<Option<Kubeconfig>, ClusterError> {
     Ok(merged)
 }
 
-/// Writes the flags into the context that will be used, as kubectl does.
+/// Writes the flags into the context that will be used, as kubectl does: a
+/// context, cluster or user that is not there yet begins empty.
 fn with_flags(mut kubeconfig: Kubeconfig, options: &ConnectOptions) -> Result<Kubeconfig, ClusterError> {
-    let wanted = options.context.clone().or_else(|| kubeconfig.current_context.clone());
+    let wanted = options.context.clone().or_else(|| kubeconfig.current_context.clone()).filter(|name| !name.is_empty());
     if wanted.is_none() && options.server.is_none() && options.cluster.is_none() {
         return Err(ClusterError::Configuration("no current context is set".into()));
     }
@@ -99,54 +116,86 @@ fn with_flags(mut kubeconfig: Kubeconfig, options: &ConnectOptions) -> Result<Ku
     {
         return Err(ClusterError::Configuration(format!("there is no context {name:?}; there are: {}", known.join(", "))));
     }
-    let name = wanted.unwrap_or_else(|| "flags".into());
-    if kubeconfig.contexts.iter().all(|context| context.name != name) {
-        let json = serde_json::json!({"contexts": [{"name": name, "context": {"cluster": "flags", "user": "flags"}}],
-            "clusters": [{"name": "flags", "cluster": {"server": options.server}}], "users": [{"name": "flags", "user": {}}], "current-context": name});
-        kubeconfig = serde_json::from_value(json).map_err(|error| ClusterError::Configuration(error.to_string()))?;
-    }
+    let name = wanted.unwrap_or_else(|| FLAGS.into());
     let context = kubeconfig.contexts.iter().find(|context| context.name == name).and_then(|context| context.context.clone());
-    let cluster_name = options.cluster.clone().or_else(|| context.as_ref().map(|context| context.cluster.clone()));
-    let user_name = options.user.clone().or_else(|| context.and_then(|context| context.user));
-    if let Some(cluster) = kubeconfig.clusters.iter_mut().find(|c| Some(&c.name) == cluster_name.as_ref()).and_then(|c| c.cluster.as_mut()) {
-        if options.server.is_some() {
-            cluster.server.clone_from(&options.server);
-        }
-        if let Some(path) = &options.certificate_authority {
-            cluster.certificate_authority = Some(path.display().to_string());
-            cluster.certificate_authority_data = None;
-        }
-        if options.insecure_skip_tls_verify {
-            cluster.insecure_skip_tls_verify = Some(true);
-            cluster.certificate_authority = None;
-            cluster.certificate_authority_data = None;
-        }
-        if options.tls_server_name.is_some() {
-            cluster.tls_server_name.clone_from(&options.tls_server_name);
-        }
+    let mut context = context.unwrap_or_else(|| Context { cluster: FLAGS.into(), ..Context::default() });
+    if let Some(cluster) = &options.cluster {
+        context.cluster.clone_from(cluster);
     }
-    if let Some(user) = kubeconfig.auth_infos.iter_mut().find(|u| Some(&u.name) == user_name.as_ref()).and_then(|u| u.auth_info.as_mut()) {
-        if let Some(token) = &options.token {
-            *user = kube::config::AuthInfo { token: Some(token.clone()), ..Default::default() };
+    let user = options.user.clone().or_else(|| context.user.clone()).unwrap_or_else(|| FLAGS.into());
+    context.user = Some(user.clone());
+
+    if kubeconfig.clusters.iter().all(|cluster| cluster.name != context.cluster) {
+        if options.server.is_none() {
+            return Err(ClusterError::Configuration(format!("there is no cluster {:?}", context.cluster)));
         }
-        if let Some(path) = &options.client_certificate {
-            user.client_certificate = Some(path.display().to_string());
-            user.client_certificate_data = None;
-        }
-        if let Some(path) = &options.client_key {
-            user.client_key = Some(path.display().to_string());
-            user.client_key_data = None;
-        }
+        kubeconfig.clusters.push(NamedCluster { name: context.cluster.clone(), cluster: Some(Default::default()), ..NamedCluster::default() });
     }
+    if kubeconfig.auth_infos.iter().all(|known| known.name != user) {
+        if options.user.is_some() {
+            return Err(ClusterError::Configuration(format!("there is no user {user:?}")));
+        }
+        kubeconfig.auth_infos.push(NamedAuthInfo { name: user.clone(), auth_info: Some(AuthInfo::default()), ..NamedAuthInfo::default() });
+    }
+    for cluster in kubeconfig.clusters.iter_mut().filter(|cluster| cluster.name == context.cluster) {
+        cluster_flags(cluster.cluster.get_or_insert_with(Default::default), options);
+    }
+    for known in kubeconfig.auth_infos.iter_mut().filter(|known| known.name == user) {
+        user_flags(known.auth_info.get_or_insert_with(AuthInfo::default), options);
+    }
+    kubeconfig.contexts.retain(|known| known.name != name);
+    kubeconfig.contexts.push(NamedContext { name: name.clone(), context: Some(context), ..NamedContext::default() });
+    kubeconfig.current_context = Some(name);
     Ok(kubeconfig)
+}
+
+fn cluster_flags(cluster: &mut kube::config::Cluster, options: &ConnectOptions) {
+    if options.server.is_some() {
+        cluster.server.clone_from(&options.server);
+        // The name was for the other server.
+        cluster.tls_server_name = None;
+    }
+    if let Some(path) = &options.certificate_authority {
+        cluster.certificate_authority = Some(path.display().to_string());
+        cluster.certificate_authority_data = None;
+    }
+    if options.insecure_skip_tls_verify {
+        cluster.insecure_skip_tls_verify = Some(true);
+        cluster.certificate_authority = None;
+        cluster.certificate_authority_data = None;
+    }
+    if options.tls_server_name.is_some() {
+        cluster.tls_server_name.clone_from(&options.tls_server_name);
+    }
+}
+
+fn user_flags(user: &mut AuthInfo, options: &ConnectOptions) {
+    if let Some(token) = &options.token {
+        *user = AuthInfo { token: Some(token.clone()), ..AuthInfo::default() };
+    }
+    if let Some(path) = &options.client_certificate {
+        user.client_certificate = Some(path.display().to_string());
+        user.client_certificate_data = None;
+    }
+    if let Some(path) = &options.client_key {
+        user.client_key = Some(path.display().to_string());
+        user.client_key_data = None;
+    }
+    // Flags replace what the kubeconfig says; they are sent as headers.
+    if options.impersonate_user.is_some() {
+        user.impersonate = None;
+        user.impersonate_groups = None;
+    }
 }
 
 fn impersonation(options: &ConnectOptions) -> Result<HeaderMap, ClusterError> {
     let mut headers = HeaderMap::new();
     let value = |text: &str| http::HeaderValue::from_str(text).map_err(|_| ClusterError::Configuration(format!("{text:?} cannot be impersonated")));
-    if let Some(user) = &options.impersonate_user {
-        headers.insert("impersonate-user", value(user)?);
-    }
+    let Some(user) = &options.impersonate_user else {
+        let lonely = !options.impersonate_groups.is_empty() || options.impersonate_uid.is_some();
+        return if lonely { Err(ClusterError::Configuration("--as-group and --as-uid need --as".into())) } else { Ok(headers) };
+    };
+    headers.insert("impersonate-user", value(user)?);
     for group in &options.impersonate_groups {
         headers.append("impersonate-group", value(group)?);
     }
@@ -154,4 +203,45 @@ fn impersonation(options: &ConnectOptions) -> Result<HeaderMap, ClusterError> {
         headers.insert("impersonate-uid", value(uid)?);
     }
     Ok(headers)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn kubeconfig() -> Kubeconfig {
+        serde_json::from_value(serde_json::json!({
+            "current-context": "a",
+            "contexts": [{"name": "a", "context": {"cluster": "c", "user": "nobody"}}],
+            "clusters": [{"name": "c", "cluster": {"server": "https://one:6443", "tls-server-name": "one"}}],
+            "users": [],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn flags_make_the_user_that_is_missing() {
+        let options = ConnectOptions { token: Some("t".to_owned().into()), server: Some("https://two".into()), ..ConnectOptions::default() };
+        let merged = with_flags(kubeconfig(), &options).unwrap();
+        assert!(merged.auth_infos[0].auth_info.as_ref().unwrap().token.is_some());
+        let cluster = merged.clusters[0].cluster.as_ref().unwrap();
+        assert_eq!((cluster.server.as_deref(), cluster.tls_server_name.as_deref()), (Some("https://two"), None));
+    }
+
+    #[test]
+    fn a_wrong_context_names_those_there_are() {
+        let options = ConnectOptions { context: Some("b".into()), ..ConnectOptions::default() };
+        let error = with_flags(kubeconfig(), &options).unwrap_err().to_string();
+        assert_eq!(error, "kubeconfig: there is no context \"b\"; there are: a");
+    }
+
+    #[test]
+    fn a_server_alone_is_enough() {
+        let options = ConnectOptions { server: Some("https://two".into()), ..ConnectOptions::default() };
+        let merged = with_flags(Kubeconfig::default(), &options).unwrap();
+        assert_eq!(merged.clusters[0].cluster.as_ref().unwrap().server.as_deref(), Some("https://two"));
+        let error = with_flags(Kubeconfig::default(), &ConnectOptions::default()).unwrap_err().to_string();
+        assert_eq!(error, "kubeconfig: no current context is set");
+    }
 }

@@ -31,14 +31,13 @@ impl Kind {
         let mut path = if self.gvk.group.is_empty() { format!("/api/{}", self.gvk.version) } else { format!("/apis/{}", self.gvk.api_version()) };
         if self.namespaced && !namespace.is_empty() {
             path.push_str("/namespaces/");
-            path.push_str(namespace);
+            path.push_str(&escaped(namespace));
         }
         path.push('/');
         path.push_str(&self.plural);
         if !name.is_empty() {
             path.push('/');
-            // RBAC names may hold colons and more; a path takes most as is.
-            path.push_str(&name.replace('%', "%25").replace('/', "%2F").replace(' ', "%20"));
+            path.push_str(&escaped(name));
         }
         path
     }
@@ -47,6 +46,16 @@ impl Kind {
     pub(crate) fn path_of(&self, key: &ObjectKey) -> String {
         self.path(&key.namespace, &key.name)
     }
+}
+
+/// One segment of a path (RFC 3986): what Git writes as a name or namespace
+/// never reaches beyond it. `.` and `..` become names that no object has.
+fn escaped(segment: &str) -> String {
+    if segment.chars().all(|c| c == '.') {
+        return segment.replace('.', "%252E");
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':');
+    segment.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// All kinds of an API server, the preferred version of a group first.
@@ -124,6 +133,10 @@ impl Cluster {
         }
         let tag = answer.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
         let document: Value = serde_json::from_slice(&answer.body).map_err(|error| ClusterError::Other { what: "discovery".into(), message: error.to_string() })?;
+        if !document.get("items").is_some_and(Value::is_array) {
+            let message = "the API server does not answer with aggregated discovery: Kubernetes 1.26 or newer is needed".to_owned();
+            return Err(ClusterError::Other { what: "discovery".into(), message });
+        }
         Ok((tag, kinds_of(&document)))
     }
 }
@@ -152,4 +165,27 @@ fn kinds_of(document: &Value) -> Vec<Kind> {
         }
     }
     kinds
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_stay_in_their_place() {
+        let kind = Kind { gvk: Gvk::new("apps/v1", "Deployment"), plural: "deployments".into(), namespaced: true, verbs: Vec::new(), subresources: Vec::new() };
+        assert_eq!(kind.path("shop", "web"), "/apis/apps/v1/namespaces/shop/deployments/web");
+        assert_eq!(kind.path("a/../b?x=", ".."), "/apis/apps/v1/namespaces/a%2F..%2Fb%3Fx%3D/deployments/%252E%252E");
+        assert_eq!(kind.path("", "system:x"), "/apis/apps/v1/deployments/system:x");
+    }
+
+    #[test]
+    fn kinds_are_read_from_aggregated_discovery() {
+        let document = json!({"items": [{"metadata": {"name": "apps"}, "versions": [{"version": "v1", "resources": [
+            {"resource": "deployments", "responseKind": {"kind": "Deployment"}, "scope": "Namespaced", "verbs": ["list"], "subresources": [{"subresource": "scale"}]}]}]}]});
+        let kinds = kinds_of(&document);
+        assert_eq!((kinds.len(), kinds[0].plural.as_str(), kinds[0].namespaced, kinds[0].subresources.as_slice()), (1, "deployments", true, &["scale".to_owned()][..]));
+    }
 }

@@ -67,7 +67,7 @@ impl Cluster {
     pub async fn list(&self, discovery: &Discovery, wanted: &BTreeMap<Gvk, BTreeSet<String>>) -> Result<Live, ClusterError> {
         let mut paths: Vec<(String, &Kind)> = Vec::new();
         for (gvk, namespaces) in wanted {
-            let Some(kind) = discovery.kind(gvk) else { continue };
+            let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "list")) else { continue };
             if kind.namespaced && namespaces.len() <= NAMESPACES {
                 paths.extend(namespaces.iter().map(|namespace| (kind.path(namespace, ""), kind)));
             } else {

@@ -98,7 +98,7 @@ impl Cluster {
         let mut request = request.body(Body::from(call.body)).map_err(broken)?;
         request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         let exchange = async {
-            let response = self.client.send(request).await.map_err(|error| self.unreachable(&error))?;
+            let response = self.client.send(request).await.map_err(|error| self.not_sent(&error))?;
             let (parts, body) = response.into_parts();
             let body = body.collect().await.map_err(|error| self.unreachable(&error))?.to_bytes().to_vec();
             Ok(Answer { status: parts.status, headers: parts.headers, body })
@@ -106,6 +106,14 @@ impl Cluster {
         match self.timeout {
             None => exchange.await,
             Some(limit) => tokio::time::timeout(limit, exchange).await.map_err(|_| ClusterError::Timeout { what: what.clone() })?,
+        }
+    }
+
+    /// A plugin that gives no credentials is no unreachable server.
+    fn not_sent(&self, error: &kube::Error) -> ClusterError {
+        match error {
+            kube::Error::Auth(error) => ClusterError::Configuration(format!("no credentials: {error}")),
+            other => self.unreachable(other),
         }
     }
 
