@@ -1,1 +1,67 @@
-fn main() {}
+//! `kubectl gitops`: brings clusters to what Git says.
+
+mod applications;
+mod cli;
+mod commands;
+mod difftext;
+mod error;
+mod output;
+mod printer;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use error::Failure;
+use printer::Printer;
+use settings::Settings;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and end with 0, mistakes with 2.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let printer = Printer::new(cli.global.color);
+    let code = run(cli, &printer).unwrap_or_else(|failure| {
+        printer.failure(&failure);
+        failure.code
+    });
+    ExitCode::from(code)
+}
+
+fn run(cli: Cli, printer: &Printer) -> Result<u8, Failure> {
+    trace(cli.global.verbosity);
+    // Another part of the process may have installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings = Settings::resolve(&cli.global)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::other(error.to_string()))?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Sync(arguments) => commands::sync::run(arguments, &settings, printer).await,
+            Command::Diff(arguments) => commands::diff::run(arguments, &settings, printer).await,
+            Command::Status(arguments) => commands::status::run(arguments, &settings, printer).await,
+            Command::Render(arguments) => commands::render::run(arguments, &settings, printer).await,
+            Command::Init(arguments) => commands::init::run(&arguments, &settings, printer),
+            Command::Completion(arguments) => commands::completion::run(&arguments, printer),
+            Command::Version(arguments) => commands::version::run(&arguments, &settings, printer).await,
+            Command::MarkdownHelp => commands::reference::run(printer),
+        }
+    })
+}
+
+/// Logs go to stderr; kubectl's levels from 0 (warnings) up.
+fn trace(verbosity: u8) {
+    let level = match verbosity {
+        0..=1 => tracing::Level::WARN,
+        2..=3 => tracing::Level::INFO,
+        4..=6 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false).without_time().init();
+}

@@ -1,0 +1,98 @@
+//! `kubectl gitops diff`
+
+use clap::Args;
+use gitops_core::plan::{Action, Step};
+use gitops_engine::{Loaded, Survey};
+
+use crate::applications::{Destination, select};
+use crate::cli::Selection;
+use crate::difftext;
+use crate::error::{Failure, code};
+use crate::output::{self, Format, ObjectId, ObjectReport, Report};
+use crate::printer::{Ink, Printer};
+use crate::settings::Settings;
+
+/// Shows where the cluster differs from Git, field by field
+///
+/// Nothing is written. What `diff` shows is exactly what `sync` would change.
+/// Exit code 0: no difference; 1: there is one.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kubectl gitops diff\n  kubectl gitops diff web --revision v1.2\n  kubectl gitops diff --repo https://git.example/shop.git --path apps/web -o json")]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    let destination = Destination::reach(settings).await?;
+    let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
+    let mut reports = Vec::new();
+    for loaded in &applications {
+        let (_, survey) = destination.survey(loaded, arguments.selection.revision.as_deref()).await?;
+        let report = report(loaded, &survey);
+        if matches!(arguments.output, Format::Text | Format::Wide) {
+            text(&report, &survey, applications.len() > 1, printer);
+        }
+        reports.push(report);
+    }
+    match arguments.output {
+        Format::Text | Format::Wide => {}
+        Format::Name => names(&reports, printer),
+        format => output::print(&reports, format, printer)?,
+    }
+    let settled = reports.iter().all(|report| report.objects.is_empty());
+    Ok(if settled { code::YES } else { code::NO })
+}
+
+/// What differs; what does not is only counted.
+fn report(loaded: &Loaded, survey: &Survey) -> Report {
+    let mut report = Report::new("Diff", loaded.application.to_string(), survey.desired.revision.clone());
+    for step in &survey.plan.steps {
+        report.counts.add(step.action);
+        if step.action != Action::Unchanged {
+            report.objects.push(object(survey, step));
+        }
+    }
+    report
+}
+
+/// A step as a report shows it.
+pub(super) fn object(survey: &Survey, step: &Step) -> ObjectReport {
+    ObjectReport {
+        object: ObjectId::new(&step.gvk, &step.key),
+        action: step.action,
+        differences: output::located(&survey.desired, &step.gvk, &step.key, &step.differences),
+        outcome: None,
+        error: None,
+        health: None,
+    }
+}
+
+fn text(report: &Report, survey: &Survey, heading: bool, printer: &Printer) {
+    if heading {
+        printer.line(&printer.ink(Ink::Bold, &format!("{} at {}", report.application, &report.revision[..12])));
+    }
+    let changed = survey.plan.steps.iter().filter(|step| step.action != Action::Unchanged);
+    for (object, step) in report.objects.iter().zip(changed) {
+        let origin = survey.desired.objects.get(&step.key).map(|declared| declared.origin.to_string()).unwrap_or_default();
+        difftext::object(object, &origin, printer).iter().for_each(|line| printer.line(line));
+    }
+    let counts = report.counts;
+    if report.objects.is_empty() {
+        printer.talk(&format!("{}: no difference; {} objects are as Git says at {}", report.application, counts.unchanged, &report.revision[..12]));
+    } else {
+        printer.talk(&format!(
+            "{}: {} to create, {} to change, {} to prune, {} unchanged",
+            report.application, counts.create, counts.update, counts.prune, counts.unchanged
+        ));
+    }
+}
+
+fn names(reports: &[Report], printer: &Printer) {
+    for object in reports.iter().flat_map(|report| &report.objects) {
+        printer.line(&format!("{}/{}", object.object.kind.to_lowercase(), object.object.name));
+    }
+}

@@ -1,0 +1,105 @@
+//! `kubectl gitops render`
+
+use clap::Args;
+use gitops_core::compare::MASK;
+use gitops_core::desired::{DesiredObject, Scopes};
+use gitops_core::object::Gvk;
+use gitops_core::plan::order_of;
+use serde_json::Value;
+
+use crate::applications::{Destination, declared, select};
+use crate::cli::Selection;
+use crate::error::{Failure, code};
+use crate::output::{self, Format};
+use crate::printer::Printer;
+use crate::settings::Settings;
+
+/// Prints what Git says: the objects, as they would be applied
+///
+/// Needs no cluster: without one, kinds that are not Kubernetes' own count as
+/// namespaced. Values of Secrets are masked.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kubectl gitops render\n  kubectl gitops render web --origin\n  kubectl gitops render --repo . --path apps/web -o jsonl")]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// Write each object's file and line above it
+    #[arg(long)]
+    origin: bool,
+    /// Ask the cluster for its kinds and version
+    #[arg(long)]
+    live: bool,
+    /// Kubernetes' version, for charts that ask for it
+    #[arg(long, value_name = "VERSION", default_value = "", conflicts_with = "live")]
+    kube_version: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    output: Format,
+}
+
+/// Kubernetes' own kinds by name; all others count as namespaced.
+#[derive(Clone, Copy, Debug)]
+struct BuiltIn;
+
+const CLUSTER_SCOPED: &[&str] = &[
+    "Namespace", "Node", "PersistentVolume", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "StorageClass", "VolumeAttachment",
+    "CSIDriver", "CSINode", "PriorityClass", "RuntimeClass", "IngressClass", "APIService", "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding", "FlowSchema", "PriorityLevelConfiguration", "CertificateSigningRequest", "ClusterTrustBundle", "IPAddress",
+    "ServiceCIDR", "DeviceClass", "ResourceSlice", "VolumeAttributesClass",
+];
+
+impl Scopes for BuiltIn {
+    fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
+        let ours = gvk.group == gitops_core::names::GROUP && matches!(gvk.kind.as_str(), "Project" | "Override");
+        let built_in = gitops_core::compare::world_of(gvk) == gitops_core::compare::World::Closed;
+        Some(!(ours || built_in && CLUSTER_SCOPED.contains(&gvk.kind.as_str())))
+    }
+}
+
+pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    let revision = arguments.selection.revision.as_deref();
+    let destination = if arguments.live { Some(Destination::reach(settings).await?) } else { None };
+    let named = !arguments.selection.names.is_empty() && arguments.selection.file.is_none() && gitops_engine::load::find_file(&settings.folder).is_none();
+    let cluster = match &destination {
+        Some(destination) => Some(destination.cluster.clone()),
+        None if named && arguments.selection.repo.is_none() => Some(settings.cluster().await?),
+        None => None,
+    };
+    let mut objects = Vec::new();
+    for loaded in select(&arguments.selection, settings, cluster.as_ref()).await? {
+        let (_, set) = match &destination {
+            Some(destination) => declared(&loaded, &destination.environment, revision, &destination.discovery).await?,
+            None => declared(&loaded, &settings.environment(&arguments.kube_version, Vec::new()), revision, &BuiltIn).await?,
+        };
+        let mut sorted: Vec<DesiredObject> = set.objects.into_values().collect();
+        sorted.sort_by(|a, b| order_of(&a.key.kind).cmp(&order_of(&b.key.kind)).then_with(|| a.key.cmp(&b.key)));
+        objects.extend(sorted);
+    }
+    let values: Vec<Value> = objects.iter().map(masked).collect();
+    match arguments.output {
+        Format::Name => objects.iter().for_each(|object| printer.line(&format!("{}/{}", object.key.kind.to_lowercase(), object.key.name))),
+        Format::Json | Format::Jsonl => output::print(&values, arguments.output, printer)?,
+        Format::Yaml | Format::Text | Format::Wide => {
+            for (object, value) in objects.iter().zip(&values) {
+                printer.line("---");
+                if arguments.origin {
+                    printer.line(&format!("# {}", object.origin));
+                }
+                printer.line(output::yaml(value)?.trim_end());
+            }
+        }
+    }
+    Ok(code::YES)
+}
+
+fn masked(object: &DesiredObject) -> Value {
+    let mut value = object.value.clone();
+    if object.gvk.group.is_empty()
+        && object.gvk.kind == "Secret"
+        && let Some(data) = value.get_mut("data").and_then(Value::as_object_mut)
+    {
+        data.values_mut().for_each(|value| *value = MASK.into());
+    }
+    value
+}

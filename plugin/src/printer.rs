@@ -1,0 +1,81 @@
+//! The one place that prints: data to stdout, talk to stderr.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
+
+use std::io::{IsTerminal, Write};
+
+use crate::cli::ColorChoice;
+use crate::error::Failure;
+
+/// A colour by its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    Git,
+    Live,
+    Change,
+    Dim,
+    Bold,
+}
+
+/// Writes for people and for programs.
+#[derive(Clone, Copy, Debug)]
+pub struct Printer {
+    color: bool,
+    stderr_color: bool,
+}
+
+impl Printer {
+    /// By the flag, NO_COLOR, CLICOLOR_FORCE, and whether a terminal listens.
+    pub fn new(choice: ColorChoice) -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+        let color = |terminal: bool| match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => !set("NO_COLOR") && (set("CLICOLOR_FORCE") || terminal),
+        };
+        Self { color: color(std::io::stdout().is_terminal()), stderr_color: color(std::io::stderr().is_terminal()) }
+    }
+
+    /// Text in a colour, where colours are shown.
+    pub fn ink(&self, ink: Ink, text: &str) -> String {
+        paint(self.color, ink, text)
+    }
+
+    /// Whether someone watches stderr.
+    pub fn is_watched(&self) -> bool {
+        std::io::stderr().is_terminal()
+    }
+
+    /// Data, with a line end. A reader that went away ends the program quietly.
+    pub fn line(&self, text: &str) {
+        if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+            std::process::exit(0);
+        }
+    }
+
+    /// Talk, with a line end.
+    pub fn talk(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+
+    /// What went wrong, and the way out.
+    pub fn failure(&self, failure: &Failure) {
+        self.talk(&format!("{} {}", paint(self.stderr_color, Ink::Live, "error:"), failure.message));
+        if let Some(hint) = &failure.hint {
+            self.talk(&format!("{} {hint}", paint(self.stderr_color, Ink::Bold, "hint:")));
+        }
+    }
+}
+
+fn paint(color: bool, ink: Ink, text: &str) -> String {
+    if !color {
+        return text.to_owned();
+    }
+    let code = match ink {
+        Ink::Git => "32",
+        Ink::Live => "31",
+        Ink::Change => "33",
+        Ink::Dim => "2",
+        Ink::Bold => "1",
+    };
+    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
