@@ -18,7 +18,11 @@ const DEFAULT_NAMESPACE: &str = "default";
 
 /// The Applications that were selected. Without a cluster, those of files and
 /// flags alone are found.
-pub async fn select(selection: &Selection, settings: &Settings, cluster: Option<&Cluster>) -> Result<Vec<Loaded>, Failure> {
+pub async fn select(
+    selection: &Selection,
+    settings: &Settings,
+    cluster: Option<&Cluster>,
+) -> Result<Vec<Loaded>, Failure> {
     let context = cluster.map_or(DEFAULT_NAMESPACE, Cluster::default_namespace);
     let namespace = settings.namespace.clone().unwrap_or_else(|| context.to_owned());
     if let Some(repo) = &selection.repo {
@@ -43,9 +47,19 @@ fn none_found() -> Failure {
         .hint("make one with `kubectl gitops init`, name one with -f FILE, or use --repo URL --path PATH")
 }
 
-fn from_flags(repo: &str, selection: &Selection, settings: &Settings, namespace: &str) -> Result<Loaded, Failure> {
-    let url: RepoUrl = repo.parse().map_err(|error: gitops_source::location::UrlError| Failure::usage(error.to_string()).hint("write a URL or a path"))?;
-    let url = url.path().map_or_else(|| Ok(url.clone()), |path| path.canonicalize().map(|path| RepoUrl::local(&path))).map_err(|error| Failure::git(format!("{repo}: {error}")))?;
+fn from_flags(
+    repo: &str,
+    selection: &Selection,
+    settings: &Settings,
+    namespace: &str,
+) -> Result<Loaded, Failure> {
+    let url: RepoUrl = repo.parse().map_err(|error: gitops_source::location::UrlError| {
+        Failure::usage(error.to_string()).hint("write a URL or a path")
+    })?;
+    let url = url
+        .path()
+        .map_or_else(|| Ok(url.clone()), |path| path.canonicalize().map(|path| RepoUrl::local(&path)))
+        .map_err(|error| Failure::git(format!("{repo}: {error}")))?;
     let path = selection.path.clone().unwrap_or_else(|| ".".into());
     let last = path.trim_matches('/').rsplit('/').next().filter(|name| !name.is_empty() && *name != ".");
     let from_repo = repo.trim_end_matches('/').rsplit('/').next().unwrap_or(repo).trim_end_matches(".git");
@@ -67,7 +81,10 @@ fn by_name(all: Vec<Loaded>, selection: &Selection, file: &str) -> Result<Vec<Lo
     for name in &selection.names {
         match all.iter().find(|loaded| loaded.application.name == *name) {
             Some(loaded) => found.push(loaded.clone()),
-            None => return Err(Failure::usage(format!("{file} holds no Application {name:?}")).hint(format!("it holds: {}", known.join(", ")))),
+            None => {
+                return Err(Failure::usage(format!("{file} holds no Application {name:?}"))
+                    .hint(format!("it holds: {}", known.join(", "))));
+            }
         }
     }
     Ok(found)

@@ -105,7 +105,14 @@ pub struct GlobalFlags {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: ColorChoice,
     /// How much to log, 0 to 9
-    #[arg(short = 'v', long = "v", global = true, default_value_t = 0, value_name = "LEVEL", hide_short_help = true)]
+    #[arg(
+        short = 'v',
+        long = "v",
+        global = true,
+        default_value_t = 0,
+        value_name = "LEVEL",
+        hide_short_help = true
+    )]
     pub verbosity: u8,
     #[command(flatten)]
     pub refused: RefusedFlags,

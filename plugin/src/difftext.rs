@@ -17,7 +17,11 @@ pub fn object(report: &ObjectReport, origin: &str, printer: &Printer) -> Vec<Str
         Action::Prune => ("-", Ink::Live, "is no longer in Git"),
         Action::Unchanged => return Vec::new(),
     };
-    let place = if report.object.namespace.is_empty() { String::new() } else { format!("{}/", report.object.namespace) };
+    let place = if report.object.namespace.is_empty() {
+        String::new()
+    } else {
+        format!("{}/", report.object.namespace)
+    };
     let name = format!("{sign} {} {place}{}", report.object.kind, report.object.name);
     let mut heading = printer.ink(ink, &name);
     for part in [note, origin].into_iter().filter(|part| !part.is_empty()) {
@@ -43,10 +47,22 @@ fn field(located: &Located, printer: &Printer, lines: &mut Vec<String>) {
     }
     if let Some(tried) = &difference.tried {
         let note = if difference.op == Op::Add { "  (Git does not declare it)" } else { "" };
-        lines.push(format!("  {}{}", printer.ink(Ink::Live, &format!("- {}: {}", difference.path, value(tried))), printer.ink(Ink::Dim, note)));
+        lines.push(format!(
+            "  {}{}",
+            printer.ink(Ink::Live, &format!("- {}: {}", difference.path, value(tried))),
+            printer.ink(Ink::Dim, note)
+        ));
     }
     if let Some(git) = &difference.git {
-        lines.push(format!("  {}  {}", printer.ink(Ink::Git, &format!("+ {}: {}", difference.path, value(git))), printer.ink(Ink::Dim, &place)).trim_end().to_owned());
+        lines.push(
+            format!(
+                "  {}  {}",
+                printer.ink(Ink::Git, &format!("+ {}: {}", difference.path, value(git))),
+                printer.ink(Ink::Dim, &place)
+            )
+            .trim_end()
+            .to_owned(),
+        );
     }
 }
 
@@ -88,9 +104,19 @@ mod tests {
     use crate::output::ObjectId;
 
     fn shown(action: Action, differences: &[(&str, Op, Option<Value>, Option<Value>)]) -> String {
-        let key = ObjectKey { group: "apps".into(), kind: "Deployment".into(), namespace: "shop".into(), name: "web".into() };
+        let key = ObjectKey {
+            group: "apps".into(),
+            kind: "Deployment".into(),
+            namespace: "shop".into(),
+            name: "web".into(),
+        };
         let located = |(path, op, git, tried): &(&str, Op, Option<Value>, Option<Value>)| Located {
-            difference: Difference { path: path.parse().unwrap(), op: *op, git: git.clone(), tried: tried.clone() },
+            difference: Difference {
+                path: path.parse().unwrap(),
+                op: *op,
+                git: git.clone(),
+                tried: tried.clone(),
+            },
             file: "apps/web.yaml".into(),
             line: Some(9),
         };

@@ -56,15 +56,26 @@ impl Failure {
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
         let hint = match (&error, error.kind()) {
-            (SourceError::NoSuchRevision { near, .. }, _) if !near.is_empty() => format!("there are: {}", near.join(", ")),
-            (_, SourceKind::NoSuchRevision) => "push the commit, or name a branch, tag or commit that is there".into(),
-            (_, SourceKind::NoSuchPath) => "the path counts from the repository's root, and has to be committed".into(),
+            (SourceError::NoSuchRevision { near, .. }, _) if !near.is_empty() => {
+                format!("there are: {}", near.join(", "))
+            }
+            (_, SourceKind::NoSuchRevision) => {
+                "push the commit, or name a branch, tag or commit that is there".into()
+            }
+            (_, SourceKind::NoSuchPath) => {
+                "the path counts from the repository's root, and has to be committed".into()
+            }
             (_, SourceKind::NotARepository) => "check the URL: git ls-remote URL".into(),
-            (_, SourceKind::Credentials) => "set KUBECTL_GITOPS_GIT_TOKEN, or a git credential helper, or add your key to the ssh agent".into(),
+            (_, SourceKind::Credentials) => {
+                "set KUBECTL_GITOPS_GIT_TOKEN, or a git credential helper, or add your key to the ssh agent"
+                    .into()
+            }
             (_, SourceKind::Network) => "check the URL and the network: git ls-remote URL".into(),
             (_, SourceKind::Timeout) => "try again, or look at what takes so long".into(),
             (_, SourceKind::BadYaml) => "mend the file, commit, and try again".into(),
-            (SourceError::Render { tool, path, .. }, _) => format!("try it by itself: {}", by_itself(tool, path)),
+            (SourceError::Render { tool, path, .. }, _) => {
+                format!("try it by itself: {}", by_itself(tool, path))
+            }
             (SourceError::ToolMissing { tool, .. }, _) => {
                 format!("install {tool}, or set KUBECTL_GITOPS_{} to its path", tool.to_uppercase())
             }
@@ -84,13 +95,24 @@ impl From<ClusterError> for Failure {
     fn from(error: ClusterError) -> Self {
         let message = error.to_string();
         match error.kind() {
-            ClusterKind::Configuration => Self::new(code::UNREACHABLE, message).hint("see `kubectl config get-contexts`; choose one with --context"),
-            ClusterKind::Unreachable => Self::new(code::UNREACHABLE, message).hint("check it with: kubectl cluster-info"),
-            ClusterKind::Unauthorized => Self::new(code::UNREACHABLE, message).hint("log in again; check it with: kubectl auth whoami"),
-            ClusterKind::Forbidden => Self::new(code::REFUSED, message).hint("see what you may do: kubectl auth can-i --list"),
+            ClusterKind::Configuration => Self::new(code::UNREACHABLE, message)
+                .hint("see `kubectl config get-contexts`; choose one with --context"),
+            ClusterKind::Unreachable => {
+                Self::new(code::UNREACHABLE, message).hint("check it with: kubectl cluster-info")
+            }
+            ClusterKind::Unauthorized => {
+                Self::new(code::UNREACHABLE, message).hint("log in again; check it with: kubectl auth whoami")
+            }
+            ClusterKind::Forbidden => {
+                Self::new(code::REFUSED, message).hint("see what you may do: kubectl auth can-i --list")
+            }
             ClusterKind::Denied => Self::new(code::REFUSED, message),
-            ClusterKind::Conflict => Self::new(code::CONFLICT, message).hint("someone changed it meanwhile: try again"),
-            ClusterKind::Timeout => Self::new(code::TIMEOUT, message).hint("allow more with --request-timeout"),
+            ClusterKind::Conflict => {
+                Self::new(code::CONFLICT, message).hint("someone changed it meanwhile: try again")
+            }
+            ClusterKind::Timeout => {
+                Self::new(code::TIMEOUT, message).hint("allow more with --request-timeout")
+            }
             ClusterKind::Busy => Self::new(code::UNREACHABLE, message).hint("try again in a moment"),
             ClusterKind::NotFound => Self::new(code::REFUSED, message).hint("check its name and namespace"),
             ClusterKind::Invalid | ClusterKind::Other => Self::new(code::REFUSED, message),
@@ -104,10 +126,17 @@ impl From<EngineError> for Failure {
             EngineError::Source(error) => error.into(),
             EngineError::Cluster(error) => error.into(),
             EngineError::Desired(errors) => desired(&errors),
-            EngineError::Application { .. } => Self::usage(error.to_string()).hint("mend the file; `kubectl gitops init --dry-run` prints one that is right"),
-            EngineError::NotCarriedOut { .. } => Self::usage(error.to_string()).hint("leave this field out for now"),
-            EngineError::Refused(_) => Self::new(code::REFUSED, error.to_string()).hint("ask whoever keeps the Project"),
-            EngineError::Secret { .. } => Self::git(error.to_string()).hint("create the Secret in the Application's namespace"),
+            EngineError::Application { .. } => Self::usage(error.to_string())
+                .hint("mend the file; `kubectl gitops init --dry-run` prints one that is right"),
+            EngineError::NotCarriedOut { .. } => {
+                Self::usage(error.to_string()).hint("leave this field out for now")
+            }
+            EngineError::Refused(_) => {
+                Self::new(code::REFUSED, error.to_string()).hint("ask whoever keeps the Project")
+            }
+            EngineError::Secret { .. } => {
+                Self::git(error.to_string()).hint("create the Secret in the Application's namespace")
+            }
             EngineError::Internal(_) => Self::other(error.to_string()),
         }
     }
@@ -116,8 +145,12 @@ impl From<EngineError> for Failure {
 fn desired(errors: &[DesiredError]) -> Failure {
     let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n       ");
     let hint = match errors.first() {
-        Some(DesiredError::UnknownKind { .. }) => "install its CustomResourceDefinition, or commit it beside; kubectl api-resources lists what there is",
-        Some(DesiredError::NoNamespace { .. }) => "give metadata.namespace, spec.destination.namespace, or --namespace",
+        Some(DesiredError::UnknownKind { .. }) => {
+            "install its CustomResourceDefinition, or commit it beside; kubectl api-resources lists what there is"
+        }
+        Some(DesiredError::NoNamespace { .. }) => {
+            "give metadata.namespace, spec.destination.namespace, or --namespace"
+        }
         Some(DesiredError::Duplicate { .. }) => "keep one of the two, and commit",
         _ => "mend it in Git, and commit",
     };

@@ -40,7 +40,10 @@ fn run(cli: Cli, printer: &Printer) -> Result<u8, Failure> {
     // Another part of the process may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings = Settings::resolve(&cli.global)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Failure::other(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::other(error.to_string()))?;
     runtime.block_on(async {
         match cli.command {
             Command::Sync(arguments) => commands::sync::run(arguments, &settings, printer).await,
@@ -63,5 +66,10 @@ fn trace(verbosity: u8) {
         4..=6 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false).without_time().init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
 }

@@ -42,7 +42,12 @@ pub struct ObjectId {
 
 impl ObjectId {
     pub fn new(gvk: &Gvk, key: &ObjectKey) -> Self {
-        Self { api_version: gvk.api_version(), kind: key.kind.clone(), namespace: key.namespace.clone(), name: key.name.clone() }
+        Self {
+            api_version: gvk.api_version(),
+            kind: key.kind.clone(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+        }
     }
 }
 
@@ -63,7 +68,11 @@ pub fn located(set: &DesiredSet, gvk: &Gvk, key: &ObjectKey, differences: &[Diff
         let mut difference = difference.clone();
         mask_secret(gvk, &mut difference);
         let line = declared.and_then(|object| object.line_of(&difference.path));
-        Located { file: declared.map(|object| object.origin.file.to_string()).unwrap_or_default(), line, difference }
+        Located {
+            file: declared.map(|object| object.origin.file.to_string()).unwrap_or_default(),
+            line,
+            difference,
+        }
     };
     differences.iter().map(locate).collect()
 }
@@ -125,7 +134,14 @@ pub struct Report {
 
 impl Report {
     pub fn new(kind: &'static str, application: String, revision: String) -> Self {
-        Self { api_version: OUTPUT_API_VERSION, kind, application, revision, objects: Vec::new(), counts: Counts::default() }
+        Self {
+            api_version: OUTPUT_API_VERSION,
+            kind,
+            application,
+            revision,
+            objects: Vec::new(),
+            counts: Counts::default(),
+        }
     }
 }
 

@@ -32,7 +32,10 @@ impl Printer {
             ColorChoice::Never => false,
             ColorChoice::Auto => !set("NO_COLOR") && (set("CLICOLOR_FORCE") || terminal),
         };
-        Self { color: color(std::io::stdout().is_terminal()), stderr_color: color(std::io::stderr().is_terminal()) }
+        Self {
+            color: color(std::io::stdout().is_terminal()),
+            stderr_color: color(std::io::stderr().is_terminal()),
+        }
     }
 
     /// Text in a colour, where colours are shown.

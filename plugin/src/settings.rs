@@ -30,17 +30,21 @@ impl Settings {
     /// Resolves what was typed.
     pub fn resolve(flags: &GlobalFlags) -> Result<Self, Failure> {
         if let Some(flag) = flags.refused.given() {
-            return Err(Failure::usage(format!("{flag} is not supported")).hint("leave it out; `kubectl gitops --help` lists the flags"));
+            return Err(Failure::usage(format!("{flag} is not supported"))
+                .hint("leave it out; `kubectl gitops --help` lists the flags"));
         }
         let cache_dir = match &flags.cache_dir {
             Some(dir) => dir.join("gitops"),
             None => default_cache(),
         };
-        let kubeconfig = match (&flags.kubeconfig, std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty())) {
-            (Some(file), _) => vec![file.clone()],
-            (None, Some(list)) => std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect(),
-            (None, None) => Vec::new(),
-        };
+        let kubeconfig =
+            match (&flags.kubeconfig, std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty())) {
+                (Some(file), _) => vec![file.clone()],
+                (None, Some(list)) => {
+                    std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect()
+                }
+                (None, None) => Vec::new(),
+            };
         let connect = ConnectOptions {
             kubeconfig,
             context: flags.context.clone(),
@@ -60,7 +64,8 @@ impl Settings {
             request_timeout: flags.request_timeout.as_deref().map(duration).transpose()?.flatten(),
             cache_dir: Some(cache_dir.clone()),
         };
-        let folder = std::env::current_dir().map_err(|error| Failure::other(format!("the current folder: {error}")))?;
+        let folder = std::env::current_dir()
+            .map_err(|error| Failure::other(format!("the current folder: {error}")))?;
         let credentials = Credentials::from_environment(|name| std::env::var(name).ok());
         let tools = Tools::from_environment(|name| std::env::var_os(name));
         Ok(Self { connect, namespace: flags.namespace.clone(), credentials, cache_dir, tools, folder })

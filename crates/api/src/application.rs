@@ -113,7 +113,17 @@ pub struct Source {
 
 impl Default for Source {
     fn default() -> Self {
-        Self { repo: None, revision: head(), path: here(), kind: SourceType::Auto, reference: String::new(), plain: None, kustomize: None, helm: None, secret_ref: None }
+        Self {
+            repo: None,
+            revision: head(),
+            path: here(),
+            kind: SourceType::Auto,
+            reference: String::new(),
+            plain: None,
+            kustomize: None,
+            helm: None,
+            secret_ref: None,
+        }
     }
 }
 
@@ -260,7 +270,15 @@ pub struct SyncPolicy {
 
 impl Default for SyncPolicy {
     fn default() -> Self {
-        Self { mode: SyncMode::Manual, prune: false, self_heal: true, prune_budget: PruneBudget::default(), retry: Retry::default(), windows: Vec::new(), options: Vec::new() }
+        Self {
+            mode: SyncMode::Manual,
+            prune: false,
+            self_heal: true,
+            prune_budget: PruneBudget::default(),
+            retry: Retry::default(),
+            windows: Vec::new(),
+            options: Vec::new(),
+        }
     }
 }
 
@@ -569,7 +587,10 @@ impl Application {
                 note(!helm.chart.is_empty(), "spec.source.helm.chart");
                 note(!helm.version.is_empty(), "spec.source.helm.version");
             }
-            note(source.kustomize.as_ref().is_some_and(|kustomize| kustomize.enable_helm), "spec.source.kustomize.enableHelm");
+            note(
+                source.kustomize.as_ref().is_some_and(|kustomize| kustomize.enable_helm),
+                "spec.source.kustomize.enableHelm",
+            );
         }
         found
     }
@@ -611,14 +632,20 @@ mod tests {
     fn what_is_not_carried_out_is_named() {
         let plain = application(serde_json::json!({"source": {"repo": "https://h/x", "path": "a"}}));
         assert!(plain.not_carried_out().is_empty());
-        let more = application(serde_json::json!({"source": {"repo": "https://h/x", "type": "Jsonnet"}, "sync": {"mode": "Automatic"}, "suspend": true}));
+        let more = application(
+            serde_json::json!({"source": {"repo": "https://h/x", "type": "Jsonnet"}, "sync": {"mode": "Automatic"}, "suspend": true}),
+        );
         assert_eq!(more.not_carried_out(), ["spec.sync.mode: Automatic", "spec.suspend", "spec.source.type"]);
     }
 
     #[test]
     fn the_stricter_of_floor_and_application_holds() {
         let relaxed = Enforcement { mode: EnforcementMode::Off, ..Enforcement::default() };
-        let strict = EnforcementFloor { mode: EnforcementMode::Warn, untracked: UntrackedMode::Deny, ..EnforcementFloor::default() };
+        let strict = EnforcementFloor {
+            mode: EnforcementMode::Warn,
+            untracked: UntrackedMode::Deny,
+            ..EnforcementFloor::default()
+        };
         let policy = relaxed.policy(&strict);
         assert_eq!((policy.mode, policy.untracked), (Mode::Warn, Untracked::Deny));
     }

@@ -1,8 +1,8 @@
 //! Project: the root of trust. It says which repositories, branches and
 //! signers may say what, in which namespaces and clusters, of which kinds.
 
-use globset::{GlobBuilder, GlobMatcher};
 use gitops_core::object::Gvk;
+use globset::{GlobBuilder, GlobMatcher};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -144,12 +144,22 @@ impl Project {
         }
         let Some(source) = spec.source.as_ref() else { return Ok(()) };
         let repository = source.repo.clone().unwrap_or_default();
-        let known: Vec<&Repository> = self.spec.repositories.iter().filter(|rule| matches(&normal(&rule.url), &normal(&repository))).collect();
+        let known: Vec<&Repository> = self
+            .spec
+            .repositories
+            .iter()
+            .filter(|rule| matches(&normal(&rule.url), &normal(&repository)))
+            .collect();
         if known.is_empty() {
             return Err(Refusal::Repository { project, repository });
         }
         let revision = &source.revision;
-        let by_branch: Vec<&&Repository> = known.iter().filter(|rule| rule.branches.is_empty() || rule.branches.iter().any(|glob| matches(glob, revision))).collect();
+        let by_branch: Vec<&&Repository> = known
+            .iter()
+            .filter(|rule| {
+                rule.branches.is_empty() || rule.branches.iter().any(|glob| matches(glob, revision))
+            })
+            .collect();
         if by_branch.is_empty() {
             return Err(Refusal::Revision { project, repository, revision: revision.clone() });
         }
@@ -169,7 +179,9 @@ impl Project {
     /// When it may not.
     pub fn admits_object(&self, cluster: &str, gvk: &Gvk, namespace: &str) -> Result<(), Refusal> {
         let rules = if namespace.is_empty() { &self.spec.cluster_kinds } else { &self.spec.kinds };
-        let admitted = rules.iter().any(|rule| (rule.group == "*" || rule.group == gvk.group) && (rule.kind == "*" || rule.kind == gvk.kind));
+        let admitted = rules.iter().any(|rule| {
+            (rule.group == "*" || rule.group == gvk.group) && (rule.kind == "*" || rule.kind == gvk.kind)
+        });
         if !admitted {
             return Err(Refusal::Kind { project: self.project(), gvk: gvk.clone() });
         }
@@ -178,15 +190,22 @@ impl Project {
 
     fn reaches(&self, cluster: &str, namespace: &str) -> Result<(), Refusal> {
         let cluster = if cluster.is_empty() { default_destination_cluster() } else { cluster.to_owned() };
-        let reached = self.spec.destinations.iter().any(|rule| matches(&rule.cluster, &cluster) && rule.namespaces.iter().any(|glob| matches(glob, namespace)));
-        if reached { Ok(()) } else { Err(Refusal::Destination { project: self.project(), cluster, namespace: namespace.into() }) }
+        let reached = self.spec.destinations.iter().any(|rule| {
+            matches(&rule.cluster, &cluster) && rule.namespaces.iter().any(|glob| matches(glob, namespace))
+        });
+        if reached {
+            Ok(())
+        } else {
+            Err(Refusal::Destination { project: self.project(), cluster, namespace: namespace.into() })
+        }
     }
 }
 
 /// Glob on whole names: `*` does not cross a slash, `**` does. A pattern that
 /// is no glob matches nothing.
 fn matches(glob: &str, text: &str) -> bool {
-    let matcher: Option<GlobMatcher> = GlobBuilder::new(glob).literal_separator(true).build().ok().map(|glob| glob.compile_matcher());
+    let matcher: Option<GlobMatcher> =
+        GlobBuilder::new(glob).literal_separator(true).build().ok().map(|glob| glob.compile_matcher());
     matcher.is_some_and(|matcher| matcher.is_match(text))
 }
 
@@ -233,8 +252,14 @@ mod tests {
 
     #[test]
     fn only_what_is_listed_is_admitted() {
-        let admits = |ns: &str, repo: &str, revision: &str, to: &str| project().admits(ns, &spec(repo, revision, to)).map_err(|e| e.to_string());
-        for repo in ["https://git.example/a/shop.git", "https://GIT.example/a/shop", "https://ada@git.example/a/shop/"] {
+        let admits = |ns: &str, repo: &str, revision: &str, to: &str| {
+            project().admits(ns, &spec(repo, revision, to)).map_err(|e| e.to_string())
+        };
+        for repo in [
+            "https://git.example/a/shop.git",
+            "https://GIT.example/a/shop",
+            "https://ada@git.example/a/shop/",
+        ] {
             assert_eq!(admits("team-a", repo, "main", "a-1"), Ok(()), "{repo}");
         }
         assert_eq!(admits("team-a", "https://git.example/a/shop", "release-1", "a-1"), Ok(()));
@@ -253,7 +278,9 @@ mod tests {
 
     #[test]
     fn cluster_kinds_have_to_be_listed() {
-        let kind = |api: &str, kind: &str, namespace: &str| project().admits_object("in-cluster", &Gvk::new(api, kind), namespace).is_ok();
+        let kind = |api: &str, kind: &str, namespace: &str| {
+            project().admits_object("in-cluster", &Gvk::new(api, kind), namespace).is_ok()
+        };
         assert!(kind("apps/v1", "Deployment", "a-1"));
         assert!(!kind("apps/v1", "Deployment", "b-1"));
         assert!(kind("v1", "Namespace", ""));

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderMap;
-use kube::config::{AuthInfo, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
+use kube::config::{
+    AuthInfo, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
+};
 use secrecy::SecretString;
 
 use crate::error::ClusterError;
@@ -54,7 +56,8 @@ impl Cluster {
         config.default_retry = false;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = kube::Client::try_from(config).map_err(|error| ClusterError::Configuration(error.to_string()))?;
+        let client =
+            kube::Client::try_from(config).map_err(|error| ClusterError::Configuration(error.to_string()))?;
         let cluster = Self::from_client(client, &server, &namespace, options.cache_dir.clone());
         Ok(cluster.with_headers(impersonation(options)?).with_timeout(options.request_timeout))
     }
@@ -69,12 +72,16 @@ async fn configuration(options: &ConnectOptions) -> Result<kube::Config, Cluster
             (None, Ok(config)) => return Ok(config),
             (None, Err(_)) if options.server.is_some() => Kubeconfig::default(),
             (None, Err(_)) => {
-                return Err(failed(&"no cluster is configured: neither $KUBECONFIG, ~/.kube/config nor a service account names one"));
+                return Err(failed(
+                    &"no cluster is configured: neither $KUBECONFIG, ~/.kube/config nor a service account names one",
+                ));
             }
         },
     };
     let kubeconfig = with_flags(kubeconfig, options)?;
-    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(|error| failed(&error))
+    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .map_err(|error| failed(&error))
 }
 
 /// `~/.kube/config`; none where it is absent.
@@ -82,7 +89,11 @@ fn default_file() -> Result<Option<Kubeconfig>, ClusterError> {
     match Kubeconfig::read() {
         Ok(kubeconfig) => Ok(Some(kubeconfig)),
         Err(kube::config::KubeconfigError::FindPath) => Ok(None),
-        Err(kube::config::KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(kube::config::KubeconfigError::ReadConfig(error, _))
+            if error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(ClusterError::Configuration(error.to_string())),
     }
 }
@@ -94,10 +105,13 @@ fn merged(files: &[PathBuf]) -> Result<Option<Kubeconfig>, ClusterError> {
         if files.len() > 1 && !file.exists() {
             continue;
         }
-        let read = Kubeconfig::read_from(file).map_err(|error| ClusterError::Configuration(format!("{}: {error}", file.display())))?;
+        let read = Kubeconfig::read_from(file)
+            .map_err(|error| ClusterError::Configuration(format!("{}: {error}", file.display())))?;
         merged = Some(match merged {
             None => read,
-            Some(before) => before.merge(read).map_err(|error| ClusterError::Configuration(error.to_string()))?,
+            Some(before) => {
+                before.merge(read).map_err(|error| ClusterError::Configuration(error.to_string()))?
+            }
         });
     }
     Ok(merged)
@@ -106,7 +120,11 @@ fn merged(files: &[PathBuf]) -> Result<Option<Kubeconfig>, ClusterError> {
 /// Writes the flags into the context that will be used, as kubectl does: a
 /// context, cluster or user that is not there yet begins empty.
 fn with_flags(mut kubeconfig: Kubeconfig, options: &ConnectOptions) -> Result<Kubeconfig, ClusterError> {
-    let wanted = options.context.clone().or_else(|| kubeconfig.current_context.clone()).filter(|name| !name.is_empty());
+    let wanted = options
+        .context
+        .clone()
+        .or_else(|| kubeconfig.current_context.clone())
+        .filter(|name| !name.is_empty());
     if wanted.is_none() && options.server.is_none() && options.cluster.is_none() {
         return Err(ClusterError::Configuration("no current context is set".into()));
     }
@@ -114,10 +132,17 @@ fn with_flags(mut kubeconfig: Kubeconfig, options: &ConnectOptions) -> Result<Ku
     if let Some(name) = &wanted
         && !known.contains(&name.as_str())
     {
-        return Err(ClusterError::Configuration(format!("there is no context {name:?}; there are: {}", known.join(", "))));
+        return Err(ClusterError::Configuration(format!(
+            "there is no context {name:?}; there are: {}",
+            known.join(", ")
+        )));
     }
     let name = wanted.unwrap_or_else(|| FLAGS.into());
-    let context = kubeconfig.contexts.iter().find(|context| context.name == name).and_then(|context| context.context.clone());
+    let context = kubeconfig
+        .contexts
+        .iter()
+        .find(|context| context.name == name)
+        .and_then(|context| context.context.clone());
     let mut context = context.unwrap_or_else(|| Context { cluster: FLAGS.into(), ..Context::default() });
     if let Some(cluster) = &options.cluster {
         context.cluster.clone_from(cluster);
@@ -129,13 +154,21 @@ fn with_flags(mut kubeconfig: Kubeconfig, options: &ConnectOptions) -> Result<Ku
         if options.server.is_none() {
             return Err(ClusterError::Configuration(format!("there is no cluster {:?}", context.cluster)));
         }
-        kubeconfig.clusters.push(NamedCluster { name: context.cluster.clone(), cluster: Some(Default::default()), ..NamedCluster::default() });
+        kubeconfig.clusters.push(NamedCluster {
+            name: context.cluster.clone(),
+            cluster: Some(Default::default()),
+            ..NamedCluster::default()
+        });
     }
     if kubeconfig.auth_infos.iter().all(|known| known.name != user) {
         if options.user.is_some() {
             return Err(ClusterError::Configuration(format!("there is no user {user:?}")));
         }
-        kubeconfig.auth_infos.push(NamedAuthInfo { name: user.clone(), auth_info: Some(AuthInfo::default()), ..NamedAuthInfo::default() });
+        kubeconfig.auth_infos.push(NamedAuthInfo {
+            name: user.clone(),
+            auth_info: Some(AuthInfo::default()),
+            ..NamedAuthInfo::default()
+        });
     }
     for cluster in kubeconfig.clusters.iter_mut().filter(|cluster| cluster.name == context.cluster) {
         cluster_flags(cluster.cluster.get_or_insert_with(Default::default), options);
@@ -144,7 +177,11 @@ fn with_flags(mut kubeconfig: Kubeconfig, options: &ConnectOptions) -> Result<Ku
         user_flags(known.auth_info.get_or_insert_with(AuthInfo::default), options);
     }
     kubeconfig.contexts.retain(|known| known.name != name);
-    kubeconfig.contexts.push(NamedContext { name: name.clone(), context: Some(context), ..NamedContext::default() });
+    kubeconfig.contexts.push(NamedContext {
+        name: name.clone(),
+        context: Some(context),
+        ..NamedContext::default()
+    });
     kubeconfig.current_context = Some(name);
     Ok(kubeconfig)
 }
@@ -190,10 +227,17 @@ fn user_flags(user: &mut AuthInfo, options: &ConnectOptions) {
 
 fn impersonation(options: &ConnectOptions) -> Result<HeaderMap, ClusterError> {
     let mut headers = HeaderMap::new();
-    let value = |text: &str| http::HeaderValue::from_str(text).map_err(|_| ClusterError::Configuration(format!("{text:?} cannot be impersonated")));
+    let value = |text: &str| {
+        http::HeaderValue::from_str(text)
+            .map_err(|_| ClusterError::Configuration(format!("{text:?} cannot be impersonated")))
+    };
     let Some(user) = &options.impersonate_user else {
         let lonely = !options.impersonate_groups.is_empty() || options.impersonate_uid.is_some();
-        return if lonely { Err(ClusterError::Configuration("--as-group and --as-uid need --as".into())) } else { Ok(headers) };
+        return if lonely {
+            Err(ClusterError::Configuration("--as-group and --as-uid need --as".into()))
+        } else {
+            Ok(headers)
+        };
     };
     headers.insert("impersonate-user", value(user)?);
     for group in &options.impersonate_groups {
@@ -222,11 +266,18 @@ mod tests {
 
     #[test]
     fn flags_make_the_user_that_is_missing() {
-        let options = ConnectOptions { token: Some("t".to_owned().into()), server: Some("https://two".into()), ..ConnectOptions::default() };
+        let options = ConnectOptions {
+            token: Some("t".to_owned().into()),
+            server: Some("https://two".into()),
+            ..ConnectOptions::default()
+        };
         let merged = with_flags(kubeconfig(), &options).unwrap();
         assert!(merged.auth_infos[0].auth_info.as_ref().unwrap().token.is_some());
         let cluster = merged.clusters[0].cluster.as_ref().unwrap();
-        assert_eq!((cluster.server.as_deref(), cluster.tls_server_name.as_deref()), (Some("https://two"), None));
+        assert_eq!(
+            (cluster.server.as_deref(), cluster.tls_server_name.as_deref()),
+            (Some("https://two"), None)
+        );
     }
 
     #[test]

@@ -28,7 +28,11 @@ pub struct Kind {
 impl Kind {
     /// The path of an object, or of all of them when the name is empty.
     pub fn path(&self, namespace: &str, name: &str) -> String {
-        let mut path = if self.gvk.group.is_empty() { format!("/api/{}", self.gvk.version) } else { format!("/apis/{}", self.gvk.api_version()) };
+        let mut path = if self.gvk.group.is_empty() {
+            format!("/api/{}", self.gvk.version)
+        } else {
+            format!("/apis/{}", self.gvk.api_version())
+        };
         if self.namespaced && !namespace.is_empty() {
             path.push_str("/namespaces/");
             path.push_str(&escaped(namespace));
@@ -55,7 +59,10 @@ fn escaped(segment: &str) -> String {
         return segment.replace('.', "%252E");
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':');
-    segment.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    segment
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// All kinds of an API server, the preferred version of a group first.
@@ -88,8 +95,13 @@ impl Discovery {
 
     /// What helm takes as `--api-versions`.
     pub fn api_versions(&self) -> Vec<String> {
-        let mut versions: Vec<String> =
-            self.kinds.iter().flat_map(|kind| [kind.gvk.api_version(), format!("{}/{}", kind.gvk.api_version(), kind.gvk.kind)]).collect();
+        let mut versions: Vec<String> = self
+            .kinds
+            .iter()
+            .flat_map(|kind| {
+                [kind.gvk.api_version(), format!("{}/{}", kind.gvk.api_version(), kind.gvk.kind)]
+            })
+            .collect();
         versions.sort();
         versions.dedup();
         versions
@@ -110,7 +122,8 @@ impl Cluster {
     pub async fn discovery(&self) -> Result<Discovery, ClusterError> {
         let file = self.cache_dir.as_ref().map(|dir| disk::folder(dir, &self.server).join("discovery.json"));
         let kept: Kept = file.as_ref().and_then(|file| disk::read(file)).unwrap_or_default();
-        let (core, groups) = futures::try_join!(self.part("/api", kept.parts.first()), self.part("/apis", kept.parts.get(1)))?;
+        let (core, groups) =
+            futures::try_join!(self.part("/api", kept.parts.first()), self.part("/apis", kept.parts.get(1)))?;
         let parts = vec![core, groups];
         if parts != kept.parts
             && let Some(file) = &file
@@ -120,19 +133,33 @@ impl Cluster {
         Ok(Discovery { kinds: parts.into_iter().flat_map(|(_, kinds)| kinds).collect() })
     }
 
-    async fn part(&self, path: &str, kept: Option<&(String, Vec<Kind>)>) -> Result<(String, Vec<Kind>), ClusterError> {
+    async fn part(
+        &self,
+        path: &str,
+        kept: Option<&(String, Vec<Kind>)>,
+    ) -> Result<(String, Vec<Kind>), ClusterError> {
         let mut headers = vec![(header::ACCEPT, ACCEPT.to_owned())];
         if let Some((tag, _)) = kept.filter(|(tag, _)| !tag.is_empty()) {
             headers.push((header::IF_NONE_MATCH, tag.clone()));
         }
-        let answer = self.ask(Call { method: Method::GET, path: path.into(), headers: &headers, body: Vec::new(), what: "discovery" }).await?;
+        let answer = self
+            .ask(Call {
+                method: Method::GET,
+                path: path.into(),
+                headers: &headers,
+                body: Vec::new(),
+                what: "discovery",
+            })
+            .await?;
         if answer.status == StatusCode::NOT_MODIFIED
             && let Some(kept) = kept
         {
             return Ok(kept.clone());
         }
-        let tag = answer.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
-        let document: Value = serde_json::from_slice(&answer.body).map_err(|error| ClusterError::Other { what: "discovery".into(), message: error.to_string() })?;
+        let tag =
+            answer.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
+        let document: Value = serde_json::from_slice(&answer.body)
+            .map_err(|error| ClusterError::Other { what: "discovery".into(), message: error.to_string() })?;
         if !document.get("items").is_some_and(Value::is_array) {
             let message = "the API server does not answer with aggregated discovery: Kubernetes 1.26 or newer is needed".to_owned();
             return Err(ClusterError::Other { what: "discovery".into(), message });
@@ -142,9 +169,14 @@ impl Cluster {
 }
 
 fn kinds_of(document: &Value) -> Vec<Kind> {
-    let list = |value: &Value, field: &str| value.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
-    let text = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let strings = |value: &Value, field: &str| list(value, field).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let list =
+        |value: &Value, field: &str| value.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |value: &Value, pointer: &str| {
+        value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let strings = |value: &Value, field: &str| {
+        list(value, field).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
     let mut kinds = Vec::new();
     for group in list(document, "items") {
         let name = text(&group, "/metadata/name");
@@ -159,7 +191,10 @@ fn kinds_of(document: &Value) -> Vec<Kind> {
                     plural: text(&resource, "/resource"),
                     namespaced: text(&resource, "/scope") == "Namespaced",
                     verbs: strings(&resource, "verbs"),
-                    subresources: list(&resource, "subresources").iter().map(|sub| text(sub, "/subresource")).collect(),
+                    subresources: list(&resource, "subresources")
+                        .iter()
+                        .map(|sub| text(sub, "/subresource"))
+                        .collect(),
                 });
             }
         }
@@ -175,9 +210,18 @@ mod tests {
 
     #[test]
     fn names_stay_in_their_place() {
-        let kind = Kind { gvk: Gvk::new("apps/v1", "Deployment"), plural: "deployments".into(), namespaced: true, verbs: Vec::new(), subresources: Vec::new() };
+        let kind = Kind {
+            gvk: Gvk::new("apps/v1", "Deployment"),
+            plural: "deployments".into(),
+            namespaced: true,
+            verbs: Vec::new(),
+            subresources: Vec::new(),
+        };
         assert_eq!(kind.path("shop", "web"), "/apis/apps/v1/namespaces/shop/deployments/web");
-        assert_eq!(kind.path("a/../b?x=", ".."), "/apis/apps/v1/namespaces/a%2F..%2Fb%3Fx%3D/deployments/%252E%252E");
+        assert_eq!(
+            kind.path("a/../b?x=", ".."),
+            "/apis/apps/v1/namespaces/a%2F..%2Fb%3Fx%3D/deployments/%252E%252E"
+        );
         assert_eq!(kind.path("", "system:x"), "/apis/apps/v1/deployments/system:x");
     }
 
@@ -186,6 +230,9 @@ mod tests {
         let document = json!({"items": [{"metadata": {"name": "apps"}, "versions": [{"version": "v1", "resources": [
             {"resource": "deployments", "responseKind": {"kind": "Deployment"}, "scope": "Namespaced", "verbs": ["list"], "subresources": [{"subresource": "scale"}]}]}]}]});
         let kinds = kinds_of(&document);
-        assert_eq!((kinds.len(), kinds[0].plural.as_str(), kinds[0].namespaced, kinds[0].subresources.as_slice()), (1, "deployments", true, &["scale".to_owned()][..]));
+        assert_eq!(
+            (kinds.len(), kinds[0].plural.as_str(), kinds[0].namespaced, kinds[0].subresources.as_slice()),
+            (1, "deployments", true, &["scale".to_owned()][..])
+        );
     }
 }

@@ -65,9 +65,18 @@ impl ClusterError {
     }
 
     /// From an answer that is no success; its body is a `Status`.
-    pub(crate) fn from_answer(server: &str, what: &str, status: StatusCode, retry_after: Option<u64>, body: &[u8]) -> Self {
+    pub(crate) fn from_answer(
+        server: &str,
+        what: &str,
+        status: StatusCode,
+        retry_after: Option<u64>,
+        body: &[u8],
+    ) -> Self {
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-        let text = answer.get("message").and_then(Value::as_str).map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
+        let text = answer
+            .get("message")
+            .and_then(Value::as_str)
+            .map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
         let what = what.to_owned();
         if let Some((webhook, message)) = denied(&text) {
             return Self::Denied { what, webhook, message };
@@ -76,13 +85,24 @@ impl ClusterError {
         match status {
             StatusCode::UNAUTHORIZED => Self::Unauthorized { server: server.to_owned() },
             StatusCode::FORBIDDEN => Self::Forbidden { what, message: text },
-            StatusCode::NOT_FOUND if text.starts_with("namespaces ") => Self::NotFound { what: text.trim_end_matches(" not found").replace("namespaces ", "Namespace ").replace('"', "") },
+            StatusCode::NOT_FOUND if text.starts_with("namespaces ") => Self::NotFound {
+                what: text
+                    .trim_end_matches(" not found")
+                    .replace("namespaces ", "Namespace ")
+                    .replace('"', ""),
+            },
             StatusCode::NOT_FOUND => Self::NotFound { what },
             StatusCode::CONFLICT if reason != "AlreadyExists" => Self::Conflict { what, message: text },
-            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => Self::Invalid { what, message: text },
+            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
+                Self::Invalid { what, message: text }
+            }
             StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => Self::Timeout { what },
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Self::Busy { what, message: text, retry_after },
-            StatusCode::INTERNAL_SERVER_ERROR if text.contains("failed calling webhook") => Self::Busy { what, message: text, retry_after: None },
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Self::Busy { what, message: text, retry_after }
+            }
+            StatusCode::INTERNAL_SERVER_ERROR if text.contains("failed calling webhook") => {
+                Self::Busy { what, message: text, retry_after: None }
+            }
             _ => Self::Other { what, message: text },
         }
     }

@@ -64,10 +64,17 @@ impl Cluster {
     ///
     /// # Errors
     /// When a kind may not be listed or the API server cannot be asked.
-    pub async fn list(&self, discovery: &Discovery, wanted: &BTreeMap<Gvk, BTreeSet<String>>) -> Result<Live, ClusterError> {
+    pub async fn list(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+    ) -> Result<Live, ClusterError> {
         let mut paths: Vec<(String, &Kind)> = Vec::new();
         for (gvk, namespaces) in wanted {
-            let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "list")) else { continue };
+            let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "list"))
+            else {
+                continue;
+            };
             if kind.namespaced && namespaces.len() <= NAMESPACES {
                 paths.extend(namespaces.iter().map(|namespace| (kind.path(namespace, ""), kind)));
             } else {
@@ -75,7 +82,9 @@ impl Cluster {
             }
         }
         let mut live = Live::default();
-        let mut answers = futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind))).buffer_unordered(PARALLEL);
+        let mut answers =
+            futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind)))
+                .buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             live.objects.extend(objects?);
         }
@@ -84,7 +93,13 @@ impl Cluster {
 
     async fn list_one(&self, path: String, kind: &Kind) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
         let what = format!("listing {}", kind.plural);
-        let call = Call { method: Method::GET, path: format!("{path}?resourceVersion=0"), headers: &[], body: Vec::new(), what: &what };
+        let call = Call {
+            method: Method::GET,
+            path: format!("{path}?resourceVersion=0"),
+            headers: &[],
+            body: Vec::new(),
+            what: &what,
+        };
         let answer = self.ask(call).await?;
         let (api_version, name) = (kind.gvk.api_version(), kind.gvk.kind.clone());
         let parse = move || -> Result<Vec<(ObjectKey, Value)>, serde_json::Error> {
@@ -104,7 +119,13 @@ impl Cluster {
     /// When it may not be read or the API server cannot be asked.
     pub async fn get(&self, kind: &Kind, key: &ObjectKey) -> Result<Option<Value>, ClusterError> {
         let what = key.to_string();
-        let call = Call { method: Method::GET, path: kind.path_of(key), headers: &[], body: Vec::new(), what: &what };
+        let call = Call {
+            method: Method::GET,
+            path: kind.path_of(key),
+            headers: &[],
+            body: Vec::new(),
+            what: &what,
+        };
         match self.ask(call).await {
             Ok(answer) => read(&what, &answer.body).map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -116,8 +137,19 @@ impl Cluster {
     ///
     /// # Errors
     /// What the API server or a webhook says against it.
-    pub async fn apply(&self, kind: &Kind, key: &ObjectKey, object: &Value, options: &ApplyOptions) -> Result<Applied, ClusterError> {
-        let path = format!("{}?fieldManager={}&force=true{}", kind.path_of(key), options.field_manager, dry_run(options.dry_run));
+    pub async fn apply(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+        object: &Value,
+        options: &ApplyOptions,
+    ) -> Result<Applied, ClusterError> {
+        let path = format!(
+            "{}?fieldManager={}&force=true{}",
+            kind.path_of(key),
+            options.field_manager,
+            dry_run(options.dry_run)
+        );
         let answer = self.write(Method::PATCH, path, "application/apply-patch+yaml", object, key).await?;
         Ok(Applied { created: answer.0 == http::StatusCode::CREATED, object: answer.1 })
     }
@@ -126,8 +158,19 @@ impl Cluster {
     ///
     /// # Errors
     /// A conflict when its tests fail; else what the API server says.
-    pub async fn patch(&self, kind: &Kind, key: &ObjectKey, patch: &Value, options: &ApplyOptions) -> Result<Value, ClusterError> {
-        let path = format!("{}?fieldManager={}{}", kind.path_of(key), options.field_manager, dry_run(options.dry_run));
+    pub async fn patch(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+        patch: &Value,
+        options: &ApplyOptions,
+    ) -> Result<Value, ClusterError> {
+        let path = format!(
+            "{}?fieldManager={}{}",
+            kind.path_of(key),
+            options.field_manager,
+            dry_run(options.dry_run)
+        );
         Ok(self.write(Method::PATCH, path, "application/json-patch+json", patch, key).await?.1)
     }
 
@@ -136,8 +179,14 @@ impl Cluster {
     ///
     /// # Errors
     /// What the API server or a webhook says against it.
-    pub async fn delete(&self, kind: &Kind, key: &ObjectKey, options: &DeleteOptions) -> Result<(), ClusterError> {
-        let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
+    pub async fn delete(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+        options: &DeleteOptions,
+    ) -> Result<(), ClusterError> {
+        let mut body =
+            json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
         if let Some(uid) = &options.uid {
             body["preconditions"] = json!({"uid": uid});
         }
@@ -152,16 +201,31 @@ impl Cluster {
 
     /// Sends a write; what is refused for lack of room is tried again a few
     /// times.
-    async fn write(&self, method: Method, path: String, media: &str, body: &Value, key: &ObjectKey) -> Result<(http::StatusCode, Value), ClusterError> {
+    async fn write(
+        &self,
+        method: Method,
+        path: String,
+        media: &str,
+        body: &Value,
+        key: &ObjectKey,
+    ) -> Result<(http::StatusCode, Value), ClusterError> {
         const TRIES: u32 = 4;
         let what = key.to_string();
         let bytes = body.to_string().into_bytes();
         let headers = [(header::CONTENT_TYPE, media.to_owned())];
         for attempt in 1.. {
-            let call = Call { method: method.clone(), path: path.clone(), headers: &headers, body: bytes.clone(), what: &what };
+            let call = Call {
+                method: method.clone(),
+                path: path.clone(),
+                headers: &headers,
+                body: bytes.clone(),
+                what: &what,
+            };
             match self.ask(call).await {
                 Err(ClusterError::Busy { retry_after, .. }) if attempt < TRIES => {
-                    let pause = retry_after.map_or(Duration::from_millis(200 << attempt), |seconds| Duration::from_secs(seconds.min(10)));
+                    let pause = retry_after.map_or(Duration::from_millis(200 << attempt), |seconds| {
+                        Duration::from_secs(seconds.min(10))
+                    });
                     tokio::time::sleep(pause).await;
                 }
                 Err(error) => return Err(error),
@@ -179,7 +243,9 @@ impl Cluster {
         let start = Instant::now();
         loop {
             let discovery = self.discovery().await?;
-            let Some(missing) = kinds.iter().find(|gvk| discovery.kind(gvk).is_none()) else { return Ok(discovery) };
+            let Some(missing) = kinds.iter().find(|gvk| discovery.kind(gvk).is_none()) else {
+                return Ok(discovery);
+            };
             if start.elapsed() > limit {
                 return Err(ClusterError::Timeout { what: format!("waiting until {missing} is served") });
             }
@@ -193,7 +259,8 @@ fn dry_run(dry: bool) -> &'static str {
 }
 
 fn read(what: &str, body: &[u8]) -> Result<Value, ClusterError> {
-    serde_json::from_slice(body).map_err(|error| ClusterError::Other { what: what.to_owned(), message: error.to_string() })
+    serde_json::from_slice(body)
+        .map_err(|error| ClusterError::Other { what: what.to_owned(), message: error.to_string() })
 }
 
 /// Items of a list do not repeat its kind.

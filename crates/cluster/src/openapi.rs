@@ -32,8 +32,13 @@ impl Cluster {
         let root = self.get_json("/openapi/v3").await?;
         let mut by_document: BTreeMap<String, Vec<Gvk>> = BTreeMap::new();
         for gvk in kinds {
-            let name = if gvk.group.is_empty() { format!("api/{}", gvk.version) } else { format!("apis/{}", gvk.api_version()) };
-            let url = root.get("paths").and_then(|paths| paths.get(&name)?.get("serverRelativeURL")?.as_str());
+            let name = if gvk.group.is_empty() {
+                format!("api/{}", gvk.version)
+            } else {
+                format!("apis/{}", gvk.api_version())
+            };
+            let url =
+                root.get("paths").and_then(|paths| paths.get(&name)?.get("serverRelativeURL")?.as_str());
             if let Some(url) = url {
                 by_document.entry(url.to_owned()).or_default().push(gvk.clone());
             }
@@ -49,7 +54,8 @@ impl Cluster {
     /// One document; its URL holds its hash, so that what was compiled from it
     /// stays right.
     async fn document(&self, url: String, kinds: Vec<Gvk>) -> Result<Schemas, ClusterError> {
-        let name = format!("schema-{VERSION}-{}.json", url.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+        let name =
+            format!("schema-{VERSION}-{}.json", url.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
         let file = self.cache_dir.as_ref().map(|dir| disk::folder(dir, &self.server).join(name));
         let kept: Option<Kept> = file.as_ref().and_then(|file| disk::read(file));
         let mut asked = kept.as_ref().map(|kept| kept.asked.clone()).unwrap_or_default();
@@ -62,7 +68,9 @@ impl Cluster {
         asked.extend(kinds);
         let wanted: Vec<Gvk> = asked.iter().cloned().collect();
         let mut schemas = Schemas::new();
-        schemas.add_document(&document, &wanted).map_err(|error| ClusterError::Other { what: url.clone(), message: error.to_string() })?;
+        schemas
+            .add_document(&document, &wanted)
+            .map_err(|error| ClusterError::Other { what: url.clone(), message: error.to_string() })?;
         if let Some(file) = &file {
             disk::write(file, &Kept { asked, schemas: schemas.clone() });
         }
@@ -83,7 +91,10 @@ impl Cluster {
     /// # Errors
     /// When the API server cannot be asked, or does not answer in JSON.
     pub async fn get_json(&self, path: &str) -> Result<Value, ClusterError> {
-        let answer = self.ask(Call { method: Method::GET, path: path.into(), headers: &[], body: Vec::new(), what: path }).await?;
-        serde_json::from_slice(&answer.body).map_err(|error| ClusterError::Other { what: path.into(), message: error.to_string() })
+        let answer = self
+            .ask(Call { method: Method::GET, path: path.into(), headers: &[], body: Vec::new(), what: path })
+            .await?;
+        serde_json::from_slice(&answer.body)
+            .map_err(|error| ClusterError::Other { what: path.into(), message: error.to_string() })
     }
 }

@@ -47,8 +47,20 @@ pub(crate) struct Answer {
 
 impl Cluster {
     /// From a client that is there already; `server` names it in messages.
-    pub fn from_client(client: kube::Client, server: &str, namespace: &str, cache_dir: Option<PathBuf>) -> Self {
-        Self { client, server: server.into(), namespace: namespace.into(), headers: HeaderMap::new(), timeout: None, cache_dir }
+    pub fn from_client(
+        client: kube::Client,
+        server: &str,
+        namespace: &str,
+        cache_dir: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            client,
+            server: server.into(),
+            namespace: namespace.into(),
+            headers: HeaderMap::new(),
+            timeout: None,
+            cache_dir,
+        }
     }
 
     pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
@@ -94,7 +106,8 @@ impl Cluster {
         for (name, value) in &self.headers {
             request = request.header(name, value.clone());
         }
-        let broken = |error: http::Error| ClusterError::Other { what: what.clone(), message: error.to_string() };
+        let broken =
+            |error: http::Error| ClusterError::Other { what: what.clone(), message: error.to_string() };
         let mut request = request.body(Body::from(call.body)).map_err(broken)?;
         request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         let exchange = async {
@@ -105,7 +118,9 @@ impl Cluster {
         };
         match self.timeout {
             None => exchange.await,
-            Some(limit) => tokio::time::timeout(limit, exchange).await.map_err(|_| ClusterError::Timeout { what: what.clone() })?,
+            Some(limit) => tokio::time::timeout(limit, exchange)
+                .await
+                .map_err(|_| ClusterError::Timeout { what: what.clone() })?,
         }
     }
 

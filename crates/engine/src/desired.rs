@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use gitops_api::application::SourceType as Declared;
 use gitops_core::desired::{DesiredSet, Scopes};
-use gitops_source::{Commit, GitCache, HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools, render};
+use gitops_source::{
+    Commit, GitCache, HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools, render,
+};
 
 use crate::error::EngineError;
 use crate::load::Loaded;
@@ -35,8 +37,13 @@ impl Environment {
 ///
 /// # Errors
 /// What is wrong with the repository or the way to it.
-pub async fn commit(loaded: &Loaded, environment: &Environment, revision: Option<&str>) -> Result<Commit, EngineError> {
-    let (git, repo, credentials, timeout) = (environment.git(), loaded.repo.clone(), loaded.credentials.clone(), environment.git_timeout);
+pub async fn commit(
+    loaded: &Loaded,
+    environment: &Environment,
+    revision: Option<&str>,
+) -> Result<Commit, EngineError> {
+    let (git, repo, credentials, timeout) =
+        (environment.git(), loaded.repo.clone(), loaded.credentials.clone(), environment.git_timeout);
     let revision = revision.map_or_else(|| loaded.source().revision, str::to_owned);
     blocking(move || Ok(git.fetch(&repo, &revision, &credentials, timeout)?)).await
 }
@@ -45,12 +52,20 @@ pub async fn commit(loaded: &Loaded, environment: &Environment, revision: Option
 ///
 /// # Errors
 /// What is wrong with the files, with their places.
-pub async fn desired(loaded: &Loaded, environment: &Environment, commit: &str, scopes: &(impl Scopes + Clone + Send + 'static)) -> Result<DesiredSet, EngineError> {
-    let (loaded, environment, commit, scopes) = (loaded.clone(), environment.clone(), commit.to_owned(), scopes.clone());
+pub async fn desired(
+    loaded: &Loaded,
+    environment: &Environment,
+    commit: &str,
+    scopes: &(impl Scopes + Clone + Send + 'static),
+) -> Result<DesiredSet, EngineError> {
+    let (loaded, environment, commit, scopes) =
+        (loaded.clone(), environment.clone(), commit.to_owned(), scopes.clone());
     blocking(move || {
         let snapshot = environment.git().snapshot(&loaded.repo, &commit)?;
-        let rendered = render(&snapshot, &request(&loaded, &environment), &environment.tools, &environment.cache_dir)?;
-        DesiredSet::build(loaded.application.clone(), commit, &loaded.namespace, &scopes, rendered).map_err(EngineError::Desired)
+        let rendered =
+            render(&snapshot, &request(&loaded, &environment), &environment.tools, &environment.cache_dir)?;
+        DesiredSet::build(loaded.application.clone(), commit, &loaded.namespace, &scopes, rendered)
+            .map_err(EngineError::Desired)
     })
     .await
 }
@@ -88,7 +103,9 @@ fn request(loaded: &Loaded, environment: &Environment) -> RenderRequest {
 }
 
 /// Runs work that reads disks and waits for programs.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, EngineError> + Send + 'static) -> Result<T, EngineError> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(EngineError::Internal(error.to_string())),

@@ -41,7 +41,14 @@ impl Loaded {
     pub fn from_resource(application: &Application, credentials: Credentials) -> Result<Self, EngineError> {
         let namespace = application.metadata.namespace.clone().unwrap_or_default();
         let name = application.metadata.name.clone().unwrap_or_default();
-        Self::new(application, AppRef { namespace: namespace.clone(), name }, "cluster", None, credentials, &namespace)
+        Self::new(
+            application,
+            AppRef { namespace: namespace.clone(), name },
+            "cluster",
+            None,
+            credentials,
+            &namespace,
+        )
     }
 
     fn new(
@@ -53,17 +60,26 @@ impl Loaded {
         default_namespace: &str,
     ) -> Result<Self, EngineError> {
         if let Some(path) = application.not_carried_out().first() {
-            return Err(EngineError::NotCarriedOut { file: file.into(), application: reference.name, path: (*path).to_owned() });
+            return Err(EngineError::NotCarriedOut {
+                file: file.into(),
+                application: reference.name,
+                path: (*path).to_owned(),
+            });
         }
         let bad = |reason: String| EngineError::Application { file: file.into(), reason };
         let named = application.spec.source.as_ref().and_then(|source| source.repo.as_deref());
         let repo = match (named, enclosing) {
-            (Some(url), _) => url.parse().map_err(|error: gitops_source::location::UrlError| bad(error.to_string()))?,
+            (Some(url), _) => {
+                url.parse().map_err(|error: gitops_source::location::UrlError| bad(error.to_string()))?
+            }
             (None, Some(root)) => RepoUrl::local(root),
-            (None, None) => return Err(bad(format!("Application {reference} names no repository (spec.source.repo)"))),
+            (None, None) => {
+                return Err(bad(format!("Application {reference} names no repository (spec.source.repo)")));
+            }
         };
         let destination = &application.spec.destination.namespace;
-        let namespace = if destination.is_empty() { default_namespace.to_owned() } else { destination.clone() };
+        let namespace =
+            if destination.is_empty() { default_namespace.to_owned() } else { destination.clone() };
         Ok(Self { application: reference, spec: application.spec.clone(), repo, credentials, namespace })
     }
 }
@@ -84,27 +100,38 @@ pub fn find_file(folder: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// What is wrong with the file, with its place.
-pub fn read_file(file: &Path, default_namespace: &str, credentials: &Credentials) -> Result<Vec<Loaded>, EngineError> {
+pub fn read_file(
+    file: &Path,
+    default_namespace: &str,
+    credentials: &Credentials,
+) -> Result<Vec<Loaded>, EngineError> {
     let shown = file.display().to_string();
     let bad = |reason: String| EngineError::Application { file: shown.clone(), reason };
     let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
-    let folder = file.canonicalize().ok().and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default();
+    let folder =
+        file.canonicalize().ok().and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default();
     let enclosing = git::enclosing(&folder);
     let mut loaded = Vec::new();
     for document in yaml::documents(&shown, &text)? {
         let at = format!("{shown}:{}", document.line);
-        let gvk = Gvk::of(&document.value).map_err(|error| EngineError::Application { file: at.clone(), reason: error.to_string() })?;
+        let gvk = Gvk::of(&document.value)
+            .map_err(|error| EngineError::Application { file: at.clone(), reason: error.to_string() })?;
         if gvk.group != GROUP || gvk.version != VERSION || gvk.kind != "Application" {
-            let reason = format!("{gvk} does not belong here: this file holds {GROUP}/{VERSION} Applications");
+            let reason =
+                format!("{gvk} does not belong here: this file holds {GROUP}/{VERSION} Applications");
             return Err(EngineError::Application { file: at, reason });
         }
-        let application: Application =
-            serde_json::from_value(document.value).map_err(|error| EngineError::Application { file: at.clone(), reason: error.to_string() })?;
+        let application: Application = serde_json::from_value(document.value)
+            .map_err(|error| EngineError::Application { file: at.clone(), reason: error.to_string() })?;
         let name = application.metadata.name.clone().unwrap_or_default();
         if name.is_empty() || name.len() > 52 {
-            return Err(EngineError::Application { file: at, reason: format!("metadata.name is {name:?}: a name of at most 52 characters is needed") });
+            return Err(EngineError::Application {
+                file: at,
+                reason: format!("metadata.name is {name:?}: a name of at most 52 characters is needed"),
+            });
         }
-        let namespace = application.metadata.namespace.clone().unwrap_or_else(|| default_namespace.to_owned());
+        let namespace =
+            application.metadata.namespace.clone().unwrap_or_else(|| default_namespace.to_owned());
         let reference = AppRef { namespace: namespace.clone(), name };
         let root = enclosing.as_ref().map(|(root, _)| root.as_path());
         loaded.push(Loaded::new(&application, reference, &at, root, credentials.clone(), &namespace)?);
@@ -116,8 +143,20 @@ pub fn read_file(file: &Path, default_namespace: &str, credentials: &Credentials
 }
 
 /// An Application made of flags.
-pub fn from_flags(name: &str, namespace: &str, repo: RepoUrl, revision: &str, path: &str, credentials: Credentials) -> Loaded {
-    let source = Source { repo: Some(repo.to_string()), revision: revision.into(), path: path.into(), ..Source::default() };
+pub fn from_flags(
+    name: &str,
+    namespace: &str,
+    repo: RepoUrl,
+    revision: &str,
+    path: &str,
+    credentials: Credentials,
+) -> Loaded {
+    let source = Source {
+        repo: Some(repo.to_string()),
+        revision: revision.into(),
+        path: path.into(),
+        ..Source::default()
+    };
     Loaded {
         application: AppRef { namespace: namespace.into(), name: name.into() },
         spec: ApplicationSpec { source: Some(source), ..ApplicationSpec::default() },
@@ -131,7 +170,11 @@ pub fn from_flags(name: &str, namespace: &str, repo: RepoUrl, revision: &str, pa
 ///
 /// # Errors
 /// When it is not there, or its Secret is not.
-pub async fn from_cluster(cluster: &Cluster, reference: &AppRef, usual: &Credentials) -> Result<Loaded, EngineError> {
+pub async fn from_cluster(
+    cluster: &Cluster,
+    reference: &AppRef,
+    usual: &Credentials,
+) -> Result<Loaded, EngineError> {
     let kind = Kind {
         gvk: Gvk { group: GROUP.into(), version: VERSION.into(), kind: "Application".into() },
         plural: "applications".into(),
@@ -139,11 +182,16 @@ pub async fn from_cluster(cluster: &Cluster, reference: &AppRef, usual: &Credent
         verbs: Vec::new(),
         subresources: Vec::new(),
     };
-    let key = ObjectKey { group: GROUP.into(), kind: "Application".into(), namespace: reference.namespace.clone(), name: reference.name.clone() };
+    let key = ObjectKey {
+        group: GROUP.into(),
+        kind: "Application".into(),
+        namespace: reference.namespace.clone(),
+        name: reference.name.clone(),
+    };
     let missing = || EngineError::Cluster(gitops_cluster::ClusterError::NotFound { what: key.to_string() });
     let value = cluster.get(&kind, &key).await?.ok_or_else(missing)?;
-    let application: Application =
-        serde_json::from_value(value).map_err(|error| EngineError::Application { file: key.to_string(), reason: error.to_string() })?;
+    let application: Application = serde_json::from_value(value)
+        .map_err(|error| EngineError::Application { file: key.to_string(), reason: error.to_string() })?;
     let credentials = credentials_of(cluster, &application, usual).await?;
     Loaded::from_resource(&application, credentials)
 }
@@ -152,11 +200,26 @@ pub async fn from_cluster(cluster: &Cluster, reference: &AppRef, usual: &Credent
 ///
 /// # Errors
 /// When the Secret is not there or holds none.
-pub async fn credentials_of(cluster: &Cluster, application: &Application, usual: &Credentials) -> Result<Credentials, EngineError> {
-    let Some(secret) = application.spec.source.as_ref().and_then(|source| source.secret_ref.as_ref()) else { return Ok(usual.clone()) };
+pub async fn credentials_of(
+    cluster: &Cluster,
+    application: &Application,
+    usual: &Credentials,
+) -> Result<Credentials, EngineError> {
+    let Some(secret) = application.spec.source.as_ref().and_then(|source| source.secret_ref.as_ref()) else {
+        return Ok(usual.clone());
+    };
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
-    let failed = |reason: String| EngineError::Secret { application: application.metadata.name.clone().unwrap_or_default(), reason };
-    let kind = Kind { gvk: Gvk::new("v1", "Secret"), plural: "secrets".into(), namespaced: true, verbs: Vec::new(), subresources: Vec::new() };
+    let failed = |reason: String| EngineError::Secret {
+        application: application.metadata.name.clone().unwrap_or_default(),
+        reason,
+    };
+    let kind = Kind {
+        gvk: Gvk::new("v1", "Secret"),
+        plural: "secrets".into(),
+        namespaced: true,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+    };
     let key = ObjectKey { group: String::new(), kind: "Secret".into(), namespace, name: secret.name.clone() };
     let value = cluster.get(&kind, &key).await?.ok_or_else(|| failed(format!("{key} is not there")))?;
     let field = |name: &str| value.get("data").and_then(|data| data.get(name)?.as_str()).and_then(decode);
@@ -164,8 +227,12 @@ pub async fn credentials_of(cluster: &Cluster, application: &Application, usual:
         return Ok(Credentials::token(Secret::new(token)));
     }
     match (field("username"), field("password")) {
-        (Some(username), Some(password)) => Ok(Credentials::Basic { username, password: Secret::new(password) }),
-        _ if value.pointer("/data/sshPrivateKey").is_some_and(Value::is_string) => Err(failed(format!("{key}: ssh keys of a Secret are not carried out yet"))),
+        (Some(username), Some(password)) => {
+            Ok(Credentials::Basic { username, password: Secret::new(password) })
+        }
+        _ if value.pointer("/data/sshPrivateKey").is_some_and(Value::is_string) => {
+            Err(failed(format!("{key}: ssh keys of a Secret are not carried out yet")))
+        }
         _ => Err(failed(format!("{key} holds neither token nor username and password"))),
     }
 }

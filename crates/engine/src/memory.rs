@@ -33,7 +33,10 @@ impl Memory {
 
     /// What is remembered; nothing when it cannot be read.
     pub fn read(&self) -> Places {
-        std::fs::read(&self.path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        std::fs::read(&self.path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
     }
 
     /// Remembers. A disk that takes nothing costs the next sync nothing but the

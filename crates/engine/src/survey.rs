@@ -35,14 +35,23 @@ pub struct Survey {
 ///
 /// # Errors
 /// When the API server cannot be asked.
-pub async fn survey(cluster: &Cluster, discovery: &Discovery, loaded: &Loaded, environment: &Environment, set: DesiredSet) -> Result<Survey, EngineError> {
+pub async fn survey(
+    cluster: &Cluster,
+    discovery: &Discovery,
+    loaded: &Loaded,
+    environment: &Environment,
+    set: DesiredSet,
+) -> Result<Survey, EngineError> {
     let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
     let places = memory.read();
     let kinds: BTreeSet<Gvk> = set.objects.values().map(|object| object.gvk.clone()).collect();
     let wanted = wanted(&set, &places);
     let (live, schemas) = tokio::try_join!(cluster.list(discovery, &wanted), cluster.schemas(&kinds))?;
     let earlier = earlier(loaded, environment, discovery, &set, &live).await?;
-    let restarts: Vec<Path> = "spec.template.metadata.annotations[\"kubectl.kubernetes.io/restartedAt\"]".parse().into_iter().collect();
+    let restarts: Vec<Path> = "spec.template.metadata.annotations[\"kubectl.kubernetes.io/restartedAt\"]"
+        .parse()
+        .into_iter()
+        .collect();
     let plan = plan(&set, |key| live.get(key), &earlier, &schemas, &|_| restarts.clone());
     Ok(Survey { desired: set, live, plan, schemas, discovery: discovery.clone() })
 }
@@ -87,8 +96,12 @@ async fn earlier(
     let mut by_revision: BTreeMap<String, Vec<(ObjectKey, Gvk)>> = BTreeMap::new();
     for (key, object) in live.iter() {
         let mark = |field: &str, name: &str| object.get("metadata")?.get(field)?.get(name)?.as_str();
-        let ours = mark("labels", LABEL_APPLICATION) == Some(&loaded.application.name) && mark("annotations", ANNOTATION_OWNER) == Some(&owner);
-        if !ours || set.objects.contains_key(key) || object.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string) {
+        let ours = mark("labels", LABEL_APPLICATION) == Some(&loaded.application.name)
+            && mark("annotations", ANNOTATION_OWNER) == Some(&owner);
+        if !ours
+            || set.objects.contains_key(key)
+            || object.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
+        {
             continue;
         }
         if let (Some(revision), Ok(gvk)) = (mark("annotations", ANNOTATION_REVISION), Gvk::of(object)) {
@@ -98,8 +111,12 @@ async fn earlier(
     let mut found = Vec::new();
     for (revision, objects) in by_revision.into_iter().take(MAX_EARLIER) {
         match desired(loaded, environment, &revision, discovery).await {
-            Ok(before) => found.extend(objects.into_iter().filter(|(key, _)| before.objects.contains_key(key))),
-            Err(error) => tracing::warn!(%revision, %error, "what this commit declared is not known; nothing of it is pruned"),
+            Ok(before) => {
+                found.extend(objects.into_iter().filter(|(key, _)| before.objects.contains_key(key)))
+            }
+            Err(error) => {
+                tracing::warn!(%revision, %error, "what this commit declared is not known; nothing of it is pruned")
+            }
         }
     }
     Ok(found)

@@ -92,7 +92,10 @@ impl Report {
 
     /// How many objects this was done to.
     pub fn done(&self, action: Action) -> usize {
-        self.results.iter().filter(|result| result.action == action && matches!(result.outcome, Outcome::Done)).count()
+        self.results
+            .iter()
+            .filter(|result| result.action == action && matches!(result.outcome, Outcome::Done))
+            .count()
     }
 }
 
@@ -133,7 +136,15 @@ pub async fn sync(
         if options.dry_run == DryRun::None && !failed_before {
             discovery = served(cluster, discovery, &steps).await?;
         }
-        let worker = Worker { cluster, loaded, survey, options, discovery: &discovery, interrupted, skip: failed_before };
+        let worker = Worker {
+            cluster,
+            loaded,
+            survey,
+            options,
+            discovery: &discovery,
+            interrupted,
+            skip: failed_before,
+        };
         let mut results: Vec<Result> = futures::stream::iter(steps.into_iter().map(|step| worker.step(step)))
             .buffer_unordered(options.parallel.max(1))
             .inspect(|result| progress.object(result))
@@ -155,8 +166,16 @@ pub async fn sync(
 }
 
 /// Waits for kinds that a definition before them brought.
-async fn served(cluster: &Cluster, discovery: Discovery, steps: &[&Step]) -> std::result::Result<Discovery, EngineError> {
-    let missing: Vec<Gvk> = steps.iter().filter(|step| step.action == Action::Create && discovery.kind(&step.gvk).is_none()).map(|step| step.gvk.clone()).collect();
+async fn served(
+    cluster: &Cluster,
+    discovery: Discovery,
+    steps: &[&Step],
+) -> std::result::Result<Discovery, EngineError> {
+    let missing: Vec<Gvk> = steps
+        .iter()
+        .filter(|step| step.action == Action::Create && discovery.kind(&step.gvk).is_none())
+        .map(|step| step.gvk.clone())
+        .collect();
     if missing.is_empty() { Ok(discovery) } else { Ok(cluster.wait_served(&missing, SERVED).await?) }
 }
 
@@ -174,7 +193,14 @@ struct Worker<'a> {
 impl Worker<'_> {
     async fn step(&self, step: &Step) -> Result {
         let outcome = self.carry_out(step).await;
-        Result { key: step.key.clone(), gvk: step.gvk.clone(), action: step.action, differences: step.differences.clone(), outcome, health: None }
+        Result {
+            key: step.key.clone(),
+            gvk: step.gvk.clone(),
+            action: step.action,
+            differences: step.differences.clone(),
+            outcome,
+            health: None,
+        }
     }
 
     async fn carry_out(&self, step: &Step) -> Outcome {
@@ -200,7 +226,9 @@ impl Worker<'_> {
         };
         match result {
             Ok(()) => Outcome::Done,
-            Err(error) if self.is_unchecked(step, &error) => Outcome::Skipped("its namespace or kind is not there yet, so the server cannot check it".into()),
+            Err(error) if self.is_unchecked(step, &error) => Outcome::Skipped(
+                "its namespace or kind is not there yet, so the server cannot check it".into(),
+            ),
             Err(error) => Outcome::Failed(error),
         }
     }
@@ -208,16 +236,26 @@ impl Worker<'_> {
     /// On the server's dry run, what stands on things that a real sync would
     /// make first cannot be judged.
     fn is_unchecked(&self, step: &Step, error: &ClusterError) -> bool {
-        let namespace = ObjectKey { group: String::new(), kind: "Namespace".into(), namespace: String::new(), name: step.key.namespace.clone() };
-        let made_here = self.survey.desired.objects.contains_key(&namespace) || self.loaded.spec.destination.create_namespace;
+        let namespace = ObjectKey {
+            group: String::new(),
+            kind: "Namespace".into(),
+            namespace: String::new(),
+            name: step.key.namespace.clone(),
+        };
+        let made_here = self.survey.desired.objects.contains_key(&namespace)
+            || self.loaded.spec.destination.create_namespace;
         self.options.dry_run == DryRun::Server
             && error.kind() == ErrorKind::NotFound
             && (made_here || self.discovery.kind(&step.gvk).is_none())
     }
 
     async fn write(&self, step: &Step, object: &DesiredObject) -> std::result::Result<(), ClusterError> {
-        let kind = self.discovery.kind(&object.gvk).ok_or_else(|| ClusterError::NotFound { what: object.gvk.to_string() })?;
-        let options = ApplyOptions { field_manager: FIELD_MANAGER, dry_run: self.options.dry_run == DryRun::Server };
+        let kind = self
+            .discovery
+            .kind(&object.gvk)
+            .ok_or_else(|| ClusterError::NotFound { what: object.gvk.to_string() })?;
+        let options =
+            ApplyOptions { field_manager: FIELD_MANAGER, dry_run: self.options.dry_run == DryRun::Server };
         let mut stamped = stamp(object, &self.loaded.application, &self.survey.desired.revision);
         let live = self.survey.live.get(&step.key);
         carry_replicas(&mut stamped, live);
@@ -234,15 +272,25 @@ impl Worker<'_> {
 
     async fn prune(&self, step: &Step) -> std::result::Result<(), ClusterError> {
         let Some(kind) = self.discovery.kind(&step.gvk) else { return Ok(()) };
-        let uid = self.survey.live.get(&step.key).and_then(|live| live.pointer("/metadata/uid")?.as_str()).map(str::to_owned);
-        self.cluster.delete(kind, &step.key, &DeleteOptions { uid, dry_run: self.options.dry_run == DryRun::Server }).await
+        let uid = self
+            .survey
+            .live
+            .get(&step.key)
+            .and_then(|live| live.pointer("/metadata/uid")?.as_str())
+            .map(str::to_owned);
+        self.cluster
+            .delete(kind, &step.key, &DeleteOptions { uid, dry_run: self.options.dry_run == DryRun::Server })
+            .await
     }
 }
 
 /// Replicas that Git leaves out stay what they are: dropping them from an
 /// apply would reset a running workload to 1.
 fn carry_replicas(stamped: &mut Value, live: Option<&Value>) {
-    let scaled = matches!(stamped.get("kind").and_then(Value::as_str), Some("Deployment" | "StatefulSet" | "ReplicaSet"));
+    let scaled = matches!(
+        stamped.get("kind").and_then(Value::as_str),
+        Some("Deployment" | "StatefulSet" | "ReplicaSet")
+    );
     if !scaled || stamped.pointer("/spec/replicas").is_some() {
         return;
     }

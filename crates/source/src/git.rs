@@ -69,7 +69,13 @@ impl GitCache {
     ///
     /// # Errors
     /// Wrong credentials, no way to the host, no such revision, or `timeout`.
-    pub fn fetch(&self, repo: &RepoUrl, revision: &str, credentials: &Credentials, timeout: Duration) -> Result<Commit, SourceError> {
+    pub fn fetch(
+        &self,
+        repo: &RepoUrl,
+        revision: &str,
+        credentials: &Credentials,
+        timeout: Duration,
+    ) -> Result<Commit, SourceError> {
         if repo.path().is_some() {
             return self.resolve(repo, revision);
         }
@@ -89,7 +95,10 @@ impl GitCache {
         let deadline = Deadline::start(timeout);
         let result = receive(&repository, repo, revision, credentials, &deadline.passed);
         if deadline.passed.load(Ordering::Relaxed) && result.is_err() {
-            return Err(SourceError::Timeout { what: format!("fetching {repo}"), seconds: timeout.as_secs() });
+            return Err(SourceError::Timeout {
+                what: format!("fetching {repo}"),
+                seconds: timeout.as_secs(),
+            });
         }
         result?;
         drop(lock);
@@ -102,7 +111,11 @@ impl GitCache {
     /// When it, or the repository itself, is not here.
     pub fn resolve(&self, repo: &RepoUrl, revision: &str) -> Result<Commit, SourceError> {
         let repository = self.repository(repo)?;
-        let missing = || SourceError::NoSuchRevision { repo: repo.to_string(), revision: revision.to_owned(), near: near(&repository, revision) };
+        let missing = || SourceError::NoSuchRevision {
+            repo: repo.to_string(),
+            revision: revision.to_owned(),
+            near: near(&repository, revision),
+        };
         let commit = find(&repository, repo.path().is_some(), revision).ok_or_else(missing)?;
         describe(&commit).map_err(|error| git_error(repo, &error))
     }
@@ -122,9 +135,14 @@ impl GitCache {
         }
         let repository = self.repository(repo)?;
         let id = |revision: &str| {
-            gix::ObjectId::from_hex(revision.as_bytes()).ok().filter(|_| contains(&repository, revision)).ok_or_else(|| {
-                SourceError::NoSuchRevision { repo: repo.to_string(), revision: revision.to_owned(), near: Vec::new() }
-            })
+            gix::ObjectId::from_hex(revision.as_bytes())
+                .ok()
+                .filter(|_| contains(&repository, revision))
+                .ok_or_else(|| SourceError::NoSuchRevision {
+                    repo: repo.to_string(),
+                    revision: revision.to_owned(),
+                    near: Vec::new(),
+                })
         };
         let (ancestor, descendant) = (id(ancestor)?, id(descendant)?);
         let base = repository.merge_base(ancestor, descendant).map_err(|error| git_error(repo, &error))?;
@@ -143,7 +161,12 @@ impl GitCache {
 /// The repository that holds `folder`: its root, and the path of `folder` in
 /// it. None outside of one.
 pub fn enclosing(folder: &Path) -> Option<(PathBuf, PathBuf)> {
-    let repository = gix::discover_opts(folder, gix::discover::upwards::Options::default(), gix::open::Options::isolated()).ok()?;
+    let repository = gix::discover_opts(
+        folder,
+        gix::discover::upwards::Options::default(),
+        gix::open::Options::isolated(),
+    )
+    .ok()?;
     let root = repository.workdir()?.canonicalize().ok()?;
     let inside = folder.canonicalize().ok()?.strip_prefix(&root).ok()?.to_owned();
     Some((root, inside))
@@ -162,7 +185,11 @@ fn receive(
     credentials: &Credentials,
     passed: &AtomicBool,
 ) -> Result<(), SourceError> {
-    let mut specs = vec!["+refs/heads/*:refs/heads/*".to_owned(), "+refs/tags/*:refs/tags/*".to_owned(), format!("+HEAD:{REMOTE_HEAD}")];
+    let mut specs = vec![
+        "+refs/heads/*:refs/heads/*".to_owned(),
+        "+refs/tags/*:refs/tags/*".to_owned(),
+        format!("+HEAD:{REMOTE_HEAD}"),
+    ];
     if is_full_commit(revision) {
         // One that no branch reaches: servers hand it out by its id.
         specs.push(format!("+{revision}:refs/gitops/commits/{revision}"));
@@ -185,7 +212,10 @@ fn receive_specs(
         .remote_at(repo.full())
         .map_err(fail)?
         .with_fetch_tags(gix::remote::fetch::Tags::None)
-        .with_refspecs(specs.iter().map(|spec| gix::bstr::BStr::new(spec.as_str())), gix::remote::Direction::Fetch)
+        .with_refspecs(
+            specs.iter().map(|spec| gix::bstr::BStr::new(spec.as_str())),
+            gix::remote::Direction::Fetch,
+        )
         .map_err(fail)?;
     let connection = remote.connect(gix::remote::Direction::Fetch).map_err(fail)?;
     let connection = match credentials {
@@ -203,10 +233,18 @@ fn receive_specs(
     Ok(())
 }
 
-fn answer(action: gix::credentials::helper::Action, username: &str, password: &str) -> Option<gix::credentials::protocol::Outcome> {
+fn answer(
+    action: gix::credentials::helper::Action,
+    username: &str,
+    password: &str,
+) -> Option<gix::credentials::protocol::Outcome> {
     let gix::credentials::helper::Action::Get(context) = action else { return None };
     Some(gix::credentials::protocol::Outcome {
-        identity: gix::sec::identity::Account { username: username.to_owned(), password: password.to_owned(), oauth_refresh_token: None },
+        identity: gix::sec::identity::Account {
+            username: username.to_owned(),
+            password: password.to_owned(),
+            oauth_refresh_token: None,
+        },
         next: context.into(),
     })
 }
@@ -219,7 +257,11 @@ fn contains(repository: &gix::Repository, commit: &str) -> bool {
     gix::ObjectId::from_hex(commit.as_bytes()).is_ok_and(|id| repository.find_commit(id).is_ok())
 }
 
-fn find<'repo>(repository: &'repo gix::Repository, local: bool, revision: &str) -> Option<gix::Commit<'repo>> {
+fn find<'repo>(
+    repository: &'repo gix::Repository,
+    local: bool,
+    revision: &str,
+) -> Option<gix::Commit<'repo>> {
     let reference = |name: &str| {
         let id = repository.try_find_reference(name).ok()??.into_fully_peeled_id().ok()?;
         repository.find_commit(id).ok()
@@ -236,14 +278,27 @@ fn find<'repo>(repository: &'repo gix::Repository, local: bool, revision: &str) 
         }
     }
     if revision.len() >= 4 && revision.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return repository.rev_parse_single(revision).ok()?.object().ok()?.peel_to_kind(gix::object::Kind::Commit).ok()?.try_into_commit().ok();
+        return repository
+            .rev_parse_single(revision)
+            .ok()?
+            .object()
+            .ok()?
+            .peel_to_kind(gix::object::Kind::Commit)
+            .ok()?
+            .try_into_commit()
+            .ok();
     }
     None
 }
 
 fn describe(commit: &gix::Commit<'_>) -> Result<Commit, gix::Error> {
     let author = commit.author()?.name.to_string();
-    Ok(Commit { id: commit.id.to_string(), subject: commit.message()?.summary().to_string(), author, time: commit.time()?.seconds })
+    Ok(Commit {
+        id: commit.id.to_string(),
+        subject: commit.message()?.summary().to_string(),
+        author,
+        time: commit.time()?.seconds,
+    })
 }
 
 /// Names like the one that was not found.
@@ -254,7 +309,9 @@ fn near(repository: &gix::Repository, revision: &str) -> Vec<String> {
         name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).map(str::to_owned)
     });
     let wanted = revision.to_lowercase();
-    let mut names: Vec<(bool, String)> = names.map(|name| (!name.to_lowercase().contains(&wanted) && !wanted.contains(&name.to_lowercase()), name)).collect();
+    let mut names: Vec<(bool, String)> = names
+        .map(|name| (!name.to_lowercase().contains(&wanted) && !wanted.contains(&name.to_lowercase()), name))
+        .collect();
     names.sort();
     names.into_iter().map(|(_, name)| name).take(5).collect()
 }
@@ -282,9 +339,12 @@ fn transport_error(repo: &RepoUrl, error: &gix::Error) -> SourceError {
     let lower = reason.to_lowercase();
     let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let repo = repo.to_string();
-    if any(&["401", "403", "authentication", "credential", "permission denied", "could not obtain identity"]) {
+    if any(&["401", "403", "authentication", "credential", "permission denied", "could not obtain identity"])
+    {
         SourceError::Credentials { repo, reason }
-    } else if any(&["404", "not found", "does not appear to be a git repository"]) && !any(&["could not resolve", "name or service"]) {
+    } else if any(&["404", "not found", "does not appear to be a git repository"])
+        && !any(&["could not resolve", "name or service"])
+    {
         SourceError::NotARepository { location: repo }
     } else {
         SourceError::Network { repo, reason }

@@ -11,8 +11,6 @@ pub mod location;
 pub mod render;
 pub mod yaml;
 
-
-
 pub use error::{ErrorKind, SourceError};
 pub use git::{Commit, GitCache, Snapshot};
 pub use location::{Credentials, RepoUrl, Secret};

@@ -34,7 +34,10 @@ pub enum Credentials {
     /// credential helpers, the ssh agent.
     #[default]
     Usual,
-    Basic { username: String, password: Secret },
+    Basic {
+        username: String,
+        password: Secret,
+    },
 }
 
 /// User name that servers take beside a token.
@@ -104,7 +107,11 @@ impl FromStr for RepoUrl {
             return Err(error("it is empty"));
         }
         if let Some(path) = text.strip_prefix("file://") {
-            return if path.starts_with('/') { Ok(Self::local(Path::new(path))) } else { Err(error("a file URL needs an absolute path")) };
+            return if path.starts_with('/') {
+                Ok(Self::local(Path::new(path)))
+            } else {
+                Err(error("a file URL needs an absolute path"))
+            };
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             if !matches!(scheme, "http" | "https" | "ssh") {
@@ -171,7 +178,15 @@ mod tests {
 
     #[test]
     fn all_ways_of_writing_a_repository_are_read() {
-        for text in ["https://h/x.git", "http://h:1/x", "ssh://git@h:22/x", "git@h:a/b.git", "/srv/x", "./x", "file:///srv/x"] {
+        for text in [
+            "https://h/x.git",
+            "http://h:1/x",
+            "ssh://git@h:22/x",
+            "git@h:a/b.git",
+            "/srv/x",
+            "./x",
+            "file:///srv/x",
+        ] {
             assert!(text.parse::<RepoUrl>().is_ok(), "{text}");
         }
         for text in ["", "x", "https://", "https:///x", "file://x", "ftp://h/x"] {

@@ -29,7 +29,8 @@ pub struct Document {
 /// # Errors
 /// The first mistake, with its place.
 pub fn documents(file: &str, text: &str) -> Result<Vec<Document>, SourceError> {
-    let mut reader = Reader { file, document: 0, anchors: HashMap::new(), nodes: 0, events: Parser::new_from_str(text) };
+    let mut reader =
+        Reader { file, document: 0, anchors: HashMap::new(), nodes: 0, events: Parser::new_from_str(text) };
     let mut documents = Vec::new();
     while let Some((event, _)) = reader.next()? {
         match event {
@@ -79,7 +80,13 @@ impl<'a> Reader<'a> {
     }
 
     fn error(&self, line: usize, column: usize, reason: &str) -> SourceError {
-        SourceError::BadYaml { file: self.file.to_owned(), line, column: column + 1, document: self.document.max(1), reason: reason.to_owned() }
+        SourceError::BadYaml {
+            file: self.file.to_owned(),
+            line,
+            column: column + 1,
+            document: self.document.max(1),
+            reason: reason.to_owned(),
+        }
     }
 
     fn at(&self, span: &Span, reason: &str) -> SourceError {
@@ -164,7 +171,14 @@ impl<'a> Reader<'a> {
     }
 
     /// `<<`: what the mapping does not say itself.
-    fn merge(&self, span: &Span, value: Value, lines: LineTree, map: &mut Map<String, Value>, tree: &mut LineTree) -> Result<(), SourceError> {
+    fn merge(
+        &self,
+        span: &Span,
+        value: Value,
+        lines: LineTree,
+        map: &mut Map<String, Value>,
+        tree: &mut LineTree,
+    ) -> Result<(), SourceError> {
         match value {
             Value::Object(other) => {
                 let mut fields = lines.fields;
@@ -186,12 +200,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&str>, span: &Span) -> Result<Value, SourceError> {
+    fn scalar(
+        &self,
+        text: &str,
+        style: ScalarStyle,
+        tag: Option<&str>,
+        span: &Span,
+    ) -> Result<Value, SourceError> {
         match tag {
             Some("str") => return Ok(text.into()),
             Some("binary") => return Ok(text.split_whitespace().collect::<String>().into()),
             Some("int" | "float" | "bool" | "null") | None => {}
-            Some(other) => return Err(self.at(span, &format!("the tag !{other} means nothing to Kubernetes"))),
+            Some(other) => {
+                return Err(self.at(span, &format!("the tag !{other} means nothing to Kubernetes")));
+            }
         }
         if style != ScalarStyle::Plain && tag.is_none() {
             return Ok(text.into());
@@ -208,8 +230,12 @@ fn line(span: &Span) -> u32 {
 fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return true.into(),
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return false.into(),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            return true.into();
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            return false.into();
+        }
         _ => {}
     }
     number(text).map_or_else(|| text.into(), Value::Number)
@@ -225,18 +251,29 @@ fn number(text: &str) -> Option<Number> {
         Some(rest) => (true, rest),
         None => (false, digits.strip_prefix('+').unwrap_or(&digits)),
     };
-    let radix = |prefix: &str, radix| unsigned.strip_prefix(prefix).and_then(|rest| i64::from_str_radix(rest, radix).ok());
-    let octal = || (unsigned.len() > 1 && unsigned.starts_with('0') && unsigned.bytes().all(|b| b.is_ascii_digit())).then(|| i64::from_str_radix(unsigned, 8).ok())?;
-    if let Some(value) = radix("0x", 16).or_else(|| radix("0o", 8)).or_else(|| radix("0b", 2)).or_else(octal) {
+    let radix = |prefix: &str, radix| {
+        unsigned.strip_prefix(prefix).and_then(|rest| i64::from_str_radix(rest, radix).ok())
+    };
+    let octal = || {
+        (unsigned.len() > 1 && unsigned.starts_with('0') && unsigned.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| i64::from_str_radix(unsigned, 8).ok())?
+    };
+    if let Some(value) = radix("0x", 16).or_else(|| radix("0o", 8)).or_else(|| radix("0b", 2)).or_else(octal)
+    {
         return Some((if negative { -value } else { value }).into());
     }
     if unsigned.bytes().all(|b| b.is_ascii_digit()) && !unsigned.is_empty() {
-        let signed = if negative { digits.parse::<i64>().ok().map(Number::from) } else { unsigned.parse::<u64>().ok().map(Number::from) };
+        let signed = if negative {
+            digits.parse::<i64>().ok().map(Number::from)
+        } else {
+            unsigned.parse::<u64>().ok().map(Number::from)
+        };
         return signed.or_else(|| Number::from_f64(digits.parse().ok()?));
     }
-    let is_float = unsigned.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
-        && unsigned.bytes().any(|b| b.is_ascii_digit())
-        && unsigned.bytes().next().is_some_and(|b| b.is_ascii_digit() || b == b'.');
+    let is_float =
+        unsigned.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
+            && unsigned.bytes().any(|b| b.is_ascii_digit())
+            && unsigned.bytes().next().is_some_and(|b| b.is_ascii_digit() || b == b'.');
     if is_float { Number::from_f64(digits.parse().ok()?) } else { None }
 }
 
@@ -253,7 +290,9 @@ mod tests {
 
     #[test]
     fn scalars_are_read_as_kubectl_reads_them() {
-        let value = one("a: yes\nb: \"yes\"\nc: 0644\nd: 1.5\ne: ~\nf: 1_000\ng: 0x1F\nh: 1.2.3\ni: 500m\nj: -7\nk: 2024-01-01\nl: .5\nm: '1'\nn: !!str 1\no: 1e3\n");
+        let value = one(
+            "a: yes\nb: \"yes\"\nc: 0644\nd: 1.5\ne: ~\nf: 1_000\ng: 0x1F\nh: 1.2.3\ni: 500m\nj: -7\nk: 2024-01-01\nl: .5\nm: '1'\nn: !!str 1\no: 1e3\n",
+        );
         assert_eq!(
             value,
             json!({"a": true, "b": "yes", "c": 420, "d": 1.5, "e": null, "f": 1000, "g": 31, "h": "1.2.3", "i": "500m", "j": -7, "k": "2024-01-01", "l": 0.5, "m": "1", "n": "1", "o": 1000.0})
@@ -262,7 +301,8 @@ mod tests {
 
     #[test]
     fn documents_know_their_lines() {
-        let documents = documents("f.yaml", "# a comment\n---\na:\n  b: 1\n---\n---\nc:\n- x\n- y: 2\n").unwrap();
+        let documents =
+            documents("f.yaml", "# a comment\n---\na:\n  b: 1\n---\n---\nc:\n- x\n- y: 2\n").unwrap();
         assert_eq!(documents.len(), 2);
         assert_eq!(documents[0].lines.fields["a"].fields["b"].line, 4);
         assert_eq!(documents[1].line, 7);

@@ -17,7 +17,9 @@ use crate::settings::Settings;
 /// Nothing is written. What `diff` shows is exactly what `sync` would change.
 /// Exit code 0: no difference; 1: there is one.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kubectl gitops diff\n  kubectl gitops diff web --revision v1.2\n  kubectl gitops diff --repo https://git.example/shop.git --path apps/web -o json")]
+#[command(
+    after_help = "Examples:\n  kubectl gitops diff\n  kubectl gitops diff web --revision v1.2\n  kubectl gitops diff --repo https://git.example/shop.git --path apps/web -o json"
+)]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
@@ -73,16 +75,27 @@ pub(super) fn object(survey: &Survey, step: &Step) -> ObjectReport {
 
 fn text(report: &Report, survey: &Survey, heading: bool, printer: &Printer) {
     if heading {
-        printer.line(&printer.ink(Ink::Bold, &format!("{} at {}", report.application, &report.revision[..12])));
+        printer
+            .line(&printer.ink(Ink::Bold, &format!("{} at {}", report.application, &report.revision[..12])));
     }
     let changed = survey.plan.steps.iter().filter(|step| step.action != Action::Unchanged);
     for (object, step) in report.objects.iter().zip(changed) {
-        let origin = survey.desired.objects.get(&step.key).map(|declared| declared.origin.to_string()).unwrap_or_default();
+        let origin = survey
+            .desired
+            .objects
+            .get(&step.key)
+            .map(|declared| declared.origin.to_string())
+            .unwrap_or_default();
         difftext::object(object, &origin, printer).iter().for_each(|line| printer.line(line));
     }
     let counts = report.counts;
     if report.objects.is_empty() {
-        printer.talk(&format!("{}: no difference; {} objects are as Git says at {}", report.application, counts.unchanged, &report.revision[..12]));
+        printer.talk(&format!(
+            "{}: no difference; {} objects are as Git says at {}",
+            report.application,
+            counts.unchanged,
+            &report.revision[..12]
+        ));
     } else {
         printer.talk(&format!(
             "{}: {} to create, {} to change, {} to prune, {} unchanged",

@@ -11,7 +11,9 @@ use crate::printer::Printer;
 pub fn run(printer: &Printer) -> Result<u8, Failure> {
     let mut command = Cli::command().term_width(100);
     command.build();
-    let mut text = String::from("# `kubectl gitops`\n\nGenerated from the program itself by `make generate`; do not edit.\n");
+    let mut text = String::from(
+        "# `kubectl gitops`\n\nGenerated from the program itself by `make generate`; do not edit.\n",
+    );
     section(&mut command, 2, &mut text);
     printer.line(text.trim_end());
     Ok(code::YES)

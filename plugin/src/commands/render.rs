@@ -19,7 +19,9 @@ use crate::settings::Settings;
 /// Needs no cluster: without one, kinds that are not Kubernetes' own count as
 /// namespaced. Values of Secrets are masked.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kubectl gitops render\n  kubectl gitops render web --origin\n  kubectl gitops render --repo . --path apps/web -o jsonl")]
+#[command(
+    after_help = "Examples:\n  kubectl gitops render\n  kubectl gitops render web --origin\n  kubectl gitops render --repo . --path apps/web -o jsonl"
+)]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
@@ -42,16 +44,41 @@ pub struct Arguments {
 struct BuiltIn;
 
 const CLUSTER_SCOPED: &[&str] = &[
-    "Namespace", "Node", "PersistentVolume", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "StorageClass", "VolumeAttachment",
-    "CSIDriver", "CSINode", "PriorityClass", "RuntimeClass", "IngressClass", "APIService", "MutatingWebhookConfiguration",
-    "ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy",
-    "MutatingAdmissionPolicyBinding", "FlowSchema", "PriorityLevelConfiguration", "CertificateSigningRequest", "ClusterTrustBundle", "IPAddress",
-    "ServiceCIDR", "DeviceClass", "ResourceSlice", "VolumeAttributesClass",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "StorageClass",
+    "VolumeAttachment",
+    "CSIDriver",
+    "CSINode",
+    "PriorityClass",
+    "RuntimeClass",
+    "IngressClass",
+    "APIService",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+    "FlowSchema",
+    "PriorityLevelConfiguration",
+    "CertificateSigningRequest",
+    "ClusterTrustBundle",
+    "IPAddress",
+    "ServiceCIDR",
+    "DeviceClass",
+    "ResourceSlice",
+    "VolumeAttributesClass",
 ];
 
 impl Scopes for BuiltIn {
     fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
-        let ours = gvk.group == gitops_core::names::GROUP && matches!(gvk.kind.as_str(), "Project" | "Override");
+        let ours =
+            gvk.group == gitops_core::names::GROUP && matches!(gvk.kind.as_str(), "Project" | "Override");
         let built_in = gitops_core::compare::world_of(gvk) == gitops_core::compare::World::Closed;
         Some(!(ours || built_in && CLUSTER_SCOPED.contains(&gvk.kind.as_str())))
     }
@@ -60,7 +87,9 @@ impl Scopes for BuiltIn {
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let revision = arguments.selection.revision.as_deref();
     let destination = if arguments.live { Some(Destination::reach(settings).await?) } else { None };
-    let named = !arguments.selection.names.is_empty() && arguments.selection.file.is_none() && gitops_engine::load::find_file(&settings.folder).is_none();
+    let named = !arguments.selection.names.is_empty()
+        && arguments.selection.file.is_none()
+        && gitops_engine::load::find_file(&settings.folder).is_none();
     let cluster = match &destination {
         Some(destination) => Some(destination.cluster.clone()),
         None if named && arguments.selection.repo.is_none() => Some(settings.cluster().await?),
@@ -69,16 +98,30 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let mut objects = Vec::new();
     for loaded in select(&arguments.selection, settings, cluster.as_ref()).await? {
         let (_, set) = match &destination {
-            Some(destination) => declared(&loaded, &destination.environment, revision, &destination.discovery).await?,
-            None => declared(&loaded, &settings.environment(&arguments.kube_version, Vec::new()), revision, &BuiltIn).await?,
+            Some(destination) => {
+                declared(&loaded, &destination.environment, revision, &destination.discovery).await?
+            }
+            None => {
+                declared(
+                    &loaded,
+                    &settings.environment(&arguments.kube_version, Vec::new()),
+                    revision,
+                    &BuiltIn,
+                )
+                .await?
+            }
         };
         let mut sorted: Vec<DesiredObject> = set.objects.into_values().collect();
-        sorted.sort_by(|a, b| order_of(&a.key.kind).cmp(&order_of(&b.key.kind)).then_with(|| a.key.cmp(&b.key)));
+        sorted.sort_by(|a, b| {
+            order_of(&a.key.kind).cmp(&order_of(&b.key.kind)).then_with(|| a.key.cmp(&b.key))
+        });
         objects.extend(sorted);
     }
     let values: Vec<Value> = objects.iter().map(masked).collect();
     match arguments.output {
-        Format::Name => objects.iter().for_each(|object| printer.line(&format!("{}/{}", object.key.kind.to_lowercase(), object.key.name))),
+        Format::Name => objects.iter().for_each(|object| {
+            printer.line(&format!("{}/{}", object.key.kind.to_lowercase(), object.key.name))
+        }),
         Format::Json | Format::Jsonl => output::print(&values, arguments.output, printer)?,
         Format::Yaml | Format::Text | Format::Wide => {
             for (object, value) in objects.iter().zip(&values) {

@@ -5,8 +5,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use gitops_core::desired::AppRef;
 use gitops_core::health::{Health, HealthReport, health};
 use gitops_core::plan::Action;
-use gitops_engine::load::{self, Loaded};
 use gitops_engine::Survey;
+use gitops_engine::load::{self, Loaded};
 use gitops_source::Commit;
 
 use super::diff;
@@ -21,7 +21,9 @@ use crate::settings::Settings;
 ///
 /// Exit code 0: in sync and healthy; 1: not.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kubectl gitops status\n  kubectl gitops status web -o wide\n  kubectl gitops status --all-namespaces -o json")]
+#[command(
+    after_help = "Examples:\n  kubectl gitops status\n  kubectl gitops status web -o wide\n  kubectl gitops status --all-namespaces -o json"
+)]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
@@ -35,8 +37,11 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let destination = Destination::reach(settings).await?;
-    let applications =
-        if arguments.all_namespaces { all(&destination, settings).await? } else { select(&arguments.selection, settings, Some(&destination.cluster)).await? };
+    let applications = if arguments.all_namespaces {
+        all(&destination, settings).await?
+    } else {
+        select(&arguments.selection, settings, Some(&destination.cluster)).await?
+    };
     let mut reports = Vec::new();
     for (index, loaded) in applications.iter().enumerate() {
         let (commit, survey) = destination.survey(loaded, arguments.selection.revision.as_deref()).await?;
@@ -64,7 +69,9 @@ async fn all(destination: &Destination, settings: &Settings) -> Result<Vec<Loade
     let list = destination.cluster.get_json("/apis/kubectl-gitops.dev/v1alpha1/applications").await?;
     let mut found = Vec::new();
     for item in list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten() {
-        let text = |pointer: &str| item.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            item.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+        };
         let reference = AppRef { namespace: text("/metadata/namespace"), name: text("/metadata/name") };
         found.push(load::from_cluster(&destination.cluster, &reference, &settings.credentials).await?);
     }
@@ -94,7 +101,14 @@ fn worst(report: &Report) -> Health {
         Health::Missing => 4,
         Health::Degraded => 5,
     };
-    report.objects.iter().filter(|o| o.action != Action::Prune).filter_map(|o| o.health.as_ref()).map(|h| h.health).max_by_key(|h| rank(*h)).unwrap_or(Health::Healthy)
+    report
+        .objects
+        .iter()
+        .filter(|o| o.action != Action::Prune)
+        .filter_map(|o| o.health.as_ref())
+        .map(|h| h.health)
+        .max_by_key(|h| rank(*h))
+        .unwrap_or(Health::Healthy)
 }
 
 /// A step's state of sync in a word.
@@ -111,18 +125,40 @@ fn text(loaded: &Loaded, commit: &Commit, report: &Report, wide: bool, printer: 
     let source = loaded.source();
     printer.line(&printer.ink(Ink::Bold, &format!("Application {}", loaded.application)));
     printer.line(&format!("  source:   {} {} {}", loaded.repo, source.revision, source.path));
-    printer.line(&format!("  revision: {} {} ({}, {})", &commit.id[..12], commit.subject, commit.author, age(commit.time)));
+    printer.line(&format!(
+        "  revision: {} {} ({}, {})",
+        &commit.id[..12],
+        commit.subject,
+        commit.author,
+        age(commit.time)
+    ));
     let (sync, health) = (is_synced(report), worst(report));
     let ink = |good: bool| if good { Ink::Git } else { Ink::Live };
-    printer.line(&format!("  sync:     {}", printer.ink(ink(sync), if sync { "Synced" } else { "OutOfSync" })));
-    printer.line(&format!("  health:   {}", printer.ink(ink(health == Health::Healthy), &format!("{health:?}"))));
+    printer
+        .line(&format!("  sync:     {}", printer.ink(ink(sync), if sync { "Synced" } else { "OutOfSync" })));
+    printer.line(&format!(
+        "  health:   {}",
+        printer.ink(ink(health == Health::Healthy), &format!("{health:?}"))
+    ));
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(if wide { vec!["OBJECT", "SYNC", "HEALTH", "WHY", "FIELDS"] } else { vec!["OBJECT", "SYNC", "HEALTH", "WHY"] });
+    table.set_header(if wide {
+        vec!["OBJECT", "SYNC", "HEALTH", "WHY", "FIELDS"]
+    } else {
+        vec!["OBJECT", "SYNC", "HEALTH", "WHY"]
+    });
     for object in &report.objects {
-        let place = if object.object.namespace.is_empty() { String::new() } else { format!("{}/", object.object.namespace) };
+        let place = if object.object.namespace.is_empty() {
+            String::new()
+        } else {
+            format!("{}/", object.object.namespace)
+        };
         let state = object.health.clone().unwrap_or_else(HealthReport::missing);
-        let why = if object.action == Action::Prune { "Git no longer declares it".to_owned() } else { state.message.clone() };
+        let why = if object.action == Action::Prune {
+            "Git no longer declares it".to_owned()
+        } else {
+            state.message.clone()
+        };
         let mut row = vec![
             format!("{} {place}{}", object.object.kind, object.object.name),
             sync_word(object.action).to_owned(),
@@ -130,7 +166,8 @@ fn text(loaded: &Loaded, commit: &Commit, report: &Report, wide: bool, printer: 
             why,
         ];
         if wide {
-            let fields: Vec<String> = object.differences.iter().map(|located| located.difference.path.to_string()).collect();
+            let fields: Vec<String> =
+                object.differences.iter().map(|located| located.difference.path.to_string()).collect();
             row.push(fields.join(", "));
         }
         table.add_row(row);

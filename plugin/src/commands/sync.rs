@@ -26,7 +26,9 @@ use crate::settings::{Settings, duration};
 /// needed; only those that differ are written. Running it again after an
 /// interruption goes on where it stopped.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kubectl gitops sync\n  kubectl gitops sync web --wait\n  kubectl gitops sync --prune --dry-run=server\n  kubectl gitops sync --repo https://git.example/shop.git --path apps/web -n shop")]
+#[command(
+    after_help = "Examples:\n  kubectl gitops sync\n  kubectl gitops sync web --wait\n  kubectl gitops sync --prune --dry-run=server\n  kubectl gitops sync --repo https://git.example/shop.git --path apps/web -n shop"
+)]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
@@ -79,7 +81,16 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         if options.dry_run == DryRun::None {
             namespace(&destination, loaded, &survey).await?;
         }
-        let done = sync(&destination.cluster, loaded, &destination.environment, &survey, &options, &progress, &interrupted).await?;
+        let done = sync(
+            &destination.cluster,
+            loaded,
+            &destination.environment,
+            &survey,
+            &options,
+            &progress,
+            &interrupted,
+        )
+        .await?;
         progress.finish();
         if talk {
             summary(loaded, &commit, &done, options.dry_run, start.elapsed(), printer);
@@ -92,9 +103,13 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     }
     match arguments.output {
         Format::Text | Format::Wide => {}
-        Format::Name => reports.iter().flat_map(|report| &report.objects).filter(|object| object.action != Action::Unchanged).for_each(|object| {
-            printer.line(&format!("{}/{}", object.object.kind.to_lowercase(), object.object.name));
-        }),
+        Format::Name => reports
+            .iter()
+            .flat_map(|report| &report.objects)
+            .filter(|object| object.action != Action::Unchanged)
+            .for_each(|object| {
+                printer.line(&format!("{}/{}", object.object.kind.to_lowercase(), object.object.name));
+            }),
         format => output::print(&reports, format, printer)?,
     }
     Ok(worst)
@@ -118,12 +133,23 @@ fn interruption() -> Arc<AtomicBool> {
 /// says so where nobody will.
 async fn namespace(destination: &Destination, loaded: &Loaded, survey: &Survey) -> Result<(), Failure> {
     use gitops_cluster::ApplyOptions;
-    let mut wanted: Vec<&str> = survey.desired.objects.keys().map(|key| key.namespace.as_str()).filter(|name| !name.is_empty()).collect();
+    let mut wanted: Vec<&str> = survey
+        .desired
+        .objects
+        .keys()
+        .map(|key| key.namespace.as_str())
+        .filter(|name| !name.is_empty())
+        .collect();
     wanted.sort_unstable();
     wanted.dedup();
     let Some(kind) = destination.discovery.preferred("", "Namespace") else { return Ok(()) };
     for name in wanted {
-        let key = ObjectKey { group: String::new(), kind: "Namespace".into(), namespace: String::new(), name: name.to_owned() };
+        let key = ObjectKey {
+            group: String::new(),
+            kind: "Namespace".into(),
+            namespace: String::new(),
+            name: name.to_owned(),
+        };
         if survey.desired.objects.contains_key(&key) || destination.cluster.get(kind, &key).await?.is_some() {
             continue;
         }
@@ -192,8 +218,12 @@ impl Progress for Lines<'_> {
                 };
                 self.line(&format!("{} {}{would}", self.printer.ink(ink, word), result.key));
             }
-            Outcome::Skipped(reason) => self.line(&format!("{} {}: {reason}", self.printer.ink(Ink::Dim, "skipped"), result.key)),
-            Outcome::Failed(error) => self.line(&format!("{} {}: {error}", self.printer.ink(Ink::Live, "failed"), result.key)),
+            Outcome::Skipped(reason) => {
+                self.line(&format!("{} {}: {reason}", self.printer.ink(Ink::Dim, "skipped"), result.key))
+            }
+            Outcome::Failed(error) => {
+                self.line(&format!("{} {}: {error}", self.printer.ink(Ink::Live, "failed"), result.key))
+            }
         }
     }
 
@@ -204,7 +234,14 @@ impl Progress for Lines<'_> {
     }
 }
 
-fn summary(loaded: &Loaded, commit: &Commit, done: &SyncReport, dry_run: DryRun, took: Duration, printer: &Printer) {
+fn summary(
+    loaded: &Loaded,
+    commit: &Commit,
+    done: &SyncReport,
+    dry_run: DryRun,
+    took: Duration,
+    printer: &Printer,
+) {
     let skipped = done.results.iter().filter(|result| matches!(result.outcome, Outcome::Skipped(_))).count();
     let mut parts = vec![
         format!("{} created", done.done(Action::Create)),
@@ -218,10 +255,19 @@ fn summary(loaded: &Loaded, commit: &Commit, done: &SyncReport, dry_run: DryRun,
         }
     }
     let dry = if dry_run == DryRun::None { "" } else { ", nothing was written (dry run)" };
-    printer.talk(&format!("{} at {} ({}): {}{dry} in {:.1} s", loaded.application, &commit.id[..12], commit.subject, parts.join(", "), took.as_secs_f64()));
+    printer.talk(&format!(
+        "{} at {} ({}): {}{dry} in {:.1} s",
+        loaded.application,
+        &commit.id[..12],
+        commit.subject,
+        parts.join(", "),
+        took.as_secs_f64()
+    ));
     if done.timed_out {
         for result in &done.results {
-            if let Some(health) = result.health.as_ref().filter(|health| health.health != gitops_core::health::Health::Healthy) {
+            if let Some(health) =
+                result.health.as_ref().filter(|health| health.health != gitops_core::health::Health::Healthy)
+            {
                 printer.talk(&format!("  {} is {:?}: {}", result.key, health.health, health.message));
             }
         }
@@ -233,7 +279,10 @@ fn summary(loaded: &Loaded, commit: &Commit, done: &SyncReport, dry_run: DryRun,
 }
 
 fn exit_code(done: &SyncReport) -> u8 {
-    let changed = done.results.iter().any(|result| result.action != Action::Unchanged && matches!(result.outcome, Outcome::Done));
+    let changed = done
+        .results
+        .iter()
+        .any(|result| result.action != Action::Unchanged && matches!(result.outcome, Outcome::Done));
     let first = done.results.iter().find_map(|result| match &result.outcome {
         Outcome::Failed(error) => Some(Failure::from(error.clone()).code),
         _ => None,

@@ -24,9 +24,20 @@ pub(crate) struct Address {
 pub(crate) fn loopback() -> Address {
     // All are held until all are known, so that they differ.
     let listeners: Vec<_> = (0..5).filter_map(|_| TcpListener::bind("127.0.0.1:0").ok()).collect();
-    let ports: Vec<u16> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.port()).collect();
+    let ports: Vec<u16> = listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .map(|address| address.port())
+        .collect();
     let port = |at: usize| ports.get(at).copied().unwrap_or_default();
-    Address { ip: "127.0.0.1".into(), api: port(0), etcd: port(1), etcd_peer: port(2), controllers: port(3), scheduler: port(4) }
+    Address {
+        ip: "127.0.0.1".into(),
+        api: port(0),
+        etcd: port(1),
+        etcd_peer: port(2),
+        controllers: port(3),
+        scheduler: port(4),
+    }
 }
 
 /// Users of the token file; only this cluster knows the tokens.
@@ -37,7 +48,12 @@ const USERS: [(&str, &str, &str); 4] = [
     ("kubelet", "system:node:node", "system:nodes"),
 ];
 
-pub(crate) fn start(processes: &mut Processes, dir: &Path, programs: &Path, address: &Address) -> Result<(), Error> {
+pub(crate) fn start(
+    processes: &mut Processes,
+    dir: &Path,
+    programs: &Path,
+    address: &Address,
+) -> Result<(), Error> {
     let pki = dir.join("pki");
     std::fs::create_dir_all(&pki).map_err(Error::io(&pki))?;
     certificates(&pki)?;
@@ -90,7 +106,12 @@ pub(crate) fn start(processes: &mut Processes, dir: &Path, programs: &Path, addr
     program(processes, programs, "kube-apiserver", &api_server)
 }
 
-pub(crate) fn start_controllers(processes: &mut Processes, dir: &Path, programs: &Path, address: &Address) -> Result<(), Error> {
+pub(crate) fn start_controllers(
+    processes: &mut Processes,
+    dir: &Path,
+    programs: &Path,
+    address: &Address,
+) -> Result<(), Error> {
     let kubeconfig = |user: &str| dir.join("pki").join(format!("{user}.kubeconfig")).display().to_string();
     let pki = dir.join("pki");
     let common = |user: &str, port: u16| {
@@ -115,7 +136,12 @@ pub(crate) fn start_controllers(processes: &mut Processes, dir: &Path, programs:
 }
 
 /// Starts one of the programs in the multi-call binary.
-pub(crate) fn program(processes: &mut Processes, programs: &Path, name: &str, arguments: &[String]) -> Result<(), Error> {
+pub(crate) fn program(
+    processes: &mut Processes,
+    programs: &Path,
+    name: &str,
+    arguments: &[String],
+) -> Result<(), Error> {
     let mut all = vec![name.to_owned()];
     all.extend_from_slice(arguments);
     processes.start(name, &programs.join("k8s"), &all).map(drop)
@@ -159,7 +185,11 @@ fn kubeconfig(dir: &Path, user: &str, token: &str, address: &Address) -> Result<
         "users": [{"name": user, "user": {"token": token}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
     });
-    let path = if user == "admin" { dir.join("kubeconfig") } else { dir.join("pki").join(format!("{user}.kubeconfig")) };
+    let path = if user == "admin" {
+        dir.join("kubeconfig")
+    } else {
+        dir.join("pki").join(format!("{user}.kubeconfig"))
+    };
     write(&path, &text.to_string())
 }
 

@@ -82,7 +82,12 @@ impl Image {
             header.set_size(0);
             tar.append_data(&mut header, folder, std::io::empty()).map_err(Error::io(folder))?;
         }
-        append(&mut tar, "etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\nnonroot:x:65532:65532::/tmp:/bin/false\n")?;
+        append(
+            &mut tar,
+            "etc/passwd",
+            0o644,
+            b"root:x:0:0::/:/bin/sh\nnonroot:x:65532:65532::/tmp:/bin/false\n",
+        )?;
         append(&mut tar, "etc/nsswitch.conf", 0o644, b"hosts: files dns\n")?;
         let mut files = self.files.clone();
         if Path::new(CERTIFICATES).exists() {
@@ -107,11 +112,19 @@ impl Image {
             let listed = run(Command::new("ldd").arg(&file.source)).unwrap_or_default();
             paths.extend(listed.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned));
         }
-        Ok(paths.into_iter().map(|path| File { source: path.clone().into(), target: path.into(), mode: 0o755 }).collect())
+        Ok(paths
+            .into_iter()
+            .map(|path| File { source: path.clone().into(), target: path.into(), mode: 0o755 })
+            .collect())
     }
 }
 
-fn append<W: std::io::Write>(tar: &mut tar::Builder<W>, path: &str, mode: u32, bytes: &[u8]) -> Result<(), Error> {
+fn append<W: std::io::Write>(
+    tar: &mut tar::Builder<W>,
+    path: &str,
+    mode: u32,
+    bytes: &[u8],
+) -> Result<(), Error> {
     let mut header = tar::Header::new_gnu();
     header.set_mode(mode);
     header.set_size(bytes.len() as u64);

@@ -41,14 +41,17 @@ pub struct Cluster {
 /// Where clusters keep their files.
 pub fn state_dir() -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state"))).unwrap_or_else(std::env::temp_dir);
+    let base = variable("XDG_STATE_HOME")
+        .or_else(|| Some(variable("HOME")?.join(".local/state")))
+        .unwrap_or_else(std::env::temp_dir);
     base.join("kubectl-gitops/clusters")
 }
 
 /// The names of the clusters that have files here.
 pub fn list() -> Vec<String> {
     let entries = std::fs::read_dir(state_dir()).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -60,7 +63,9 @@ impl Cluster {
     /// When one of that name is there, a program is missing, or it is not ready
     /// in a minute; then its logs stay and the error says where.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        let valid = !options.name.is_empty() && options.name.len() <= 40 && options.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        let valid = !options.name.is_empty()
+            && options.name.len() <= 40
+            && options.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         if !valid {
             return Err(Error::Name(options.name.clone()));
         }
@@ -76,9 +81,12 @@ impl Cluster {
 
     fn bring_up(&self, options: &Options) -> Result<(), Error> {
         let mut processes = Processes::new(&self.dir);
-        let address = if options.node { node::isolate(&mut processes, &self.dir)? } else { control_plane::loopback() };
+        let address =
+            if options.node { node::isolate(&mut processes, &self.dir)? } else { control_plane::loopback() };
         control_plane::start(&mut processes, &self.dir, &self.programs, &address)?;
-        self.wait("the API server", Duration::from_secs(60), || self.kubectl(&["get", "--raw", "/readyz"]).is_ok())?;
+        self.wait("the API server", Duration::from_secs(60), || {
+            self.kubectl(&["get", "--raw", "/readyz"]).is_ok()
+        })?;
         control_plane::start_controllers(&mut processes, &self.dir, &self.programs, &address)?;
         if options.node {
             node::start(&mut processes, &self.dir, &self.programs, &address)?;
@@ -98,7 +106,8 @@ impl Cluster {
     /// Stops what was started; keeps the logs.
     fn failed(&self, error: Error) -> Error {
         let logs = std::env::temp_dir().join(format!("kubectl-gitops-cluster-logs-{}", std::process::id()));
-        let kept = std::fs::remove_dir_all(&logs).is_ok() | std::fs::rename(self.dir.join("logs"), &logs).is_ok();
+        let kept =
+            std::fs::remove_dir_all(&logs).is_ok() | std::fs::rename(self.dir.join("logs"), &logs).is_ok();
         let _ = stop(&self.dir);
         Error::Start { reason: error.to_string(), logs: if kept { logs } else { self.dir.join("logs") } }
     }
@@ -154,7 +163,13 @@ impl Cluster {
 
     fn kubectl(&self, arguments: &[&str]) -> Result<(), Error> {
         let kubeconfig = self.kubeconfig();
-        process::run(std::process::Command::new(self.programs.join("kubectl")).arg("--kubeconfig").arg(kubeconfig).args(arguments)).map(drop)
+        process::run(
+            std::process::Command::new(self.programs.join("kubectl"))
+                .arg("--kubeconfig")
+                .arg(kubeconfig)
+                .args(arguments),
+        )
+        .map(drop)
     }
 
     fn wait(&self, what: &'static str, limit: Duration, ready: impl Fn() -> bool) -> Result<(), Error> {
@@ -186,7 +201,9 @@ fn stop(dir: &Path) -> Result<(), Error> {
     process::stop_all(dir)?;
     node::clean_up(dir);
     match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: dir.to_owned(), error }),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Io { path: dir.to_owned(), error })
+        }
         _ => Ok(()),
     }
 }

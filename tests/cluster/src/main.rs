@@ -1,5 +1,9 @@
 //! `test-cluster`: brings clusters up and takes them down.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the program's own output: data on stdout, talk on stderr")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the program's own output: data on stdout, talk on stderr"
+)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,7 +97,8 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     match &arguments.command {
         Action::Up { name, node } => {
             let start = Instant::now();
-            let mut cluster = Cluster::start(&Options { name: name.clone(), node: *node, programs: programs() })?;
+            let mut cluster =
+                Cluster::start(&Options { name: name.clone(), node: *node, programs: programs() })?;
             cluster.keep();
             eprintln!("cluster {name} is ready after {:.1} s", start.elapsed().as_secs_f64());
             println!("{}", cluster.kubeconfig().display());
@@ -106,14 +111,23 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
             }
         }
         Action::List => list().iter().for_each(|name| println!("{name}")),
-        Action::Kubeconfig { name } => println!("{}", Cluster::open(name, &programs())?.kubeconfig().display()),
+        Action::Kubeconfig { name } => {
+            println!("{}", Cluster::open(name, &programs())?.kubeconfig().display())
+        }
         Action::HostAddress { name } => println!("{}", Cluster::open(name, &programs())?.host_address()),
         Action::Logs { name } => println!("{}", Cluster::open(name, &programs())?.logs().display()),
         Action::LoadImage { name, archive } => Cluster::open(name, &programs())?.load_image(archive)?,
         Action::BuildImage { name, files, entrypoint, user, with_libs, output } => {
             let files = files.iter().map(|file| place(file)).collect();
             let entrypoint = entrypoint.split_whitespace().map(str::to_owned).collect();
-            image::Image { name: name.clone(), files, entrypoint, user: user.clone(), with_libraries: *with_libs }.write(output)?;
+            image::Image {
+                name: name.clone(),
+                files,
+                entrypoint,
+                user: user.clone(),
+                with_libraries: *with_libs,
+            }
+            .write(output)?;
         }
     }
     Ok(())

@@ -20,7 +20,20 @@ pub(crate) fn isolate(processes: &mut Processes, dir: &Path) -> Result<Address, 
     if std::env::consts::OS != "linux" || run(Command::new("id").arg("-u"))?.trim() != "0" {
         return Err(Error::NoNode);
     }
-    let unshare: Vec<String> = ["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "slave", "sleep", "infinity"].map(str::to_owned).to_vec();
+    let unshare: Vec<String> = [
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+        "--propagation",
+        "slave",
+        "sleep",
+        "infinity",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     let outer = processes.start("unshare", Path::new("unshare"), &unshare)?;
     let holder = first_child(outer)?;
     processes.remember("holder", holder)?;
@@ -29,7 +42,8 @@ pub(crate) fn isolate(processes: &mut Processes, dir: &Path) -> Result<Address, 
     let (link, network) = free_network()?;
     let (host, node) = (format!("{network}.1"), format!("{network}.2"));
     let ip = |arguments: &str| run(Command::new("ip").args(arguments.split(' '))).map(drop);
-    let ip_inside = |arguments: &str| run(process::inside(holder, Path::new("ip")).args(arguments.split(' '))).map(drop);
+    let ip_inside =
+        |arguments: &str| run(process::inside(holder, Path::new("ip")).args(arguments.split(' '))).map(drop);
     ip(&format!("link add {link} type veth peer name uplink netns {holder}"))?;
     ip(&format!("addr add {host}/30 dev {link}"))?;
     ip(&format!("link set {link} up"))?;
@@ -37,9 +51,13 @@ pub(crate) fn isolate(processes: &mut Processes, dir: &Path) -> Result<Address, 
     ip_inside(&format!("addr add {node}/30 dev uplink"))?;
     ip_inside("link set uplink up")?;
     ip_inside(&format!("route add default via {host}"))?;
-    let script = format!(
-        "echo 1 > /proc/sys/net/ipv4/ip_forward; nft -f - <<END\ntable ip outgoing {{ chain postrouting {{ type nat hook postrouting priority 100; ip saddr {PODS} ip daddr != {PODS} masquerade; };} }}\nEND"
+    // What containerd, runc and the kubelet leave in fixed places of the host
+    // goes with these mounts.
+    let mounts = "for dir in /run /var/lib /var/log; do mount -t tmpfs tmpfs $dir; done";
+    let rules = format!(
+        "table ip outgoing {{\n chain postrouting {{\n  type nat hook postrouting priority 100\n  ip saddr {PODS} ip daddr != {PODS} masquerade\n }}\n}}"
     );
+    let script = format!("{mounts}\necho 1 > /proc/sys/net/ipv4/ip_forward\nnft -f - <<'END'\n{rules}\nEND");
     run(process::inside(holder, Path::new("sh")).args(["-c", &script]))?;
     write(&dir.join("host-address"), &host)?;
     write(&dir.join("node-address"), &node)?;
@@ -52,7 +70,8 @@ fn first_child(parent: u32) -> Result<u32, Error> {
         let children = std::fs::read_to_string(&path).unwrap_or_default();
         if let Some(child) = children.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
             // Ready once it has become the program and mounted its own /proc.
-            if std::fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name.trim() == "sleep") {
+            if std::fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name.trim() == "sleep")
+            {
                 return Ok(child);
             }
         }
@@ -64,11 +83,18 @@ fn first_child(parent: u32) -> Result<u32, Error> {
 /// A link name and the first three numbers of a network that is free here.
 fn free_network() -> Result<(String, String), Error> {
     let taken = run(Command::new("ip").args(["-4", "addr"]))?;
-    let free = (0..250).map(|n| (format!("gitops{n}"), format!("10.250.{n}"))).find(|(link, network)| !taken.contains(link.as_str()) && !taken.contains(&format!("{network}.")));
+    let free = (0..250)
+        .map(|n| (format!("gitops{n}"), format!("10.250.{n}")))
+        .find(|(link, network)| !taken.contains(link.as_str()) && !taken.contains(&format!("{network}.")));
     free.ok_or(Error::NotReady { what: "a free network", seconds: 0 })
 }
 
-pub(crate) fn start(processes: &mut Processes, dir: &Path, programs: &Path, address: &Address) -> Result<(), Error> {
+pub(crate) fn start(
+    processes: &mut Processes,
+    dir: &Path,
+    programs: &Path,
+    address: &Address,
+) -> Result<(), Error> {
     let path = |name: &str| dir.join(name).display().to_string();
     for folder in ["containerd", "run", "kubelet", "cni/conf", "cni/bin"] {
         std::fs::create_dir_all(dir.join(folder)).map_err(Error::io(dir.join(folder)))?;
@@ -83,8 +109,13 @@ pub(crate) fn start(processes: &mut Processes, dir: &Path, programs: &Path, addr
     ]});
     write(&dir.join("cni/conf/10-pods.conflist"), &network.to_string())?;
     write(&dir.join("containerd.toml"), &containerd_config(dir, programs))?;
-    processes.start("containerd", &programs.join("containerd"), &["--config".into(), path("containerd.toml")])?;
+    processes.start(
+        "containerd",
+        &programs.join("containerd"),
+        &["--config".into(), path("containerd.toml")],
+    )?;
 
+    wait_for_containerd(dir)?;
     let group = control_group(dir);
     make_control_group(&group)?;
     let kubelet = json!({
@@ -159,7 +190,11 @@ pub(crate) fn pause_image(dir: &Path) -> Result<PathBuf, Error> {
     let archive = dir.join("pause.tar");
     let image = image::Image {
         name: PAUSE.into(),
-        files: vec![image::File { source: "/bin/busybox".into(), target: "/bin/busybox".into(), mode: 0o755 }],
+        files: vec![image::File {
+            source: "/bin/busybox".into(),
+            target: "/bin/busybox".into(),
+            mode: 0o755,
+        }],
         entrypoint: ["/bin/busybox", "sleep", "2147483647"].map(str::to_owned).to_vec(),
         user: "65534".into(),
         with_libraries: false,
@@ -172,14 +207,27 @@ pub(crate) fn load_image(dir: &Path, programs: &Path, archive: &Path) -> Result<
     let holder = process::pid_of(dir, "holder").ok_or(Error::NoNode)?;
     let socket = dir.join("run/containerd.sock");
     let archive = archive.canonicalize().map_err(Error::io(archive))?;
-    let import = || run(process::inside(holder, &programs.join("ctr")).arg("-a").arg(&socket).args(["-n", "k8s.io", "images", "import", "--local"]).arg(&archive));
-    for _ in 0..100 {
+    let import = || {
+        run(process::inside(holder, &programs.join("ctr"))
+            .arg("-a")
+            .arg(&socket)
+            .args(["-n", "k8s.io", "images", "import", "--local"])
+            .arg(&archive))
+    };
+    wait_for_containerd(dir)?;
+    import().map(drop)
+}
+
+/// Its socket is there a moment after it was started.
+fn wait_for_containerd(dir: &Path) -> Result<(), Error> {
+    let socket = dir.join("run/containerd.sock");
+    for _ in 0..200 {
         if socket.exists() {
-            break;
+            return Ok(());
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    import().map(drop)
+    Err(Error::NotReady { what: "containerd", seconds: 10 })
 }
 
 /// The one parent of all control groups of a cluster.
@@ -215,7 +263,11 @@ pub(crate) fn clean_up(dir: &Path) {
             if !path.exists() {
                 break;
             }
-            let _ = Command::new("find").arg(&path).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]).stderr(Stdio::null()).status();
+            let _ = Command::new("find")
+                .arg(&path)
+                .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
+                .stderr(Stdio::null())
+                .status();
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }

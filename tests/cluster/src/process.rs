@@ -82,7 +82,10 @@ fn runs(pid: u32, since: &str) -> bool {
 
 /// The pid of a process of this cluster, if it runs.
 pub(crate) fn pid_of(dir: &Path, name: &str) -> Option<u32> {
-    started(dir).into_iter().find(|(known, pid, since)| known == name && runs(*pid, since)).map(|(_, pid, _)| pid)
+    started(dir)
+        .into_iter()
+        .find(|(known, pid, since)| known == name && runs(*pid, since))
+        .map(|(_, pid, _)| pid)
 }
 
 /// A process that should run and does not.
@@ -101,7 +104,10 @@ pub(crate) fn stop_all(dir: &Path) -> Result<(), Error> {
         end(*pid, since, grace);
     }
     match processes.iter().find(|(_, pid, since)| runs(*pid, since)) {
-        Some((name, pid, _)) => Err(Error::Command { command: format!("ending {name}"), reason: format!("pid {pid} does not end") }),
+        Some((name, pid, _)) => Err(Error::Command {
+            command: format!("ending {name}"),
+            reason: format!("pid {pid} does not end"),
+        }),
         None => Ok(()),
     }
 }
@@ -124,7 +130,11 @@ fn end(pid: u32, since: &str, grace: Duration) {
 
 /// Runs a command to its end and returns what it printed.
 pub(crate) fn run(command: &mut Command) -> Result<String, Error> {
-    let name = format!("{} {}", command.get_program().to_string_lossy(), command.get_args().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" "));
+    let name = format!(
+        "{} {}",
+        command.get_program().to_string_lossy(),
+        command.get_args().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    );
     let failed = |reason: String| Error::Command { command: name.clone(), reason };
     let output = command.stdin(Stdio::null()).output().map_err(|error| failed(error.to_string()))?;
     if output.status.success() {

@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn every_line_of_the_tables_is_read() {
         for line in lines(DEFAULTS) {
-            let (place, value) = line.split_once(" = ").unwrap_or_else(|| panic!("no ` = ` in {line:?}"));
+            let (place, value) = line.split_once(" = ").unwrap_or_default();
             assert_eq!(place.matches('.').count(), 3, "{line}");
             assert!(value == "*" || serde_json::from_str::<Value>(value).is_ok(), "{line}");
         }

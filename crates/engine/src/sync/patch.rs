@@ -41,7 +41,9 @@ fn position(list: &[Value], segment: &Segment) -> Option<usize> {
     match segment {
         Segment::Index(index) => Some(*index),
         Segment::Item(text) => list.iter().position(|item| plain(item) == *text),
-        Segment::Key(_) => list.iter().position(|item| Path(vec![segment.clone()]).find(&Value::Array(vec![item.clone()])).is_some()),
+        Segment::Key(_) => list
+            .iter()
+            .position(|item| Path(vec![segment.clone()]).find(&Value::Array(vec![item.clone()])).is_some()),
         Segment::Field(name) => name.parse().ok(),
     }
 }
@@ -131,7 +133,12 @@ mod tests {
         let live = json!({"metadata": {"resourceVersion": "7"}, "spec": {"template": {"spec": {"containers": [
             {"name": "evil", "image": "x"}, {"name": "web", "image": "web", "imagePullPolicy": "Always"}]}}}});
         let wanted = json!({"metadata": {}, "spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:1"}]}}}});
-        let difference = |path: &str, op, git: Option<&str>| Difference { path: path.parse().unwrap_or_default(), op, git: git.map(Value::from), tried: None };
+        let difference = |path: &str, op, git: Option<&str>| Difference {
+            path: path.parse().unwrap_or_default(),
+            op,
+            git: git.map(Value::from),
+            tried: None,
+        };
         let differences = [
             difference("spec.template.spec.containers[name=evil]", Op::Add, None),
             difference("spec.template.spec.containers[name=web].image", Op::Change, Some("web:1")),

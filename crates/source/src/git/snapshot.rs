@@ -36,9 +36,17 @@ impl std::fmt::Debug for Snapshot {
 
 impl Snapshot {
     pub(super) fn new(repository: gix::Repository, repo: String, commit: &str) -> Result<Self, SourceError> {
-        let missing = || SourceError::NoSuchRevision { repo: repo.clone(), revision: commit.to_owned(), near: Vec::new() };
+        let missing = || SourceError::NoSuchRevision {
+            repo: repo.clone(),
+            revision: commit.to_owned(),
+            near: Vec::new(),
+        };
         let id = gix::ObjectId::from_hex(commit.as_bytes()).map_err(|_| missing())?;
-        let root = repository.find_commit(id).ok().and_then(|commit| Some(commit.tree_id().ok()?.detach())).ok_or_else(missing)?;
+        let root = repository
+            .find_commit(id)
+            .ok()
+            .and_then(|commit| Some(commit.tree_id().ok()?.detach()))
+            .ok_or_else(missing)?;
         Ok(Self { repository: repository.into_sync(), repo, commit: commit.to_owned(), root })
     }
 
@@ -47,7 +55,11 @@ impl Snapshot {
     }
 
     fn missing(&self, path: &str) -> SourceError {
-        SourceError::NoSuchPath { repo: self.repo.clone(), revision: self.commit[..12].to_owned(), path: path.to_owned() }
+        SourceError::NoSuchPath {
+            repo: self.repo.clone(),
+            revision: self.commit[..12].to_owned(),
+            path: path.to_owned(),
+        }
     }
 
     /// The id of a folder's tree or of a file: what a render of it depends on.
@@ -70,7 +82,10 @@ impl Snapshot {
         }
         let repository = self.repository.to_thread_local();
         let tree = repository.find_tree(self.root).map_err(|e| self.error(&e))?;
-        let entry = tree.lookup_entry_by_path(Path::new(path)).map_err(|e| self.error(&e))?.ok_or_else(|| self.missing(path))?;
+        let entry = tree
+            .lookup_entry_by_path(Path::new(path))
+            .map_err(|e| self.error(&e))?
+            .ok_or_else(|| self.missing(path))?;
         Ok((entry.object_id(), entry.mode().kind()))
     }
 
@@ -99,7 +114,10 @@ impl Snapshot {
     pub fn files(&self, folder: &str, recurse: bool) -> Result<Vec<FileEntry>, SourceError> {
         let (id, kind) = self.entry(folder)?;
         if kind != EntryKind::Tree {
-            return Err(SourceError::Unsupported { path: folder.to_owned(), reason: "it is a file, a folder is needed".into() });
+            return Err(SourceError::Unsupported {
+                path: folder.to_owned(),
+                reason: "it is a file, a folder is needed".into(),
+            });
         }
         let folder = folder.trim_matches('/');
         let prefix = if folder.is_empty() || folder == "." { String::new() } else { format!("{folder}/") };
@@ -117,7 +135,10 @@ impl Snapshot {
                     kind => files.push(FileEntry { path, id: entry.object_id(), kind }),
                 }
                 if files.len() > MAX_FILES {
-                    return Err(SourceError::Unsupported { path: folder.to_owned(), reason: format!("it holds more than {MAX_FILES} files") });
+                    return Err(SourceError::Unsupported {
+                        path: folder.to_owned(),
+                        reason: format!("it holds more than {MAX_FILES} files"),
+                    });
                 }
             }
         }
@@ -142,7 +163,10 @@ impl Snapshot {
                     let data = self.read_id(file.id)?;
                     bytes += data.len() as u64;
                     if bytes > MAX_BYTES {
-                        return Err(SourceError::Unsupported { path: self.repo.clone(), reason: format!("it holds more than {} MiB", MAX_BYTES >> 20) });
+                        return Err(SourceError::Unsupported {
+                            path: self.repo.clone(),
+                            reason: format!("it holds more than {} MiB", MAX_BYTES >> 20),
+                        });
                     }
                     std::fs::write(&target, data).map_err(SourceError::io(&target))?;
                 }
@@ -168,7 +192,10 @@ fn link(root: &Path, target: &Path, path: &str, content: &[u8]) -> Result<(), So
             depth >= 0
         });
     if !inside {
-        return Err(SourceError::Unsupported { path: path.to_owned(), reason: format!("it is a link to {to:?}, which leads out of the repository") });
+        return Err(SourceError::Unsupported {
+            path: path.to_owned(),
+            reason: format!("it is a link to {to:?}, which leads out of the repository"),
+        });
     }
     debug_assert!(target.starts_with(root));
     std::os::unix::fs::symlink(&to, target).map_err(SourceError::io(target))

@@ -29,7 +29,8 @@ impl Entry {
     }
 
     pub(super) fn write(&self, rendered: &[Rendered]) {
-        let secret = rendered.iter().any(|object| object.value.get("kind").is_some_and(|kind| kind == "Secret"));
+        let secret =
+            rendered.iter().any(|object| object.value.get("kind").is_some_and(|kind| kind == "Secret"));
         if secret {
             return;
         }

@@ -14,9 +14,14 @@ use crate::git::Snapshot;
 use crate::yaml;
 
 /// Hooks that run at other times than a sync.
-const OTHER_TIMES: [&str; 6] = ["test", "test-success", "test-failure", "pre-delete", "post-delete", "pre-rollback"];
+const OTHER_TIMES: [&str; 6] =
+    ["test", "test-success", "test-failure", "pre-delete", "post-delete", "pre-rollback"];
 
-pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest, tools: &tools::Tools) -> Result<Vec<Rendered>, SourceError> {
+pub(super) fn render(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+    tools: &tools::Tools,
+) -> Result<Vec<Rendered>, SourceError> {
     let folder = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
     let root = folder.path().join("repository");
     let home = folder.path().join("home");
@@ -27,8 +32,12 @@ pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest, tools: &tools
     let values = folder.path().join("values.json");
     std::fs::write(&values, request.helm.values.to_string()).map_err(SourceError::io(&values))?;
     let chart = inside(&root, &request.path);
-    let release = if request.helm.release_name.is_empty() { &request.name } else { &request.helm.release_name };
-    let mut arguments: Vec<String> = ["template", release, ".", "--namespace", &request.namespace, "--include-crds"].map(str::to_owned).to_vec();
+    let release =
+        if request.helm.release_name.is_empty() { &request.name } else { &request.helm.release_name };
+    let mut arguments: Vec<String> =
+        ["template", release, ".", "--namespace", &request.namespace, "--include-crds"]
+            .map(str::to_owned)
+            .to_vec();
     if !request.kube_version.is_empty() {
         arguments.extend(["--kube-version".into(), request.kube_version.clone()]);
     }
@@ -41,9 +50,16 @@ pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest, tools: &tools
             None => chart.join(file),
         };
         let shown = join(&request.path, file);
-        let real = path.canonicalize().map_err(|_| SourceError::NoSuchPath { repo: "values file".into(), revision: "this commit".into(), path: shown.clone() })?;
+        let real = path.canonicalize().map_err(|_| SourceError::NoSuchPath {
+            repo: "values file".into(),
+            revision: "this commit".into(),
+            path: shown.clone(),
+        })?;
         if !real.starts_with(root.canonicalize().map_err(SourceError::io(&root))?) {
-            return Err(SourceError::Unsupported { path: shown, reason: "a values file has to lie in the repository".into() });
+            return Err(SourceError::Unsupported {
+                path: shown,
+                reason: "a values file has to lie in the repository".into(),
+            });
         }
         arguments.extend(["--values".into(), real.display().to_string()]);
     }
@@ -54,7 +70,10 @@ pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest, tools: &tools
         arguments.extend(["--set-string".into(), format!("{key}={}", value.replace(',', "\\,"))]);
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let run = || tools::run("helm", &tools.helm, &arguments, &chart, &home).map_err(|error| named(error, &request.path));
+    let run = || {
+        tools::run("helm", &tools.helm, &arguments, &chart, &home)
+            .map_err(|error| named(error, &request.path))
+    };
     let first = objects_of(request, &run()?)?;
     let again = objects_of(request, &run()?)?;
     same_twice(request, &first, &again)?;
@@ -84,12 +103,16 @@ fn by_source(output: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// `chart/templates/x.yaml` is named after the chart, not after its folder.
 fn source_path(request: &RenderRequest, source: &str) -> String {
-    source.split_once('/').map_or_else(|| join(&request.path, "Chart.yaml"), |(_, below)| join(&request.path, below))
+    source
+        .split_once('/')
+        .map_or_else(|| join(&request.path, "Chart.yaml"), |(_, below)| join(&request.path, below))
 }
 
 fn runs_at_other_times(value: &Value) -> bool {
     let hooks = value.pointer("/metadata/annotations/helm.sh~1hook").and_then(Value::as_str);
-    hooks.is_some_and(|hooks| hooks.split(',').all(|hook| OTHER_TIMES.contains(&hook.trim()) || hook.trim() == "post-rollback"))
+    hooks.is_some_and(|hooks| {
+        hooks.split(',').all(|hook| OTHER_TIMES.contains(&hook.trim()) || hook.trim() == "post-rollback")
+    })
 }
 
 fn same_twice(request: &RenderRequest, first: &[Rendered], again: &[Rendered]) -> Result<(), SourceError> {
@@ -101,7 +124,10 @@ fn same_twice(request: &RenderRequest, first: &[Rendered], again: &[Rendered]) -
         if let Some(path) = first_difference(&a.value, &b.value, String::new()) {
             let name = a.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("");
             let kind = a.value.get("kind").and_then(Value::as_str).unwrap_or("");
-            return Err(unsteady(format!("{}: {kind} {name}: {path} is another value when it is rendered again; set it in the values", a.file)));
+            return Err(unsteady(format!(
+                "{}: {kind} {name}: {path} is another value when it is rendered again; set it in the values",
+                a.file
+            )));
         }
     }
     Ok(())
@@ -116,9 +142,11 @@ fn first_difference(a: &Value, b: &Value, path: String) -> Option<String> {
                 None => Some(path),
             }
         }),
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).enumerate().find_map(|(index, (a, b))| first_difference(a, b, format!("{path}[{index}]")))
-        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => a
+            .iter()
+            .zip(b)
+            .enumerate()
+            .find_map(|(index, (a, b))| first_difference(a, b, format!("{path}[{index}]"))),
         _ => (a != b).then_some(path),
     }
 }

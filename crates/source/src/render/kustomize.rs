@@ -17,7 +17,11 @@ const ORIGIN: &str = "config.kubernetes.io/origin";
 /// The layer on top, beside the repository's own folders.
 const LAYER: &str = ".kubectl-gitops-layer";
 
-pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest, tools: &tools::Tools) -> Result<Vec<Rendered>, SourceError> {
+pub(super) fn render(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+    tools: &tools::Tools,
+) -> Result<Vec<Rendered>, SourceError> {
     let folder = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
     let root = folder.path().join("repository");
     let home = folder.path().join("home");
@@ -30,11 +34,13 @@ pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest, tools: &tools
     let file = layer.join("kustomization.yaml");
     std::fs::write(&file, overlay(request)?.to_string()).map_err(SourceError::io(&file))?;
     let arguments = ["build", "--load-restrictor", "LoadRestrictionsRootOnly", "."];
-    let output = tools::run("kustomize", &tools.kustomize, &arguments, &layer, &home).map_err(|error| named(error, &request.path))?;
+    let output = tools::run("kustomize", &tools.kustomize, &arguments, &layer, &home)
+        .map_err(|error| named(error, &request.path))?;
     let mut rendered = Vec::new();
     for document in yaml::documents(&request.path, &output)? {
         let mut value = document.value.clone();
-        let file: Arc<str> = take_origin(&mut value).map_or_else(|| fallback(snapshot, request), |path| resolve(&path)).into();
+        let file: Arc<str> =
+            take_origin(&mut value).map_or_else(|| fallback(snapshot, request), |path| resolve(&path)).into();
         rendered.extend(objects(&file, vec![yaml::Document { value, ..document }], false)?);
     }
     Ok(rendered)
@@ -43,7 +49,8 @@ pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest, tools: &tools
 /// The kustomization that stands on top of the source's own.
 fn overlay(request: &RenderRequest) -> Result<Value, SourceError> {
     let up = |path: &str| format!("../{}", join(&request.path, path));
-    let images: Result<Vec<Value>, SourceError> = request.kustomize.images.iter().map(|image| image_override(image)).collect();
+    let images: Result<Vec<Value>, SourceError> =
+        request.kustomize.images.iter().map(|image| image_override(image)).collect();
     let mut overlay = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -68,7 +75,10 @@ fn image_override(text: &str) -> Result<Value, SourceError> {
         },
     };
     if image.is_empty() || (tag.is_empty() && digest.is_empty() && name.is_none()) {
-        return Err(SourceError::Unsupported { path: text.to_owned(), reason: "it is no image override: write name=new:tag".into() });
+        return Err(SourceError::Unsupported {
+            path: text.to_owned(),
+            reason: "it is no image override: write name=new:tag".into(),
+        });
     }
     let mut change = json!({"name": name.unwrap_or(image), "newName": image});
     if !tag.is_empty() {
@@ -108,7 +118,11 @@ fn resolve(path: &str) -> String {
 }
 
 fn fallback(snapshot: &Snapshot, request: &RenderRequest) -> String {
-    super::KUSTOMIZATIONS.iter().map(|name| join(&request.path, name)).find(|path| snapshot.is_file(path)).unwrap_or_else(|| request.path.clone())
+    super::KUSTOMIZATIONS
+        .iter()
+        .map(|name| join(&request.path, name))
+        .find(|path| snapshot.is_file(path))
+        .unwrap_or_else(|| request.path.clone())
 }
 
 /// Names the source in a tool's complaint.
@@ -116,7 +130,11 @@ pub(super) fn named(error: SourceError, source: &str) -> SourceError {
     match error {
         SourceError::Render { tool, reason, .. } => {
             let reason = reason.replace(&format!("{LAYER}/"), "").replace("../", "");
-            SourceError::Render { tool, path: if source.is_empty() { ".".into() } else { source.to_owned() }, reason }
+            SourceError::Render {
+                tool,
+                path: if source.is_empty() { ".".into() } else { source.to_owned() },
+                reason,
+            }
         }
         other => other,
     }

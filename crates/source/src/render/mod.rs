@@ -84,7 +84,12 @@ pub struct RenderRequest {
 ///
 /// # Errors
 /// What is wrong with the files or the tools, with file and line where known.
-pub fn render(snapshot: &Snapshot, request: &RenderRequest, tools: &Tools, cache: &Path) -> Result<Vec<Rendered>, SourceError> {
+pub fn render(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+    tools: &Tools,
+    cache: &Path,
+) -> Result<Vec<Rendered>, SourceError> {
     let kind = detect(snapshot, request)?;
     let versions = match kind {
         SourceType::Helm => tools.helm_version()?,
@@ -138,7 +143,11 @@ fn join(folder: &str, name: &str) -> String {
 
 /// Documents as objects: lists become their items, and every one has to be
 /// an object of some kind.
-fn objects(file: &Arc<str>, documents: Vec<Document>, with_lines: bool) -> Result<Vec<Rendered>, SourceError> {
+fn objects(
+    file: &Arc<str>,
+    documents: Vec<Document>,
+    with_lines: bool,
+) -> Result<Vec<Rendered>, SourceError> {
     let mut rendered = Vec::with_capacity(documents.len());
     for (number, document) in documents.into_iter().enumerate() {
         let bad = |line: u32, reason: &str| SourceError::BadYaml {
@@ -152,17 +161,22 @@ fn objects(file: &Arc<str>, documents: Vec<Document>, with_lines: bool) -> Resul
         if !has(&document.value, "apiVersion") || !has(&document.value, "kind") {
             return Err(bad(document.line, "it is no Kubernetes object: apiVersion or kind is missing"));
         }
-        let is_list = document.value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && document.value["items"].is_array();
+        let is_list = document.value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"))
+            && document.value["items"].is_array();
         if !is_list {
             rendered.push(one(file, document.value, document.line, document.lines, with_lines));
             continue;
         }
-        let mut trees = document.lines.fields.get("items").map(|tree| tree.items.clone()).unwrap_or_default().into_iter();
+        let mut trees =
+            document.lines.fields.get("items").map(|tree| tree.items.clone()).unwrap_or_default().into_iter();
         let Value::Array(items) = document.value["items"].clone() else { continue };
         for item in items {
             let tree = trees.next().unwrap_or_default();
             if !has(&item, "apiVersion") || !has(&item, "kind") {
-                return Err(bad(tree.line, "an item of this list is no Kubernetes object: apiVersion or kind is missing"));
+                return Err(bad(
+                    tree.line,
+                    "an item of this list is no Kubernetes object: apiVersion or kind is missing",
+                ));
             }
             rendered.push(one(file, item, tree.line, tree, with_lines));
         }
@@ -170,7 +184,13 @@ fn objects(file: &Arc<str>, documents: Vec<Document>, with_lines: bool) -> Resul
     Ok(rendered)
 }
 
-fn one(file: &Arc<str>, value: Value, line: u32, lines: gitops_core::desired::LineTree, with_lines: bool) -> Rendered {
+fn one(
+    file: &Arc<str>,
+    value: Value,
+    line: u32,
+    lines: gitops_core::desired::LineTree,
+    with_lines: bool,
+) -> Rendered {
     if with_lines {
         Rendered { value, file: file.clone(), line, lines: Some(lines) }
     } else {

@@ -29,12 +29,16 @@ pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest) -> Result<Vec
         .filter(|file| request.plain.include.is_empty() || include.is_match(below(&file.path)))
         .filter(|file| !exclude.is_match(below(&file.path)))
         .collect();
-    let rendered: Result<Vec<Vec<Rendered>>, SourceError> = files.par_iter().map(|file| read(snapshot, file)).collect();
+    let rendered: Result<Vec<Vec<Rendered>>, SourceError> =
+        files.par_iter().map(|file| read(snapshot, file)).collect();
     Ok(rendered?.into_iter().flatten().collect())
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet, SourceError> {
-    let bad = |pattern: &str, error: globset::Error| SourceError::Unsupported { path: pattern.to_owned(), reason: error.kind().to_string() };
+    let bad = |pattern: &str, error: globset::Error| SourceError::Unsupported {
+        path: pattern.to_owned(),
+        reason: error.kind().to_string(),
+    };
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         set.add(Glob::new(pattern).map_err(|error| bad(pattern, error))?);
@@ -45,7 +49,10 @@ fn globs(patterns: &[String]) -> Result<GlobSet, SourceError> {
 fn is_manifest(file: &FileEntry, below: &str) -> bool {
     let hidden = below.split('/').any(|part| part.starts_with('.'));
     let named = [".yaml", ".yml", ".json"].iter().any(|ending| below.ends_with(ending));
-    named && !hidden && below != DESCRIPTION && matches!(file.kind, EntryKind::Blob | EntryKind::BlobExecutable)
+    named
+        && !hidden
+        && below != DESCRIPTION
+        && matches!(file.kind, EntryKind::Blob | EntryKind::BlobExecutable)
 }
 
 fn read(snapshot: &Snapshot, file: &FileEntry) -> Result<Vec<Rendered>, SourceError> {

@@ -32,8 +32,13 @@ impl Tools {
     /// From `KUBECTL_GITOPS_HELM` and `KUBECTL_GITOPS_KUSTOMIZE`, read by
     /// `variable`; else from PATH.
     pub fn from_environment(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
-        let read = |name: &str, default: &str| variable(name).filter(|v| !v.is_empty()).map_or_else(|| default.into(), PathBuf::from);
-        Self { helm: read("KUBECTL_GITOPS_HELM", "helm"), kustomize: read("KUBECTL_GITOPS_KUSTOMIZE", "kustomize") }
+        let read = |name: &str, default: &str| {
+            variable(name).filter(|v| !v.is_empty()).map_or_else(|| default.into(), PathBuf::from)
+        };
+        Self {
+            helm: read("KUBECTL_GITOPS_HELM", "helm"),
+            kustomize: read("KUBECTL_GITOPS_KUSTOMIZE", "kustomize"),
+        }
     }
 
     /// helm's version.
@@ -56,7 +61,12 @@ impl Tools {
 /// Versions do not change while a process runs.
 static VERSIONS: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mutex::default);
 
-fn version(tool: &'static str, path: &Path, arguments: &[&str], needed: &'static str) -> Result<String, SourceError> {
+fn version(
+    tool: &'static str,
+    path: &Path,
+    arguments: &[&str],
+    needed: &'static str,
+) -> Result<String, SourceError> {
     if let Ok(known) = VERSIONS.lock()
         && let Some(version) = known.get(path)
     {
@@ -64,7 +74,14 @@ fn version(tool: &'static str, path: &Path, arguments: &[&str], needed: &'static
     }
     let home = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
     let output = run(tool, path, arguments, home.path(), home.path())?;
-    let found = output.trim().trim_start_matches("kustomize/").trim_start_matches('v').split_whitespace().next().unwrap_or("").to_owned();
+    let found = output
+        .trim()
+        .trim_start_matches("kustomize/")
+        .trim_start_matches('v')
+        .split_whitespace()
+        .next()
+        .unwrap_or("")
+        .to_owned();
     let old = match (semver::Version::parse(&found), semver::Version::parse(needed)) {
         (Ok(found), Ok(needed)) => found < needed,
         // A build from source names no version.
@@ -80,7 +97,13 @@ fn version(tool: &'static str, path: &Path, arguments: &[&str], needed: &'static
 }
 
 /// Runs a tool in `folder` and returns its stdout.
-pub(super) fn run(tool: &'static str, path: &Path, arguments: &[&str], folder: &Path, home: &Path) -> Result<String, SourceError> {
+pub(super) fn run(
+    tool: &'static str,
+    path: &Path,
+    arguments: &[&str],
+    folder: &Path,
+    home: &Path,
+) -> Result<String, SourceError> {
     let missing = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => SourceError::ToolMissing { tool, path: path.display().to_string() },
         _ => SourceError::Io { path: path.to_owned(), error },
@@ -93,9 +116,22 @@ pub(super) fn run(tool: &'static str, path: &Path, arguments: &[&str], folder: &
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", home)
         .env("TMPDIR", home)
-        .envs(["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "HELM_PLUGINS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"].map(|name| (name, home)))
+        .envs(
+            [
+                "HELM_CACHE_HOME",
+                "HELM_CONFIG_HOME",
+                "HELM_DATA_HOME",
+                "HELM_PLUGINS",
+                "XDG_CACHE_HOME",
+                "XDG_CONFIG_HOME",
+            ]
+            .map(|name| (name, home)),
+        )
         // A render reads the repository and nothing else.
-        .envs(["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"].map(|name| (name, "http://127.0.0.1:9")))
+        .envs(
+            ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"]
+                .map(|name| (name, "http://127.0.0.1:9")),
+        )
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -107,10 +143,16 @@ pub(super) fn run(tool: &'static str, path: &Path, arguments: &[&str], folder: &
         let _ = child.wait();
         return Err(SourceError::Timeout { what: tool.to_owned(), seconds: TIME.as_secs() });
     };
-    let read = |handle: std::thread::JoinHandle<Vec<u8>>| String::from_utf8_lossy(&handle.join().unwrap_or_default()).into_owned();
+    let read = |handle: std::thread::JoinHandle<Vec<u8>>| {
+        String::from_utf8_lossy(&handle.join().unwrap_or_default()).into_owned()
+    };
     let (stdout, stderr) = (read(stdout), read(stderr));
     if stdout.len() as u64 >= MAX_OUTPUT {
-        return Err(SourceError::Render { tool, path: folder.display().to_string(), reason: format!("it printed more than {} MiB", MAX_OUTPUT >> 20) });
+        return Err(SourceError::Render {
+            tool,
+            path: folder.display().to_string(),
+            reason: format!("it printed more than {} MiB", MAX_OUTPUT >> 20),
+        });
     }
     if status.success() {
         return Ok(stdout);
@@ -130,12 +172,17 @@ fn drain(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<
 
 /// What a tool complains about, on one line, without the temporary folder.
 fn reason(stderr: &str, folder: &Path) -> String {
-    let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("WARNING") && !line.starts_with("Use --debug"));
+    let lines = stderr
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("WARNING") && !line.starts_with("Use --debug"));
     let text = lines.collect::<Vec<_>>().join(" ");
     let text = text.strip_prefix("Error: ").unwrap_or(&text);
     let mut shown = text.to_owned();
     for ancestor in folder.ancestors().take(8).filter(|ancestor| ancestor.components().count() > 2) {
-        shown = shown.replace(&format!("{}/", ancestor.display()), "").replace(&format!("'{}'", ancestor.display()), "'.'");
+        shown = shown
+            .replace(&format!("{}/", ancestor.display()), "")
+            .replace(&format!("'{}'", ancestor.display()), "'.'");
     }
     shown.chars().take(600).collect()
 }
