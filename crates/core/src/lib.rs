@@ -12,5 +12,6 @@ pub mod names;
 pub mod object;
 pub mod path;
 pub mod plan;
+pub mod rollout_hash;
 pub mod schema;
 pub mod verdict;

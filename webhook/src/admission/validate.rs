@@ -1,0 +1,207 @@
+//! The validating side: judge, and before refusing ask Git once more.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gitops_core::index::Part;
+use gitops_core::names::{ANNOTATION_REVISION, GROUP};
+use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::verdict::{Candidate, Context, Decision, Operation, Review, Verdict, denial, judge};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::Value;
+
+use super::{Answer, Request};
+use crate::keeper::Keeper;
+use crate::metrics::VerdictLabels;
+use crate::world::World;
+
+/// Answers a review.
+pub async fn validate(keeper: &Keeper, request: &Request) -> Answer {
+    let start = Instant::now();
+    let Some(operation) = request.operation() else {
+        return Answer::deny(format!("operation {:?} is not known", request.operation));
+    };
+    let world = keeper.world();
+    let Some((gvk, key)) = request.identity(&world) else {
+        return Answer::deny(format!("{} {} is of no kind that is known here", request.kind.kind, request.name));
+    };
+    let case = Case { keeper, request, operation, gvk: &gvk, key: &key };
+    let verdict = case.decide(&world).await;
+    keeper.metrics.admission.observe(start.elapsed().as_secs_f64());
+    answer(keeper, request, &verdict, start)
+}
+
+fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant) -> Answer {
+    let result = match verdict.decision {
+        Decision::Allow => "allow",
+        Decision::Warn => "warn",
+        Decision::Deny => "deny",
+    };
+    keeper.metrics.verdicts.get_or_create(&VerdictLabels { result: result.into(), rule: verdict.rule.into() }).inc();
+    let paths: Vec<String> = verdict.differences.iter().map(|located| located.difference.path.to_string()).collect();
+    tracing::info!(
+        uid = request.uid, user = request.user_info.username, operation = request.operation, object = %verdict.key, subresource = request.sub_resource,
+        verdict = result, rule = verdict.rule, revision = verdict.revision.as_deref().unwrap_or(""), paths = paths.join(" "),
+        micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX), "judged"
+    );
+    let mut answer = match verdict.decision {
+        Decision::Deny => Answer::deny(denial(verdict)),
+        Decision::Allow | Decision::Warn => Answer::allow(),
+    };
+    if verdict.decision == Decision::Warn {
+        answer.warnings.push(denial(verdict));
+    }
+    answer.audit.insert("verdict", result.into());
+    for (name, value) in [("rule", verdict.rule.to_owned()), ("revision", verdict.revision.clone().unwrap_or_default()), ("paths", paths.join(" "))] {
+        if !value.is_empty() {
+            answer.audit.insert(name, value);
+        }
+    }
+    answer
+}
+
+/// A write that is being judged.
+struct Case<'a> {
+    keeper: &'a Keeper,
+    request: &'a Request,
+    operation: Operation,
+    gvk: &'a Gvk,
+    key: &'a ObjectKey,
+}
+
+/// Facts that cost a request and are asked for only when they matter.
+#[derive(Clone, Copy, Default)]
+struct Facts {
+    terminating: bool,
+    may_manage: bool,
+}
+
+impl Case<'_> {
+    async fn decide(&self, world: &Arc<World>) -> Verdict {
+        let mut facts = Facts::default();
+        let first = self.judge(world, &[], facts);
+        if first.decision != Decision::Deny && first.rule.is_empty() {
+            return first;
+        }
+        if first.rule == "own-kinds" {
+            facts.may_manage = self.may_manage().await;
+            return self.judge(world, &[], facts);
+        }
+        if matches!(first.rule, "delete-declared" | "own-kinds") {
+            facts.terminating = self.is_terminating().await;
+        }
+        let older = self.older(world).await;
+        let second = self.judge(world, &older, facts);
+        let Some(application) = second.application.clone().filter(|_| !second.rule.is_empty()) else { return second };
+        self.keeper.refresh(&application).await;
+        let world = self.keeper.world();
+        let older = self.older(&world).await;
+        self.judge(&world, &older, facts)
+    }
+
+    fn judge(&self, world: &World, older: &[Arc<Part>], facts: Facts) -> Verdict {
+        let owner = world.owner(self.key);
+        let parts: Vec<&Arc<Part>> = owner.map(|held| &held.part).into_iter().chain(older).collect();
+        let objects: Vec<_> = parts.iter().map(|part| part.get(self.key)).collect();
+        let candidates: Vec<Candidate<'_>> =
+            parts.iter().zip(&objects).map(|(part, object)| Candidate { revision: &part.revision, object: object.as_ref() }).collect();
+        let holding = if self.key.kind == "Namespace" { &self.key.name } else { &self.key.namespace };
+        let policy = owner.map_or_else(|| world.policy_of(holding), |held| held.policy.clone());
+        let review = Review {
+            operation: self.operation,
+            gvk: self.gvk,
+            key: self.key,
+            subresource: &self.request.sub_resource,
+            old: self.request.old_object.as_ref().filter(|old| !old.is_null()),
+            new: self.request.object.as_ref().filter(|new| !new.is_null()),
+            now: jiff::Timestamp::now().as_second(),
+        };
+        let context = Context {
+            schemas: &world.schemas,
+            policy: &policy,
+            application: owner.map(|held| &held.loaded.application),
+            candidates: &candidates,
+            namespace_terminating: facts.terminating,
+            holds: self.holds(world),
+            may_manage: facts.may_manage,
+        };
+        judge(&review, &context)
+    }
+
+    /// Declared objects that go along with this one.
+    fn holds(&self, world: &World) -> usize {
+        let object = self.request.old_object.as_ref().or(self.request.object.as_ref());
+        match (self.key.group.as_str(), self.key.kind.as_str()) {
+            ("", "Namespace") => world.index.declared_in(&self.key.name),
+            ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+                let text = |pointer: &str| object.and_then(|object| object.pointer(pointer)?.as_str()).unwrap_or_default();
+                world.index.declared_of(text("/spec/group"), text("/spec/names/kind"))
+            }
+            _ => 0,
+        }
+    }
+
+    /// What the commits declared that the object and the write name, as far as
+    /// they lie between the recorded one and the tip.
+    async fn older(&self, world: &World) -> Vec<Arc<Part>> {
+        let Some(held) = world.owner(self.key) else { return Vec::new() };
+        let revision = |object: &Option<Value>| {
+            object.as_ref().and_then(|object| object.get("metadata")?.get("annotations")?.get(ANNOTATION_REVISION)?.as_str()).map(str::to_owned)
+        };
+        let (recorded, claimed) = (revision(&self.request.old_object), revision(&self.request.object));
+        let mut wanted = Vec::new();
+        // Without a record nothing older than the tip counts.
+        if let Some(recorded) = &recorded {
+            wanted.extend(claimed.filter(|claimed| claimed != recorded));
+            wanted.push(recorded.clone());
+        }
+        let mut parts = Vec::new();
+        for revision in wanted.into_iter().filter(|revision| *revision != held.part.revision) {
+            parts.extend(self.keeper.between(held, &revision, recorded.as_deref(), &held.part.revision).await);
+        }
+        parts
+    }
+
+    /// Whether the object's namespace is going away.
+    async fn is_terminating(&self) -> bool {
+        if self.key.namespace.is_empty() {
+            return false;
+        }
+        let path = format!("/api/v1/namespaces/{}", self.key.namespace);
+        let namespace = self.keeper.cluster.get_json(&path).await.unwrap_or_default();
+        namespace.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
+    }
+
+    /// Whether the writer has the verb `manage` on this object of ours.
+    async fn may_manage(&self) -> bool {
+        let user = &self.request.user_info;
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(user.username.clone()),
+                uid: Some(user.uid.clone()),
+                groups: Some(user.groups.clone()),
+                extra: Some(user.extra.clone()),
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some(GROUP.into()),
+                    resource: Some(self.request.resource.resource.clone()),
+                    verb: Some("manage".into()),
+                    namespace: Some(self.key.namespace.clone()),
+                    name: Some(self.key.name.clone()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let reviews: Api<SubjectAccessReview> = Api::all(self.keeper.cluster.client());
+        match reviews.create(&PostParams::default(), &review).await {
+            Ok(answer) => answer.status.is_some_and(|status| status.allowed),
+            Err(error) => {
+                tracing::warn!(%error, "whether a user may manage is not known, so they may not");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What Prometheus reads.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct VerdictLabels {
+    pub result: String,
+    pub rule: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ApplicationLabels {
+    pub application: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ResultLabels {
+    pub result: String,
+}
+
+/// All metrics of the program.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub verdicts: Family<VerdictLabels, Counter<u64, AtomicU64>>,
+    pub admission: Histogram,
+    pub objects: Family<ApplicationLabels, Gauge<i64, AtomicI64>>,
+    pub age: Family<ApplicationLabels, Gauge<i64, AtomicI64>>,
+    pub refreshes: Family<ResultLabels, Counter<u64, AtomicU64>>,
+    pub expiry: Gauge<i64, AtomicI64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("gitops");
+        let (verdicts, objects, age, refreshes) = (Family::default(), Family::default(), Family::default(), Family::default());
+        let admission = Histogram::new(exponential_buckets(0.000_05, 2.0, 16));
+        let expiry = Gauge::default();
+        registry.register("verdicts", "Judged writes", verdicts.clone());
+        registry.register("admission_duration_seconds", "Time to answer a review", admission.clone());
+        registry.register("index_objects", "Declared objects", objects.clone());
+        registry.register("index_age_seconds", "Time since Git was last asked", age.clone());
+        registry.register("refreshes", "Times Git was asked before a denial", refreshes.clone());
+        registry.register("certificate_expiry_seconds", "Time until the certificate expires", expiry.clone());
+        Self { registry, verdicts, admission, objects, age, refreshes, expiry }
+    }
+}
+
+impl Metrics {
+    /// In Prometheus' text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}

@@ -1,0 +1,69 @@
+//! What is known at a moment: everything that Git declares, how it is held,
+//! and the types to judge it by. Made anew for every change, read without
+//! locks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use gitops_cluster::Discovery;
+use gitops_core::desired::AppRef;
+use gitops_core::index::{Index, Part};
+use gitops_core::object::ObjectKey;
+use gitops_core::schema::Schemas;
+use gitops_core::verdict::{Mode, Policy};
+use gitops_engine::Loaded;
+
+use crate::configurations::Scope;
+
+/// An Application that is enforced.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub loaded: Loaded,
+    pub policy: Policy,
+    pub part: Arc<Part>,
+}
+
+/// Everything an answer needs.
+#[derive(Debug, Default)]
+pub struct World {
+    pub index: Index,
+    pub schemas: Schemas,
+    pub discovery: Discovery,
+    held: HashMap<AppRef, Held>,
+    /// The strictest policy of those who hold objects in a namespace.
+    namespaces: HashMap<String, Policy>,
+}
+
+impl World {
+    /// Joins the enforced Applications.
+    pub fn new(held: &BTreeMap<AppRef, Held>, schemas: Schemas, discovery: Discovery) -> Self {
+        let index = Index::new(held.values().map(|held| held.part.clone()).collect());
+        let mut namespaces: HashMap<String, Policy> = HashMap::new();
+        for held in held.values() {
+            for key in held.part.keys() {
+                let policy = namespaces.entry(key.namespace.clone()).or_insert_with(|| held.policy.clone());
+                policy.mode = policy.mode.max(held.policy.mode);
+                policy.untracked = policy.untracked.max(held.policy.untracked);
+            }
+        }
+        Self { index, schemas, discovery, held: held.iter().map(|(name, held)| (name.clone(), held.clone())).collect(), namespaces }
+    }
+
+    /// Who holds an object.
+    pub fn owner(&self, key: &ObjectKey) -> Option<&Held> {
+        self.held.get(&self.index.owner(key)?.application)
+    }
+
+    /// How a namespace is held.
+    pub fn policy_of(&self, namespace: &str) -> Policy {
+        self.namespaces.get(namespace).cloned().unwrap_or_default()
+    }
+
+    /// What the API server has to ask about.
+    pub fn scope(&self) -> Scope {
+        let enforced: Vec<&Held> = self.held.values().filter(|held| held.policy.mode != Mode::Off).collect();
+        let kinds: BTreeSet<_> = enforced.iter().flat_map(|held| held.part.kinds()).cloned().collect();
+        let namespaces: BTreeSet<_> = enforced.iter().flat_map(|held| held.part.keys()).map(|key| key.namespace.clone()).filter(|name| !name.is_empty()).collect();
+        Scope { kinds, namespaces }
+    }
+}
