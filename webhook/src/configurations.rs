@@ -25,7 +25,8 @@ pub struct Scope {
 pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope: &Scope) -> [Value; 2] {
     let kinds: Vec<&Kind> = scope.kinds.iter().filter_map(|gvk| discovery.kind(gvk)).collect();
     let namespaced: Vec<&Kind> = kinds.iter().copied().filter(|kind| kind.namespaced).collect();
-    let cluster: Vec<&Kind> = kinds.iter().copied().filter(|kind| !kind.namespaced && kind.gvk.kind != "Namespace").collect();
+    let cluster: Vec<&Kind> =
+        kinds.iter().copied().filter(|kind| !kind.namespaced && kind.gvk.kind != "Namespace").collect();
     let entry = |name: &str, path: &str, policy: &str, rules: Vec<Value>| {
         json!({
             "name": format!("{name}.{GROUP}"),
@@ -59,7 +60,16 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
     let mut cluster_rules = rules(&cluster, true);
     cluster_rules.push(json!({"apiGroups": ["apiextensions.k8s.io"], "apiVersions": ["v1"], "resources": ["customresourcedefinitions"], "operations": ["DELETE"], "scope": "Cluster"}));
     let cluster = entry("cluster", "/validate", "Fail", cluster_rules);
-    let own = entry("own", "/validate", "Fail", vec![one(GROUP, &["applications", "projects", "overrides", "rollouts", "analysistemplates"], &OPERATIONS)]);
+    let own = entry(
+        "own",
+        "/validate",
+        "Fail",
+        vec![one(
+            GROUP,
+            &["applications", "projects", "overrides", "rollouts", "analysistemplates"],
+            &OPERATIONS,
+        )],
+    );
     let configuration = |kind: &str, webhooks: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": settings.config_name}, "webhooks": webhooks});
     [
         configuration("ValidatingWebhookConfiguration", json!([validate, namespaces, cluster, own])),
@@ -69,8 +79,12 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
 
 fn client(settings: &Settings, path: &str, ca_bundle: &str) -> Value {
     match &settings.url {
-        Some(url) => json!({"url": format!("{}{path}", url.as_str().trim_end_matches('/')), "caBundle": ca_bundle}),
-        None => json!({"service": {"name": settings.service, "namespace": settings.namespace, "path": path, "port": 443}, "caBundle": ca_bundle}),
+        Some(url) => {
+            json!({"url": format!("{}{path}", url.as_str().trim_end_matches('/')), "caBundle": ca_bundle})
+        }
+        None => {
+            json!({"service": {"name": settings.service, "namespace": settings.namespace, "path": path, "port": 443}, "caBundle": ca_bundle})
+        }
     }
 }
 
@@ -79,14 +93,17 @@ fn client(settings: &Settings, path: &str, ca_bundle: &str) -> Value {
 fn rules(kinds: &[&Kind], with_subresources: bool) -> Vec<Value> {
     let mut by_version: BTreeMap<(String, String, bool), Vec<String>> = BTreeMap::new();
     for kind in kinds {
-        let resources = by_version.entry((kind.gvk.group.clone(), kind.gvk.version.clone(), kind.namespaced)).or_default();
+        let resources = by_version
+            .entry((kind.gvk.group.clone(), kind.gvk.version.clone(), kind.namespaced))
+            .or_default();
         resources.push(kind.plural.clone());
-        let subresources = kind.subresources.iter().filter(|name| with_subresources && matches!(name.as_str(), "scale" | "status"));
+        let subresources = kind
+            .subresources
+            .iter()
+            .filter(|name| with_subresources && matches!(name.as_str(), "scale" | "status"));
         resources.extend(subresources.map(|name| format!("{}/{name}", kind.plural)));
     }
-    let rule = |((group, version, namespaced), resources): ((String, String, bool), Vec<String>)| {
-        json!({"apiGroups": [group], "apiVersions": [version], "resources": resources, "operations": OPERATIONS, "scope": if namespaced { "Namespaced" } else { "Cluster" }})
-    };
+    let rule = |((group, version, namespaced), resources): ((String, String, bool), Vec<String>)| json!({"apiGroups": [group], "apiVersions": [version], "resources": resources, "operations": OPERATIONS, "scope": if namespaced { "Namespaced" } else { "Cluster" }});
     by_version.into_iter().map(rule).collect()
 }
 

@@ -106,11 +106,20 @@ impl Keeper {
         let client = self.cluster.client();
         let (applications, application_writer) = reflector::store();
         let (projects, project_writer) = reflector::store();
-        let application_stream = watcher(Api::<Application>::all(client.clone()), watcher::Config::default()).default_backoff().reflect(application_writer).touched_objects();
-        let project_stream = watcher(Api::<Project>::all(client), watcher::Config::default()).default_backoff().reflect(project_writer).touched_objects();
-        let changes = futures::stream::select(application_stream.map(|event| event.map(drop)), project_stream.map(|event| event.map(drop)));
+        let application_stream = watcher(Api::<Application>::all(client.clone()), watcher::Config::default())
+            .default_backoff()
+            .reflect(application_writer)
+            .touched_objects();
+        let project_stream = watcher(Api::<Project>::all(client), watcher::Config::default())
+            .default_backoff()
+            .reflect(project_writer)
+            .touched_objects();
+        let changes = futures::stream::select(
+            application_stream.map(|event| event.map(drop)),
+            project_stream.map(|event| event.map(drop)),
+        );
         let mut changes = std::pin::pin!(changes);
-        let mut tick = tokio::time::interval(Duration::from_secs(5));
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
                 event = changes.next() => match event {
@@ -136,8 +145,14 @@ impl Keeper {
         for application in applications {
             let name = reference(application);
             there.insert(name.clone());
-            let project = projects.iter().find(|project| project.name_any() == application.spec.project).cloned();
-            let version = format!("{} {:?} {:?}", application.uid().unwrap_or_default(), application.metadata.generation, project.as_ref().map(|p| (p.uid(), p.metadata.generation)));
+            let project =
+                projects.iter().find(|project| project.name_any() == application.spec.project).cloned();
+            let version = format!(
+                "{} {:?} {:?}",
+                application.uid().unwrap_or_default(),
+                application.metadata.generation,
+                project.as_ref().map(|p| (p.uid(), p.metadata.generation))
+            );
             if followers.get(&name).is_some_and(|follower| follower.version == version) {
                 continue;
             }
@@ -166,7 +181,12 @@ impl Keeper {
         }
     }
 
-    fn start(self: &Arc<Self>, application: Arc<Application>, project: Option<Arc<Project>>, version: String) -> Follower {
+    fn start(
+        self: &Arc<Self>,
+        application: Arc<Application>,
+        project: Option<Arc<Project>>,
+        version: String,
+    ) -> Follower {
         let wake = Arc::new(Notify::new());
         let (done, passes) = watch::channel(0);
         let (keeper, woken) = (self.clone(), wake.clone());
@@ -180,7 +200,13 @@ impl Keeper {
                 let _ = tokio::time::timeout(keeper.settings.poll_interval, woken.notified()).await;
             }
         });
-        Follower { task, wake, passes, asked: Instant::now().checked_sub(MINIMUM).unwrap_or_else(Instant::now), version }
+        Follower {
+            task,
+            wake,
+            passes,
+            asked: Instant::now().checked_sub(MINIMUM).unwrap_or_else(Instant::now),
+            version,
+        }
     }
 
     /// Ready once every Application has been looked at.
@@ -221,17 +247,37 @@ impl Keeper {
             pass.objects = held.part.len();
             pass.kinds = held.part.kinds().iter().map(ToString::to_string).collect();
         }
-        let conflicts = world.index.conflicts().iter().filter(|conflict| conflict.owner == name || conflict.other == name);
-        pass.conflicts = conflicts.map(|conflict| format!("{} is declared by {} and {}: the older, {}, owns it", conflict.key, conflict.owner, conflict.other, conflict.owner)).collect();
+        let conflicts = world
+            .index
+            .conflicts()
+            .iter()
+            .filter(|conflict| conflict.owner == name || conflict.other == name);
+        pass.conflicts = conflicts
+            .map(|conflict| {
+                format!(
+                    "{} is declared by {} and {}: the older, {}, owns it",
+                    conflict.key, conflict.owner, conflict.other, conflict.owner
+                )
+            })
+            .collect();
         self.metrics.age.get_or_create(&ApplicationLabels { application: name.to_string() }).set(0);
         pass
     }
 
-    async fn try_pass(&self, application: &Application, project: Option<&Project>) -> Result<status::Pass, EngineError> {
+    async fn try_pass(
+        &self,
+        application: &Application,
+        project: Option<&Project>,
+    ) -> Result<status::Pass, EngineError> {
         let loaded = self.load(application, project).await?;
         let environment = self.environment().await?;
         let commit = commit(&loaded, &environment, None).await?;
-        let same = self.held.lock().await.get(&loaded.application).is_some_and(|held| held.part.revision == commit.id && held.loaded.spec == loaded.spec);
+        let same = self
+            .held
+            .lock()
+            .await
+            .get(&loaded.application)
+            .is_some_and(|held| held.part.revision == commit.id && held.loaded.spec == loaded.spec);
         if !same {
             let held = self.render(application, project, loaded, &environment, &commit.id).await?;
             self.remember(&held);
@@ -241,8 +287,15 @@ impl Keeper {
     }
 
     /// An Application that its Project admits.
-    async fn load(&self, application: &Application, project: Option<&Project>) -> Result<Loaded, EngineError> {
-        let missing = || EngineError::Application { file: "cluster".into(), reason: format!("there is no Project {:?}", application.spec.project) };
+    async fn load(
+        &self,
+        application: &Application,
+        project: Option<&Project>,
+    ) -> Result<Loaded, EngineError> {
+        let missing = || EngineError::Application {
+            file: "cluster".into(),
+            reason: format!("there is no Project {:?}", application.spec.project),
+        };
         let project = project.ok_or_else(missing)?;
         let mut spec = application.spec.clone();
         if spec.destination.namespace.is_empty() {
@@ -265,10 +318,18 @@ impl Keeper {
         Ok(environment)
     }
 
-    async fn render(&self, application: &Application, project: Option<&Project>, loaded: Loaded, environment: &Environment, revision: &str) -> Result<Held, EngineError> {
+    async fn render(
+        &self,
+        application: &Application,
+        project: Option<&Project>,
+        loaded: Loaded,
+        environment: &Environment,
+        revision: &str,
+    ) -> Result<Held, EngineError> {
         let discovery = self.cluster.discovery().await?;
         let set = desired(&loaded, environment, revision, &discovery).await?;
-        let project = project.ok_or_else(|| EngineError::Internal("a Project was there a moment ago".into()))?;
+        let project =
+            project.ok_or_else(|| EngineError::Internal("a Project was there a moment ago".into()))?;
         for (key, object) in &set.objects {
             project.admits_object(&application.spec.destination.cluster, &object.gvk, &key.namespace)?;
         }
@@ -280,7 +341,10 @@ impl Keeper {
 
     /// The file in which an Application's last good commit is kept.
     fn memory(&self, application: &AppRef) -> PathBuf {
-        self.settings.cache_dir.join("last-good").join(format!("{}.{}", application.namespace, application.name))
+        self.settings
+            .cache_dir
+            .join("last-good")
+            .join(format!("{}.{}", application.namespace, application.name))
     }
 
     fn remember(&self, held: &Held) {
@@ -318,7 +382,9 @@ impl Keeper {
         let schemas = if known { Ok(before.schemas.clone()) } else { self.cluster.schemas(&kinds).await };
         match (schemas, self.cluster.discovery().await) {
             (Ok(schemas), Ok(discovery)) => self.world.store(Arc::new(World::new(&held, schemas, discovery))),
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "the types of the declared kinds are not known; the index stays as it was"),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "the types of the declared kinds are not known; the index stays as it was")
+            }
         }
         drop(held);
         self.configure().await;
@@ -345,10 +411,16 @@ impl Keeper {
         .await;
         match result {
             Ok(()) => {
-                tracing::info!(kinds = wanted.0.kinds.len(), namespaces = wanted.0.namespaces.len(), "configured");
+                tracing::info!(
+                    kinds = wanted.0.kinds.len(),
+                    namespaces = wanted.0.namespaces.len(),
+                    "configured"
+                );
                 *configured = Some(wanted);
             }
-            Err(error) => tracing::warn!(%error, "the webhook configurations could not be written; trying again"),
+            Err(error) => {
+                tracing::warn!(%error, "the webhook configurations could not be written; trying again")
+            }
         }
     }
 
@@ -381,13 +453,20 @@ impl Keeper {
 
     /// What an Application declared at another commit, if that commit lies
     /// between `from` and `to`.
-    pub async fn between(&self, held: &Held, revision: &str, from: Option<&str>, to: &str) -> Option<Arc<Part>> {
+    pub async fn between(
+        &self,
+        held: &Held,
+        revision: &str,
+        from: Option<&str>,
+        to: &str,
+    ) -> Option<Arc<Part>> {
         let from = from.unwrap_or(revision).to_owned();
         let (git, repo) = (gitops_source::GitCache::open(&self.settings.cache_dir), held.loaded.repo.clone());
         let (revision, to) = (revision.to_owned(), to.to_owned());
         let wanted = revision.clone();
         let inside = tokio::task::spawn_blocking(move || {
-            git.is_ancestor(&repo, &from, &wanted).unwrap_or(false) && git.is_ancestor(&repo, &wanted, &to).unwrap_or(false)
+            git.is_ancestor(&repo, &from, &wanted).unwrap_or(false)
+                && git.is_ancestor(&repo, &wanted, &to).unwrap_or(false)
         });
         if !inside.await.unwrap_or(false) {
             return None;

@@ -44,8 +44,10 @@ async fn main() -> ExitCode {
 }
 
 fn log(format: LogFormat) {
-    let level = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube_runtime=warn".into());
-    let builder = tracing_subscriber::fmt().with_env_filter(level).with_target(false).with_writer(std::io::stderr);
+    let level = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "info,kube_runtime=warn".into());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(level).with_target(false).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.init(),
@@ -65,8 +67,12 @@ async fn run(settings: Settings) -> Result<(), Error> {
     let tls = RustlsConfig::from_config(certificate.server()?);
 
     let handle = axum_server::Handle::new();
-    let https = axum_server::bind_rustls(settings.listen, tls.clone()).handle(handle.clone()).serve(server::reviews(keeper.clone()).into_make_service());
-    let http = axum_server::bind(settings.http).handle(handle.clone()).serve(server::health(keeper.clone()).into_make_service());
+    let https = axum_server::bind_rustls(settings.listen, tls.clone())
+        .handle(handle.clone())
+        .serve(server::reviews(keeper.clone()).into_make_service());
+    let http = axum_server::bind(settings.http)
+        .handle(handle.clone())
+        .serve(server::health(keeper.clone()).into_make_service());
     let https = tokio::spawn(https);
     let http = tokio::spawn(http);
     if handle.listening().await.is_none() {
@@ -116,7 +122,9 @@ async fn keep_certificate(keeper: Arc<Keeper>, server: RustlsConfig, mut in_use:
                     in_use = current;
                     tracing::info!("a new certificate is in use");
                 }
-                Err(error) => tracing::error!(%error, "the Secret's certificate cannot be used; the one before stays"),
+                Err(error) => {
+                    tracing::error!(%error, "the Secret's certificate cannot be used; the one before stays")
+                }
             },
             Ok(current) => keeper.vouch(&current).await,
             Err(error) => tracing::warn!(%error, "the certificate could not be looked at"),

@@ -41,7 +41,8 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("gitops");
-        let (verdicts, objects, age, refreshes) = (Family::default(), Family::default(), Family::default(), Family::default());
+        let (verdicts, objects, age, refreshes) =
+            (Family::default(), Family::default(), Family::default(), Family::default());
         let admission = Histogram::new(exponential_buckets(0.000_05, 2.0, 16));
         let expiry = Gauge::default();
         registry.register("verdicts", "Judged writes", verdicts.clone());

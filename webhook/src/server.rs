@@ -27,7 +27,11 @@ pub fn reviews(keeper: Arc<Keeper>) -> Router {
 
 /// `/healthz`, `/readyz` and `/metrics`.
 pub fn health(keeper: Arc<Keeper>) -> Router {
-    Router::new().route("/healthz", get(async || "ok")).route("/readyz", get(on_ready)).route("/metrics", get(on_metrics)).with_state(keeper)
+    Router::new()
+        .route("/healthz", get(async || "ok"))
+        .route("/readyz", get(on_ready))
+        .route("/metrics", get(on_metrics))
+        .with_state(keeper)
 }
 
 async fn on_validate(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
@@ -40,7 +44,9 @@ async fn on_validate(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response
     let judged = tokio::spawn(async move { validate(&keeper, &review.request).await }).await;
     let answer = judged.unwrap_or_else(|error| {
         tracing::error!(%uid, %error, "judging failed");
-        Answer::deny("kubectl-gitops could not judge this write, so it is refused; see the log of gitops-webhook")
+        Answer::deny(
+            "kubectl-gitops could not judge this write, so it is refused; see the log of gitops-webhook",
+        )
     });
     json(&answer.into_review(&uid))
 }
@@ -51,12 +57,16 @@ async fn on_mutate(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
         Err(response) => return *response,
     };
     let uid = review.request.uid.clone();
-    let answer = tokio::spawn(async move { mutate(&keeper, &review.request).await }).await.unwrap_or_else(|_| Answer::allow());
+    let answer = tokio::spawn(async move { mutate(&keeper, &review.request).await })
+        .await
+        .unwrap_or_else(|_| Answer::allow());
     json(&answer.into_review(&uid))
 }
 
 fn parse(body: &[u8]) -> Result<AdmissionReview, Box<Response>> {
-    serde_json::from_slice(body).map_err(|error| Box::new((StatusCode::BAD_REQUEST, format!("this is no AdmissionReview: {error}\n")).into_response()))
+    serde_json::from_slice(body).map_err(|error| {
+        Box::new((StatusCode::BAD_REQUEST, format!("this is no AdmissionReview: {error}\n")).into_response())
+    })
 }
 
 fn json(value: &Value) -> Response {
@@ -64,7 +74,12 @@ fn json(value: &Value) -> Response {
 }
 
 async fn on_ready(State(keeper): State<Arc<Keeper>>) -> Response {
-    if keeper.is_ready() { "ok".into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready: not every Application has been looked at yet\n").into_response() }
+    if keeper.is_ready() {
+        "ok".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: not every Application has been looked at yet\n")
+            .into_response()
+    }
 }
 
 async fn on_metrics(State(keeper): State<Arc<Keeper>>) -> Response {

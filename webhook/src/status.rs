@@ -29,7 +29,8 @@ pub async fn write(client: &kube::Client, application: &Application, pass: &Pass
     if last.0.as_ref() == Some(pass) {
         return;
     }
-    let applications: Api<Application> = Api::namespaced(client.clone(), &application.namespace().unwrap_or_default());
+    let applications: Api<Application> =
+        Api::namespaced(client.clone(), &application.namespace().unwrap_or_default());
     let patch = json!({
         "apiVersion": gitops_core::names::API_VERSION,
         "kind": "Application",
@@ -39,7 +40,9 @@ pub async fn write(client: &kube::Client, application: &Application, pass: &Pass
     let params = PatchParams::apply(FIELD_MANAGER_WEBHOOK).force();
     match applications.patch_status(&application.name_any(), &params, &Patch::Apply(&patch)).await {
         Ok(_) => last.0 = Some(pass.clone()),
-        Err(error) => tracing::warn!(application = %application.name_any(), %error, "the status could not be written"),
+        Err(error) => {
+            tracing::warn!(application = %application.name_any(), %error, "the status could not be written")
+        }
     }
 }
 
@@ -50,7 +53,9 @@ fn status(application: &Application, pass: &Pass) -> Value {
     };
     let enforced = match &pass.revision {
         None => ("False", "NeverRendered", "nothing is enforced: no commit could be rendered yet".to_owned()),
-        Some(revision) if pass.error.is_some() => ("True", "LastGoodCommit", format!("the last good commit is enforced: {revision}")),
+        Some(revision) if pass.error.is_some() => {
+            ("True", "LastGoodCommit", format!("the last good commit is enforced: {revision}"))
+        }
         Some(_) if !pass.conflicts.is_empty() => ("True", "Conflicts", limited(&pass.conflicts.join("\n"))),
         Some(revision) => ("True", "Enforced", format!("commit {revision} is enforced")),
     };
@@ -71,9 +76,17 @@ fn limited(text: &str) -> String {
     text.chars().take(2000).collect()
 }
 
-fn condition(application: &Application, kind: &str, (status, reason, message): (&str, &str, String)) -> Value {
-    let conditions = application.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+fn condition(
+    application: &Application,
+    kind: &str,
+    (status, reason, message): (&str, &str, String),
+) -> Value {
+    let conditions =
+        application.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let before = conditions.iter().find(|condition| condition.type_ == kind && condition.status == status);
-    let since = before.map_or_else(|| jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), |condition| condition.last_transition_time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let since = before.map_or_else(
+        || jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        |condition| condition.last_transition_time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    );
     json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since, "observedGeneration": application.metadata.generation})
 }

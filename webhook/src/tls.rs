@@ -10,7 +10,10 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -40,7 +43,8 @@ impl Certificate {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         validity(&mut params, now, CA_DAYS);
         let ca = params.self_signed(&ca_key)?.pem();
-        Self { ca, ca_key: ca_key.serialize_pem(), leaf: String::new(), key: String::new() }.renewed(names, now)
+        Self { ca, ca_key: ca_key.serialize_pem(), leaf: String::new(), key: String::new() }
+            .renewed(names, now)
     }
 
     /// The same authority's next certificate.
@@ -66,11 +70,18 @@ impl Certificate {
     fn is_due(&self, names: &[String], now: i64) -> bool {
         let Ok(der) = CertificateDer::from_pem_slice(self.leaf.as_bytes()) else { return true };
         let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return true };
-        let alternatives = parsed.subject_alternative_name().ok().flatten().map(|names| names.value.general_names.clone()).unwrap_or_default();
+        let alternatives = parsed
+            .subject_alternative_name()
+            .ok()
+            .flatten()
+            .map(|names| names.value.general_names.clone())
+            .unwrap_or_default();
         let named = |name: &String| {
             alternatives.iter().any(|alternative| match alternative {
                 x509_parser::extensions::GeneralName::DNSName(known) => known == name,
-                x509_parser::extensions::GeneralName::IPAddress(bytes) => name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.octets() == *bytes),
+                x509_parser::extensions::GeneralName::IPAddress(bytes) => {
+                    name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.octets() == *bytes)
+                }
                 _ => false,
             })
         };
@@ -80,9 +91,14 @@ impl Certificate {
     /// For the server: TLS 1.2 and up.
     pub fn server(&self) -> Result<Arc<rustls::ServerConfig>, Error> {
         let tls = |error: &dyn std::fmt::Display| Error::Tls(error.to_string());
-        let chain = CertificateDer::pem_slice_iter(self.leaf.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(|error| tls(&error))?;
+        let chain = CertificateDer::pem_slice_iter(self.leaf.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| tls(&error))?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|error| tls(&error))?;
-        let mut config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).map_err(|error| tls(&error))?;
+        let mut config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| tls(&error))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -95,15 +111,29 @@ impl Certificate {
     fn read(secret: &Secret) -> Option<Self> {
         let data = secret.data.as_ref()?;
         let text = |name: &str| String::from_utf8(data.get(name)?.0.clone()).ok();
-        Some(Self { ca: text("ca.crt")?, ca_key: text("ca.key")?, leaf: text("tls.crt")?, key: text("tls.key")? })
+        Some(Self {
+            ca: text("ca.crt")?,
+            ca_key: text("ca.key")?,
+            leaf: text("tls.crt")?,
+            key: text("tls.key")?,
+        })
     }
 
     fn into_secret(self, name: &str, version: Option<String>) -> Secret {
-        let data = [("ca.crt", self.ca), ("ca.key", self.ca_key), ("tls.crt", self.leaf), ("tls.key", self.key)];
+        let data =
+            [("ca.crt", self.ca), ("ca.key", self.ca_key), ("tls.crt", self.leaf), ("tls.key", self.key)];
         Secret {
-            metadata: ObjectMeta { name: Some(name.to_owned()), resource_version: version, ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                resource_version: version,
+                ..ObjectMeta::default()
+            },
             type_: Some("kubernetes.io/tls".into()),
-            data: Some(data.into_iter().map(|(name, text)| (name.to_owned(), ByteString(text.into_bytes()))).collect()),
+            data: Some(
+                data.into_iter()
+                    .map(|(name, text)| (name.to_owned(), ByteString(text.into_bytes())))
+                    .collect(),
+            ),
             ..Secret::default()
         }
     }
@@ -112,8 +142,15 @@ impl Certificate {
 fn validity(params: &mut CertificateParams, now: i64, days: i64) {
     // An hour back, for clocks that are not quite right.
     let at = |seconds: i64| {
-        let date = jiff::Timestamp::from_second(seconds).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC).date();
-        rcgen::date_time_ymd(i32::from(date.year()), u8::try_from(date.month()).unwrap_or(1), u8::try_from(date.day()).unwrap_or(1))
+        let date = jiff::Timestamp::from_second(seconds)
+            .unwrap_or_default()
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .date();
+        rcgen::date_time_ymd(
+            i32::from(date.year()),
+            u8::try_from(date.month()).unwrap_or(1),
+            u8::try_from(date.day()).unwrap_or(1),
+        )
     };
     params.not_before = at(now - 3600);
     params.not_after = at(now + days * DAY);
@@ -125,7 +162,12 @@ fn names(settings: &Settings) -> Vec<String> {
         Some(host) => vec![host.to_owned()],
         None => {
             let (service, namespace) = (&settings.service, &settings.namespace);
-            vec![service.clone(), format!("{service}.{namespace}"), format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.cluster.local")]
+            vec![
+                service.clone(),
+                format!("{service}.{namespace}"),
+                format!("{service}.{namespace}.svc"),
+                format!("{service}.{namespace}.svc.cluster.local"),
+            ]
         }
     }
 }
@@ -153,7 +195,9 @@ pub async fn current(client: &kube::Client, settings: &Settings) -> Result<Certi
         match written {
             Ok(_) => return Ok(fresh),
             // Another replica was first.
-            Err(kube::Error::Api(status)) if status.code == 409 => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                tokio::time::sleep(Duration::from_millis(100)).await
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -46,7 +46,13 @@ impl World {
                 policy.untracked = policy.untracked.max(held.policy.untracked);
             }
         }
-        Self { index, schemas, discovery, held: held.iter().map(|(name, held)| (name.clone(), held.clone())).collect(), namespaces }
+        Self {
+            index,
+            schemas,
+            discovery,
+            held: held.iter().map(|(name, held)| (name.clone(), held.clone())).collect(),
+            namespaces,
+        }
     }
 
     /// Who holds an object.
@@ -63,7 +69,12 @@ impl World {
     pub fn scope(&self) -> Scope {
         let enforced: Vec<&Held> = self.held.values().filter(|held| held.policy.mode != Mode::Off).collect();
         let kinds: BTreeSet<_> = enforced.iter().flat_map(|held| held.part.kinds()).cloned().collect();
-        let namespaces: BTreeSet<_> = enforced.iter().flat_map(|held| held.part.keys()).map(|key| key.namespace.clone()).filter(|name| !name.is_empty()).collect();
+        let namespaces: BTreeSet<_> = enforced
+            .iter()
+            .flat_map(|held| held.part.keys())
+            .map(|key| key.namespace.clone())
+            .filter(|name| !name.is_empty())
+            .collect();
         Scope { kinds, namespaces }
     }
 }

@@ -11,7 +11,8 @@ use crate::compare::is_ours;
 pub fn rollout_hash(template: &Value) -> String {
     let mut template = template.clone();
     for field in ["labels", "annotations"] {
-        if let Some(map) = template.pointer_mut(&format!("/metadata/{field}")).and_then(Value::as_object_mut) {
+        if let Some(map) = template.pointer_mut(&format!("/metadata/{field}")).and_then(Value::as_object_mut)
+        {
             map.retain(|key, _| !is_ours(key));
         }
     }
@@ -24,9 +25,14 @@ pub fn rollout_hash(template: &Value) -> String {
 fn canonical(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let mut entries: Vec<(&String, &Value)> = map.iter().filter(|(_, value)| !value.is_null()).collect();
+            let mut entries: Vec<(&String, &Value)> =
+                map.iter().filter(|(_, value)| !value.is_null()).collect();
             entries.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
-            entries.into_iter().map(|(key, value)| (key.clone(), canonical(value))).collect::<Map<_, _>>().into()
+            entries
+                .into_iter()
+                .map(|(key, value)| (key.clone(), canonical(value)))
+                .collect::<Map<_, _>>()
+                .into()
         }
         Value::Array(items) => items.iter().map(canonical).collect(),
         other => other.clone(),

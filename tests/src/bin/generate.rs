@@ -135,7 +135,8 @@ fn definitions(files: &mut Files) {
 
 /// The reference of all commands, told by the plugin itself.
 fn reference(files: &mut Files) {
-    let plugin = std::env::var_os("KUBECTL_GITOPS_BIN").map_or_else(|| gitops_tests::binary("kubectl-gitops"), PathBuf::from);
+    let plugin = std::env::var_os("KUBECTL_GITOPS_BIN")
+        .map_or_else(|| gitops_tests::binary("kubectl-gitops"), PathBuf::from);
     let output = Command::new(plugin).arg("markdown-help").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     files.write("docs/cli.md", &String::from_utf8(output.stdout).unwrap());

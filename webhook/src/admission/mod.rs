@@ -90,18 +90,30 @@ impl Request {
     fn identity(&self, world: &World) -> Option<(Gvk, ObjectKey)> {
         let parent = (!self.sub_resource.is_empty() && self.kind.kind == "Scale").then(|| {
             let kinds = world.discovery.kinds().iter();
-            kinds.filter(|kind| kind.gvk.group == self.resource.group && kind.plural == self.resource.resource).map(|kind| kind.gvk.clone()).next()
+            kinds
+                .filter(|kind| kind.gvk.group == self.resource.group && kind.plural == self.resource.resource)
+                .map(|kind| kind.gvk.clone())
+                .next()
         });
         let gvk = match parent {
             Some(parent) => parent?,
-            None => Gvk { group: self.kind.group.clone(), version: self.kind.version.clone(), kind: self.kind.kind.clone() },
+            None => Gvk {
+                group: self.kind.group.clone(),
+                version: self.kind.version.clone(),
+                kind: self.kind.kind.clone(),
+            },
         };
         let object = self.object.as_ref().or(self.old_object.as_ref());
-        let of_object = |field: &str| object.and_then(|object| object.get("metadata")?.get(field)?.as_str()).map(str::to_owned);
+        let of_object = |field: &str| {
+            object.and_then(|object| object.get("metadata")?.get(field)?.as_str()).map(str::to_owned)
+        };
         let name = of_object("name").filter(|name| !name.is_empty()).unwrap_or_else(|| self.name.clone());
-        let namespace = of_object("namespace").filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| self.namespace.clone());
+        let namespace = of_object("namespace")
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or_else(|| self.namespace.clone());
         // The API server fills `namespace` of a Namespace's review with its name.
-        let namespace = if gvk.group.is_empty() && gvk.kind == "Namespace" { String::new() } else { namespace };
+        let namespace =
+            if gvk.group.is_empty() && gvk.kind == "Namespace" { String::new() } else { namespace };
         let key = ObjectKey { group: gvk.group.clone(), kind: gvk.kind.clone(), namespace, name };
         Some((gvk, key))
     }

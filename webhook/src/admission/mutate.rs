@@ -15,7 +15,11 @@ use crate::world::World;
 /// Answers a review: always allowed, perhaps with a patch.
 pub async fn mutate(keeper: &Keeper, request: &Request) -> Answer {
     let world = keeper.world();
-    let Some(object) = request.object.as_ref().filter(|object| object.is_object() && request.sub_resource.is_empty()) else { return Answer::allow() };
+    let Some(object) =
+        request.object.as_ref().filter(|object| object.is_object() && request.sub_resource.is_empty())
+    else {
+        return Answer::allow();
+    };
     let mut changed = object.clone();
     mark(&world, request, &mut changed);
     if request.kind.kind == "Pod" && request.kind.group.is_empty() && request.operation == "CREATE" {
@@ -37,7 +41,9 @@ fn mark(world: &World, request: &Request, object: &mut Value) {
     let unmarked = |object: &Value| {
         let mut object = object.clone();
         for field in ["labels", "annotations"] {
-            if let Some(map) = object.pointer_mut(&format!("/metadata/{field}")).and_then(Value::as_object_mut) {
+            if let Some(map) =
+                object.pointer_mut(&format!("/metadata/{field}")).and_then(Value::as_object_mut)
+            {
                 map.retain(|key, _| !OWN_MARKS.contains(&key.as_str()));
             }
         }
@@ -55,7 +61,8 @@ fn mark(world: &World, request: &Request, object: &mut Value) {
     let stamped = stamp(&want, &held.loaded.application, &held.part.revision);
     for field in ["labels", "annotations"] {
         for name in OWN_MARKS {
-            if let Some(value) = stamped.get("metadata").and_then(|metadata| metadata.get(field)?.get(*name)) {
+            if let Some(value) = stamped.get("metadata").and_then(|metadata| metadata.get(field)?.get(*name))
+            {
                 set(object, field, name, value.clone());
             }
         }
@@ -84,7 +91,8 @@ async fn label_pod(keeper: &Keeper, world: &World, request: &Request, pod: &mut 
         other => other,
     };
     let group = if matches!(owner.0.as_str(), "Job" | "CronJob") { "batch" } else { "apps" };
-    let key = ObjectKey { group: group.into(), kind: owner.0, namespace: namespace.to_owned(), name: owner.1 };
+    let key =
+        ObjectKey { group: group.into(), kind: owner.0, namespace: namespace.to_owned(), name: owner.1 };
     let Some(held) = world.owner(&key) else { return };
     let Some(want) = held.part.get(&key) else { return };
     let Some(template) = template(&want) else { return };
@@ -109,5 +117,6 @@ fn controller(object: &Value) -> Option<(String, String)> {
     let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
     let owner = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;
     let gvk = Gvk::of(owner).ok()?;
-    matches!(gvk.group.as_str(), "apps" | "batch").then(|| owner.get("name")?.as_str().map(|name| (gvk.kind, name.to_owned())))?
+    matches!(gvk.group.as_str(), "apps" | "batch")
+        .then(|| owner.get("name")?.as_str().map(|name| (gvk.kind, name.to_owned())))?
 }

@@ -25,7 +25,10 @@ pub async fn validate(keeper: &Keeper, request: &Request) -> Answer {
     };
     let world = keeper.world();
     let Some((gvk, key)) = request.identity(&world) else {
-        return Answer::deny(format!("{} {} is of no kind that is known here", request.kind.kind, request.name));
+        return Answer::deny(format!(
+            "{} {} is of no kind that is known here",
+            request.kind.kind, request.name
+        ));
     };
     let case = Case { keeper, request, operation, gvk: &gvk, key: &key };
     let verdict = case.decide(&world).await;
@@ -39,8 +42,13 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
         Decision::Warn => "warn",
         Decision::Deny => "deny",
     };
-    keeper.metrics.verdicts.get_or_create(&VerdictLabels { result: result.into(), rule: verdict.rule.into() }).inc();
-    let paths: Vec<String> = verdict.differences.iter().map(|located| located.difference.path.to_string()).collect();
+    keeper
+        .metrics
+        .verdicts
+        .get_or_create(&VerdictLabels { result: result.into(), rule: verdict.rule.into() })
+        .inc();
+    let paths: Vec<String> =
+        verdict.differences.iter().map(|located| located.difference.path.to_string()).collect();
     tracing::info!(
         uid = request.uid, user = request.user_info.username, operation = request.operation, object = %verdict.key, subresource = request.sub_resource,
         verdict = result, rule = verdict.rule, revision = verdict.revision.as_deref().unwrap_or(""), paths = paths.join(" "),
@@ -54,7 +62,11 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
         answer.warnings.push(denial(verdict));
     }
     answer.audit.insert("verdict", result.into());
-    for (name, value) in [("rule", verdict.rule.to_owned()), ("revision", verdict.revision.clone().unwrap_or_default()), ("paths", paths.join(" "))] {
+    for (name, value) in [
+        ("rule", verdict.rule.to_owned()),
+        ("revision", verdict.revision.clone().unwrap_or_default()),
+        ("paths", paths.join(" ")),
+    ] {
         if !value.is_empty() {
             answer.audit.insert(name, value);
         }
@@ -94,7 +106,9 @@ impl Case<'_> {
         }
         let older = self.older(world).await;
         let second = self.judge(world, &older, facts);
-        let Some(application) = second.application.clone().filter(|_| !second.rule.is_empty()) else { return second };
+        let Some(application) = second.application.clone().filter(|_| !second.rule.is_empty()) else {
+            return second;
+        };
         self.keeper.refresh(&application).await;
         let world = self.keeper.world();
         let older = self.older(&world).await;
@@ -105,8 +119,11 @@ impl Case<'_> {
         let owner = world.owner(self.key);
         let parts: Vec<&Arc<Part>> = owner.map(|held| &held.part).into_iter().chain(older).collect();
         let objects: Vec<_> = parts.iter().map(|part| part.get(self.key)).collect();
-        let candidates: Vec<Candidate<'_>> =
-            parts.iter().zip(&objects).map(|(part, object)| Candidate { revision: &part.revision, object: object.as_ref() }).collect();
+        let candidates: Vec<Candidate<'_>> = parts
+            .iter()
+            .zip(&objects)
+            .map(|(part, object)| Candidate { revision: &part.revision, object: object.as_ref() })
+            .collect();
         let holding = if self.key.kind == "Namespace" { &self.key.name } else { &self.key.namespace };
         let policy = owner.map_or_else(|| world.policy_of(holding), |held| held.policy.clone());
         let review = Review {
@@ -136,7 +153,9 @@ impl Case<'_> {
         match (self.key.group.as_str(), self.key.kind.as_str()) {
             ("", "Namespace") => world.index.declared_in(&self.key.name),
             ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-                let text = |pointer: &str| object.and_then(|object| object.pointer(pointer)?.as_str()).unwrap_or_default();
+                let text = |pointer: &str| {
+                    object.and_then(|object| object.pointer(pointer)?.as_str()).unwrap_or_default()
+                };
                 world.index.declared_of(text("/spec/group"), text("/spec/names/kind"))
             }
             _ => 0,
@@ -148,7 +167,12 @@ impl Case<'_> {
     async fn older(&self, world: &World) -> Vec<Arc<Part>> {
         let Some(held) = world.owner(self.key) else { return Vec::new() };
         let revision = |object: &Option<Value>| {
-            object.as_ref().and_then(|object| object.get("metadata")?.get("annotations")?.get(ANNOTATION_REVISION)?.as_str()).map(str::to_owned)
+            object
+                .as_ref()
+                .and_then(|object| {
+                    object.get("metadata")?.get("annotations")?.get(ANNOTATION_REVISION)?.as_str()
+                })
+                .map(str::to_owned)
         };
         let (recorded, claimed) = (revision(&self.request.old_object), revision(&self.request.object));
         let mut wanted = Vec::new();
@@ -159,7 +183,8 @@ impl Case<'_> {
         }
         let mut parts = Vec::new();
         for revision in wanted.into_iter().filter(|revision| *revision != held.part.revision) {
-            parts.extend(self.keeper.between(held, &revision, recorded.as_deref(), &held.part.revision).await);
+            parts
+                .extend(self.keeper.between(held, &revision, recorded.as_deref(), &held.part.revision).await);
         }
         parts
     }

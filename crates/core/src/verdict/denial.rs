@@ -27,12 +27,18 @@ pub fn denial(verdict: &Verdict) -> String {
         let _ = write!(text, "\n  git:    {}", value(difference.git.as_ref(), absent));
         let _ = write!(text, "\n  tried:  {}", value(difference.tried.as_ref(), "(removed)"));
     }
+    if verdict.rule == "delete-declared" {
+        text.push_str("\n  field:  (the whole object)\n  git:    declared\n  tried:  (deleted)");
+    }
     if verdict.differences.len() > SHOWN {
         let _ = write!(text, "\n  and {} more differences", verdict.differences.len() - SHOWN);
     }
     if let Some(revision) = &verdict.revision {
         let short: String = revision.chars().take(12).collect();
-        let place = verdict.differences.first().map_or_else(String::new, place);
+        let place = match verdict.differences.first() {
+            Some(located) => place(located),
+            None => verdict.origin.as_ref().map(|origin| format!(" {origin}")).unwrap_or_default(),
+        };
         let _ = write!(text, "\n  commit: {short}{place}");
         if let Some(application) = &verdict.application {
             let _ = write!(text, ", application {application}");

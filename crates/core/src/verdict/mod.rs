@@ -136,6 +136,8 @@ pub struct Verdict {
     pub application: Option<AppRef>,
     /// The commit that was judged against.
     pub revision: Option<String>,
+    /// File and line of the object in Git, where Git declares it.
+    pub origin: Option<String>,
     /// Secret values are masked.
     pub differences: Vec<Located>,
     /// What the rule has to say.
@@ -166,6 +168,7 @@ pub fn judge_by(rules: &[Rule], review: &Review<'_>, context: &Context<'_>) -> V
         key: review.key.clone(),
         application: context.application.cloned(),
         revision: tip.map(|tip| tip.revision.to_owned()),
+        origin: context.tip().map(|object| object.origin.to_string()),
         differences: Vec::new(),
         message: String::new(),
         hint: String::new(),

@@ -79,11 +79,7 @@ fn delete_declared(review: &Review<'_>, context: &Context<'_>) -> Option<Objecti
     if immutable || is_expired_job(old, review.now) {
         return None;
     }
-    Some(Objection {
-        message: "Git declares it".into(),
-        hint: format!("remove it from {}", want.origin),
-        ..Objection::default()
-    })
+    Some(Objection { hint: format!("remove it from {}", want.origin), ..Objection::default() })
 }
 
 /// Fields that can only be changed by making the object anew.

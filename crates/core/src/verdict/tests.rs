@@ -397,8 +397,11 @@ fn denials_have_six_parts() {
       hint:   change apps/web.yaml:7, commit, push, then: kubectl gitops sync web
     ");
     insta::assert_snapshot!(text(&Case { operation: Operation::Delete, new: None, ..case("", "") }), @"
-    Deployment shop/web is kept as Git says: Git declares it
-      commit: c2, application shop/web
+    Deployment shop/web is kept as Git says
+      field:  (the whole object)
+      git:    declared
+      tried:  (deleted)
+      commit: c2 apps/web.yaml:1, application shop/web
       hint:   remove it from apps/web.yaml:1, commit, push, then: kubectl gitops sync web --prune
     ");
     let sidecar =
