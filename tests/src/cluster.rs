@@ -61,12 +61,22 @@ impl Ran {
 /// When `GITOPS_TEST_KUBECONFIG` is not set.
 pub fn cluster() -> &'static TestCluster {
     static CLUSTER: OnceLock<TestCluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        let kubeconfig = std::env::var_os("GITOPS_TEST_KUBECONFIG").unwrap_or_else(|| {
-            panic!("GITOPS_TEST_KUBECONFIG is not set: run the tests by `make test` or `make test-e2e`")
-        });
-        TestCluster { kubeconfig: kubeconfig.into(), home: TempDir::with_prefix("gitops-home-").unwrap() }
-    })
+    CLUSTER.get_or_init(|| named_by("GITOPS_TEST_KUBECONFIG"))
+}
+
+/// The cluster in which the webhook runs as a process of this machine.
+///
+/// # Panics
+/// When `GITOPS_TEST_WEBHOOK_KUBECONFIG` is not set.
+pub fn webhook_cluster() -> &'static TestCluster {
+    static CLUSTER: OnceLock<TestCluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| named_by("GITOPS_TEST_WEBHOOK_KUBECONFIG"))
+}
+
+fn named_by(variable: &str) -> TestCluster {
+    let kubeconfig = std::env::var_os(variable)
+        .unwrap_or_else(|| panic!("{variable} is not set: run the tests by `make test` or `make test-e2e`"));
+    TestCluster { kubeconfig: kubeconfig.into(), home: TempDir::with_prefix("gitops-home-").unwrap() }
 }
 
 impl TestCluster {

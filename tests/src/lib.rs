@@ -12,10 +12,12 @@
 pub mod cluster;
 pub mod git_server;
 pub mod repo;
+pub mod shop;
 
-pub use cluster::{Namespace, Ran, TestCluster, cluster};
+pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
 pub use git_server::GitServer;
 pub use repo::Repo;
+pub use shop::Shop;
 
 use std::path::PathBuf;
 

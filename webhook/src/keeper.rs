@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use futures::StreamExt;
 use gitops_api::{Application, Project};
-use gitops_cluster::Cluster;
+use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::object::Gvk;
@@ -22,7 +22,6 @@ use kube::{Api, ResourceExt};
 use tokio::sync::{Mutex, Notify, watch};
 
 use crate::configurations;
-use crate::error::Error;
 use crate::metrics::{ApplicationLabels, Metrics, ResultLabels};
 use crate::settings::Settings;
 use crate::status;
@@ -33,6 +32,8 @@ use crate::world::{Held, World};
 const BUDGET: Duration = Duration::from_millis(500);
 /// Git is not asked more often than this before denials.
 const MINIMUM: Duration = Duration::from_millis(500);
+/// How long the cluster's version and kinds are taken to stay as they are.
+const ENVIRONMENT: Duration = Duration::from_secs(10);
 /// Older commits kept rendered for judging.
 const OLDER: usize = 64;
 
@@ -45,7 +46,9 @@ pub struct Keeper {
     held: Mutex<BTreeMap<AppRef, Held>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
     older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
-    configured: Mutex<Option<(configurations::Scope, String)>>,
+    surroundings: Mutex<Option<(Instant, Surroundings)>>,
+    /// What was written last.
+    configured: Mutex<Option<[serde_json::Value; 2]>>,
     ca_bundle: watch::Sender<String>,
     serving: watch::Sender<bool>,
 }
@@ -54,11 +57,24 @@ pub struct Keeper {
 struct Follower {
     task: tokio::task::JoinHandle<()>,
     wake: Arc<Notify>,
-    /// Counts passes that have ended.
-    passes: watch::Receiver<u64>,
+    passes: watch::Receiver<Passes>,
     asked: Instant,
     /// What it was started for.
     version: String,
+}
+
+/// The cluster, as far as rendering depends on it.
+#[derive(Clone)]
+struct Surroundings {
+    environment: Environment,
+    discovery: Arc<Discovery>,
+}
+
+/// How many looks at an Application have begun and ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passes {
+    begun: u64,
+    ended: u64,
 }
 
 impl Keeper {
@@ -71,6 +87,7 @@ impl Keeper {
             held: Mutex::default(),
             followers: Mutex::default(),
             older: Mutex::default(),
+            surroundings: Mutex::default(),
             configured: Mutex::default(),
             ca_bundle: watch::Sender::new(String::new()),
             serving: watch::Sender::new(false),
@@ -188,13 +205,15 @@ impl Keeper {
         version: String,
     ) -> Follower {
         let wake = Arc::new(Notify::new());
-        let (done, passes) = watch::channel(0);
+        let (count, passes) = watch::channel(Passes::default());
         let (keeper, woken) = (self.clone(), wake.clone());
         let task = tokio::spawn(async move {
             let mut last = status::Said::default();
             loop {
-                let pass = keeper.pass(&application, project.as_deref()).await;
-                done.send_modify(|count| *count += 1);
+                count.send_modify(|passes| passes.begun += 1);
+                let first = count.borrow().begun == 1;
+                let pass = keeper.pass(&application, project.as_deref(), first).await;
+                count.send_modify(|passes| passes.ended += 1);
                 keeper.ready_after_all().await;
                 status::write(&keeper.cluster.client(), &application, &pass, &mut last).await;
                 let _ = tokio::time::timeout(keeper.settings.poll_interval, woken.notified()).await;
@@ -215,7 +234,7 @@ impl Keeper {
             return;
         }
         let followers = self.followers.lock().await;
-        if followers.values().all(|follower| *follower.passes.borrow() > 0) {
+        if followers.values().all(|follower| follower.passes.borrow().ended > 0) {
             self.serve();
             drop(followers);
             self.configure().await;
@@ -224,9 +243,9 @@ impl Keeper {
 
     /// Looks at one Application: fetches, renders, and holds the result. What
     /// cannot be rendered leaves the last good commit in force.
-    async fn pass(&self, application: &Application, project: Option<&Project>) -> status::Pass {
+    async fn pass(&self, application: &Application, project: Option<&Project>, first: bool) -> status::Pass {
         let name = reference(application);
-        let mut pass = match self.try_pass(application, project).await {
+        let mut pass = match self.try_pass(application, project, first).await {
             Ok(pass) => pass,
             Err(error) => {
                 let before = self.held.lock().await.get(&name).cloned();
@@ -264,24 +283,29 @@ impl Keeper {
         pass
     }
 
+    /// The first look renders in any case: the Project may have changed.
     async fn try_pass(
         &self,
         application: &Application,
         project: Option<&Project>,
+        first: bool,
     ) -> Result<status::Pass, EngineError> {
         let loaded = self.load(application, project).await?;
-        let environment = self.environment().await?;
-        let commit = commit(&loaded, &environment, None).await?;
-        let same = self
-            .held
-            .lock()
-            .await
-            .get(&loaded.application)
-            .is_some_and(|held| held.part.revision == commit.id && held.loaded.spec == loaded.spec);
-        if !same {
-            let held = self.render(application, project, loaded, &environment, &commit.id).await?;
-            self.remember(&held);
-            self.hold(held).await;
+        let known = self.surroundings().await?;
+        let commit = commit(&loaded, &known.environment, None).await?;
+        let held = self.held.lock().await.get(&loaded.application).cloned();
+        match held.filter(|held| !first && held.part.revision == commit.id) {
+            None => {
+                let held = self.render(application, project, loaded, &known, &commit.id).await?;
+                self.remember(&held);
+                self.hold(held).await;
+            }
+            // A kind that was not served yet may be by now.
+            Some(held) if held.part.kinds().iter().any(|gvk| !self.world().knows(gvk)) => {
+                self.surroundings.lock().await.take();
+                self.publish().await;
+            }
+            Some(_) => {}
         }
         Ok(status::Pass { revision: Some(commit.id), ..status::Pass::default() })
     }
@@ -306,7 +330,14 @@ impl Keeper {
         Loaded::from_resource(application, credentials)
     }
 
-    async fn environment(&self) -> Result<Environment, EngineError> {
+    /// What rendering depends on beside Git; asked for anew every so often.
+    async fn surroundings(&self) -> Result<Surroundings, EngineError> {
+        let mut kept = self.surroundings.lock().await;
+        if let Some((since, known)) = kept.as_ref()
+            && since.elapsed() < ENVIRONMENT
+        {
+            return Ok(known.clone());
+        }
         let (discovery, version) = tokio::try_join!(self.cluster.discovery(), self.cluster.version())?;
         let environment = Environment {
             cache_dir: self.settings.cache_dir.clone(),
@@ -315,7 +346,9 @@ impl Keeper {
             kube_version: version.trim_start_matches('v').to_owned(),
             api_versions: discovery.api_versions(),
         };
-        Ok(environment)
+        let known = Surroundings { environment, discovery: Arc::new(discovery) };
+        *kept = Some((Instant::now(), known.clone()));
+        Ok(known)
     }
 
     async fn render(
@@ -323,11 +356,10 @@ impl Keeper {
         application: &Application,
         project: Option<&Project>,
         loaded: Loaded,
-        environment: &Environment,
+        known: &Surroundings,
         revision: &str,
     ) -> Result<Held, EngineError> {
-        let discovery = self.cluster.discovery().await?;
-        let set = desired(&loaded, environment, revision, &discovery).await?;
+        let set = desired(&loaded, &known.environment, revision, &*known.discovery).await?;
         let project =
             project.ok_or_else(|| EngineError::Internal("a Project was there a moment ago".into()))?;
         for (key, object) in &set.objects {
@@ -362,8 +394,8 @@ impl Keeper {
     async fn last_good(&self, application: &Application, project: Option<&Project>) -> Option<Held> {
         let loaded = self.load(application, project).await.ok()?;
         let revision = std::fs::read_to_string(self.memory(&loaded.application)).ok()?;
-        let environment = self.environment().await.ok()?;
-        self.render(application, project, loaded, &environment, revision.trim()).await.ok()
+        let known = self.surroundings().await.ok()?;
+        self.render(application, project, loaded, &known, revision.trim()).await.ok()
     }
 
     async fn hold(&self, held: Held) {
@@ -380,7 +412,8 @@ impl Keeper {
         let before = self.world();
         let known = kinds.iter().all(|gvk| before.schemas.has(gvk));
         let schemas = if known { Ok(before.schemas.clone()) } else { self.cluster.schemas(&kinds).await };
-        match (schemas, self.cluster.discovery().await) {
+        let known = self.surroundings().await.map(|known| (*known.discovery).clone());
+        match (schemas.map_err(EngineError::from), known) {
             (Ok(schemas), Ok(discovery)) => self.world.store(Arc::new(World::new(&held, schemas, discovery))),
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(%error, "the types of the declared kinds are not known; the index stays as it was")
@@ -398,25 +431,22 @@ impl Keeper {
             return;
         }
         let world = self.world();
-        let wanted = (world.scope(), ca_bundle);
+        let scope = world.scope();
+        let discovery = if world.discovery.kinds().is_empty() {
+            self.cluster.discovery().await
+        } else {
+            Ok(world.discovery.clone())
+        };
+        let Ok(discovery) = discovery else { return };
+        let built = configurations::build(&self.settings, &ca_bundle, &discovery, &scope);
         let mut configured = self.configured.lock().await;
-        if configured.as_ref() == Some(&wanted) {
+        if configured.as_ref() == Some(&built) {
             return;
         }
-        let result: Result<(), Error> = async {
-            let discovery = self.cluster.discovery().await?;
-            let built = configurations::build(&self.settings, &wanted.1, &discovery, &wanted.0);
-            configurations::apply(&self.cluster, &discovery, &built).await
-        }
-        .await;
-        match result {
+        match configurations::apply(&self.cluster, &discovery, &built).await {
             Ok(()) => {
-                tracing::info!(
-                    kinds = wanted.0.kinds.len(),
-                    namespaces = wanted.0.namespaces.len(),
-                    "configured"
-                );
-                *configured = Some(wanted);
+                tracing::info!(kinds = scope.kinds.len(), namespaces = scope.namespaces.len(), "configured");
+                *configured = Some(built);
             }
             Err(error) => {
                 tracing::warn!(%error, "the webhook configurations could not be written; trying again")
@@ -439,12 +469,12 @@ impl Keeper {
             })
         };
         let Some((due, mut passes)) = asked else { return };
-        // A pass that is under way when we ask may have read Git already: the
-        // one after it has not.
-        passes.mark_unchanged();
-        let news = tokio::time::timeout(BUDGET, passes.changed()).await;
+        // A look that is under way may have read Git before the commit came:
+        // the one that begins after it has not.
+        let begun = passes.borrow().begun;
+        let news = tokio::time::timeout(BUDGET, passes.wait_for(|passes| passes.ended > begun)).await;
         let result = match (due, news) {
-            (_, Ok(Ok(()))) => "fresh",
+            (_, Ok(Ok(_))) => "fresh",
             (true, _) => "late",
             (false, _) => "recent",
         };
@@ -475,9 +505,8 @@ impl Keeper {
         if let Some(part) = self.older.lock().await.get(&key) {
             return Some(part.clone());
         }
-        let environment = self.environment().await.ok()?;
-        let discovery = self.world().discovery.clone();
-        let set = desired(&held.loaded, &environment, &revision, &discovery).await.ok()?;
+        let known = self.surroundings().await.ok()?;
+        let set = desired(&held.loaded, &known.environment, &revision, &*known.discovery).await.ok()?;
         let part = Arc::new(Part::new(&set, held.part.precedence.clone()));
         let mut older = self.older.lock().await;
         if older.len() >= OLDER {

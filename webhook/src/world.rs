@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gitops_cluster::Discovery;
 use gitops_core::desired::AppRef;
 use gitops_core::index::{Index, Part};
-use gitops_core::object::ObjectKey;
+use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::{Mode, Policy};
 use gitops_engine::Loaded;
@@ -58,6 +58,11 @@ impl World {
     /// Who holds an object.
     pub fn owner(&self, key: &ObjectKey) -> Option<&Held> {
         self.held.get(&self.index.owner(key)?.application)
+    }
+
+    /// Whether a kind is served, and its types are known.
+    pub fn knows(&self, gvk: &Gvk) -> bool {
+        self.schemas.has(gvk) && self.discovery.kind(gvk).is_some()
     }
 
     /// How a namespace is held.

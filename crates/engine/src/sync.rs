@@ -10,7 +10,7 @@ use gitops_cluster::{ApplyOptions, Cluster, ClusterError, DeleteOptions, Discove
 use gitops_core::compare::{Difference, Op};
 use gitops_core::desired::{DesiredObject, stamp};
 use gitops_core::health::{Health, HealthReport, health};
-use gitops_core::names::FIELD_MANAGER;
+use gitops_core::names::{FIELD_MANAGER, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::{Action, Step};
 use serde_json::Value;
@@ -219,11 +219,7 @@ impl Worker<'_> {
         if self.options.dry_run == DryRun::Client {
             return Outcome::Done;
         }
-        let result = match (step.action, self.survey.desired.objects.get(&step.key)) {
-            (Action::Prune, _) => self.prune(step).await,
-            (_, Some(object)) => self.write(step, object).await,
-            (_, None) => Ok(()),
-        };
+        let result = self.tried_again(step).await;
         match result {
             Ok(()) => Outcome::Done,
             Err(error) if self.is_unchecked(step, &error) => Outcome::Skipped(
@@ -231,6 +227,26 @@ impl Worker<'_> {
             ),
             Err(error) => Outcome::Failed(error),
         }
+    }
+
+    /// A webhook that has not heard of the commit yet refuses at first, and
+    /// asks Git meanwhile.
+    async fn tried_again(&self, step: &Step) -> std::result::Result<(), ClusterError> {
+        const TRIES: u32 = 3;
+        for attempt in 1.. {
+            let result = match (step.action, self.survey.desired.objects.get(&step.key)) {
+                (Action::Prune, _) => self.prune(step).await,
+                (_, Some(object)) => self.write(step, object).await,
+                (_, None) => Ok(()),
+            };
+            match result {
+                Err(ClusterError::Denied { webhook, .. }) if attempt < TRIES && webhook.ends_with(GROUP) => {
+                    tokio::time::sleep(Duration::from_millis(700)).await;
+                }
+                other => return other,
+            }
+        }
+        unreachable!("the loop returns at its last try")
     }
 
     /// On the server's dry run, what stands on things that a real sync would

@@ -59,7 +59,12 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
         Decision::Allow | Decision::Warn => Answer::allow(),
     };
     if verdict.decision == Decision::Warn {
-        answer.warnings.push(denial(verdict));
+        // A warning travels in a header, so it is one line (RFC 7234, 5.5).
+        let words: Vec<String> = denial(verdict)
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        answer.warnings.push(words.join("; "));
     }
     answer.audit.insert("verdict", result.into());
     for (name, value) in [
