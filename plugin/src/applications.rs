@@ -59,7 +59,9 @@ fn from_flags(
     let url = url
         .path()
         .map_or_else(|| Ok(url.clone()), |path| path.canonicalize().map(|path| RepoUrl::local(&path)))
-        .map_err(|error| Failure::git(format!("{repo}: {error}")))?;
+        .map_err(|error| {
+            Failure::git(format!("{repo}: {error}")).hint("name a folder of a Git repository, or a URL")
+        })?;
     let path = selection.path.clone().unwrap_or_else(|| ".".into());
     let last = path.trim_matches('/').rsplit('/').next().filter(|name| !name.is_empty() && *name != ".");
     let from_repo = repo.trim_end_matches('/').rsplit('/').next().unwrap_or(repo).trim_end_matches(".git");

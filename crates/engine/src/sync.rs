@@ -278,7 +278,10 @@ impl Worker<'_> {
         // An apply cannot take away what others added, nor change a template
         // and what was left in it at once: then all goes in one patch first.
         if let Some(live) = live
-            && step.differences.iter().any(|difference| difference.op == Op::Add)
+            && step
+                .differences
+                .iter()
+                .any(|difference| difference.op == Op::Add || patch::changes_strategy(difference))
         {
             let patch = patch::to_git(live, &stamped, &step.differences);
             self.cluster.patch(kind, &step.key, &patch, &options).await?;

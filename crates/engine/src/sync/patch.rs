@@ -21,6 +21,14 @@ pub(super) fn to_git(live: &Value, wanted: &Value, differences: &[Difference]) -
             }
         }
     }
+    // Its parameters belong to the strategy that goes.
+    for difference in differences.iter().filter(|difference| changes_strategy(difference)) {
+        let strategy = &difference.path.0[..2];
+        let parameters = Path([strategy, &[Segment::Field("rollingUpdate".into())]].concat());
+        if parameters.find(wanted).is_none() {
+            remove(&mut after, &parameters.0);
+        }
+    }
     for field in ["labels", "annotations"] {
         for mark in OWN_MARKS {
             if let Some(value) = wanted.get("metadata").and_then(|metadata| metadata.get(field)?.get(*mark)) {
@@ -35,6 +43,12 @@ pub(super) fn to_git(live: &Value, wanted: &Value, differences: &[Difference]) -
     }
     changes(live, &after, String::new(), &mut operations);
     operations.into()
+}
+
+/// Whether a workload changes from one way of rolling out to another: the API
+/// server refuses the new one beside the old one's parameters.
+pub(super) fn changes_strategy(difference: &Difference) -> bool {
+    matches!(difference.path.to_string().as_str(), "spec.strategy.type" | "spec.updateStrategy.type")
 }
 
 fn position(list: &[Value], segment: &Segment) -> Option<usize> {

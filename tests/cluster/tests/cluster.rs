@@ -1,0 +1,105 @@
+//! Clusters come up, work, and leave nothing behind.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use gitops_test_cluster::{Cluster, Options, image, state_dir};
+
+fn programs() -> PathBuf {
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/build")).arg("path").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
+fn options(name: &str, node: bool) -> Options {
+    Options { name: format!("{name}-{}", std::process::id()), node, programs: programs() }
+}
+
+fn kubectl(cluster: &Cluster, arguments: &str) -> String {
+    let output = Command::new(programs().join("kubectl"))
+        .arg("--kubeconfig")
+        .arg(cluster.kubeconfig())
+        .args(arguments.split_whitespace())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn processes(name: &str) -> usize {
+    let listed = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+    String::from_utf8_lossy(&listed.stdout).lines().filter(|line| line.contains(&format!("/{name}/"))).count()
+}
+
+#[test]
+fn two_control_planes_side_by_side() {
+    let (first, second) = (options("one", false), options("two", false));
+    let (one, two) = (Cluster::start(&first).unwrap(), Cluster::start(&second).unwrap());
+    kubectl(&one, "create configmap mark --from-literal=a=one");
+    assert!(!kubectl(&two, "get configmaps -o name").contains("mark"));
+    assert!(Cluster::start(&first).unwrap_err().to_string().contains("already"));
+    one.stop().unwrap();
+    drop(two);
+    for name in [&first.name, &second.name] {
+        assert!(!state_dir().join(name).exists());
+        assert_eq!(processes(name), 0);
+    }
+}
+
+#[test]
+fn a_node_runs_pods_and_goes_without_a_trace() {
+    let user = Command::new("id").arg("-u").output().unwrap();
+    if std::env::consts::OS != "linux" || String::from_utf8_lossy(&user.stdout).trim() != "0" {
+        eprintln!("skipped: a node needs Linux and root");
+        return;
+    }
+    let options = options("node", true);
+    let cluster = Cluster::start(&options).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("index.html"), "hello from a pod\n").unwrap();
+    let file = |source: PathBuf, target: &str, mode| image::File { source, target: target.into(), mode };
+    let archive = dir.path().join("web.tar");
+    let web = image::Image {
+        name: "localhost/web:1".into(),
+        files: vec![
+            file("/bin/busybox".into(), "/bin/busybox", 0o755),
+            file(dir.path().join("index.html"), "/www/index.html", 0o644),
+        ],
+        entrypoint: ["/bin/busybox", "httpd", "-f", "-v", "-p", "8080", "-h", "/www"]
+            .map(str::to_owned)
+            .to_vec(),
+        user: "65532".into(),
+        with_libraries: false,
+    };
+    web.write(&archive).unwrap();
+    cluster.load_image(&archive).unwrap();
+    kubectl(&cluster, "create deployment web --image=localhost/web:1 --replicas=2 --port=8080");
+    kubectl(&cluster, "expose deployment web --port=80 --target-port=8080");
+    kubectl(&cluster, "rollout status deployment web --timeout=60s");
+    let address = kubectl(&cluster, "get service web -o jsonpath={.spec.clusterIP}");
+    let answer = (0..20)
+        .find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(250));
+            let pod = kubectl(&cluster, "get pods -o name").lines().next()?.to_owned();
+            Some(kubectl(&cluster, &format!("exec {pod} -- /bin/busybox wget -qO- http://{address}")))
+                .filter(|answer| !answer.is_empty())
+        })
+        .unwrap();
+    assert_eq!(answer, "hello from a pod\n");
+    assert!(kubectl(&cluster, "logs deployment/web --all-pods=true").contains("response:200"));
+    cluster.stop().unwrap();
+
+    assert!(!state_dir().join(&options.name).exists());
+    assert_eq!(processes(&options.name), 0);
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!mounts.contains(&options.name), "{mounts}");
+    let groups = Command::new("find")
+        .args(["/sys/fs/cgroup", "-maxdepth", "2", "-name"])
+        .arg(format!("gitops-{}", options.name))
+        .output()
+        .unwrap();
+    assert!(groups.stdout.is_empty(), "{}", String::from_utf8_lossy(&groups.stdout));
+    for path in ["/run/containerd", "/var/lib/cni", "/var/log/containers"] {
+        assert!(!Path::new(path).exists() || Path::new("/usr/bin/containerd").exists(), "{path} is left");
+    }
+}
