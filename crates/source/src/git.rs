@@ -4,11 +4,14 @@
 //! Repositories elsewhere are kept as bare ones in a cache and fetched
 //! incrementally; those on this machine are read where they are.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
+use base64::Engine;
 use sha2::{Digest, Sha256};
 
 use crate::error::SourceError;
@@ -18,6 +21,8 @@ mod snapshot;
 
 pub use snapshot::{FileEntry, Snapshot};
 
+/// How long a fetch whose time is up may take to end.
+const GRACE: Duration = Duration::from_millis(200);
 /// Where the remote's HEAD is remembered.
 const REMOTE_HEAD: &str = "refs/gitops/HEAD";
 
@@ -52,8 +57,11 @@ impl GitCache {
 
     /// Opens what is here of a repository.
     fn repository(&self, repo: &RepoUrl) -> Result<gix::Repository, SourceError> {
+        self.open_with(repo, gix::open::Options::isolated())
+    }
+
+    fn open_with(&self, repo: &RepoUrl, options: gix::open::Options) -> Result<gix::Repository, SourceError> {
         let place = repo.path().map_or_else(|| self.folder(repo), Path::to_owned);
-        let options = if repo.path().is_some() { gix::open::Options::isolated() } else { fetching() };
         let opened = if repo.path().is_some() {
             gix::discover_opts(&place, gix::discover::upwards::Options::default(), options)
         } else {
@@ -79,28 +87,56 @@ impl GitCache {
         if repo.path().is_some() {
             return self.resolve(repo, revision);
         }
+        let passed = Arc::new(AtomicBool::new(false));
+        let (done, answer) = std::sync::mpsc::channel();
+        let fetch = (self.clone(), repo.clone(), revision.to_owned(), credentials.clone(), passed.clone());
+        // A thread of its own: a host that takes the connection and then says
+        // nothing cannot be interrupted from inside.
+        std::thread::spawn(move || {
+            let (cache, repo, revision, credentials, passed) = fetch;
+            let _ = done.send(cache.fetch_here(&repo, &revision, &credentials, &passed));
+        });
+        let late = || SourceError::Timeout { what: format!("fetching {repo}"), seconds: timeout.as_secs() };
+        let result = match answer.recv_timeout(timeout) {
+            Err(RecvTimeoutError::Timeout) => {
+                passed.store(true, Ordering::Relaxed);
+                answer.recv_timeout(GRACE)
+            }
+            result => result,
+        };
+        match result {
+            Ok(Err(_)) if passed.load(Ordering::Relaxed) => Err(late()),
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => Err(late()),
+            Err(RecvTimeoutError::Disconnected) => Err(SourceError::Git {
+                repo: repo.to_string(),
+                reason: "the fetch broke off; this is a defect of kubectl-gitops".into(),
+            }),
+        }
+    }
+
+    fn fetch_here(
+        &self,
+        repo: &RepoUrl,
+        revision: &str,
+        credentials: &Credentials,
+        passed: &AtomicBool,
+    ) -> Result<Commit, SourceError> {
         let place = self.folder(repo);
         std::fs::create_dir_all(&place).map_err(SourceError::io(&place))?;
         let lock_path = place.with_extension("lock");
         let lock = std::fs::File::create(&lock_path).map_err(SourceError::io(&lock_path))?;
-        lock.lock().map_err(SourceError::io(&lock_path))?;
+        wait_for(&lock, passed).map_err(SourceError::io(&lock_path))?;
         if !place.join("HEAD").is_file() {
             gix::init_bare(&place).map_err(|error| git_error(repo, &error))?;
         }
-        let repository = self.repository(repo)?;
+        let login = repo.login();
+        let credentials = login.as_ref().unwrap_or(credentials);
+        let repository = self.open_with(repo, fetching(repo, credentials))?;
         // A commit that is here already never changes.
-        if is_full_commit(revision) && contains(&repository, revision) {
-            return self.resolve(repo, revision);
+        if !(is_full_commit(revision) && contains(&repository, revision)) {
+            receive(&repository, repo, revision, credentials, passed)?;
         }
-        let deadline = Deadline::start(timeout);
-        let result = receive(&repository, repo, revision, credentials, &deadline.passed);
-        if deadline.passed.load(Ordering::Relaxed) && result.is_err() {
-            return Err(SourceError::Timeout {
-                what: format!("fetching {repo}"),
-                seconds: timeout.as_secs(),
-            });
-        }
-        result?;
         drop(lock);
         self.resolve(repo, revision)
     }
@@ -174,8 +210,19 @@ pub fn enclosing(folder: &Path) -> Option<(PathBuf, PathBuf)> {
 
 /// The user's own configuration counts for fetching (helpers, proxies), never
 /// a prompt; repository hooks and filters are not run by a fetch.
-fn fetching() -> gix::open::Options {
-    gix::open::Options::default().config_overrides(["gitoxide.credentials.terminalPrompt=false"])
+fn fetching(repo: &RepoUrl, credentials: &Credentials) -> gix::open::Options {
+    let mut settings = vec!["gitoxide.credentials.terminalPrompt=false".to_owned()];
+    if let Credentials::Basic { username, password } = credentials
+        && repo.is_clear_text()
+    {
+        // gix answers no challenge over http, as a server inside of a cluster
+        // may put it; the user who names both means it. No redirect gets it.
+        let login =
+            base64::engine::general_purpose::STANDARD.encode(format!("{username}:{}", password.reveal()));
+        settings.push(format!("http.extraHeader=Authorization: Basic {login}"));
+        settings.push("http.followRedirects=false".to_owned());
+    }
+    gix::open::Options::default().config_overrides(settings)
 }
 
 fn receive(
@@ -209,7 +256,7 @@ fn receive_specs(
 ) -> Result<(), SourceError> {
     let fail = |error: gix::Error| transport_error(repo, &error);
     let remote = repository
-        .remote_at(repo.full())
+        .remote_at(repo.address())
         .map_err(fail)?
         .with_fetch_tags(gix::remote::fetch::Tags::None)
         .with_refspecs(
@@ -225,12 +272,39 @@ fn receive_specs(
             connection.with_credentials(move |action| Ok(answer(action, &username, password.reveal())))
         }
     };
-    connection
+    let fetch = connection
         .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
-        .map_err(fail)?
-        .receive(gix::progress::Discard, passed)
         .map_err(fail)?;
+    prune(repository, &fetch.ref_map().remote_refs).map_err(fail)?;
+    fetch.receive(gix::progress::Discard, passed).map_err(fail)?;
     Ok(())
+}
+
+/// Drops the branches and tags that the remote no longer has: none may be
+/// resolved any more, or stand in the way of a new one (`a` of `a/b`).
+fn prune(repository: &gix::Repository, remote: &[gix::protocol::handshake::Ref]) -> Result<(), gix::Error> {
+    let kept: HashSet<&gix::bstr::BStr> = remote.iter().map(|reference| reference.unpack().0).collect();
+    for prefix in ["refs/heads/", "refs/tags/"] {
+        for reference in repository.references()?.prefixed(prefix)?.filter_map(Result::ok) {
+            if !kept.contains(reference.name().as_bstr()) {
+                reference.delete()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes a lock that another process may hold, until the time has passed.
+fn wait_for(lock: &std::fs::File, passed: &AtomicBool) -> std::io::Result<()> {
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(std::fs::TryLockError::WouldBlock) if !passed.load(Ordering::Relaxed) => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn answer(
@@ -335,38 +409,25 @@ fn chain(error: &gix::Error) -> String {
 }
 
 fn transport_error(repo: &RepoUrl, error: &gix::Error) -> SourceError {
-    let reason = chain(error).replace(repo.full(), &repo.to_string());
-    let lower = reason.to_lowercase();
+    let reason = repo.mask(&chain(error));
+    // Neither a port nor a path may look like a status.
+    let lower = reason.replace(&repo.to_string(), "").to_lowercase();
+    let lower = lower.split(" for url (").next().unwrap_or_default();
     let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let repo = repo.to_string();
-    if any(&["401", "403", "authentication", "credential", "permission denied", "could not obtain identity"])
-    {
+    let refused = [
+        "401 unauthorized",
+        "403 forbidden",
+        "authentication",
+        "credential",
+        "permission denied",
+        "could not obtain identity",
+    ];
+    if any(&refused) {
         SourceError::Credentials { repo, reason }
-    } else if any(&["404", "not found", "does not appear to be a git repository"])
-        && !any(&["could not resolve", "name or service"])
-    {
+    } else if any(&["404 not found", "repository not found", "does not appear to be a git repository"]) {
         SourceError::NotARepository { location: repo }
     } else {
         SourceError::Network { repo, reason }
-    }
-}
-
-/// Sets a flag when the time is up, so that gix stops.
-struct Deadline {
-    passed: Arc<AtomicBool>,
-    _stop: std::sync::mpsc::Sender<()>,
-}
-
-impl Deadline {
-    fn start(timeout: Duration) -> Self {
-        let passed = Arc::new(AtomicBool::new(false));
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let flag = passed.clone();
-        std::thread::spawn(move || {
-            if stopped.recv_timeout(timeout) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                flag.store(true, Ordering::Relaxed);
-            }
-        });
-        Self { passed, _stop: stop }
     }
 }

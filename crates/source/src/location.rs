@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use url::Url;
+
 /// A value that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -92,9 +94,48 @@ impl RepoUrl {
         self.local.as_deref()
     }
 
-    /// The URL as it was given, password and all: for the transport only.
-    pub(crate) fn full(&self) -> &str {
-        &self.full
+    /// The URL for the transport: without the user and password of http, which
+    /// go as [`RepoUrl::login`].
+    pub(crate) fn address(&self) -> String {
+        match Url::parse(&self.full) {
+            Ok(mut url) if matches!(url.scheme(), "http" | "https") => {
+                let _ = url.set_password(None);
+                let _ = url.set_username("");
+                url.to_string()
+            }
+            _ => self.full.clone(),
+        }
+    }
+
+    /// The user and password in an http URL.
+    pub(crate) fn login(&self) -> Option<Credentials> {
+        let url = Url::parse(&self.full).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        let decoded =
+            |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        (!url.username().is_empty()).then(|| Credentials::Basic {
+            username: decoded(url.username()),
+            password: Secret::new(decoded(url.password().unwrap_or(""))),
+        })
+    }
+
+    /// Whether what is sent there can be read on the way.
+    pub(crate) fn is_clear_text(&self) -> bool {
+        self.full.starts_with("http://")
+    }
+
+    /// A text of others without what this URL keeps to itself: itself in full,
+    /// and its password, as written and as decoded.
+    pub(crate) fn mask(&self, text: &str) -> String {
+        let mut masked = text.replace(&self.full, &self.shown);
+        let Ok(url) = Url::parse(&self.full) else { return masked };
+        // A user name without a password is a token.
+        let token = url.password().is_none() && url.scheme() != "ssh" && url.username().len() >= 8;
+        let secrets = [url.password(), url.query(), token.then(|| url.username())];
+        for secret in secrets.into_iter().flatten().filter(|secret| !secret.is_empty()) {
+            let decoded = percent_encoding::percent_decode_str(secret).decode_utf8_lossy();
+            masked = masked.replace(secret, "***").replace(&*decoded, "***");
+        }
+        masked
     }
 }
 
@@ -117,8 +158,12 @@ impl FromStr for RepoUrl {
             if !matches!(scheme, "http" | "https" | "ssh") {
                 return Err(error("only file, http, https and ssh are known"));
             }
-            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-            if host.starts_with('/') || host.is_empty() {
+            if rest.starts_with('/') || rest.is_empty() {
+                return Err(error("the host is missing"));
+            }
+            let url = Url::parse(text)
+                .map_err(|_| error("it cannot be read; in user and password, write / as %2F and @ as %40"))?;
+            if url.host_str().is_none_or(str::is_empty) {
                 return Err(error("the host is missing"));
             }
             return Ok(Self { full: text.to_owned(), shown: without_login(text), local: None });
@@ -128,6 +173,9 @@ impl FromStr for RepoUrl {
             && !host.contains('/')
             && !path.is_empty()
         {
+            if path.split('/').next().is_some_and(|first| first.contains('@')) {
+                return Err(error("ssh takes no password here: write user@host:path"));
+            }
             return Ok(Self { full: text.to_owned(), shown: text.to_owned(), local: None });
         }
         if text.starts_with('/') || text.starts_with('.') {
@@ -137,16 +185,32 @@ impl FromStr for RepoUrl {
     }
 }
 
-/// Leaves user and password of http URLs out; the user of ssh is no secret.
+/// A URL as it may be shown: without password and query, and without the user
+/// but for ssh, where it is no secret. What cannot be read keeps only what
+/// stands after its last @.
 fn without_login(text: &str) -> String {
-    match text.split_once("://") {
-        Some((scheme @ ("http" | "https"), rest)) => {
-            let (authority, path) = rest.split_once('/').map_or((rest, ""), |(a, p)| (a, p));
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            if path.is_empty() { format!("{scheme}://{host}") } else { format!("{scheme}://{host}/{path}") }
-        }
-        _ => text.to_owned(),
+    let Some((scheme, _)) = text.split_once("://") else {
+        return match text.rsplit_once('@') {
+            Some((before, after)) if before.contains(':') => format!("***@{after}"),
+            _ => text.to_owned(),
+        };
+    };
+    let readable = Url::parse(text).ok().filter(|url| url.has_host() && !url.path().contains('@'));
+    let Some(mut url) = readable else {
+        return match text.rsplit_once('@') {
+            Some((_, after)) => format!("{scheme}://***@{}", after.split(['?', '#']).next().unwrap_or("")),
+            None => text.split(['?', '#']).next().unwrap_or("").to_owned(),
+        };
+    };
+    let _ = url.set_password(None);
+    if scheme != "ssh" {
+        let _ = url.set_username("");
     }
+    url.set_query(None);
+    url.set_fragment(None);
+    // The url crate ends a bare host in a slash; the text did not.
+    let shown = url.to_string();
+    if text.ends_with('/') { shown } else { shown.trim_end_matches('/').to_owned() }
 }
 
 impl fmt::Display for RepoUrl {
@@ -172,8 +236,29 @@ mod tests {
         assert_eq!(format!("{url} {url:?}"), "https://git.example/shop.git https://git.example/shop.git");
         let credentials = Credentials::token(Secret::new("hunter2"));
         assert!(!format!("{credentials:?}").contains("hunter2"));
-        let error = "gopher://ada:hunter2@x/y".parse::<RepoUrl>().unwrap_err();
-        assert_eq!(error.reason, "only file, http, https and ssh are known");
+        for text in [
+            "gopher://ada:hunter2@x/y",
+            "ftp://ada:hunter2@x/y",
+            "https://ada:hunter2/3@x/y",
+            "ada:hunter2@x:y",
+        ] {
+            let error = text.parse::<RepoUrl>().unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        for text in [
+            "ssh://git:hunter2@x:22/y",
+            "https://x/y.git?private_token=hunter2",
+            "https://hunter2hunter2@x/y",
+            "https://ada:8080/hunter2@x/y",
+        ] {
+            let url = text.parse::<RepoUrl>().unwrap();
+            assert!(!url.to_string().contains("hunter2"), "{url}");
+            assert!(!url.mask(&format!("no way to {text}")).contains("hunter2"), "{url}");
+        }
+        let url: RepoUrl = "https://ada:hunter%2F2@x/y".parse().unwrap();
+        assert_eq!(url.mask("hunter/2 and hunter%2F2"), "*** and ***");
+        let url: RepoUrl = "ssh://git@x/y".parse().unwrap();
+        assert_eq!(url.to_string(), "ssh://git@x/y");
     }
 
     #[test]

@@ -10,8 +10,10 @@ use serde_json::{Map, Number, Value};
 
 use crate::error::SourceError;
 
-/// Values that aliases may stand for, in one file: a bomb is larger.
+/// Values and bytes of text that one file may stand for once its aliases are
+/// resolved: a bomb is larger.
 const MAX_NODES: usize = 1_000_000;
+const MAX_BYTES: usize = 128 << 20;
 /// Deeper nesting than any object's.
 const MAX_DEPTH: usize = 200;
 
@@ -19,6 +21,8 @@ const MAX_DEPTH: usize = 200;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     pub value: Value,
+    /// Its place in the file, empty documents counted, from 1.
+    pub number: usize,
     /// The line on which it begins.
     pub line: u32,
     pub lines: LineTree,
@@ -29,8 +33,13 @@ pub struct Document {
 /// # Errors
 /// The first mistake, with its place.
 pub fn documents(file: &str, text: &str) -> Result<Vec<Document>, SourceError> {
-    let mut reader =
-        Reader { file, document: 0, anchors: HashMap::new(), nodes: 0, events: Parser::new_from_str(text) };
+    let mut reader = Reader {
+        file,
+        document: 0,
+        anchors: HashMap::new(),
+        size: Size::default(),
+        events: Parser::new_from_str(text),
+    };
     let mut documents = Vec::new();
     while let Some((event, _)) = reader.next()? {
         match event {
@@ -40,7 +49,7 @@ pub fn documents(file: &str, text: &str) -> Result<Vec<Document>, SourceError> {
                 let (event, span) = reader.need()?;
                 let (value, lines) = reader.node(event, span, 0)?;
                 if !value.is_null() {
-                    documents.push(Document { value, line: lines.line, lines });
+                    documents.push(Document { value, number: reader.document, line: lines.line, lines });
                 }
             }
             Event::StreamEnd => break,
@@ -53,12 +62,19 @@ pub fn documents(file: &str, text: &str) -> Result<Vec<Document>, SourceError> {
 struct Reader<'a> {
     file: &'a str,
     document: usize,
-    anchors: HashMap<usize, (Value, LineTree, usize)>,
-    nodes: usize,
+    anchors: HashMap<usize, (Value, LineTree, Size)>,
+    size: Size,
     events: Parser<'a, granit_parser::StrInput<'a>>,
 }
 
 type Node = (Value, LineTree);
+
+/// What was read so far, or what an anchor holds.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    bytes: usize,
+}
 
 impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, SourceError> {
@@ -94,16 +110,14 @@ impl<'a> Reader<'a> {
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, SourceError> {
-        self.nodes += 1;
+        let before = self.size;
+        self.size.nodes += 1;
         if depth > MAX_DEPTH {
             return Err(self.at(&span, "it is nested too deeply"));
         }
-        if self.nodes > MAX_NODES {
-            return Err(self.at(&span, "its aliases stand for too many values"));
-        }
-        let before = self.nodes;
         let (anchor, node) = match event {
             Event::Scalar(text, style, anchor, tag) => {
+                self.size.bytes += text.len();
                 let tag = tag.map(|tag| tag.suffix().to_string());
                 let value = self.scalar(&text, style, tag.as_deref(), &span)?;
                 (anchor, (value, LineTree { line: line(&span), ..LineTree::default() }))
@@ -111,18 +125,32 @@ impl<'a> Reader<'a> {
             Event::SequenceStart(_, anchor, _) => (anchor, self.sequence(&span, depth)?),
             Event::MappingStart(_, anchor, _) => (anchor, self.mapping(&span, depth)?),
             Event::Alias(id) => {
-                let Some((value, lines, size)) = self.anchors.get(&id).cloned() else {
+                let Some((.., size)) = self.anchors.get(&id) else {
                     return Err(self.at(&span, "this alias stands for nothing before it"));
                 };
-                self.nodes += size;
+                self.size.nodes += size.nodes;
+                self.size.bytes += size.bytes;
+                self.bounded(&span)?;
+                let (value, lines, _) = self.anchors[&id].clone();
                 return Ok((value, lines));
             }
             _ => return Err(self.at(&span, "a value is missing")),
         };
+        self.bounded(&span)?;
         if anchor > 0 {
-            self.anchors.insert(anchor, (node.0.clone(), node.1.clone(), self.nodes - before + 1));
+            let size = Size { nodes: self.size.nodes - before.nodes, bytes: self.size.bytes - before.bytes };
+            // The anchor itself holds a copy.
+            self.size.bytes += size.bytes;
+            self.anchors.insert(anchor, (node.0.clone(), node.1.clone(), size));
         }
         Ok(node)
+    }
+
+    fn bounded(&self, span: &Span) -> Result<(), SourceError> {
+        if self.size.nodes > MAX_NODES || self.size.bytes > MAX_BYTES {
+            return Err(self.at(span, "its aliases stand for too many values"));
+        }
+        Ok(())
     }
 
     fn sequence(&mut self, span: &Span, depth: usize) -> Result<Node, SourceError> {
@@ -151,6 +179,7 @@ impl<'a> Reader<'a> {
                 }
                 return Err(self.at(&key_span, "a key has to be text"));
             };
+            self.size.bytes += key.len();
             let (event, value_span) = self.need()?;
             let (value, mut lines) = self.node(event, value_span, depth + 1)?;
             if key == "<<" && style == ScalarStyle::Plain {
@@ -306,6 +335,7 @@ mod tests {
         assert_eq!(documents.len(), 2);
         assert_eq!(documents[0].lines.fields["a"].fields["b"].line, 4);
         assert_eq!(documents[1].line, 7);
+        assert_eq!((documents[0].number, documents[1].number), (1, 3));
         assert_eq!(documents[1].lines.fields["c"].items[1].fields["y"].line, 9);
     }
 
@@ -338,6 +368,10 @@ mod tests {
             text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
         }
         let error = documents("f.yaml", &text).unwrap_err().to_string();
+        assert!(error.contains("too many values"), "{error}");
+        let aliases = vec!["*a"; 1000].join(",");
+        let long = format!("a: &a {}\nb: [{aliases}]\n", "x".repeat(1 << 20));
+        let error = documents("f.yaml", &long).unwrap_err().to_string();
         assert!(error.contains("too many values"), "{error}");
         let deep = "[".repeat(500);
         assert!(documents("f.yaml", &deep).is_err());

@@ -1,14 +1,23 @@
-//! The files of one commit, read from the object database.
+//! The files of one commit, read from the object database. A tree is anything
+//! that somebody pushed: its names, sizes and links are checked here, before
+//! anything is written or read by them.
 
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
 
 use gix::objs::tree::EntryKind;
 
 use crate::error::SourceError;
 
-/// Files and bytes that one checkout may have.
+/// Entries and bytes that one checkout may have.
 const MAX_FILES: usize = 100_000;
 const MAX_BYTES: u64 = 1 << 30;
+/// Bytes of a file that is read as a manifest.
+const MAX_FILE: u64 = 64 << 20;
+/// Links that one link may lead over, as in a kernel.
+const MAX_HOPS: usize = 8;
 
 /// A file in a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,11 +91,21 @@ impl Snapshot {
         }
         let repository = self.repository.to_thread_local();
         let tree = repository.find_tree(self.root).map_err(|e| self.error(&e))?;
-        let entry = tree
-            .lookup_entry_by_path(Path::new(path))
-            .map_err(|e| self.error(&e))?
-            .ok_or_else(|| self.missing(path))?;
-        Ok((entry.object_id(), entry.mode().kind()))
+        let lookup = |path: &str| tree.lookup_entry_by_path(Path::new(path)).map_err(|e| self.error(&e));
+        let found = lookup(path);
+        if let Ok(Some(entry)) = &found {
+            return Ok((entry.object_id(), entry.mode().kind()));
+        }
+        for (end, _) in path.match_indices('/') {
+            let above = &path[..end];
+            if lookup(above)?.is_some_and(|entry| entry.mode().kind() == EntryKind::Commit) {
+                return Err(unsupported(
+                    path,
+                    format!("it lies in the submodule {above}, which is not read"),
+                ));
+            }
+        }
+        found.and(Err(self.missing(path)))
     }
 
     /// A file's content.
@@ -98,11 +117,35 @@ impl Snapshot {
         if !matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable) {
             return Err(self.missing(path));
         }
-        self.read_id(id)
+        self.read_id(path, id, MAX_FILE)
     }
 
-    pub(crate) fn read_id(&self, id: gix::ObjectId) -> Result<Vec<u8>, SourceError> {
+    /// A file's content by its id, or through a link that stays in `folder`.
+    pub(crate) fn read_file(&self, file: &FileEntry, folder: &str) -> Result<Vec<u8>, SourceError> {
+        let (mut path, mut id, mut kind) = (file.path.clone(), file.id, file.kind);
+        for _ in 0..MAX_HOPS {
+            match kind {
+                EntryKind::Blob | EntryKind::BlobExecutable => return self.read_id(&path, id, MAX_FILE),
+                EntryKind::Link => {
+                    let to = String::from_utf8_lossy(&self.read_id(&path, id, 4096)?).into_owned();
+                    path = linked(&path, &to)
+                        .filter(|target| below(folder, target))
+                        .ok_or_else(|| leads_out(&file.path, &to, "the source's folder"))?;
+                    (id, kind) = self.entry(&path)?;
+                }
+                EntryKind::Tree | EntryKind::Commit => break,
+            }
+        }
+        Err(unsupported(&file.path, "it is a link that leads to no file".into()))
+    }
+
+    /// The size is asked for first: what is not wanted is never unpacked.
+    fn read_id(&self, path: &str, id: gix::ObjectId, limit: u64) -> Result<Vec<u8>, SourceError> {
         let repository = self.repository.to_thread_local();
+        let size = repository.find_header(id).map_err(|e| self.error(&e))?.size();
+        if size > limit {
+            return Err(unsupported(path, format!("it has {size} bytes, more than {limit}")));
+        }
         let mut blob = repository.find_blob(id).map_err(|e| self.error(&e))?;
         Ok(std::mem::take(&mut blob.data))
     }
@@ -114,31 +157,33 @@ impl Snapshot {
     pub fn files(&self, folder: &str, recurse: bool) -> Result<Vec<FileEntry>, SourceError> {
         let (id, kind) = self.entry(folder)?;
         if kind != EntryKind::Tree {
-            return Err(SourceError::Unsupported {
-                path: folder.to_owned(),
-                reason: "it is a file, a folder is needed".into(),
-            });
+            return Err(unsupported(folder, "it is a file, a folder is needed".into()));
         }
         let folder = folder.trim_matches('/');
         let prefix = if folder.is_empty() || folder == "." { String::new() } else { format!("{folder}/") };
         let repository = self.repository.to_thread_local();
-        let mut files = Vec::new();
+        let (mut files, mut entries) = (Vec::new(), 0);
         let mut todo = vec![(prefix, id)];
         while let Some((prefix, id)) = todo.pop() {
             let tree = repository.find_tree(id).map_err(|e| self.error(&e))?;
+            let mut names = HashSet::new();
             for entry in tree.iter() {
                 let entry = entry.map_err(|e| self.error(&e))?;
                 let path = format!("{prefix}{}", entry.filename());
+                if !is_name(entry.filename()) || !names.insert(entry.filename().to_owned()) {
+                    return Err(unsupported(
+                        &path,
+                        "no file may have this name; it is not checked out".into(),
+                    ));
+                }
                 match entry.mode().kind() {
                     EntryKind::Tree if recurse => todo.push((format!("{path}/"), entry.object_id())),
                     EntryKind::Tree => {}
                     kind => files.push(FileEntry { path, id: entry.object_id(), kind }),
                 }
-                if files.len() > MAX_FILES {
-                    return Err(SourceError::Unsupported {
-                        path: folder.to_owned(),
-                        reason: format!("it holds more than {MAX_FILES} files"),
-                    });
+                entries += 1;
+                if entries > MAX_FILES {
+                    return Err(unsupported(folder, format!("it holds more than {MAX_FILES} files")));
                 }
             }
         }
@@ -146,57 +191,86 @@ impl Snapshot {
         Ok(files)
     }
 
-    /// Writes the whole tree into `into`. Links that lead out of it are
-    /// refused, submodules left out.
+    /// Writes the whole tree into `into`, which is empty. Links that lead out
+    /// of it are refused, submodules left out.
     ///
     /// # Errors
     /// When it is larger than any real one, or the disk does not take it.
     pub fn checkout(&self, into: &Path) -> Result<(), SourceError> {
-        let mut bytes = 0;
-        for file in self.files("", true)? {
+        let files = self.files("", true)?;
+        let mut left = MAX_BYTES;
+        let mut links = Vec::new();
+        for file in &files {
             let target = into.join(&file.path);
+            if file.kind == EntryKind::Commit {
+                continue;
+            }
             if let Some(parent) = target.parent() {
                 std::fs::create_dir_all(parent).map_err(SourceError::io(parent))?;
             }
-            match file.kind {
-                EntryKind::Blob | EntryKind::BlobExecutable => {
-                    let data = self.read_id(file.id)?;
-                    bytes += data.len() as u64;
-                    if bytes > MAX_BYTES {
-                        return Err(SourceError::Unsupported {
-                            path: self.repo.clone(),
-                            reason: format!("it holds more than {} MiB", MAX_BYTES >> 20),
-                        });
-                    }
-                    std::fs::write(&target, data).map_err(SourceError::io(&target))?;
-                }
-                EntryKind::Link => link(into, &target, &file.path, &self.read_id(file.id)?)?,
-                EntryKind::Commit | EntryKind::Tree => {}
+            if file.kind == EntryKind::Link {
+                links.push((file, target));
+                continue;
+            }
+            let data = self.read_id(&file.path, file.id, left)?;
+            left -= data.len() as u64;
+            let written = OpenOptions::new().write(true).create_new(true).open(&target);
+            written.and_then(|mut file| file.write_all(&data)).map_err(SourceError::io(&target))?;
+        }
+        // After all files, so that none is written through one.
+        for (file, target) in &links {
+            let to = String::from_utf8_lossy(&self.read_id(&file.path, file.id, 4096)?).into_owned();
+            if linked(&file.path, &to).is_none() {
+                return Err(leads_out(&file.path, &to, "the repository"));
+            }
+            std::os::unix::fs::symlink(&to, target).map_err(SourceError::io(target))?;
+        }
+        let root = into.canonicalize().map_err(SourceError::io(into))?;
+        for (file, target) in links {
+            match target.canonicalize() {
+                Ok(real) if real.starts_with(&root) => {}
+                Ok(_) => return Err(leads_out(&file.path, "another link", "the repository")),
+                // One that leads nowhere, or in a circle.
+                Err(_) => std::fs::remove_file(&target).map_err(SourceError::io(&target))?,
             }
         }
         Ok(())
     }
 }
 
-/// A symbolic link, if it stays inside.
-fn link(root: &Path, target: &Path, path: &str, content: &[u8]) -> Result<(), SourceError> {
-    let to = String::from_utf8_lossy(content).into_owned();
-    let mut depth = i64::try_from(path.matches('/').count()).unwrap_or(0);
-    let inside = !to.starts_with('/')
-        && to.split('/').all(|part| {
-            depth += match part {
-                ".." => -1,
-                "" | "." => 0,
-                _ => 1,
-            };
-            depth >= 0
-        });
-    if !inside {
-        return Err(SourceError::Unsupported {
-            path: path.to_owned(),
-            reason: format!("it is a link to {to:?}, which leads out of the repository"),
-        });
+/// Whether git itself would check a name out.
+fn is_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..")
+        && !name.eq_ignore_ascii_case(b".git")
+        && !name.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0))
+}
+
+/// Where a link at `path` leads, from the root; none when it is out of it.
+fn linked(path: &str, to: &str) -> Option<String> {
+    if to.starts_with('/') || to.is_empty() {
+        return None;
     }
-    debug_assert!(target.starts_with(root));
-    std::os::unix::fs::symlink(&to, target).map_err(SourceError::io(target))
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts.pop();
+    for part in to.split('/') {
+        match part {
+            ".." => drop(parts.pop()?),
+            "" | "." => {}
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+fn below(folder: &str, path: &str) -> bool {
+    let folder = folder.trim_matches('/');
+    folder.is_empty() || folder == "." || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn leads_out(path: &str, to: &str, of: &str) -> SourceError {
+    unsupported(path, format!("it is a link to {to:?}, which leads out of {of}"))
+}
+
+fn unsupported(path: &str, reason: String) -> SourceError {
+    SourceError::Unsupported { path: path.to_owned(), reason }
 }

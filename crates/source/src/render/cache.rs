@@ -1,16 +1,19 @@
-//! Renders kept on disk, keyed by everything they depend on. A render that
-//! holds a Secret is never kept; a file that cannot be read counts as absent,
-//! and a disk that takes nothing only costs time.
+//! Renders kept on disk, keyed by everything they depend on. Of a render that
+//! holds a Secret only the fact is kept that it is the same twice. A file that
+//! cannot be read counts as absent, and a disk that takes nothing only costs
+//! time. What nobody has read for a month goes.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gitops_core::desired::Rendered;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 /// Part of the key: what rendering means. Raise it when that changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub(super) struct Entry {
     path: PathBuf,
@@ -25,26 +28,45 @@ impl Entry {
 
     pub(super) fn read(&self) -> Option<Vec<Rendered>> {
         let bytes = std::fs::read(&self.path).ok()?;
+        // In use: the sweep leaves it.
+        let _ =
+            std::fs::File::open(&self.path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
         serde_json::from_slice(&bytes).inspect_err(|error| tracing::warn!(path = %self.path.display(), %error, "a kept render is broken; rendering anew")).ok()
     }
 
     pub(super) fn write(&self, rendered: &[Rendered]) {
         let secret =
             rendered.iter().any(|object| object.value.get("kind").is_some_and(|kind| kind == "Secret"));
-        if secret {
-            return;
-        }
-        if let Err(error) = self.try_write(rendered) {
+        let content = if secret { Ok(b"steady".to_vec()) } else { serde_json::to_vec(rendered) };
+        let path = if secret { self.path.with_extension("steady") } else { self.path.clone() };
+        let written = content.map_err(Into::into).and_then(|content| keep(&path, &content));
+        if let Err(error) = written {
             tracing::warn!(path = %self.path.display(), %error, "a render could not be kept");
         }
     }
 
-    fn try_write(&self, rendered: &[Rendered]) -> std::io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(&serde_json::to_vec(rendered)?)?;
-        file.persist(&self.path)?;
-        Ok(())
+    /// Whether a render that is not kept was found to be the same twice.
+    pub(super) fn is_steady(&self) -> bool {
+        self.path.with_extension("steady").is_file()
+    }
+}
+
+fn keep(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    file.persist(path)?;
+    sweep(folder);
+    Ok(())
+}
+
+/// Removes what is old from a folder that something was just put into.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        let age = entry.metadata().and_then(|file| file.modified()).ok().and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age > MONTH) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }

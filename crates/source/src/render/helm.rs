@@ -1,39 +1,51 @@
-//! Charts, rendered by the real helm. Twice: a chart that gives another result
-//! the second time (`randAlphaNum`, `genCA`, `now`) cannot be held to Git, and
-//! is refused with the path that differs.
+//! Charts, rendered by the real helm. Twice, the second time at another day: a
+//! chart that gives another result then (`randAlphaNum`, `genCA`, `now`)
+//! cannot be held to Git, and is refused with the path that differs.
 
 use std::sync::Arc;
 
 use gitops_core::desired::Rendered;
 use serde_json::Value;
 
-use super::kustomize::{inside, named};
-use super::{RenderRequest, join, objects, tools};
+use super::checkout::Checkout;
+use super::confine::Reach;
+use super::kustomize::named;
+use super::{RenderRequest, clock, join, objects, tools};
 use crate::error::SourceError;
 use crate::git::Snapshot;
 use crate::yaml;
 
 /// Hooks that run at other times than a sync.
-const OTHER_TIMES: [&str; 6] =
-    ["test", "test-success", "test-failure", "pre-delete", "post-delete", "pre-rollback"];
+const OTHER_TIMES: [&str; 7] =
+    ["test", "test-success", "test-failure", "pre-delete", "post-delete", "pre-rollback", "post-rollback"];
 
+/// `known_steady`: this very render has been found to be the same twice.
 pub(super) fn render(
     snapshot: &Snapshot,
     request: &RenderRequest,
     tools: &tools::Tools,
+    known_steady: bool,
 ) -> Result<Vec<Rendered>, SourceError> {
-    let folder = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
-    let root = folder.path().join("repository");
-    let home = folder.path().join("home");
-    for path in [&root, &home] {
-        std::fs::create_dir_all(path).map_err(SourceError::io(path))?;
+    let checkout = Checkout::new(snapshot)?;
+    let arguments = arguments(&checkout, request)?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let chart = checkout.inside(&request.path);
+    let reach = Reach { read: &[checkout.folder()], write: checkout.home() };
+    let run = || {
+        let output = tools::run("helm", &tools.helm, &arguments, &chart, &reach);
+        objects_of(request, &output.map_err(|error| named(error, &request.path))?)
+    };
+    let first = run()?;
+    if !known_steady {
+        clock::shift(&chart)?;
+        same_twice(request, &first, &run()?)?;
     }
-    snapshot.checkout(&root)?;
-    let values = folder.path().join("values.json");
-    std::fs::write(&values, request.helm.values.to_string()).map_err(SourceError::io(&values))?;
-    let chart = inside(&root, &request.path);
-    let release =
-        if request.helm.release_name.is_empty() { &request.name } else { &request.helm.release_name };
+    Ok(first)
+}
+
+fn arguments(checkout: &Checkout, request: &RenderRequest) -> Result<Vec<String>, SourceError> {
+    let helm = &request.helm;
+    let release = if helm.release_name.is_empty() { &request.name } else { &helm.release_name };
     let mut arguments: Vec<String> =
         ["template", release, ".", "--namespace", &request.namespace, "--include-crds"]
             .map(str::to_owned)
@@ -44,45 +56,48 @@ pub(super) fn render(
     if !request.api_versions.is_empty() {
         arguments.extend(["--api-versions".into(), request.api_versions.join(",")]);
     }
-    for file in &request.helm.value_files {
-        let path = match file.strip_prefix('/') {
-            Some(from_root) => root.join(from_root),
-            None => chart.join(file),
-        };
-        let shown = join(&request.path, file);
-        let real = path.canonicalize().map_err(|_| SourceError::NoSuchPath {
-            repo: "values file".into(),
-            revision: "this commit".into(),
-            path: shown.clone(),
-        })?;
-        if !real.starts_with(root.canonicalize().map_err(SourceError::io(&root))?) {
-            return Err(SourceError::Unsupported {
-                path: shown,
-                reason: "a values file has to lie in the repository".into(),
-            });
-        }
-        arguments.extend(["--values".into(), real.display().to_string()]);
+    for file in &helm.value_files {
+        arguments.extend(["--values".into(), values_file(checkout, request, file)?]);
     }
-    if request.helm.values.is_object() {
+    if helm.values.is_object() {
+        let values = checkout.put("values.json", &helm.values.to_string())?;
         arguments.extend(["--values".into(), values.display().to_string()]);
     }
-    for (key, value) in &request.helm.set {
-        arguments.extend(["--set-string".into(), format!("{key}={}", value.replace(',', "\\,"))]);
+    for (key, value) in &helm.set {
+        // As helm's own --set: `true` and `3` are no text. A comma would begin
+        // another key, except in a list.
+        let list = value.starts_with('{') && value.ends_with('}');
+        let value = if list { value.clone() } else { value.replace('\\', "\\\\").replace(',', "\\,") };
+        arguments.extend(["--set".into(), format!("{key}={value}")]);
     }
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let run = || {
-        tools::run("helm", &tools.helm, &arguments, &chart, &home)
-            .map_err(|error| named(error, &request.path))
+    Ok(arguments)
+}
+
+fn values_file(checkout: &Checkout, request: &RenderRequest, file: &str) -> Result<String, SourceError> {
+    let shown = match file.strip_prefix('/') {
+        Some(from_root) => from_root.to_owned(),
+        None => join(&request.path, file),
     };
-    let first = objects_of(request, &run()?)?;
-    let again = objects_of(request, &run()?)?;
-    same_twice(request, &first, &again)?;
-    Ok(first)
+    let real = checkout.inside(&shown).canonicalize().map_err(|_| SourceError::Unsupported {
+        path: shown.clone(),
+        reason: "there is no such values file at this commit".into(),
+    })?;
+    let root = checkout.root().canonicalize().map_err(SourceError::io(checkout.root()))?;
+    if !real.starts_with(root) {
+        return Err(SourceError::Unsupported {
+            path: shown,
+            reason: "a values file has to lie in the repository".into(),
+        });
+    }
+    Ok(real.display().to_string())
 }
 
 fn objects_of(request: &RenderRequest, output: &str) -> Result<Vec<Rendered>, SourceError> {
     let mut rendered = Vec::new();
-    for (source, text) in by_source(output) {
+    let mut source = "";
+    for text in output.split("\n---\n").map(|text| text.strip_prefix("---\n").unwrap_or(text)) {
+        // A file of several documents bears helm's mark once.
+        source = text.lines().find_map(|line| line.strip_prefix("# Source: ")).unwrap_or(source);
         let file: Arc<str> = source_path(request, source).into();
         for object in objects(&file, yaml::documents(&file, text)?, false)? {
             if !runs_at_other_times(&object.value) {
@@ -91,14 +106,6 @@ fn objects_of(request: &RenderRequest, output: &str) -> Result<Vec<Rendered>, So
         }
     }
     Ok(rendered)
-}
-
-/// helm's output, cut at its `# Source:` marks.
-fn by_source(output: &str) -> impl Iterator<Item = (&str, &str)> {
-    output.split("\n---\n").map(|text| text.strip_prefix("---\n").unwrap_or(text)).map(|text| {
-        let source = text.lines().find_map(|line| line.strip_prefix("# Source: ")).unwrap_or("");
-        (source, text)
-    })
 }
 
 /// `chart/templates/x.yaml` is named after the chart, not after its folder.
@@ -110,22 +117,23 @@ fn source_path(request: &RenderRequest, source: &str) -> String {
 
 fn runs_at_other_times(value: &Value) -> bool {
     let hooks = value.pointer("/metadata/annotations/helm.sh~1hook").and_then(Value::as_str);
-    hooks.is_some_and(|hooks| {
-        hooks.split(',').all(|hook| OTHER_TIMES.contains(&hook.trim()) || hook.trim() == "post-rollback")
-    })
+    hooks.is_some_and(|hooks| hooks.split(',').all(|hook| OTHER_TIMES.contains(&hook.trim())))
 }
 
 fn same_twice(request: &RenderRequest, first: &[Rendered], again: &[Rendered]) -> Result<(), SourceError> {
     let unsteady = |reason: String| SourceError::Render { tool: "helm", path: request.path.clone(), reason };
     if first.len() != again.len() {
-        return Err(unsteady("it gives another number of objects when it is rendered again".into()));
+        return Err(unsteady(
+            "it gives another number of objects when it is rendered again (by chance, or by the time of day)"
+                .into(),
+        ));
     }
     for (a, b) in first.iter().zip(again) {
         if let Some(path) = first_difference(&a.value, &b.value, String::new()) {
             let name = a.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("");
             let kind = a.value.get("kind").and_then(Value::as_str).unwrap_or("");
             return Err(unsteady(format!(
-                "{}: {kind} {name}: {path} is another value when it is rendered again; set it in the values",
+                "{}: {kind} {name}: {path} is another value when it is rendered again (random, or the time of day): set it in the values",
                 a.file
             )));
         }

@@ -2,39 +2,33 @@
 //! its own mark (`buildMetadata: [originAnnotations]`), asked for in a layer
 //! put on top and taken out again.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gitops_core::desired::Rendered;
 use serde_json::{Value, json};
 
+use super::checkout::{Checkout, REPOSITORY};
+use super::confine::Reach;
 use super::{RenderRequest, join, objects, tools};
 use crate::error::SourceError;
 use crate::git::Snapshot;
 use crate::yaml;
 
 const ORIGIN: &str = "config.kubernetes.io/origin";
-/// The layer on top, beside the repository's own folders.
-const LAYER: &str = ".kubectl-gitops-layer";
+/// The layer on top, beside the repository.
+const LAYER: &str = "layer";
 
 pub(super) fn render(
     snapshot: &Snapshot,
     request: &RenderRequest,
     tools: &tools::Tools,
 ) -> Result<Vec<Rendered>, SourceError> {
-    let folder = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
-    let root = folder.path().join("repository");
-    let home = folder.path().join("home");
-    for path in [&root, &home] {
-        std::fs::create_dir_all(path).map_err(SourceError::io(path))?;
-    }
-    snapshot.checkout(&root)?;
-    let layer = root.join(LAYER);
-    std::fs::create_dir_all(&layer).map_err(SourceError::io(&layer))?;
-    let file = layer.join("kustomization.yaml");
-    std::fs::write(&file, overlay(request)?.to_string()).map_err(SourceError::io(&file))?;
+    let checkout = Checkout::new(snapshot)?;
+    let file = checkout.put(&format!("{LAYER}/kustomization.yaml"), &overlay(request)?.to_string())?;
+    let layer = file.parent().unwrap_or(&file);
     let arguments = ["build", "--load-restrictor", "LoadRestrictionsRootOnly", "."];
-    let output = tools::run("kustomize", &tools.kustomize, &arguments, &layer, &home)
+    let reach = Reach { read: &[checkout.folder()], write: checkout.home() };
+    let output = tools::run("kustomize", &tools.kustomize, &arguments, layer, &reach)
         .map_err(|error| named(error, &request.path))?;
     let mut rendered = Vec::new();
     for document in yaml::documents(&request.path, &output)? {
@@ -48,7 +42,7 @@ pub(super) fn render(
 
 /// The kustomization that stands on top of the source's own.
 fn overlay(request: &RenderRequest) -> Result<Value, SourceError> {
-    let up = |path: &str| format!("../{}", join(&request.path, path));
+    let up = |path: &str| format!("../{REPOSITORY}/{}", join(&request.path, path));
     let images: Result<Vec<Value>, SourceError> =
         request.kustomize.images.iter().map(|image| image_override(image)).collect();
     let mut overlay = json!({
@@ -114,6 +108,9 @@ fn resolve(path: &str) -> String {
             part => parts.push(part),
         }
     }
+    if parts.first() == Some(&REPOSITORY) {
+        parts.remove(0);
+    }
     parts.join("/")
 }
 
@@ -129,7 +126,17 @@ fn fallback(snapshot: &Snapshot, request: &RenderRequest) -> String {
 pub(super) fn named(error: SourceError, source: &str) -> SourceError {
     match error {
         SourceError::Render { tool, reason, .. } => {
-            let reason = reason.replace(&format!("{LAYER}/"), "").replace("../", "");
+            let reason =
+                reason.replace(&format!("../{REPOSITORY}/"), "").replace(&format!("{REPOSITORY}/"), "");
+            // What a tool says that was kept from the network.
+            let away = ["'git' program", "dial tcp", "dial udp", "socket: ", "exec: \"git\""];
+            let reason = if away.iter().any(|sign| reason.contains(sign)) {
+                format!(
+                    "it refers to something outside of this repository, which a render never fetches: {reason}"
+                )
+            } else {
+                reason
+            };
             SourceError::Render {
                 tool,
                 path: if source.is_empty() { ".".into() } else { source.to_owned() },
@@ -138,9 +145,4 @@ pub(super) fn named(error: SourceError, source: &str) -> SourceError {
         }
         other => other,
     }
-}
-
-/// A folder inside a checkout.
-pub(super) fn inside(root: &Path, path: &str) -> PathBuf {
-    root.join(path.trim_matches('/'))
 }

@@ -3,6 +3,9 @@
 //! see a copy of the repository and nothing else of the user's.
 
 mod cache;
+mod checkout;
+mod clock;
+mod confine;
 mod helm;
 mod kustomize;
 mod plain;
@@ -90,6 +93,7 @@ pub fn render(
     tools: &Tools,
     cache: &Path,
 ) -> Result<Vec<Rendered>, SourceError> {
+    let request = &RenderRequest { path: normal(&request.path)?, ..request.clone() };
     let kind = detect(snapshot, request)?;
     let versions = match kind {
         SourceType::Helm => tools.helm_version()?,
@@ -103,7 +107,7 @@ pub fn render(
         return Ok(rendered);
     }
     let rendered = match kind {
-        SourceType::Helm => helm::render(snapshot, request, tools)?,
+        SourceType::Helm => helm::render(snapshot, request, tools, entry.is_steady())?,
         SourceType::Kustomize => kustomize::render(snapshot, request, tools)?,
         SourceType::Auto | SourceType::Plain => plain::render(snapshot, request)?,
     };
@@ -135,10 +139,21 @@ fn detect(snapshot: &Snapshot, request: &RenderRequest) -> Result<SourceType, So
     }
 }
 
+/// A path as Git writes it: `./apps/` is `apps`, the root is empty.
+fn normal(path: &str) -> Result<String, SourceError> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.contains(&"..") {
+        return Err(SourceError::Unsupported {
+            path: path.to_owned(),
+            reason: "a path begins at the repository's root and has no .. in it".into(),
+        });
+    }
+    Ok(parts.join("/"))
+}
+
 /// A path below a folder of the repository.
 fn join(folder: &str, name: &str) -> String {
-    let folder = folder.trim_matches('/');
-    if folder.is_empty() || folder == "." { name.to_owned() } else { format!("{folder}/{name}") }
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
 /// Documents as objects: lists become their items, and every one has to be
@@ -149,12 +164,13 @@ fn objects(
     with_lines: bool,
 ) -> Result<Vec<Rendered>, SourceError> {
     let mut rendered = Vec::with_capacity(documents.len());
-    for (number, document) in documents.into_iter().enumerate() {
+    for document in documents {
+        let number = document.number;
         let bad = |line: u32, reason: &str| SourceError::BadYaml {
             file: file.to_string(),
             line: line as usize,
             column: 1,
-            document: number + 1,
+            document: number,
             reason: reason.to_owned(),
         };
         let has = |value: &Value, field: &str| value.get(field).is_some_and(Value::is_string);

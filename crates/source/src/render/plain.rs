@@ -18,9 +18,9 @@ const DESCRIPTION: &str = "gitops.yaml";
 pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest) -> Result<Vec<Rendered>, SourceError> {
     let include = globs(&request.plain.include)?;
     let exclude = globs(&request.plain.exclude)?;
-    let folder = request.path.trim_matches('/');
+    let folder = &request.path;
     let below = |path: &str| -> String {
-        if folder.is_empty() || folder == "." { path.to_owned() } else { path[folder.len() + 1..].to_owned() }
+        if folder.is_empty() { path.to_owned() } else { path[folder.len() + 1..].to_owned() }
     };
     let files: Vec<FileEntry> = snapshot
         .files(&request.path, request.plain.recurse)?
@@ -30,7 +30,7 @@ pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest) -> Result<Vec
         .filter(|file| !exclude.is_match(below(&file.path)))
         .collect();
     let rendered: Result<Vec<Vec<Rendered>>, SourceError> =
-        files.par_iter().map(|file| read(snapshot, file)).collect();
+        files.par_iter().map(|file| read(snapshot, &request.path, file)).collect();
     Ok(rendered?.into_iter().flatten().collect())
 }
 
@@ -52,11 +52,11 @@ fn is_manifest(file: &FileEntry, below: &str) -> bool {
     named
         && !hidden
         && below != DESCRIPTION
-        && matches!(file.kind, EntryKind::Blob | EntryKind::BlobExecutable)
+        && matches!(file.kind, EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Link)
 }
 
-fn read(snapshot: &Snapshot, file: &FileEntry) -> Result<Vec<Rendered>, SourceError> {
-    let bytes = snapshot.read_id(file.id)?;
+fn read(snapshot: &Snapshot, folder: &str, file: &FileEntry) -> Result<Vec<Rendered>, SourceError> {
+    let bytes = snapshot.read_file(file, folder)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| SourceError::BadYaml {
         file: file.path.clone(),
         line: bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use wait_timeout::ChildExt;
 
+use super::confine::{self, Reach};
 use crate::error::SourceError;
 
 const TIME: Duration = Duration::from_secs(60);
@@ -73,7 +74,8 @@ fn version(
         return Ok(version.clone());
     }
     let home = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
-    let output = run(tool, path, arguments, home.path(), home.path())?;
+    let reach = Reach { read: &[], write: home.path() };
+    let output = run(tool, path, arguments, home.path(), &reach)?;
     let found = output
         .trim()
         .trim_start_matches("kustomize/")
@@ -96,24 +98,29 @@ fn version(
     Ok(found)
 }
 
-/// Runs a tool in `folder` and returns its stdout.
+/// Runs a tool in `folder` and returns its stdout. Its HOME is the folder it
+/// may write to.
 pub(super) fn run(
     tool: &'static str,
     path: &Path,
     arguments: &[&str],
     folder: &Path,
-    home: &Path,
+    reach: &Reach<'_>,
 ) -> Result<String, SourceError> {
+    let home = reach.write;
+    let not_found = || SourceError::ToolMissing { tool, path: path.display().to_string() };
     let missing = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => SourceError::ToolMissing { tool, path: path.display().to_string() },
+        std::io::ErrorKind::NotFound => not_found(),
         _ => SourceError::Io { path: path.to_owned(), error },
     };
+    let path = &which::which(path).map_err(|_| not_found())?;
     let mut command = Command::new(path);
     command
         .args(arguments)
         .current_dir(folder)
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        // No git, no plugins, nothing that a tool could call for help.
+        .env("PATH", "")
         .env("HOME", home)
         .env("TMPDIR", home)
         .envs(
@@ -127,15 +134,10 @@ pub(super) fn run(
             ]
             .map(|name| (name, home)),
         )
-        // A render reads the repository and nothing else.
-        .envs(
-            ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"]
-                .map(|name| (name, "http://127.0.0.1:9")),
-        )
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(missing)?;
+    let mut child = confine::spawn(&mut command, path, reach).map_err(missing)?;
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
     let Some(status) = child.wait_timeout(TIME).map_err(SourceError::io(path))? else {
@@ -184,5 +186,11 @@ fn reason(stderr: &str, folder: &Path) -> String {
             .replace(&format!("{}/", ancestor.display()), "")
             .replace(&format!("'{}'", ancestor.display()), "'.'");
     }
-    shown.chars().take(600).collect()
+    // The beginning says what was done, the end what went wrong.
+    let shown: Vec<char> = shown.chars().collect();
+    if shown.len() <= 600 {
+        return shown.into_iter().collect();
+    }
+    let (first, last) = (&shown[..200], &shown[shown.len() - 400..]);
+    first.iter().chain(" [...] ".chars().collect::<Vec<_>>().iter()).chain(last).collect()
 }

@@ -1,0 +1,165 @@
+//! Git over http and ssh: branches that go, logins, hosts that say nothing.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gitops_source::{Credentials, ErrorKind, RepoUrl, Secret};
+use gitops_tests::{GitServer, Repo, binary};
+
+use super::{Bench, LONG, config_map};
+
+/// A repository and its bare copy under a server's root.
+fn served(repo: &Repo, login: Option<(&str, &str)>) -> (tempfile::TempDir, GitServer) {
+    let root = tempfile::tempdir().unwrap();
+    let bare = root.path().join("shop.git").display().to_string();
+    repo.git(&["clone", "--quiet", "--bare", ".", &bare]);
+    repo.git(&["remote", "add", "origin", &bare]);
+    let server = GitServer::start(root.path(), "127.0.0.1:0", login).unwrap();
+    (root, server)
+}
+
+#[test]
+fn a_deleted_branch_is_gone_and_makes_room() {
+    let bench = Bench::new();
+    let repo = Repo::with(&[("a.yaml", "a: 1\n")]);
+    repo.git(&["branch", "feature"]);
+    repo.git(&["tag", "v1"]);
+    let (_root, server) = served(&repo, None);
+    let url = server.url("shop.git");
+    bench.fetch(&url, "feature").unwrap();
+    bench.fetch(&url, "v1").unwrap();
+    repo.git(&["push", "--quiet", "--delete", "origin", "feature", "v1"]);
+    repo.git(&["branch", "-m", "feature", "feature/one"]);
+    repo.git(&["push", "--quiet", "origin", "feature/one"]);
+    assert_eq!(bench.fetch(&url, "feature/one").unwrap().id, repo.head());
+    for gone in ["feature", "v1"] {
+        let error = bench.fetch(&url, gone).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSuchRevision, "{error}");
+    }
+}
+
+#[test]
+fn a_login_is_needed_and_never_shown() {
+    let bench = Bench::new();
+    let repo = Repo::with(&[("a.yaml", "a: 1\n")]);
+    let (_root, server) = served(&repo, Some(("ada", "hunter2")));
+    let url = server.url("shop.git");
+    let plain: RepoUrl = url.parse().unwrap();
+    let basic =
+        |password: &str| Credentials::Basic { username: "ada".into(), password: Secret::new(password) };
+    bench.cache().fetch(&plain, "HEAD", &basic("hunter2"), LONG).unwrap();
+    let error = bench.cache().fetch(&plain, "main", &basic("wrong-hunter3"), LONG).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials, "{error}");
+    assert!(!error.to_string().contains("hunter3"), "{error}");
+    let inside = url.replace("http://", "http://ada:hunter2@");
+    bench.fetch(&inside, "HEAD").unwrap();
+    let error = bench.fetch(&url.replace("http://", "http://ada:wrong-hunter3@"), "HEAD").unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter3"), "{error}");
+    let nothing = bench.fetch(&inside.replace("shop", "none"), "HEAD").unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::NotARepository, "{nothing}");
+}
+
+#[test]
+fn a_host_that_says_nothing_ends_in_time() {
+    let bench = Bench::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url: RepoUrl = format!("http://{}/x.git", listener.local_addr().unwrap()).parse().unwrap();
+    for _ in 0..2 {
+        // The second also finds the lock of the first.
+        let started = Instant::now();
+        let timeout = Duration::from_millis(400);
+        let error = bench.cache().fetch(&url, "HEAD", &Credentials::Usual, timeout).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+    drop(listener);
+    let closed = bench.fetch("http://127.0.0.1:1/401/404.git", "HEAD").unwrap_err();
+    assert_eq!(closed.kind(), ErrorKind::Network, "{closed}");
+}
+
+/// The real sshd for this user, on a port of its own.
+struct Sshd {
+    folder: tempfile::TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl Sshd {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        for key in ["host", "user"] {
+            let made =
+                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &file(key)]).status();
+            assert!(made.unwrap().success());
+        }
+        std::fs::copy(file("user.pub"), file("authorized")).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n",
+            file("host"),
+            file("authorized")
+        );
+        std::fs::write(file("config"), config).unwrap();
+        if Path::new("/run").is_dir() {
+            // Where Debian's sshd separates its privileges.
+            let _ = std::fs::create_dir_all("/run/sshd");
+        }
+        let process = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f", &file("config")])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        for _ in 0..100 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { folder, port, process }
+    }
+
+    /// The ssh command of a user who knows the host, with this key.
+    fn command(&self, key: &str) -> String {
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        format!(
+            "ssh -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile={} -o IdentitiesOnly=yes -o BatchMode=yes -i {}",
+            file("known"),
+            file(key)
+        )
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn git_over_ssh_is_read_with_the_users_own_ssh() {
+    let sshd = Sshd::start();
+    let repo = Repo::with(&[("app/a.yaml", &config_map("a", "1"))]);
+    let user = std::env::var("USER").unwrap_or_else(|_| "root".into());
+    let url = format!("ssh://{user}@127.0.0.1:{}{}", sshd.port, repo.path().display());
+    let home = tempfile::tempdir().unwrap();
+    let render = |key: &str| {
+        Command::new(binary("kubectl-gitops"))
+            .args(["render", "--repo", &url, "--path", "./app", "--revision", "main"])
+            .env("HOME", home.path())
+            .env("GIT_SSH_COMMAND", sshd.command(key))
+            .env_remove("KUBECONFIG")
+            .env_remove("SSH_AUTH_SOCK")
+            .output()
+            .unwrap()
+    };
+    let read = render("user");
+    let text = String::from_utf8_lossy(&read.stdout);
+    assert!(text.contains("name: a"), "{text}{}", String::from_utf8_lossy(&read.stderr));
+    let refused = render("host");
+    assert_eq!(refused.status.code(), Some(4));
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(message.contains("127.0.0.1") && message.contains("hint:"), "{message}");
+}
