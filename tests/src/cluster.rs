@@ -76,10 +76,15 @@ pub fn webhook_cluster() -> &'static TestCluster {
 fn named_by(variable: &str) -> TestCluster {
     let kubeconfig = std::env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set: run the tests by `make test` or `make test-e2e`"));
-    TestCluster { kubeconfig: kubeconfig.into(), home: TempDir::with_prefix("gitops-home-").unwrap() }
+    TestCluster::at(kubeconfig.into())
 }
 
 impl TestCluster {
+    /// The cluster of an administrator's kubeconfig.
+    pub fn at(kubeconfig: PathBuf) -> Self {
+        Self { kubeconfig, home: TempDir::with_prefix("gitops-home-").unwrap() }
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &std::path::Path {
         &self.kubeconfig

@@ -11,11 +11,13 @@
 
 pub mod cluster;
 pub mod git_server;
+pub mod node_cluster;
 pub mod repo;
 pub mod shop;
 
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
 pub use git_server::GitServer;
+pub use node_cluster::NodeCluster;
 pub use repo::Repo;
 pub use shop::Shop;
 

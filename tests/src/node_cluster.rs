@@ -1,0 +1,51 @@
+//! A cluster with a real node, for one test: what runs there are real pods.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cluster::{TestCluster, ran};
+
+/// A running cluster; it goes when this value is dropped.
+#[derive(Debug)]
+pub struct NodeCluster {
+    name: String,
+    pub cluster: TestCluster,
+}
+
+impl NodeCluster {
+    /// Brings one up.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn up(prefix: &str) -> Self {
+        let name = format!("{prefix}-{}", std::process::id());
+        let up =
+            ran(Command::new(crate::binary("test-cluster")).args(["up", "--node", "--name", &name]), None)
+                .ok();
+        Self { name, cluster: TestCluster::at(PathBuf::from(up.stdout.trim())) }
+    }
+
+    /// Loads an image's archive into the node.
+    ///
+    /// # Panics
+    /// When it cannot be loaded.
+    pub fn load_image(&self, archive: &Path) {
+        self.tool(&["load-image", &archive.display().to_string()]);
+    }
+
+    /// The address at which pods reach this machine.
+    pub fn host_address(&self) -> String {
+        self.tool(&["host-address"]).trim().to_owned()
+    }
+
+    fn tool(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(crate::binary("test-cluster"));
+        ran(command.arg(arguments[0]).args(["--name", &self.name]).args(&arguments[1..]), None).ok().stdout
+    }
+}
+
+impl Drop for NodeCluster {
+    fn drop(&mut self) {
+        ran(Command::new(crate::binary("test-cluster")).args(["down", "--name", &self.name]), None);
+    }
+}
