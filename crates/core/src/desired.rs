@@ -340,17 +340,30 @@ fn text_maps(value: &Value) -> Option<String> {
     None
 }
 
+/// The marks that every sync sets: the field of the metadata, and the key.
+pub(crate) const MARKS: [(&str, &str); 4] = [
+    ("labels", LABEL_APPLICATION),
+    ("annotations", ANNOTATION_OWNER),
+    ("annotations", ANNOTATION_REVISION),
+    ("annotations", ANNOTATION_ORIGIN),
+];
+
+/// What a mark of [`MARKS`] says on an object.
+pub(crate) fn mark(key: &str, object: &DesiredObject, application: &AppRef, revision: &str) -> String {
+    match key {
+        LABEL_APPLICATION => application.name.clone(),
+        ANNOTATION_OWNER => application.to_string(),
+        ANNOTATION_ORIGIN => object.origin.to_string(),
+        _ => revision.to_owned(),
+    }
+}
+
 /// A desired object with the marks that every sync sets: whose it is, at which
 /// commit, and where it stands in Git.
 pub fn stamp(object: &DesiredObject, application: &AppRef, revision: &str) -> Value {
     let mut value = object.value.clone();
-    let marks = [
-        ("labels", LABEL_APPLICATION, application.name.clone()),
-        ("annotations", ANNOTATION_OWNER, application.to_string()),
-        ("annotations", ANNOTATION_REVISION, revision.to_owned()),
-        ("annotations", ANNOTATION_ORIGIN, object.origin.to_string()),
-    ];
-    for (field, key, text) in marks {
+    for (field, key) in MARKS {
+        let text = mark(key, object, application, revision);
         let metadata = &mut value["metadata"];
         if !metadata[field].is_object() {
             metadata[field] = json!({});

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     omits_zero(&mut files);
     definitions(&mut files);
     reference(&mut files);
+    chart_readme(&mut files);
     if files.stale.is_empty() {
         return ExitCode::SUCCESS;
     }
@@ -140,4 +141,44 @@ fn reference(files: &mut Files) {
     let output = Command::new(plugin).arg("markdown-help").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     files.write("docs/cli.md", &String::from_utf8(output.stdout).unwrap());
+}
+
+/// The chart's values as a table: `# -- ` before a key says what it is for.
+fn chart_readme(files: &mut Files) {
+    let text = std::fs::read_to_string(files.root.join("charts/gitops/values.yaml")).unwrap();
+    let values: Value = serde_saphyr::from_str(&text).unwrap();
+    let mut rows = String::new();
+    let mut above: Vec<(usize, String)> = Vec::new();
+    let mut said = String::new();
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        if let Some(comment) = line.trim_start().strip_prefix("# ") {
+            said = format!("{said} {}", comment.trim_start_matches("-- ")).trim().to_owned();
+            continue;
+        }
+        let Some((key, _)) = line.trim().split_once(':') else {
+            said.clear();
+            continue;
+        };
+        above.retain(|(depth, _)| *depth < indent);
+        above.push((indent, key.to_owned()));
+        let keys: Vec<&str> = above.iter().map(|(_, key)| key.as_str()).collect();
+        let value = values.pointer(&format!("/{}", keys.join("/"))).unwrap();
+        let branch = line.trim_end().ends_with(':');
+        if !branch || !said.is_empty() {
+            let default = if branch { String::new() } else { format!("`{value}`") };
+            rows.push_str(&format!("| `{}` | {default} | {said} |\n", keys.join(".")));
+        }
+        said.clear();
+    }
+    let text = format!(
+        "# gitops\n\nGenerated from values.yaml by `make generate`; do not edit.\n\n\
+         Installs the admission webhook of kubectl-gitops: two replicas, their certificate, RBAC, the definitions of our kinds, \
+         and a policy that guards them.\n\n\
+         ```sh\nhelm install gitops charts/gitops --namespace gitops-system --create-namespace --wait\n```\n\n\
+         Helm 3.14 or newer, or Helm 4; Kubernetes 1.30 or newer. `helm uninstall` leaves the definitions, because their \
+         objects would go with them, and nothing that blocks the cluster.\n\n\
+         | value | default | what it is for |\n|---|---|---|\n{rows}"
+    );
+    files.write("charts/gitops/README.md", &text);
 }

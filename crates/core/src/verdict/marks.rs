@@ -5,12 +5,9 @@ use serde_json::Value;
 
 use super::{Context, Objection, Operation, Review};
 use crate::compare::{Difference, Op};
-use crate::desired::stamp;
-use crate::names::{ANNOTATION_ORIGIN, ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
+use crate::desired::{self, MARKS};
+use crate::names::ANNOTATION_REVISION;
 use crate::path::{Path, Segment};
-
-const MARKS: [(&str, &str); 3] =
-    [("labels", LABEL_APPLICATION), ("annotations", ANNOTATION_OWNER), ("annotations", ANNOTATION_ORIGIN)];
 
 /// Reads a mark of an object.
 fn mark<'a>(object: Option<&'a Value>, field: &str, key: &str) -> Option<&'a Value> {
@@ -35,19 +32,19 @@ pub(super) fn held(review: &Review<'_>, context: &Context<'_>) -> Option<Objecti
     }
     let application = context.application?;
     context.tip()?;
-    let stamped: Vec<Value> = context
-        .candidates
-        .iter()
-        .filter_map(|candidate| Some(stamp(candidate.object?, application, candidate.revision)))
-        .collect();
     let mut differences = Vec::new();
-    for (field, key) in MARKS {
+    // The recorded commit has a rule of its own.
+    for (field, key) in MARKS.into_iter().filter(|(_, key)| *key != ANNOTATION_REVISION) {
         let (old, new) = (mark(review.old, field, key), mark(review.new, field, key));
-        let allowed = old == new
-            || stamped.iter().any(|stamped| mark(Some(stamped), field, key) == new)
-            || (old.is_none() && new.is_none());
-        if !allowed {
-            differences.push(difference(field, key, mark(stamped.first(), field, key).cloned(), new));
+        if old == new {
+            continue;
+        }
+        let mut wanted = context.candidates.iter().filter_map(|candidate| {
+            Some(Value::from(desired::mark(key, candidate.object?, application, candidate.revision)))
+        });
+        let tip = wanted.next();
+        if tip.as_ref() != new && !wanted.any(|wanted| Some(&wanted) == new) {
+            differences.push(difference(field, key, tip, new));
         }
     }
     (!differences.is_empty()).then(|| Objection {

@@ -292,6 +292,11 @@ fn units(kind: &str) -> &'static [&'static str] {
     }
 }
 
+/// A field by its plain path.
+fn pointed<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(object, |value, field| value.get(field))
+}
+
 /// A pod template or role that was one commit's stays one commit's (rule 1).
 /// One that had drifted may be repaired field by field.
 fn mixed_commits(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
@@ -300,7 +305,11 @@ fn mixed_commits(review: &Review<'_>, context: &Context<'_>) -> Option<Objection
     }
     let (old, new) = (review.old?, review.new?);
     let tip = context.tip()?;
-    for unit in units(&review.key.kind).iter().filter_map(|unit| unit.parse::<Path>().ok()) {
+    for unit in units(&review.key.kind) {
+        if pointed(old, unit) == pointed(new, unit) {
+            continue;
+        }
+        let Ok(unit) = unit.parse::<Path>() else { continue };
         let within = |live: &Value, want| -> Vec<Difference> {
             let mut differences = context.differences(want, live);
             differences.retain(|difference| {
@@ -308,9 +317,6 @@ fn mixed_commits(review: &Review<'_>, context: &Context<'_>) -> Option<Objection
             });
             differences
         };
-        if unit.find(old) == unit.find(new) {
-            continue;
-        }
         let mut wants = context.candidates.iter().filter_map(|candidate| candidate.object);
         let was_whole = wants.clone().any(|want| within(old, want).is_empty());
         let is_whole = wants.any(|want| within(new, want).is_empty());

@@ -3,7 +3,6 @@
 //! cannot be read counts as absent, and a disk that takes nothing only costs
 //! time. What nobody has read for a month goes.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,9 +36,11 @@ impl Entry {
     pub(super) fn write(&self, rendered: &[Rendered]) {
         let secret =
             rendered.iter().any(|object| object.value.get("kind").is_some_and(|kind| kind == "Secret"));
-        let content = if secret { Ok(b"steady".to_vec()) } else { serde_json::to_vec(rendered) };
-        let path = if secret { self.path.with_extension("steady") } else { self.path.clone() };
-        let written = content.map_err(Into::into).and_then(|content| keep(&path, &content));
+        let written = if secret {
+            keep(&self.path.with_extension("steady"), "steady")
+        } else {
+            keep(&self.path, rendered)
+        };
         if let Err(error) = written {
             tracing::warn!(path = %self.path.display(), %error, "a render could not be kept");
         }
@@ -51,12 +52,12 @@ impl Entry {
     }
 }
 
-fn keep(path: &Path, content: &[u8]) -> std::io::Result<()> {
+fn keep(path: &Path, content: &(impl Serialize + ?Sized)) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(content)?;
-    file.persist(path)?;
+    let mut file = std::io::BufWriter::new(tempfile::NamedTempFile::new_in(folder)?);
+    serde_json::to_writer(&mut file, content)?;
+    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.persist(path)?;
     sweep(folder);
     Ok(())
 }

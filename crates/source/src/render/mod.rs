@@ -102,7 +102,13 @@ pub fn render(
     };
     // Bases and values may lie anywhere: their key is the whole tree.
     let read = if kind == SourceType::Plain { snapshot.id(&request.path)? } else { snapshot.id("")? };
-    let entry = cache::Entry::new(cache, &(read, kind, request, versions));
+    let mut key = request.clone();
+    if kind != SourceType::Helm {
+        // Only charts ask what the destination serves.
+        key.kube_version.clear();
+        key.api_versions.clear();
+    }
+    let entry = cache::Entry::new(cache, &(read, kind, key, versions));
     if let Some(rendered) = entry.read() {
         return Ok(rendered);
     }
