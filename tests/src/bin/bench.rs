@@ -414,7 +414,7 @@ impl Drop for Running {
 
 /// 99th percentile of a request's time, at 8 connections kept alive.
 async fn p99(body: &str) -> f64 {
-    const REQUESTS: usize = 250;
+    const REQUESTS: usize = 500;
     let workers = (0..8).map(|_| {
         let body = body.to_owned();
         tokio::spawn(async move {
