@@ -33,6 +33,14 @@ impl NodeCluster {
         self.tool(&["load-image", &archive.display().to_string()]);
     }
 
+    /// The command that loads an archive, which follows it.
+    pub fn load_command(&self) -> String {
+        // Where this process keeps its clusters, whoever runs it.
+        let state = std::env::var("XDG_STATE_HOME")
+            .map_or("-u XDG_STATE_HOME".into(), |home| format!("XDG_STATE_HOME={home}"));
+        format!("env {state} {} load-image --name {}", crate::binary("test-cluster").display(), self.name)
+    }
+
     /// The address at which pods reach this machine.
     pub fn host_address(&self) -> String {
         self.tool(&["host-address"]).trim().to_owned()
