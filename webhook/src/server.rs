@@ -86,3 +86,105 @@ async fn on_metrics(State(keeper): State<Arc<Keeper>>) -> Response {
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, openmetrics)], keeper.metrics.text()).into_response()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use clap::Parser;
+    use gitops_cluster::Cluster;
+    use http_body_util::BodyExt;
+    use serde_json::json;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::settings::Settings;
+
+    /// A keeper whose API server answers every question with an error.
+    fn keeper() -> Arc<Keeper> {
+        let broken = tower::service_fn(async |_: Request<kube::client::Body>| {
+            Ok::<_, std::convert::Infallible>(Response::builder().status(500).body(Body::empty()).unwrap())
+        });
+        let client = kube::Client::new(broken, "default");
+        let cache = std::env::temp_dir().join("gitops-webhook-tests");
+        let settings = Settings::parse_from(["gitops-webhook", "--cache-dir", &cache.display().to_string()]);
+        Keeper::new(Cluster::from_client(client, "https://nowhere", "default", None), settings)
+    }
+
+    async fn ask(router: Router, path: &str, body: impl Into<Body>) -> (StatusCode, String) {
+        let request =
+            Request::post(path).header("content-type", "application/json").body(body.into()).unwrap();
+        let answer = router.oneshot(request).await.unwrap();
+        let status = answer.status();
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    async fn judged(path: &str, request: Value) -> Value {
+        let body =
+            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+        let (status, text) = ask(reviews(keeper()), path, body.to_string()).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&answer["apiVersion"], &answer["kind"], &answer["response"]["uid"]),
+            (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"), &request["uid"])
+        );
+        answer["response"].clone()
+    }
+
+    fn create(group: &str, kind: &str, resource: &str, object: Value) -> Value {
+        json!({"uid": "u-1", "kind": {"group": group, "version": "v1alpha1", "kind": kind},
+            "resource": {"group": group, "version": "v1alpha1", "resource": resource}, "name": "x", "namespace": "shop",
+            "operation": "CREATE", "userInfo": {"username": "ada"}, "object": object})
+    }
+
+    #[tokio::test]
+    async fn garbage_is_refused_and_named() {
+        let missing = r#"{"request": {"uid": "u"}}"#.to_owned();
+        for path in ["/validate", "/mutate"] {
+            for body in ["", "garbage", "[]", "{}", "\u{0}", missing.as_str()] {
+                let (status, text) = ask(reviews(keeper()), path, body.to_owned()).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST, "{body:?}: {text}");
+                assert!(text.starts_with("this is no AdmissionReview: "), "{text}");
+            }
+            let (status, _) = ask(reviews(keeper()), path, vec![b' '; MAX_BODY + 1]).await;
+            assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_declares_passes_with_its_uid() {
+        let object =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "shop"}});
+        for path in ["/validate", "/mutate"] {
+            let answer = judged(path, create("", "ConfigMap", "configmaps", object.clone())).await;
+            assert_eq!(answer["allowed"], true, "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_while_judging_never_allows() {
+        let spec = json!({"project": "default", "source": {"repo": "https://git.example/x.git"}});
+        let object = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "x", "namespace": "shop"}, "spec": spec});
+        let answer =
+            judged("/validate", create("kubectl-gitops.dev", "Application", "applications", object)).await;
+        assert_eq!(answer["allowed"], false, "{answer}");
+    }
+
+    #[tokio::test]
+    async fn health_is_told_and_ready_is_not_claimed() {
+        for (path, status, part) in [
+            ("/healthz", StatusCode::OK, "ok"),
+            ("/readyz", StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+            ("/metrics", StatusCode::OK, "gitops_certificate_expiry_seconds"),
+        ] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let answer = health(keeper()).oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{path}");
+            let text = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(String::from_utf8_lossy(&text).contains(part), "{path}: {text:?}");
+        }
+    }
+}
