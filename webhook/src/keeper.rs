@@ -14,7 +14,7 @@ use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::object::Gvk;
-use gitops_engine::desired::{commit, desired};
+use gitops_engine::desired::{commit, packed};
 use gitops_engine::{EngineError, Environment, Loaded, load};
 use gitops_source::Credentials;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
@@ -359,14 +359,14 @@ impl Keeper {
         known: &Surroundings,
         revision: &str,
     ) -> Result<Held, EngineError> {
-        let set = desired(&loaded, &known.environment, revision, &*known.discovery).await?;
+        let created = application.creation_timestamp().map(|time| time.0.to_string()).unwrap_or_default();
+        let precedence = (created, application.uid().unwrap_or_default());
+        let part = packed(&loaded, &known.environment, revision, &*known.discovery, precedence).await?;
         let project =
             project.ok_or_else(|| EngineError::Internal("a Project was there a moment ago".into()))?;
-        for (key, object) in &set.objects {
-            project.admits_object(&application.spec.destination.cluster, &object.gvk, &key.namespace)?;
+        for (key, gvk) in part.objects() {
+            project.admits_object(&application.spec.destination.cluster, gvk, &key.namespace)?;
         }
-        let created = application.creation_timestamp().map(|time| time.0.to_string()).unwrap_or_default();
-        let part = Part::new(&set, (created, application.uid().unwrap_or_default()));
         let policy = application.spec.enforcement.policy(&project.spec.enforcement);
         Ok(Held { loaded, policy, part: Arc::new(part) })
     }
@@ -506,8 +506,9 @@ impl Keeper {
             return Some(part.clone());
         }
         let known = self.surroundings().await.ok()?;
-        let set = desired(&held.loaded, &known.environment, &revision, &*known.discovery).await.ok()?;
-        let part = Arc::new(Part::new(&set, held.part.precedence.clone()));
+        let precedence = held.part.precedence.clone();
+        let part = packed(&held.loaded, &known.environment, &revision, &*known.discovery, precedence).await;
+        let part = Arc::new(part.ok()?);
         let mut older = self.older.lock().await;
         if older.len() >= OLDER {
             older.clear();

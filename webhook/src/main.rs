@@ -23,11 +23,6 @@ use error::Error;
 use keeper::Keeper;
 use settings::{LogFormat, Settings};
 
-/// Rendering, lists and reviews are many small values: twice as fast as with
-/// the system's allocator, and the memory goes back when they do.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// How often the Secret with the certificate is looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(20);
 /// After this, requests under way are cut.

@@ -179,6 +179,92 @@ impl Scopes for WithDefinitions<'_> {
     }
 }
 
+/// How a [`Builder`] keeps desired objects: as they are, or packed.
+pub trait Stored {
+    /// `kinds` lets objects of one kind share its name.
+    fn store(object: DesiredObject, kinds: &mut BTreeMap<Gvk, Arc<Gvk>>) -> Self;
+    fn origin(&self) -> &Origin;
+}
+
+impl Stored for DesiredObject {
+    fn store(object: DesiredObject, _: &mut BTreeMap<Gvk, Arc<Gvk>>) -> Self {
+        object
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+/// Takes rendered objects one by one, so that a large render is never in
+/// memory as a whole, and gives each its identity and namespace.
+pub struct Builder<'a, S> {
+    default_namespace: &'a str,
+    scopes: WithDefinitions<'a>,
+    kinds: BTreeMap<Gvk, Arc<Gvk>>,
+    objects: BTreeMap<ObjectKey, S>,
+    /// Of kinds whose definition may still come.
+    waiting: Vec<Rendered>,
+    errors: Vec<DesiredError>,
+}
+
+impl<S> fmt::Debug for Builder<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Builder({} objects)", self.objects.len())
+    }
+}
+
+impl<'a, S: Stored> Builder<'a, S> {
+    /// Nothing yet.
+    pub fn new(default_namespace: &'a str, scopes: &'a dyn Scopes) -> Self {
+        Self {
+            default_namespace,
+            scopes: WithDefinitions { known: scopes, defined: Vec::new() },
+            kinds: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            waiting: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// One more; mistakes are told by [`Builder::finish`].
+    pub fn add(&mut self, rendered: Rendered) {
+        self.scopes.defined.extend(definition(&rendered.value));
+        let unknown = Gvk::of(&rendered.value).is_ok_and(|gvk| self.scopes.namespaced(&gvk).is_none());
+        if unknown {
+            self.waiting.push(rendered);
+        } else {
+            self.place(rendered);
+        }
+    }
+
+    fn place(&mut self, rendered: Rendered) {
+        match desired(rendered, self.default_namespace, &self.scopes) {
+            Ok(object) => {
+                if let Some(first) = self.objects.get(&object.key) {
+                    let (first, second) = (first.origin().to_string(), object.origin.to_string());
+                    self.errors.push(DesiredError::Duplicate { key: object.key, first, second });
+                } else {
+                    let key = object.key.clone();
+                    self.objects.insert(key, S::store(object, &mut self.kinds));
+                }
+            }
+            Err(error) => self.errors.push(error),
+        }
+    }
+
+    /// All objects by their keys.
+    ///
+    /// # Errors
+    /// All mistakes found, so that they can be mended at once.
+    pub fn finish(mut self) -> Result<BTreeMap<ObjectKey, S>, Vec<DesiredError>> {
+        for rendered in std::mem::take(&mut self.waiting) {
+            self.place(rendered);
+        }
+        if self.errors.is_empty() { Ok(self.objects) } else { Err(self.errors) }
+    }
+}
+
 impl DesiredSet {
     /// Gives rendered objects their identity and namespace.
     ///
@@ -191,26 +277,9 @@ impl DesiredSet {
         scopes: &dyn Scopes,
         rendered: Vec<Rendered>,
     ) -> Result<Self, Vec<DesiredError>> {
-        let scopes = WithDefinitions {
-            known: scopes,
-            defined: rendered.iter().filter_map(|r| definition(&r.value)).collect(),
-        };
-        let mut objects: BTreeMap<ObjectKey, DesiredObject> = BTreeMap::new();
-        let mut errors = Vec::new();
-        for rendered in rendered {
-            match desired(rendered, default_namespace, &scopes) {
-                Ok(object) => {
-                    if let Some(first) = objects.get(&object.key) {
-                        let (first, second) = (first.origin.to_string(), object.origin.to_string());
-                        errors.push(DesiredError::Duplicate { key: object.key, first, second });
-                    } else {
-                        objects.insert(object.key.clone(), object);
-                    }
-                }
-                Err(error) => errors.push(error),
-            }
-        }
-        if errors.is_empty() { Ok(Self { application, revision, objects }) } else { Err(errors) }
+        let mut builder = Builder::new(default_namespace, scopes);
+        rendered.into_iter().for_each(|rendered| builder.add(rendered));
+        Ok(Self { application, revision, objects: builder.finish()? })
     }
 }
 
@@ -424,9 +493,9 @@ mod tests {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(texts.join("\n"), @r#"
         ConfigMap shop/a is declared twice: 0.yaml:1 and 1.yaml:1
-        2.yaml:1: example.com/v1 Db d: the cluster has no such kind
         3.yaml:1: v1 ConfigMap a- has metadata.generateName: an object in Git needs a name
         4.yaml:1: v1 ConfigMap l: metadata.labels["a"] is 1, which is not text: quote it
+        2.yaml:1: example.com/v1 Db d: the cluster has no such kind
         "#);
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::desired::{AppRef, DesiredObject, DesiredSet, Origin};
+use crate::desired::{AppRef, DesiredObject, DesiredSet, Origin, Stored};
 use crate::object::{Gvk, ObjectKey};
 
 /// Who was there first: creation time (RFC 3339, UTC), then uid.
@@ -18,7 +18,7 @@ pub type Precedence = (String, String);
 #[derive(Clone, Debug)]
 pub struct Want {
     gvk: Arc<Gvk>,
-    json: Box<[u8]>,
+    json: Box<str>,
     origin: Origin,
 }
 
@@ -29,32 +29,56 @@ pub struct Part {
     /// The commit, in full.
     pub revision: String,
     pub precedence: Precedence,
-    objects: BTreeMap<ObjectKey, Want>,
+    objects: HashMap<ObjectKey, Want>,
+}
+
+impl Stored for Want {
+    fn store(object: DesiredObject, kinds: &mut BTreeMap<Gvk, Arc<Gvk>>) -> Self {
+        let DesiredObject { gvk, value, origin, .. } = object;
+        let json = value.to_string().into_boxed_str();
+        let gvk = kinds.entry(gvk).or_insert_with_key(|gvk| Arc::new(gvk.clone())).clone();
+        Self { gvk, json, origin }
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
 }
 
 impl Part {
-    /// A desired set, made compact.
-    pub fn new(set: &DesiredSet, precedence: Precedence) -> Self {
-        let mut kinds: BTreeMap<&Gvk, Arc<Gvk>> = BTreeMap::new();
-        let mut objects = BTreeMap::new();
-        for (key, object) in &set.objects {
-            let gvk = kinds.entry(&object.gvk).or_insert_with(|| Arc::new(object.gvk.clone())).clone();
-            let json = object.value.to_string().into_bytes().into_boxed_slice();
-            objects.insert(key.clone(), Want { gvk, json, origin: object.origin.clone() });
-        }
-        Self { application: set.application.clone(), revision: set.revision.clone(), precedence, objects }
+    /// What a builder has packed.
+    pub fn new(
+        application: AppRef,
+        revision: String,
+        precedence: Precedence,
+        objects: BTreeMap<ObjectKey, Want>,
+    ) -> Self {
+        Self { application, revision, precedence, objects: objects.into_iter().collect() }
+    }
+
+    /// A desired set, packed.
+    pub fn of(set: DesiredSet, precedence: Precedence) -> Self {
+        let mut kinds = BTreeMap::new();
+        let pack = |(key, object)| (key, Want::store(object, &mut kinds));
+        let objects = set.objects.into_iter().map(pack).collect();
+        Self::new(set.application, set.revision, precedence, objects)
     }
 
     /// The object of this key, if this Application declares it.
     pub fn get(&self, key: &ObjectKey) -> Option<DesiredObject> {
         let want = self.objects.get(key)?;
-        let value: Value = serde_json::from_slice(&want.json).expect("written from a value");
+        let value: Value = serde_json::from_str(&want.json).expect("written from a value");
         Some(DesiredObject { key: key.clone(), gvk: (*want.gvk).clone(), value, origin: want.origin.clone() })
     }
 
-    /// The keys of all declared objects.
+    /// The keys of all declared objects, in no order.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.objects.keys()
+    }
+
+    /// The keys of all declared objects with their versions, in no order.
+    pub fn objects(&self) -> impl Iterator<Item = (&ObjectKey, &Gvk)> {
+        self.objects.iter().map(|(key, want)| (key, want.gvk.as_ref()))
     }
 
     /// The kinds declared, in the versions in which they are declared.
@@ -112,6 +136,7 @@ impl Index {
                 }
             }
         }
+        index.conflicts.sort_by(|a, b| a.key.cmp(&b.key));
         index.parts = parts;
         index
     }
@@ -177,7 +202,7 @@ mod tests {
             (key.clone(), DesiredObject { key, gvk: Gvk::of(&value).unwrap(), value, origin: Origin { file: "f".into(), line: 1, lines: None } })
         });
         let set = DesiredSet { application, revision: "c".into(), objects: objects.collect() };
-        Arc::new(Part::new(&set, (created.into(), name.into())))
+        Arc::new(Part::of(set, (created.into(), name.into())))
     }
 
     #[test]

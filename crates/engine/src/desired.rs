@@ -1,12 +1,16 @@
 //! From an Application to its desired set: fetch, render, give identity.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use gitops_api::application::SourceType as Declared;
-use gitops_core::desired::{DesiredSet, Scopes};
+use gitops_core::desired::{Builder, DesiredObject, DesiredSet, Scopes, Stored};
+use gitops_core::index::{Part, Precedence, Want};
+use gitops_core::object::ObjectKey;
 use gitops_source::{
-    Commit, GitCache, HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools, render,
+    Commit, GitCache, HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools,
+    render_each,
 };
 
 use crate::error::EngineError;
@@ -58,14 +62,40 @@ pub async fn desired(
     commit: &str,
     scopes: &(impl Scopes + Clone + Send + 'static),
 ) -> Result<DesiredSet, EngineError> {
+    let objects = objects::<DesiredObject>(loaded, environment, commit, scopes).await?;
+    Ok(DesiredSet { application: loaded.application.clone(), revision: commit.to_owned(), objects })
+}
+
+/// The same, packed for look-ups: a large render is never in memory as a whole.
+///
+/// # Errors
+/// What is wrong with the files, with their places.
+pub async fn packed(
+    loaded: &Loaded,
+    environment: &Environment,
+    commit: &str,
+    scopes: &(impl Scopes + Clone + Send + 'static),
+    precedence: Precedence,
+) -> Result<Part, EngineError> {
+    let objects = objects::<Want>(loaded, environment, commit, scopes).await?;
+    Ok(Part::new(loaded.application.clone(), commit.to_owned(), precedence, objects))
+}
+
+async fn objects<S: Stored + Send + 'static>(
+    loaded: &Loaded,
+    environment: &Environment,
+    commit: &str,
+    scopes: &(impl Scopes + Clone + Send + 'static),
+) -> Result<BTreeMap<ObjectKey, S>, EngineError> {
     let (loaded, environment, commit, scopes) =
         (loaded.clone(), environment.clone(), commit.to_owned(), scopes.clone());
     blocking(move || {
         let snapshot = environment.git().snapshot(&loaded.repo, &commit)?;
-        let rendered =
-            render(&snapshot, &request(&loaded, &environment), &environment.tools, &environment.cache_dir)?;
-        DesiredSet::build(loaded.application.clone(), commit, &loaded.namespace, &scopes, rendered)
-            .map_err(EngineError::Desired)
+        let mut builder = Builder::<S>::new(&loaded.namespace, &scopes);
+        let request = request(&loaded, &environment);
+        let (tools, cache) = (&environment.tools, &environment.cache_dir);
+        render_each(&snapshot, &request, tools, cache, &mut |rendered| builder.add(rendered))?;
+        builder.finish().map_err(EngineError::Desired)
     })
     .await
 }

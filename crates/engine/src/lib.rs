@@ -8,7 +8,7 @@ pub mod memory;
 pub mod survey;
 pub mod sync;
 
-pub use desired::{Environment, desired};
+pub use desired::{Environment, desired, packed};
 pub use error::EngineError;
 pub use load::{Loaded, read_file};
 pub use survey::{Survey, survey};

@@ -68,7 +68,7 @@ impl GitCache {
             gix::open_opts(&place, options)
         };
         let mut opened = opened.map_err(|_| SourceError::NotARepository { location: repo.to_string() })?;
-        opened.object_cache_size_if_unset(16 << 20);
+        opened.object_cache_size_if_unset(4 << 20);
         Ok(opened)
     }
 

@@ -14,4 +14,6 @@ pub mod yaml;
 pub use error::{ErrorKind, SourceError};
 pub use git::{Commit, GitCache, Snapshot};
 pub use location::{Credentials, RepoUrl, Secret};
-pub use render::{HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools, render};
+pub use render::{
+    HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools, render, render_each,
+};

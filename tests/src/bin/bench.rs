@@ -158,7 +158,7 @@ fn set(count: usize) -> DesiredSet {
 /// A verdict on a Deployment's update, beside parsing the same review.
 fn verdict(bench: &mut Bench) {
     let set = set(10_000);
-    let index = Index::new(vec![std::sync::Arc::new(Part::new(&set, (String::new(), String::new())))]);
+    let index = Index::new(vec![std::sync::Arc::new(Part::of(set.clone(), (String::new(), String::new())))]);
     let schemas = Schemas::builtin();
     let declared = set.objects.values().find(|object| object.key.kind == "Deployment").unwrap();
     let old = declared.value.clone();
@@ -214,9 +214,9 @@ fn timed(times: u32, mut call: impl FnMut()) -> f64 {
 
 /// What 10,000 objects cost in the index.
 fn index_size(bench: &mut Bench) {
-    let part = std::sync::Arc::new(Part::new(&set(10_000), (String::new(), String::new())));
+    let part = std::sync::Arc::new(Part::of(set(10_000), (String::new(), String::new())));
     let before = resident();
-    let again = std::sync::Arc::new(Part::new(&set(10_000), (String::new(), "1".into())));
+    let again = std::sync::Arc::new(Part::of(set(10_000), (String::new(), "1".into())));
     let index = Index::new(vec![again]);
     bench.size("index.10000", (resident() - before).max(0.0), 60.0);
     drop((part, index));

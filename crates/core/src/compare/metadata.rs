@@ -54,6 +54,12 @@ fn map<'a>(object: &'a Value, field: &str) -> Option<&'a Map<String, Value>> {
     object.get("metadata")?.get(field)?.as_object()
 }
 
+/// A list of the metadata; one that is absent is empty.
+fn list<'a>(object: &'a Value, field: &str) -> &'a [Value] {
+    let found = object.get("metadata").and_then(|metadata| metadata.get(field)?.as_array());
+    found.map_or(&[], Vec::as_slice)
+}
+
 fn at(field: &str, key: &str) -> Path {
     Path(["metadata", field, key].map(|name| Segment::Field(name.to_owned())).to_vec())
 }
@@ -90,26 +96,19 @@ fn is_request(key: &str) -> bool {
 }
 
 fn finalizers(want: &Value, live: &Value, out: &mut Vec<Difference>) {
-    let list = |object: &Value| {
-        object.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default()
-    };
-    let there = list(live);
-    for finalizer in list(want).into_iter().filter(|finalizer| !there.contains(finalizer)) {
+    let (wanted, there) = (list(want, "finalizers"), list(live, "finalizers"));
+    for finalizer in wanted.iter().filter(|finalizer| !there.contains(finalizer)) {
         let item = Segment::Item(finalizer.as_str().unwrap_or_default().to_owned());
         let path = Path::root().field("metadata").field("finalizers").child(item);
-        out.push(Difference { path, op: Op::Remove, git: Some(finalizer), tried: None });
+        out.push(Difference { path, op: Op::Remove, git: Some(finalizer.clone()), tried: None });
     }
 }
 
 fn owners(want: &Value, live: &Value, out: &mut Vec<Difference>) {
-    let list = |object: &Value| {
-        object
-            .pointer("/metadata/ownerReferences")
-            .filter(|v| v.as_array().is_some_and(|a| !a.is_empty()))
-            .cloned()
-    };
-    let (git, tried) = (list(want), list(live));
+    let (git, tried) = (list(want, "ownerReferences"), list(live, "ownerReferences"));
     if git != tried {
+        let some = |list: &[Value]| (!list.is_empty()).then(|| Value::from(list.to_vec()));
+        let (git, tried) = (some(git), some(tried));
         let op = match (&git, &tried) {
             (None, _) => Op::Add,
             (_, None) => Op::Remove,

@@ -1,6 +1,10 @@
 //! The descent through two values and their type. In: want, live, the type.
 //! Out: differences, with paths built only where there is one.
 
+use std::cmp::Ordering;
+use std::iter::Peekable;
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use super::derived::{self, Scene};
@@ -28,19 +32,62 @@ pub(super) fn differences(
         _ => None,
     });
     let (Some(wants), Some(lives)) = (want.as_object(), live.as_object()) else { return walk.out };
-    for name in union(wants, lives) {
+    for (name, want_field, live_field) in union(wants, lives) {
         if matches!(name, "apiVersion" | "kind" | "metadata" | "status") {
             continue;
         }
-        walk.field(structure, name, want, wants.get(name), lives.get(name));
+        walk.field(structure, name, want, want_field, live_field);
     }
     walk.out
 }
 
-/// The keys of both, each once. Not a merge of sorted keys: another crate in
-/// the build can make serde_json's maps keep the order of insertion.
-fn union<'a>(a: &'a Map<String, Value>, b: &'a Map<String, Value>) -> impl Iterator<Item = &'a str> {
-    a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))).map(String::as_str)
+/// Whether this build's maps are sorted: another crate in it can make
+/// serde_json keep the order of insertion.
+static SORTED: LazyLock<bool> = LazyLock::new(|| {
+    let map: Map<String, Value> = ["b", "a"].map(|key| (key.to_owned(), Value::Null)).into_iter().collect();
+    map.keys().is_sorted()
+});
+
+/// The fields of both, each once, with their values.
+fn union<'a>(a: &'a Map<String, Value>, b: &'a Map<String, Value>) -> Union<'a> {
+    if *SORTED {
+        Union::Merge { a: a.iter().peekable(), b: b.iter().peekable() }
+    } else {
+        Union::Lookup { a, b, first: a.iter(), then: b.iter() }
+    }
+}
+
+type Fields<'a> = serde_json::map::Iter<'a>;
+
+enum Union<'a> {
+    Merge { a: Peekable<Fields<'a>>, b: Peekable<Fields<'a>> },
+    Lookup { a: &'a Map<String, Value>, b: &'a Map<String, Value>, first: Fields<'a>, then: Fields<'a> },
+}
+
+impl<'a> Iterator for Union<'a> {
+    type Item = (&'a str, Option<&'a Value>, Option<&'a Value>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Merge { a, b } => {
+                let order = match (a.peek(), b.peek()) {
+                    (Some((left, _)), Some((right, _))) => left.cmp(right),
+                    (Some(_), None) => Ordering::Less,
+                    (None, _) => Ordering::Greater,
+                };
+                let left = if order.is_le() { a.next() } else { None };
+                let right = if order.is_ge() { b.next() } else { None };
+                let name = left.or(right)?.0;
+                Some((name, left.map(|(_, value)| value), right.map(|(_, value)| value)))
+            }
+            Self::Lookup { a, b, first, then } => {
+                first.next().map(|(name, value)| (name.as_str(), Some(value), b.get(name))).or_else(|| {
+                    let (name, value) = then.find(|(name, _)| !a.contains_key(*name))?;
+                    Some((name.as_str(), None, Some(value)))
+                })
+            }
+        }
+    }
 }
 
 /// One step of the way, borrowed: a path is made only for a difference.
@@ -203,9 +250,8 @@ impl<'a> Walk<'a> {
         if structure.is_some_and(|structure| structure.name == "core.v1.PodSpec") {
             self.scene.host_network = want.get("hostNetwork") == Some(&Value::Bool(true));
         }
-        for name in union(wants, lives) {
-            let (want_field, live_field) = (wants.get(name), lives.get(name));
-            if structure.is_some_and(|s| s.name.ends_with("ResourceRequirements")) && name == "requests" {
+        for (name, want_field, live_field) in union(wants, lives) {
+            if name == "requests" && structure.is_some_and(|s| s.name.ends_with("ResourceRequirements")) {
                 self.requests(structure, want, want_field, live_field);
             } else {
                 self.field(structure, name, want, want_field, live_field);
@@ -243,8 +289,8 @@ impl<'a> Walk<'a> {
         let (Some(wants), Some(lives)) = (want.as_object(), live.as_object()) else {
             return self.any(want, live);
         };
-        for name in union(wants, lives) {
-            match (some(wants.get(name)), some(lives.get(name))) {
+        for (name, want, live) in union(wants, lives) {
+            match (some(want), some(live)) {
                 (Some(want), Some(live)) => {
                     self.within(Step::Field(name), |walk| walk.value(Some(ty), want, live))
                 }

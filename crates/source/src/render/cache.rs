@@ -3,15 +3,17 @@
 //! cannot be read counts as absent, and a disk that takes nothing only costs
 //! time. What nobody has read for a month goes.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use gitops_core::desired::Rendered;
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Part of the key: what rendering means. Raise it when that changes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub(super) struct Entry {
@@ -25,25 +27,44 @@ impl Entry {
         Self { path: cache.join("renders").join(&name[..2]).join(format!("{name}.json")) }
     }
 
-    pub(super) fn read(&self) -> Option<Vec<Rendered>> {
-        let bytes = std::fs::read(&self.path).ok()?;
+    /// Gives away what is kept, one object a line; false when nothing is, or
+    /// when it is broken. It is checked to its end before anything is given.
+    pub(super) fn read(&self, take: &mut dyn FnMut(Rendered)) -> bool {
+        let Ok(bytes) = std::fs::read(&self.path) else { return false };
+        // The last line says how many there are: a file cut short is broken.
+        let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        let Some((count, lines)) = lines.split_last() else { return false };
+        let whole = std::str::from_utf8(count).ok().and_then(|count| count.parse().ok()) == Some(lines.len());
+        let sound = |line: &&[u8]| serde_json::from_slice::<Shape>(line).is_ok();
+        if !whole || !lines.iter().all(sound) {
+            tracing::warn!(path = %self.path.display(), "a kept render is broken; rendering anew");
+            return false;
+        }
+        for line in lines {
+            match serde_json::from_slice(line) {
+                Ok(rendered) => take(rendered),
+                Err(error) => {
+                    // What was given stands, so the caller will complain; the
+                    // next render is a new one.
+                    tracing::warn!(path = %self.path.display(), %error, "a kept render is broken");
+                    let _ = std::fs::remove_file(&self.path);
+                    return false;
+                }
+            }
+        }
         // In use: the sweep leaves it.
-        let _ =
-            std::fs::File::open(&self.path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
-        serde_json::from_slice(&bytes).inspect_err(|error| tracing::warn!(path = %self.path.display(), %error, "a kept render is broken; rendering anew")).ok()
+        let _ = std::fs::File::open(&self.path).and_then(|file| file.set_modified(SystemTime::now()));
+        true
     }
 
-    pub(super) fn write(&self, rendered: &[Rendered]) {
-        let secret =
-            rendered.iter().any(|object| object.value.get("kind").is_some_and(|kind| kind == "Secret"));
-        let written = if secret {
-            keep(&self.path.with_extension("steady"), "steady")
-        } else {
-            keep(&self.path, rendered)
-        };
-        if let Err(error) = written {
-            tracing::warn!(path = %self.path.display(), %error, "a render could not be kept");
-        }
+    /// Keeps what it is given, if all of it comes.
+    pub(super) fn writer(&self) -> Writer {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let file = std::fs::create_dir_all(folder).and_then(|()| tempfile::NamedTempFile::new_in(folder));
+        let file = file.map(std::io::BufWriter::new).inspect_err(|error| {
+            tracing::warn!(path = %self.path.display(), %error, "this render is not kept");
+        });
+        Writer { path: self.path.clone(), file: file.ok(), count: 0, secret: false }
     }
 
     /// Whether a render that is not kept was found to be the same twice.
@@ -52,14 +73,59 @@ impl Entry {
     }
 }
 
-fn keep(path: &Path, content: &(impl Serialize + ?Sized)) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut file = std::io::BufWriter::new(tempfile::NamedTempFile::new_in(folder)?);
-    serde_json::to_writer(&mut file, content)?;
-    file.into_inner().map_err(std::io::IntoInnerError::into_error)?.persist(path)?;
-    sweep(folder);
-    Ok(())
+/// What a line has to look like.
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "only whether it can be read counts")]
+struct Shape {
+    value: IgnoredAny,
+    file: IgnoredAny,
+    line: u32,
+    lines: IgnoredAny,
+}
+
+/// A render on its way to the disk.
+pub(super) struct Writer {
+    path: PathBuf,
+    file: Option<std::io::BufWriter<tempfile::NamedTempFile>>,
+    count: usize,
+    secret: bool,
+}
+
+impl Writer {
+    pub(super) fn add(&mut self, object: &Rendered) {
+        if object.value.get("kind").is_some_and(|kind| kind == "Secret") {
+            self.secret = true;
+            self.file = None;
+        }
+        let Some(file) = &mut self.file else { return };
+        self.count += 1;
+        let written = serde_json::to_writer(&mut *file, object).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {
+            self.failed(&error);
+        }
+    }
+
+    pub(super) fn finish(mut self) {
+        let result = if self.secret {
+            std::fs::write(self.path.with_extension("steady"), b"")
+        } else if let Some(mut file) = self.file.take() {
+            let done = writeln!(file, "{}", self.count);
+            done.and_then(|()| file.into_inner().map_err(std::io::IntoInnerError::into_error))
+                .and_then(|file| file.persist(&self.path).map_err(|error| error.error))
+                .map(drop)
+        } else {
+            return;
+        };
+        match result {
+            Ok(()) => sweep(self.path.parent().unwrap_or(Path::new("."))),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&mut self, error: &std::io::Error) {
+        tracing::warn!(path = %self.path.display(), %error, "a render could not be kept");
+        self.file = None;
+    }
 }
 
 /// Removes what is old from a folder that something was just put into.

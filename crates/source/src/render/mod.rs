@@ -93,6 +93,24 @@ pub fn render(
     tools: &Tools,
     cache: &Path,
 ) -> Result<Vec<Rendered>, SourceError> {
+    let mut rendered = Vec::new();
+    render_each(snapshot, request, tools, cache, &mut |object| rendered.push(object))?;
+    Ok(rendered)
+}
+
+/// As [`render`], but gives the objects away one by one: a large source is
+/// never in memory as a whole. After an error, what was given counts for
+/// nothing.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_each(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+    tools: &Tools,
+    cache: &Path,
+    take: &mut dyn FnMut(Rendered),
+) -> Result<(), SourceError> {
     let request = &RenderRequest { path: normal(&request.path)?, ..request.clone() };
     let kind = detect(snapshot, request)?;
     let versions = match kind {
@@ -109,16 +127,25 @@ pub fn render(
         key.api_versions.clear();
     }
     let entry = cache::Entry::new(cache, &(read, kind, key, versions));
-    if let Some(rendered) = entry.read() {
-        return Ok(rendered);
+    if entry.read(take) {
+        return Ok(());
     }
-    let rendered = match kind {
-        SourceType::Helm => helm::render(snapshot, request, tools, entry.is_steady())?,
-        SourceType::Kustomize => kustomize::render(snapshot, request, tools)?,
-        SourceType::Auto | SourceType::Plain => plain::render(snapshot, request)?,
+    let mut writer = entry.writer();
+    let mut keep = |object: Rendered| {
+        writer.add(&object);
+        take(object);
     };
-    entry.write(&rendered);
-    Ok(rendered)
+    match kind {
+        SourceType::Helm => {
+            helm::render(snapshot, request, tools, entry.is_steady())?.into_iter().for_each(&mut keep);
+        }
+        SourceType::Kustomize => {
+            kustomize::render(snapshot, request, tools)?.into_iter().for_each(&mut keep);
+        }
+        SourceType::Auto | SourceType::Plain => plain::render(snapshot, request, &mut keep)?,
+    }
+    writer.finish();
+    Ok(())
 }
 
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];

@@ -15,7 +15,14 @@ use crate::yaml;
 /// The file that describes Applications; it is no object to apply.
 const DESCRIPTION: &str = "gitops.yaml";
 
-pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest) -> Result<Vec<Rendered>, SourceError> {
+/// Files that are read side by side.
+const AT_ONCE: usize = 8;
+
+pub(super) fn render(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+    take: &mut impl FnMut(Rendered),
+) -> Result<(), SourceError> {
     let include = globs(&request.plain.include)?;
     let exclude = globs(&request.plain.exclude)?;
     let folder = &request.path;
@@ -29,9 +36,12 @@ pub(super) fn render(snapshot: &Snapshot, request: &RenderRequest) -> Result<Vec
         .filter(|file| request.plain.include.is_empty() || include.is_match(below(&file.path)))
         .filter(|file| !exclude.is_match(below(&file.path)))
         .collect();
-    let rendered: Result<Vec<Vec<Rendered>>, SourceError> =
-        files.par_iter().map(|file| read(snapshot, &request.path, file)).collect();
-    Ok(rendered?.into_iter().flatten().collect())
+    for some in files.chunks(AT_ONCE) {
+        let rendered: Result<Vec<Vec<Rendered>>, SourceError> =
+            some.par_iter().map(|file| read(snapshot, &request.path, file)).collect();
+        rendered?.into_iter().flatten().for_each(&mut *take);
+    }
+    Ok(())
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet, SourceError> {
