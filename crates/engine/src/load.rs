@@ -9,7 +9,6 @@ use gitops_core::desired::AppRef;
 use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_source::{Credentials, RepoUrl, Secret, git, yaml};
-use serde_json::Value;
 
 use crate::error::EngineError;
 
@@ -223,17 +222,25 @@ pub async fn credentials_of(
     let key = ObjectKey { group: String::new(), kind: "Secret".into(), namespace, name: secret.name.clone() };
     let value = cluster.get(&kind, &key).await?.ok_or_else(|| failed(format!("{key} is not there")))?;
     let field = |name: &str| value.get("data").and_then(|data| data.get(name)?.as_str()).and_then(decode);
+    if field("caBundle").is_some() {
+        return Err(failed(format!("{key}: caBundle is not carried out yet")));
+    }
     if let Some(token) = field("token") {
         return Ok(Credentials::token(Secret::new(token)));
     }
-    match (field("username"), field("password")) {
-        (Some(username), Some(password)) => {
+    match (field("username"), field("password"), field("sshPrivateKey"), field("knownHosts")) {
+        (Some(username), Some(password), ..) => {
             Ok(Credentials::Basic { username, password: Secret::new(password) })
         }
-        _ if value.pointer("/data/sshPrivateKey").is_some_and(Value::is_string) => {
-            Err(failed(format!("{key}: ssh keys of a Secret are not carried out yet")))
+        (.., Some(private_key), Some(known_hosts)) => {
+            Ok(Credentials::Ssh { private_key: Secret::new(private_key), known_hosts })
         }
-        _ => Err(failed(format!("{key} holds neither token nor username and password"))),
+        (.., Some(_), None) => Err(failed(format!(
+            "{key} holds sshPrivateKey but not knownHosts: without it, anyone could play the host"
+        ))),
+        _ => Err(failed(format!(
+            "{key} holds neither token, nor username and password, nor sshPrivateKey and knownHosts"
+        ))),
     }
 }
 

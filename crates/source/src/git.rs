@@ -5,6 +5,9 @@
 //! incrementally; those on this machine are read where they are.
 
 use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,7 +135,8 @@ impl GitCache {
         }
         let login = repo.login();
         let credentials = login.as_ref().unwrap_or(credentials);
-        let repository = self.open_with(repo, fetching(repo, credentials))?;
+        let key = KeyFiles::of(credentials)?;
+        let repository = self.open_with(repo, fetching(repo, credentials, key.as_ref()))?;
         // A commit that is here already never changes.
         if !(is_full_commit(revision) && contains(&repository, revision)) {
             receive(&repository, repo, revision, credentials, passed)?;
@@ -210,8 +214,9 @@ pub fn enclosing(folder: &Path) -> Option<(PathBuf, PathBuf)> {
 
 /// The user's own configuration counts for fetching (helpers, proxies), never
 /// a prompt; repository hooks and filters are not run by a fetch.
-fn fetching(repo: &RepoUrl, credentials: &Credentials) -> gix::open::Options {
+fn fetching(repo: &RepoUrl, credentials: &Credentials, key: Option<&KeyFiles>) -> gix::open::Options {
     let mut settings = vec!["gitoxide.credentials.terminalPrompt=false".to_owned()];
+    settings.extend(key.map(|key| format!("core.sshCommand={}", key.command())));
     if let Credentials::Basic { username, password } = credentials
         && repo.is_clear_text()
     {
@@ -223,6 +228,36 @@ fn fetching(repo: &RepoUrl, credentials: &Credentials) -> gix::open::Options {
         settings.push("http.followRedirects=false".to_owned());
     }
     gix::open::Options::default().config_overrides(settings)
+}
+
+/// An ssh key on disk for as long as ssh needs it, readable by this user only.
+struct KeyFiles {
+    folder: tempfile::TempDir,
+}
+
+impl KeyFiles {
+    fn of(credentials: &Credentials) -> Result<Option<Self>, SourceError> {
+        let Credentials::Ssh { private_key, known_hosts } = credentials else { return Ok(None) };
+        let folder = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
+        for (name, text) in [("key", private_key.reveal()), ("known_hosts", known_hosts)] {
+            let path = folder.path().join(name);
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            // ssh takes no key whose last line does not end.
+            let written = file.and_then(|mut file| writeln!(file, "{}", text.trim_end()));
+            written.map_err(SourceError::io(&path))?;
+        }
+        Ok(Some(Self { folder }))
+    }
+
+    /// ssh with this key alone, for these hosts alone.
+    fn command(&self) -> String {
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        format!(
+            "ssh -F none -i '{}' -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile='{}'",
+            file("key"),
+            file("known_hosts")
+        )
+    }
 }
 
 fn receive(
@@ -266,7 +301,7 @@ fn receive_specs(
         .map_err(fail)?;
     let connection = remote.connect(gix::remote::Direction::Fetch).map_err(fail)?;
     let connection = match credentials {
-        Credentials::Usual => connection,
+        Credentials::Usual | Credentials::Ssh { .. } => connection,
         Credentials::Basic { username, password } => {
             let (username, password) = (username.clone(), password.clone());
             connection.with_credentials(move |action| Ok(answer(action, &username, password.reveal())))

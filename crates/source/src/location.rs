@@ -40,6 +40,12 @@ pub enum Credentials {
         username: String,
         password: Secret,
     },
+    /// A key of its own, and the hosts that it is shown to.
+    Ssh {
+        private_key: Secret,
+        /// Lines of a `known_hosts` file.
+        known_hosts: String,
+    },
 }
 
 /// User name that servers take beside a token.

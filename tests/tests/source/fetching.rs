@@ -163,3 +163,24 @@ fn git_over_ssh_is_read_with_the_users_own_ssh() {
     let message = String::from_utf8_lossy(&refused.stderr);
     assert!(message.contains("127.0.0.1") && message.contains("hint:"), "{message}");
 }
+
+#[test]
+fn a_key_of_its_own_is_shown_to_known_hosts_only() {
+    let sshd = Sshd::start();
+    let repo = Repo::with(&[("app/a.yaml", &config_map("a", "1"))]);
+    let user = std::env::var("USER").unwrap_or_else(|_| "root".into());
+    let url: RepoUrl =
+        format!("ssh://{user}@127.0.0.1:{}{}", sshd.port, repo.path().display()).parse().unwrap();
+    let read = |name: &str| std::fs::read_to_string(sshd.folder.path().join(name)).unwrap();
+    let host = |port: u16| format!("[127.0.0.1]:{port} {}", read("host.pub"));
+    let fetch = |key: &str, known_hosts: String| {
+        let credentials = Credentials::Ssh { private_key: Secret::new(read(key)), known_hosts };
+        Bench::new().cache().fetch(&url, "main", &credentials, LONG)
+    };
+    assert_eq!(fetch("user", host(sshd.port)).unwrap().id, repo.head());
+    for (key, port) in [("host", sshd.port), ("user", 1)] {
+        let error = fetch(key, host(port)).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Credentials | ErrorKind::Network), "{error}");
+        assert!(!format!("{error:?}").contains("PRIVATE KEY"), "{error}");
+    }
+}
