@@ -12,6 +12,7 @@
 pub mod cluster;
 pub mod git_server;
 pub mod repo;
+pub mod roundtrip;
 pub mod shop;
 
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
