@@ -95,7 +95,8 @@ pub fn leaves(object: &Value) -> Vec<Place> {
     let mut places = Vec::new();
     visit(object, &mut Vec::new(), &mut |place, value| {
         let empty = value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
-        if (empty || !value.is_object() && !value.is_array()) && is_held(place) {
+        let scalar = !value.is_object() && !value.is_array() && !value.is_null();
+        if (empty || scalar) && is_held(place) {
             places.push(place.to_vec());
         }
     });

@@ -1,6 +1,8 @@
 //! The descent through two values and their type. In: want, live, the type.
 //! Out: differences, with paths built only where there is one.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use super::derived::{self, Scene};
@@ -16,6 +18,7 @@ pub(super) fn differences(
     live: &Value,
     world: World,
 ) -> Vec<Difference> {
+    let live = &*derived::without_filled(gvk, want, live);
     let mut walk = Walk {
         schemas,
         world,
@@ -102,8 +105,11 @@ impl<'a> Walk<'a> {
         want: Option<&'a Value>,
         live: Option<&'a Value>,
     ) {
-        let (want, live) = (some(want), some(live));
         let field = structure.and_then(|structure| structure.field(name));
+        let (mut want, live) = (some(want), some(live));
+        if self.world == World::Closed && live.is_some() && want.is_some_and(|want| self.is_absence(field, want)) {
+            want = None;
+        }
         let definition = structure.map_or("", |structure| structure.name.as_str());
         let ty = field.map(|field| field.ty);
         match (want, live) {
@@ -131,23 +137,23 @@ impl<'a> Walk<'a> {
         live: &'a Value,
     ) {
         if field.is_some_and(|field| field.filled)
-            || derived::filled(definition, name, parent)
+            || derived::filled(definition, name, parent, self.scene)
             || self.is_absence(field, live)
         {
             return;
         }
         let ty = field.map(|field| field.ty);
-        let derived = derived::default(definition, name, parent, self.scene);
+        let derived = derived::default(definition, name, parent, self.parent_name(), self.scene);
         let default = derived.as_ref().or_else(|| field.and_then(|field| field.default.as_ref()));
         if default.is_some_and(|default| equal(self.schemas, ty, default, live, self.scene)) {
             return;
         }
         self.within(Step::Field(name), |walk| match (ty.map(|id| walk.schemas.get(id)), live) {
-            // A map is free of meaning by itself: each of its keys is a difference.
-            (Some(Type::Map(_)), Value::Object(keys)) => {
-                for (key, value) in keys.iter().filter(|(_, value)| !value.is_null()) {
-                    walk.within(Step::Field(key), |walk| walk.report(None, Some(value)));
-                }
+            // Maps and metadata are free of meaning by themselves: each of
+            // their keys is a difference.
+            (Some(Type::Map(value)), Value::Object(_)) => walk.map(*value, &NOTHING, live),
+            (Some(Type::Struct(structure)), Value::Object(_)) if structure.name == "meta.v1.ObjectMeta" => {
+                walk.structure(Some(structure), &NOTHING, live);
             }
             _ => walk.report(None, Some(live)),
         });
@@ -204,39 +210,40 @@ impl<'a> Walk<'a> {
             self.scene.host_network = want.get("hostNetwork") == Some(&Value::Bool(true));
         }
         for name in union(wants, lives) {
-            let (want_field, live_field) = (wants.get(name), lives.get(name));
-            if structure.is_some_and(|s| s.name.ends_with("ResourceRequirements")) && name == "requests" {
-                self.requests(structure, want, want_field, live_field);
-            } else {
-                self.field(structure, name, want, want_field, live_field);
+            let before = self.out.len();
+            self.field(structure, name, want, wants.get(name), lives.get(name));
+            if let Some(structure) = structure
+                && self.out.len() > before
+            {
+                self.drop_derived_quantities(structure, name, want, before);
             }
         }
         self.scene = before;
     }
 
-    /// A request that is left out is its limit, resource by resource.
-    fn requests(
-        &mut self,
-        structure: Option<&'a Struct>,
-        parent: &'a Value,
-        want: Option<&'a Value>,
-        live: Option<&'a Value>,
-    ) {
-        let (Some(Value::Object(wants)), Some(live)) = (want, live) else {
-            return self.field(structure, "requests", parent, want, live);
-        };
-        let before = self.out.len();
-        self.field(structure, "requests", parent, want, Some(live));
-        let limits = parent.get("limits");
+    /// Takes quantities back that Kubernetes puts by itself, resource by
+    /// resource: a request that is left out is its limit.
+    fn drop_derived_quantities(&mut self, structure: &Struct, name: &str, parent: &Value, since: usize) {
         let depth = self.stack.len() + 1;
-        let mut kept = self.out.split_off(before);
+        let mut kept = self.out.split_off(since);
         kept.retain(|difference| {
-            let Some(Segment::Field(resource)) = difference.path.0.get(depth) else { return true };
-            let limit = limits.and_then(|limits| limits.get(resource));
-            wants.contains_key(resource)
-                || !matches!((limit, &difference.tried), (Some(limit), Some(tried)) if scalar::equal(Scalar::Quantity, limit, tried))
+            let (Op::Add, Some(Segment::Field(resource)), Some(tried)) =
+                (difference.op, difference.path.0.get(depth), &difference.tried)
+            else {
+                return true;
+            };
+            let derived = derived::quantity(&structure.name, name, parent, resource);
+            !derived.is_some_and(|derived| scalar::equal(Scalar::Quantity, derived, tried))
         });
         self.out.append(&mut kept);
+    }
+
+    /// The field in which the current struct is.
+    fn parent_name(&self) -> &'a str {
+        match self.stack.last() {
+            Some(Step::Field(name)) => name,
+            _ => "",
+        }
     }
 
     fn map(&mut self, ty: TypeId, want: &'a Value, live: &'a Value) {
@@ -362,6 +369,9 @@ fn equal(schemas: &Schemas, ty: Option<TypeId>, want: &Value, live: &Value, scen
     walk.value(ty, want, live);
     walk.out.is_empty()
 }
+
+/// What a map or metadata that is left out says.
+static NOTHING: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
 
 /// `null` is absence.
 fn some(value: Option<&Value>) -> Option<&Value> {
