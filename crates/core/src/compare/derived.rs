@@ -32,9 +32,11 @@ pub(super) fn default(
             pull_policy(text("image")?).into()
         }
         ("core.v1.ImageVolumeSource", "pullPolicy") => pull_policy(text("reference")?).into(),
-        ("core.v1.ContainerPort", "hostPort") if scene.host_network => want.get("containerPort")?.clone(),
+        // Templates leave these to their Pods.
+        ("core.v1.ContainerPort", "hostPort") if scene.host_network && scene.kind == "Pod" => {
+            want.get("containerPort")?.clone()
+        }
         ("core.v1.ServicePort", "targetPort") => want.get("port")?.clone(),
-        // A template leaves them to the Pod, to which admission gives them.
         ("core.v1.PodSpec", "serviceAccount" | "serviceAccountName") => {
             let declared = want.get("serviceAccountName").or_else(|| want.get("serviceAccount"));
             declared.cloned().or_else(|| (scene.kind == "Pod").then(|| json!("default")))?
@@ -86,6 +88,10 @@ pub(super) fn filled(definition: &str, field: &str, want: &Value, scene: Scene<'
         }
         // The scheduler writes it; the service account has them.
         ("core.v1.PodSpec", "nodeName" | "imagePullSecrets") => scene.kind == "Pod",
+        // Admission or a controller chooses them; in a template nobody does.
+        ("core.v1.PersistentVolumeClaimSpec", "storageClassName" | "volumeName") => {
+            scene.kind == "PersistentVolumeClaim"
+        }
         // The classes have them, and the API server refuses others.
         ("core.v1.PodSpec", "priority" | "preemptionPolicy") => {
             scene.kind == "Pod" && names("priorityClassName")
@@ -102,10 +108,12 @@ pub(super) fn quantity<'v>(
     field: &str,
     want: &'v Value,
     resource: &str,
+    scene: Scene<'_>,
 ) -> Option<&'v Value> {
     let of = |field: &str| want.get(field)?.get(resource);
     match (definition, field) {
-        ("core.v1.ResourceRequirements", "requests") => of("limits"),
+        // Templates leave them to their Pods.
+        ("core.v1.ResourceRequirements", "requests") if scene.kind == "Pod" => of("limits"),
         ("core.v1.LimitRangeItem", _) if want.get("type").and_then(Value::as_str) != Some("Container") => None,
         ("core.v1.LimitRangeItem", "default") => of("max"),
         ("core.v1.LimitRangeItem", "defaultRequest") => of("default").or_else(|| of("max")).or_else(|| of("min")),

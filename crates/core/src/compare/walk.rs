@@ -165,7 +165,11 @@ impl<'a> Walk<'a> {
     fn is_absence(&self, field: Option<&Field>, value: &Value) -> bool {
         match value {
             Value::Null => true,
-            Value::Array(items) => items.is_empty(),
+            // In untyped data, an empty list says something.
+            Value::Array(items) => {
+                let typed = field.is_some_and(|field| !matches!(self.schemas.get(field.ty), Type::Any));
+                items.is_empty() && (typed || self.world == World::Declared)
+            }
             Value::Object(map) => {
                 map.is_empty()
                     && field.is_some_and(|field| {
@@ -224,7 +228,7 @@ impl<'a> Walk<'a> {
     /// Takes quantities back that Kubernetes puts by itself, resource by
     /// resource: a request that is left out is its limit.
     fn drop_derived_quantities(&mut self, structure: &Struct, name: &str, parent: &Value, since: usize) {
-        let depth = self.stack.len() + 1;
+        let (depth, scene) = (self.stack.len() + 1, self.scene);
         let mut kept = self.out.split_off(since);
         kept.retain(|difference| {
             let (Op::Add, Some(Segment::Field(resource)), Some(tried)) =
@@ -232,7 +236,7 @@ impl<'a> Walk<'a> {
             else {
                 return true;
             };
-            let derived = derived::quantity(&structure.name, name, parent, resource);
+            let derived = derived::quantity(&structure.name, name, parent, resource, scene);
             !derived.is_some_and(|derived| scalar::equal(Scalar::Quantity, derived, tried))
         });
         self.out.append(&mut kept);
