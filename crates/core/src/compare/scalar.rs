@@ -12,6 +12,10 @@ pub(super) fn equal(kind: Scalar, want: &Value, live: &Value) -> bool {
     match kind {
         Scalar::Plain => plain_equal(want, live),
         Scalar::Quantity => matches!((quantity(want), quantity(live)), (Some(a), Some(b)) if a == b),
+        Scalar::Resource => match (quantity(want), quantity(live)) {
+            (Some(a), Some(b)) => a == b || a.rounded_up(MILLI) == b.rounded_up(MILLI),
+            _ => false,
+        },
         Scalar::Duration => both(want, live, duration),
         Scalar::Time => both(want, live, time),
     }
@@ -41,14 +45,45 @@ pub(super) struct Decimal {
     exponent: i64,
 }
 
+/// What the API server rounds resources up to (SetDefaults_ResourceList), and
+/// all quantities (ParseQuantity), as powers of ten.
+const MILLI: i64 = -3;
+const NANO: i64 = -9;
+
+impl Decimal {
+    /// Away from zero, to a multiple of ten to the power `exponent`.
+    fn rounded_up(&self, exponent: i64) -> Self {
+        let Some(over) = usize::try_from(exponent - self.exponent).ok().filter(|over| *over > 0) else {
+            return self.clone();
+        };
+        if self.digits.is_empty() {
+            return self.clone();
+        }
+        // The last digit is never zero, so that there is always a rest.
+        let mut digits = self.digits[..self.digits.len().saturating_sub(over)].to_vec();
+        match digits.iter().rposition(|digit| *digit < 9) {
+            Some(at) => {
+                digits[at] += 1;
+                digits[at + 1..].fill(0);
+            }
+            None => {
+                digits.fill(0);
+                digits.insert(0, 1);
+            }
+        }
+        normalised(self.negative, digits, exponent)
+    }
+}
+
 /// Reads a quantity (k8s.io/apimachinery, `resource.Quantity`), or a number
-/// that stands for one. Exact: no rounding, any length.
+/// that stands for one. Exact at any length, down to a nano.
 pub(super) fn quantity(value: &Value) -> Option<Decimal> {
-    match value {
+    let exact = match value {
         Value::String(text) => quantity_text(text),
         Value::Number(number) => quantity_text(&number.to_string()),
         _ => None,
-    }
+    };
+    exact.map(|exact| exact.rounded_up(NANO))
 }
 
 fn quantity_text(text: &str) -> Option<Decimal> {
@@ -232,6 +267,18 @@ mod tests {
             [("1", "1m"), ("1G", "1Gi"), ("1", "x"), ("", "0"), ("1e", "1"), ("1", "-1"), ("1.1.1", "1.11")]
         {
             assert!(!equal(Scalar::Quantity, &json!(a), &json!(b)), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_rounded_up_as_the_api_server_does() {
+        for (a, b) in [("1.00005", "1001m"), ("0.0000001", "1m"), ("9.9999", "10"), ("1024.0001", "1024001m")] {
+            assert!(equal(Scalar::Resource, &json!(a), &json!(b)), "{a} {b}");
+            assert!(!equal(Scalar::Quantity, &json!(a), &json!(b)), "{a} {b}");
+        }
+        assert!(equal(Scalar::Quantity, &json!("0.0000000001"), &json!("1n")));
+        for (a, b) in [("1m", "2m"), ("1.0001", "1"), ("0", "0.0001"), ("1.001", "1.0011"), ("x", "y")] {
+            assert!(!equal(Scalar::Resource, &json!(a), &json!(b)), "{a} {b}");
         }
     }
 

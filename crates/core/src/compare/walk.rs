@@ -237,7 +237,7 @@ impl<'a> Walk<'a> {
                 return true;
             };
             let derived = derived::quantity(&structure.name, name, parent, resource, scene);
-            !derived.is_some_and(|derived| scalar::equal(Scalar::Quantity, derived, tried))
+            !derived.is_some_and(|derived| scalar::equal(Scalar::Resource, derived, tried))
         });
         self.out.append(&mut kept);
     }

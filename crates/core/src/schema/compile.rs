@@ -97,6 +97,18 @@ impl<'a> Compiler<'a> {
         self.push(ty)
     }
 
+    fn field(&mut self, definition: &str, schema: &'a Value, depth: usize) -> TypeId {
+        let ty = self.reference(schema, depth);
+        let is_quantity = |id| matches!(self.schemas.get(id), Type::Scalar(Scalar::Quantity));
+        match self.schemas.get(ty) {
+            Type::Map(value) if definition.starts_with("core.v1.") && is_quantity(*value) => {
+                let resource = self.push(Type::Scalar(Scalar::Resource));
+                self.push(Type::Map(resource))
+            }
+            _ => ty,
+        }
+    }
+
     fn compile(&mut self, schema: &'a Value, name: &str, depth: usize) -> Type {
         if depth > MAX_DEPTH || self.schemas.types.len() > MAX_TYPES {
             return Type::Any;
@@ -124,7 +136,7 @@ impl<'a> Compiler<'a> {
                 .iter()
                 .map(|(field, schema)| Field {
                     name: field.clone(),
-                    ty: self.reference(schema, depth),
+                    ty: self.field(name, schema, depth),
                     default: tables::default_of(name, field).or_else(|| schema.get("default").cloned()),
                     filled: tables::is_filled(name, field),
                     omits_zero: tables::omits_zero(name, field),
