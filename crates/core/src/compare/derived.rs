@@ -56,6 +56,10 @@ pub(super) fn default(
         ("batch.v1.JobSpec", "podReplacementPolicy") if want.get("podFailurePolicy").is_some() => {
             json!("Failed")
         }
+        ("batch.v1.JobSpec", "completions") if want.get("parallelism").is_none() => json!(1),
+        ("core.v1.ReplicationControllerSpec", "selector") => want.pointer("/template/metadata/labels")?.clone(),
+        ("apiextensions.v1.CustomResourceDefinitionNames", "singular") => text("kind")?.to_lowercase().into(),
+        ("apiextensions.v1.CustomResourceDefinitionNames", "listKind") => format!("{}List", text("kind")?).into(),
         ("batch.v1.JobSpec", "backoffLimit") if want.get("backoffLimitPerIndex").is_some() => json!(i32::MAX),
         ("core.v1.ServiceSpec", "sessionAffinityConfig") if text("sessionAffinity") == Some("ClientIP") => {
             json!({"clientIP": {"timeoutSeconds": 10800}})
