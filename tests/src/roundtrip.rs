@@ -94,7 +94,8 @@ pub type Place = Vec<String>;
 pub fn leaves(object: &Value) -> Vec<Place> {
     let mut places = Vec::new();
     visit(object, &mut Vec::new(), &mut |place, value| {
-        let empty = value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+        let empty =
+            value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
         let scalar = !value.is_object() && !value.is_array() && !value.is_null();
         if (empty || scalar) && is_held(place) {
             places.push(place.to_vec());
@@ -118,10 +119,12 @@ pub fn fields(object: &Value) -> Vec<Place> {
 fn is_held(place: &[String]) -> bool {
     match place.first().map(String::as_str) {
         None | Some("apiVersion" | "kind" | "status") => false,
-        Some("metadata") => place
-            .get(1)
-            .is_some_and(|field| matches!(field.as_str(), "labels" | "annotations" | "finalizers"))
-            && place.len() > 2,
+        Some("metadata") => {
+            place
+                .get(1)
+                .is_some_and(|field| matches!(field.as_str(), "labels" | "annotations" | "finalizers"))
+                && place.len() > 2
+        }
         _ => true,
     }
 }
@@ -214,8 +217,9 @@ pub fn is_at(path: &Path, place: &[String], objects: [&Value; 2]) -> bool {
             objects.iter().any(|object| at(object, &place[..=depth]).is_some_and(|item| plain(item) == *text))
         }
         Segment::Key(_) => objects.iter().any(|object| {
-            at(object, &place[..=depth])
-                .is_some_and(|item| Path(vec![segment.clone()]).find(&Value::from(vec![item.clone()])).is_some())
+            at(object, &place[..=depth]).is_some_and(|item| {
+                Path(vec![segment.clone()]).find(&Value::from(vec![item.clone()])).is_some()
+            })
         }),
     })
 }

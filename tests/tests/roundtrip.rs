@@ -15,7 +15,8 @@ use gitops_core::desired::{AppRef, DesiredObject, DesiredSet, Rendered};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
 use gitops_tests::roundtrip::{
-    Numbers, Sample, at, at_mut, fields, instance, is_at, leaves, may_be_absence, other, reasons, samples, without,
+    Numbers, Sample, at, at_mut, fields, instance, is_at, leaves, may_be_absence, other, reasons, samples,
+    without,
 };
 use serde_json::{Value, json};
 
@@ -54,13 +55,19 @@ impl World {
             .get_json("/apis/apiregistration.k8s.io/v1/apiservices?labelSelector=kube-aggregator.kubernetes.io/automanaged=onstart")
             .await
             .unwrap();
-        let groups: BTreeSet<&str> =
-            services["items"].as_array().unwrap().iter().filter_map(|s| s["spec"]["group"].as_str()).collect();
+        let groups: BTreeSet<&str> = services["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|s| s["spec"]["group"].as_str())
+            .collect();
         let aggregated = ["apiextensions.k8s.io", "apiregistration.k8s.io", ""];
         let built_in: Vec<Kind> = discovery
             .kinds()
             .iter()
-            .filter(|kind| groups.contains(kind.gvk.group.as_str()) || aggregated.contains(&kind.gvk.group.as_str()))
+            .filter(|kind| {
+                groups.contains(kind.gvk.group.as_str()) || aggregated.contains(&kind.gvk.group.as_str())
+            })
             .filter(|kind| ["create", "get"].iter().all(|verb| kind.verbs.iter().any(|v| v == verb)))
             .cloned()
             .collect();
@@ -77,8 +84,15 @@ impl World {
         }
         let kinds = self.built_in.iter().filter(|kind| kind.namespaced).map(|kind| kind.gvk.clone());
         for gvk in kinds.collect::<Vec<_>>() {
-            let name = format!("{prefix}-{}-{}-{}", std::process::id(), gvk.kind.to_lowercase(), self.namespaces.len());
-            self.apply_raw(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await.unwrap();
+            let name = format!(
+                "{prefix}-{}-{}-{}",
+                std::process::id(),
+                gvk.kind.to_lowercase(),
+                self.namespaces.len()
+            );
+            self.apply_raw(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+                .await
+                .unwrap();
             self.namespaces.insert(gvk, name);
         }
     }
@@ -96,7 +110,8 @@ impl World {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
         let namespace = self.namespaces.get(&sample.gvk).map_or("nowhere", String::as_str);
-        let value = instance(value, &format!("rt{process}x{count}"), (process * 7 + count) % 250 + 1, namespace);
+        let value =
+            instance(value, &format!("rt{process}x{count}"), (process * 7 + count) % 250 + 1, namespace);
         Instance { label: sample.label.clone(), object: Arc::new(self.desired(&value, namespace)) }
     }
 
@@ -119,7 +134,9 @@ impl World {
                 Err(error) => {
                     let message = error.to_string();
                     // The token controller is a moment behind a new namespace.
-                    if !message.contains("serviceaccount \"default\" not found") || start.elapsed().as_secs() > 20 {
+                    if !message.contains("serviceaccount \"default\" not found")
+                        || start.elapsed().as_secs() > 20
+                    {
                         return Err(message);
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -141,7 +158,14 @@ impl World {
     fn told(&self, instance: &Instance, live: &Value) -> Vec<String> {
         let line = |d: &Difference| {
             let value = |v: &Option<Value>| v.as_ref().map_or("-".to_owned(), Value::to_string);
-            format!("{}: {:?} {}: git {}, live {}", instance.label, d.op, d.path, value(&d.git), value(&d.tried))
+            format!(
+                "{}: {:?} {}: git {}, live {}",
+                instance.label,
+                d.op,
+                d.path,
+                value(&d.git),
+                value(&d.tried)
+            )
         };
         self.differences(&instance.object.gvk, &instance.object.value, live).iter().map(line).collect()
     }
@@ -161,7 +185,10 @@ impl World {
         for name in self.namespaces.values() {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             let key = ObjectKey::of(&namespace).unwrap();
-            let _ = self.cluster.delete(self.kind(&Gvk::new("v1", "Namespace")), &key, &DeleteOptions::default()).await;
+            let _ = self
+                .cluster
+                .delete(self.kind(&Gvk::new("v1", "Namespace")), &key, &DeleteOptions::default())
+                .await;
         }
     }
 
@@ -320,10 +347,8 @@ async fn what_is_created_as_written_comes_back_without_a_difference() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
-    let ran = gitops_tests::cluster().kubectl(&format!(
-        "create --dry-run=server --validate=false -o json -f {}",
-        file.path().display()
-    ));
+    let ran = gitops_tests::cluster()
+        .kubectl(&format!("create --dry-run=server --validate=false -o json -f {}", file.path().display()));
     world.close().await;
     assert_eq!(ran.stderr.lines().find(|line| !line.starts_with("Warning:")), None, "{}", ran.stderr);
     let mut count = 0;
@@ -358,7 +383,11 @@ async fn every_change_and_removal_of_a_declared_field_is_found() {
                 continue;
             }
             if !found(want, &changed) || !found(&changed, want) {
-                failures.push(format!("{label}: {} {value} -> {} is no difference", place.join("."), other(value)));
+                failures.push(format!(
+                    "{label}: {} {value} -> {} is no difference",
+                    place.join("."),
+                    other(value)
+                ));
             }
             let removed = without(want, &place);
             if !may_be_absence(value) && !found(want, &removed) {
@@ -404,7 +433,10 @@ async fn a_field_that_is_left_out_means_what_the_api_server_puts() {
             let held = !place.starts_with(&["metadata".to_owned()]);
             if held && at(&live, &place) != at(&got, &place) {
                 let found = |want: &Value, live: &Value, a: &Value| {
-                    world.differences(&part.object.gvk, want, live).iter().any(|d| is_at(&d.path, &place, [a, live]))
+                    world
+                        .differences(&part.object.gvk, want, live)
+                        .iter()
+                        .any(|d| is_at(&d.path, &place, [a, live]))
                 };
                 let told = format!("{:?} is {:?}", at(&live, &place), at(&got, &place));
                 if !found(&want.value, &got, &want.value) {

@@ -7,14 +7,21 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
+use super::scalar::nanos;
 use crate::object::Gvk;
 
 /// Where a comparison stands, as far as derived defaults need it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scene<'a> {
     pub(super) kind: &'a str,
-    /// `spec` of the nearest pod.
-    pub(super) host_network: bool,
+    /// The nearest pod's spec, as Git has it.
+    pub(super) pod: Option<&'a Value>,
+}
+
+impl Scene<'_> {
+    fn is_on_host(&self) -> bool {
+        self.pod.is_some_and(|pod| pod.get("hostNetwork") == Some(&Value::Bool(true)))
+    }
 }
 
 /// What Kubernetes puts into `definition.field` where `want`, in the field
@@ -33,7 +40,7 @@ pub(super) fn default(
         }
         ("core.v1.ImageVolumeSource", "pullPolicy") => pull_policy(text("reference")?).into(),
         // Templates leave these to their Pods.
-        ("core.v1.ContainerPort", "hostPort") if scene.host_network && scene.kind == "Pod" => {
+        ("core.v1.ContainerPort", "hostPort") if scene.is_on_host() && scene.kind == "Pod" => {
             want.get("containerPort")?.clone()
         }
         ("core.v1.ServicePort", "targetPort") => want.get("port")?.clone(),
@@ -57,9 +64,13 @@ pub(super) fn default(
             json!("Failed")
         }
         ("batch.v1.JobSpec", "completions") if want.get("parallelism").is_none() => json!(1),
-        ("core.v1.ReplicationControllerSpec", "selector") => want.pointer("/template/metadata/labels")?.clone(),
+        ("core.v1.ReplicationControllerSpec", "selector") => {
+            want.pointer("/template/metadata/labels")?.clone()
+        }
         ("apiextensions.v1.CustomResourceDefinitionNames", "singular") => text("kind")?.to_lowercase().into(),
-        ("apiextensions.v1.CustomResourceDefinitionNames", "listKind") => format!("{}List", text("kind")?).into(),
+        ("apiextensions.v1.CustomResourceDefinitionNames", "listKind") => {
+            format!("{}List", text("kind")?).into()
+        }
         ("batch.v1.JobSpec", "backoffLimit") if want.get("backoffLimitPerIndex").is_some() => json!(i32::MAX),
         ("core.v1.ServiceSpec", "sessionAffinityConfig") if text("sessionAffinity") == Some("ClientIP") => {
             json!({"clientIP": {"timeoutSeconds": 10800}})
@@ -118,11 +129,49 @@ pub(super) fn quantity<'v>(
     match (definition, field) {
         // Templates leave them to their Pods.
         ("core.v1.ResourceRequirements", "requests") if scene.kind == "Pod" => of("limits"),
-        ("core.v1.LimitRangeItem", _) if want.get("type").and_then(Value::as_str) != Some("Container") => None,
+        ("core.v1.LimitRangeItem", _) if want.get("type").and_then(Value::as_str) != Some("Container") => {
+            None
+        }
         ("core.v1.LimitRangeItem", "default") => of("max"),
-        ("core.v1.LimitRangeItem", "defaultRequest") => of("default").or_else(|| of("max")).or_else(|| of("min")),
+        ("core.v1.LimitRangeItem", "defaultRequest") => {
+            of("default").or_else(|| of("max")).or_else(|| of("min"))
+        }
         _ => None,
     }
+}
+
+/// The request for one resource that a Pod as a whole gets from its containers
+/// (component-helpers, `AggregateContainerRequests`), in billionths; none when
+/// they request none, so that it is the limit.
+pub(super) fn pod_request(field: &str, want: &Value, resource: &str, scene: Scene<'_>) -> Option<i128> {
+    let limits = want.get("limits").and_then(Value::as_object).is_some_and(|limits| !limits.is_empty());
+    if scene.kind != "Pod" || field != "requests" || !limits || !matches!(resource, "cpu" | "memory") {
+        return None;
+    }
+    let of = |containers: &str| scene.pod?.get(containers)?.as_array();
+    let request = |container: &Value| {
+        let of = |kind: &str| container.get("resources")?.get(kind)?.get(resource);
+        of("requests").or_else(|| of("limits")).and_then(nanos)
+    };
+    let is_sidecar =
+        |container: &Value| container.get("restartPolicy").and_then(Value::as_str) == Some("Always");
+    let (mut sum, mut sidecars, mut starting, mut any) = (0_i128, 0_i128, 0_i128, false);
+    for container in of("containers").into_iter().flatten() {
+        any |= request(container).is_some();
+        sum = sum.saturating_add(request(container).unwrap_or(0));
+    }
+    for container in of("initContainers").into_iter().flatten() {
+        any |= request(container).is_some();
+        let own = request(container).unwrap_or(0);
+        if is_sidecar(container) {
+            sum = sum.saturating_add(own);
+            sidecars = sidecars.saturating_add(own);
+            starting = starting.max(sidecars);
+        } else {
+            starting = starting.max(own.saturating_add(sidecars));
+        }
+    }
+    any.then_some(sum.max(starting))
 }
 
 /// The live object without what admission and controllers add to its lists.
@@ -138,7 +187,8 @@ pub(super) fn without_filled<'v>(gvk: &Gvk, want: &Value, live: &'v Value) -> Co
 fn without_admitted(want: &Value, mut pod: Value) -> Value {
     let no_token = want.pointer("/spec/automountServiceAccountToken") == Some(&Value::Bool(false));
     let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
-    let token = volumes.and_then(|volumes| volumes.iter().find(|volume| !no_token && is_token(volume)).cloned());
+    let token =
+        volumes.and_then(|volumes| volumes.iter().find(|volume| !no_token && is_token(volume)).cloned());
     if let Some(name) = token.as_ref().and_then(|volume| volume.get("name")) {
         let mount = json!({"name": name, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
         retain(&mut pod, "/spec/volumes", |volume| Some(volume) != token.as_ref());
@@ -187,7 +237,8 @@ fn without_conditions(want: &Value, mut node: Value) -> Value {
     retain(&mut node, "/spec/taints", |taint| {
         let Some(key_here) = key(taint) else { return true };
         !key_here.starts_with("node.kubernetes.io/")
-            || declared.is_some_and(|declared| declared.iter().any(|other| key(other).as_ref() == Some(&key_here)))
+            || declared
+                .is_some_and(|declared| declared.iter().any(|other| key(other).as_ref() == Some(&key_here)))
     });
     node
 }

@@ -86,6 +86,18 @@ pub(super) fn quantity(value: &Value) -> Option<Decimal> {
     exact.map(|exact| exact.rounded_up(NANO))
 }
 
+/// Billionths of a quantity; none for what is no quantity, or too large.
+pub(super) fn nanos(value: &Value) -> Option<i128> {
+    let decimal = quantity(value)?;
+    let power = u32::try_from(decimal.exponent - NANO).ok()?;
+    let digits = decimal
+        .digits
+        .iter()
+        .try_fold(0_i128, |sum, digit| sum.checked_mul(10)?.checked_add(i128::from(*digit)))?;
+    let nanos = digits.checked_mul(10_i128.checked_pow(power)?)?;
+    Some(if decimal.negative { -nanos } else { nanos })
+}
+
 fn quantity_text(text: &str) -> Option<Decimal> {
     let (negative, rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
@@ -272,7 +284,8 @@ mod tests {
 
     #[test]
     fn quantities_are_rounded_up_as_the_api_server_does() {
-        for (a, b) in [("1.00005", "1001m"), ("0.0000001", "1m"), ("9.9999", "10"), ("1024.0001", "1024001m")] {
+        for (a, b) in [("1.00005", "1001m"), ("0.0000001", "1m"), ("9.9999", "10"), ("1024.0001", "1024001m")]
+        {
             assert!(equal(Scalar::Resource, &json!(a), &json!(b)), "{a} {b}");
             assert!(!equal(Scalar::Quantity, &json!(a), &json!(b)), "{a} {b}");
         }

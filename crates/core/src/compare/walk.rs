@@ -24,7 +24,7 @@ pub(super) fn differences(
         world,
         stack: Vec::new(),
         out: Vec::new(),
-        scene: Scene { kind: &gvk.kind, host_network: false },
+        scene: Scene { kind: &gvk.kind, pod: None },
     };
     let structure = schemas.root(gvk).and_then(|id| match schemas.get(id) {
         Type::Struct(structure) => Some(structure),
@@ -107,7 +107,10 @@ impl<'a> Walk<'a> {
     ) {
         let field = structure.and_then(|structure| structure.field(name));
         let (mut want, live) = (some(want), some(live));
-        if self.world == World::Closed && live.is_some() && want.is_some_and(|want| self.is_absence(field, want)) {
+        if self.world == World::Closed
+            && live.is_some()
+            && want.is_some_and(|want| self.is_absence(field, want))
+        {
             want = None;
         }
         let definition = structure.map_or("", |structure| structure.name.as_str());
@@ -211,7 +214,7 @@ impl<'a> Walk<'a> {
         };
         let before = self.scene;
         if structure.is_some_and(|structure| structure.name == "core.v1.PodSpec") {
-            self.scene.host_network = want.get("hostNetwork") == Some(&Value::Bool(true));
+            self.scene.pod = Some(want);
         }
         for name in union(wants, lives) {
             let before = self.out.len();
@@ -237,7 +240,12 @@ impl<'a> Walk<'a> {
                 return true;
             };
             let derived = derived::quantity(&structure.name, name, parent, resource, scene);
-            !derived.is_some_and(|derived| scalar::equal(Scalar::Resource, derived, tried))
+            // `spec.resources` of a Pod: those of all of its containers.
+            let sum = (depth == 3).then(|| derived::pod_request(name, parent, resource, scene)).flatten();
+            match sum {
+                Some(sum) => scalar::nanos(tried) != Some(sum),
+                None => !derived.is_some_and(|derived| scalar::equal(Scalar::Resource, derived, tried)),
+            }
         });
         self.out.append(&mut kept);
     }
