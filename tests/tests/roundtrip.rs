@@ -320,6 +320,47 @@ async fn what_is_applied_comes_back_without_a_difference() {
     none(failures);
 }
 
+/// A volume and a claim that name each other, as storage is often declared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_and_its_claim_bind_without_a_difference() {
+    let world = &World::open("roundtrip-bind").await;
+    let storage = json!({"storage": "1Gi"});
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "bind"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": storage}}});
+    let sample = |value: &Value| Sample {
+        label: value["kind"].to_string(),
+        gvk: Gvk::of(value).unwrap(),
+        value: value.clone(),
+    };
+    let claim = world.instance(&sample(&claim), &claim);
+    let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "bind"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "capacity": storage, "hostPath": {"path": "/absent"},
+            "claimRef": {"namespace": claim.object.key.namespace, "name": claim.object.key.name}}});
+    let volume = world.instance(&sample(&volume), &volume);
+    let mut failures = Vec::new();
+    for instance in [&volume, &claim] {
+        let live = world.create(instance, false).await.unwrap();
+        failures.extend(world.told(instance, &live));
+    }
+    let start = Instant::now();
+    loop {
+        let get = |instance: &Instance| {
+            let object = Arc::clone(&instance.object);
+            async move { world.cluster.get(world.kind(&object.gvk), &object.key).await.unwrap().unwrap() }
+        };
+        let lives = [get(&volume).await, get(&claim).await];
+        if lives.iter().all(|live| live["status"]["phase"] == "Bound") {
+            failures.extend([&volume, &claim].iter().zip(&lives).flat_map(|(i, live)| world.told(i, live)));
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "not bound: {lives:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    world.delete(&volume).await;
+    world.close().await;
+    none(failures);
+}
+
 /// The manifest as a person writes it, with its nulls and its `stringData`.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_created_as_written_comes_back_without_a_difference() {

@@ -50,6 +50,8 @@ pub(super) fn default(
         }
         ("core.v1.PodSpec", "priority") if scene.kind == "Pod" => json!(0),
         ("core.v1.PodSpec", "preemptionPolicy") if scene.kind == "Pod" => json!("PreemptLowerPriority"),
+        ("core.v1.ObjectReference", "kind") if parent == "claimRef" => json!("PersistentVolumeClaim"),
+        ("core.v1.ObjectReference", "apiVersion") if parent == "claimRef" => json!("v1"),
         ("core.v1.Volume", "emptyDir") if want.as_object()?.len() == 1 => json!({}),
         ("core.v1.PersistentVolumeClaimSpec", "dataSourceRef") => want.get("dataSource")?.clone(),
         ("core.v1.PersistentVolumeClaimSpec", "dataSource") => want.get("dataSourceRef")?.clone(),
@@ -92,7 +94,7 @@ pub(super) fn default(
 }
 
 /// Whether Kubernetes fills `definition.field`, given what the rest says.
-pub(super) fn filled(definition: &str, field: &str, want: &Value, scene: Scene<'_>) -> bool {
+pub(super) fn filled(definition: &str, field: &str, want: &Value, parent: &str, scene: Scene<'_>) -> bool {
     let names = |field: &str| want.get(field).and_then(Value::as_str).is_some_and(|name| !name.is_empty());
     match (definition, field) {
         // The aggregation controller writes them.
@@ -103,6 +105,12 @@ pub(super) fn filled(definition: &str, field: &str, want: &Value, scene: Scene<'
         }
         // The scheduler writes it; the service account has them.
         ("core.v1.PodSpec", "nodeName" | "imagePullSecrets") => scene.kind == "Pod",
+        // The volume is bound to just this claim.
+        ("core.v1.ObjectReference", "uid" | "resourceVersion") => {
+            scene.kind == "PersistentVolume" && parent == "claimRef"
+        }
+        // Admission gives those without one the cluster's default class.
+        ("networking.v1.IngressSpec", "ingressClassName") => true,
         // Admission or a controller chooses them; in a template nobody does.
         ("core.v1.PersistentVolumeClaimSpec", "storageClassName" | "volumeName") => {
             scene.kind == "PersistentVolumeClaim"

@@ -248,6 +248,37 @@ fn names_limits_and_taints_are_completed_exactly() {
 }
 
 #[test]
+fn a_bound_volume_and_a_default_class_are_no_difference() {
+    let volume = |reference: Value| object("v1", "PersistentVolume", json!({"claimRef": reference}));
+    let want = volume(json!({"namespace": "n", "name": "c"}));
+    let mut live = volume(
+        json!({"namespace": "n", "name": "c", "kind": "PersistentVolumeClaim", "apiVersion": "v1", "uid": "u", "resourceVersion": "5"}),
+    );
+    same(&want, &live);
+    live["spec"]["claimRef"]["kind"] = json!("Other");
+    live["spec"]["claimRef"]["name"] = json!("d");
+    assert_eq!(found(&want, &live), ["Add spec.claimRef.kind", "Change spec.claimRef.name"]);
+
+    let ingress =
+        |class: Value| object("networking.k8s.io/v1", "Ingress", json!({"ingressClassName": class}));
+    same(&ingress(Value::Null), &ingress(json!("nginx")));
+    assert_eq!(found(&ingress(json!("nginx")), &ingress(json!("other"))), ["Change spec.ingressClassName"]);
+}
+
+#[test]
+fn bytes_and_resources_are_read_as_the_api_server_reads_them() {
+    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}, "data": {"a": value}});
+    same(&secret("aGVsbG8s\nIHdvcmxk\n"), &secret("aGVsbG8sIHdvcmxk"));
+    assert_eq!(found(&secret("eA=="), &secret("eQ==")), ["Change data.a"]);
+    let quota = |cpu: Value| object("v1", "ResourceQuota", json!({"hard": {"cpu": cpu}}));
+    same(&quota(json!(0.00001)), &quota(json!("1m")));
+    assert_eq!(found(&quota(json!(0.00001)), &quota(json!("2m"))), ["Change spec.hard.cpu"]);
+    // Only core's resources are rounded.
+    let class = |cpu: Value| json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "x"}, "overhead": {"podFixed": {"cpu": cpu}}});
+    assert_eq!(found(&class(json!(0.25001)), &class(json!("251m"))), ["Change overhead.podFixed.cpu"]);
+}
+
+#[test]
 fn devices_are_counted_by_their_mode() {
     let claim = |request: Value| {
         object(

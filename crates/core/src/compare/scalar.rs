@@ -1,6 +1,9 @@
 //! Equal meaning of scalars written differently. In: two JSON values. Out:
 //! whether Kubernetes reads them as the same.
 
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
 
 use crate::schema::Scalar;
@@ -17,6 +20,7 @@ pub(super) fn equal(kind: Scalar, want: &Value, live: &Value) -> bool {
             _ => false,
         },
         Scalar::Duration => both(want, live, duration),
+        Scalar::Bytes => both(want, live, bytes),
         Scalar::Time => both(want, live, time),
     }
 }
@@ -51,6 +55,15 @@ const MILLI: i64 = -3;
 const NANO: i64 = -9;
 
 impl Decimal {
+    fn is_more_than_an_i64(&self) -> bool {
+        let length = i64::try_from(self.digits.len()).unwrap_or(i64::MAX).saturating_add(self.exponent);
+        let most = i64::MAX.to_string();
+        let most_length = i64::try_from(most.len()).unwrap_or(i64::MAX);
+        length > most_length
+            || length == most_length
+                && self.digits.iter().map(|digit| digit + b'0').gt(most.trim_end_matches('0').bytes())
+    }
+
     /// Away from zero, to a multiple of ten to the power `exponent`.
     fn rounded_up(&self, exponent: i64) -> Self {
         let Some(over) = usize::try_from(exponent - self.exponent).ok().filter(|over| *over > 0) else {
@@ -78,12 +91,15 @@ impl Decimal {
 /// Reads a quantity (k8s.io/apimachinery, `resource.Quantity`), or a number
 /// that stands for one. Exact at any length, down to a nano.
 pub(super) fn quantity(value: &Value) -> Option<Decimal> {
-    let exact = match value {
-        Value::String(text) => quantity_text(text),
-        Value::Number(number) => quantity_text(&number.to_string()),
-        _ => None,
+    let (exact, is_binary) = match value {
+        Value::String(text) => (quantity_text(text)?, text.ends_with('i')),
+        Value::Number(number) => (quantity_text(&number.to_string())?, false),
+        _ => return None,
     };
-    exact.map(|exact| exact.rounded_up(NANO))
+    let rounded = exact.rounded_up(NANO);
+    // Binary ones end at 2^63 - 1.
+    let too_large = is_binary && !rounded.negative && rounded.is_more_than_an_i64();
+    if too_large { quantity_text(&i64::MAX.to_string()) } else { Some(rounded) }
 }
 
 /// Billionths of a quantity; none for what is no quantity, or too large.
@@ -209,6 +225,15 @@ fn duration(text: &str) -> Option<i128> {
     Some(sign * total)
 }
 
+/// As Go reads base64: line breaks and the bits after the last byte say
+/// nothing.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    const AS_GO: GeneralPurpose =
+        GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+    let one_line: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    AS_GO.decode(one_line).ok()
+}
+
 /// Seconds since 1970 of an RFC 3339 time.
 pub fn unix_seconds(text: &str) -> Option<i64> {
     i64::try_from(time(text)?.div_euclid(1_000_000_000)).ok()
@@ -290,8 +315,23 @@ mod tests {
             assert!(!equal(Scalar::Quantity, &json!(a), &json!(b)), "{a} {b}");
         }
         assert!(equal(Scalar::Quantity, &json!("0.0000000001"), &json!("1n")));
+        for (a, b) in [("1000Ei", "9223372036854775807"), ("8Ei", "9223372036854775807")] {
+            assert!(equal(Scalar::Quantity, &json!(a), &json!(b)), "{a} {b}");
+        }
+        for (a, b) in [("7Ei", "9223372036854775807"), ("1000E", "9223372036854775807")] {
+            assert!(!equal(Scalar::Quantity, &json!(a), &json!(b)), "{a} {b}");
+        }
         for (a, b) in [("1m", "2m"), ("1.0001", "1"), ("0", "0.0001"), ("1.001", "1.0011"), ("x", "y")] {
             assert!(!equal(Scalar::Resource, &json!(a), &json!(b)), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_read_as_go_reads_them() {
+        assert!(equal(Scalar::Bytes, &json!("aGVsbG8s\r\nIHdvcmxk\n"), &json!("aGVsbG8sIHdvcmxk")));
+        assert!(equal(Scalar::Bytes, &json!("eB=="), &json!("eA==")));
+        for (a, b) in [("eA==", "eQ=="), ("eA==", "eA"), ("eA==", " eA=="), ("", "eA=="), ("-", "_")] {
+            assert!(!equal(Scalar::Bytes, &json!(a), &json!(b)), "{a} {b}");
         }
     }
 
@@ -326,7 +366,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_without_a_panic(text in "\\PC{0,24}") {
-            let _ = (quantity_text(&text), duration(&text), time(&text));
+            let _ = (quantity(&json!(text)), duration(&text), time(&text), bytes(&text), nanos(&json!(text)));
         }
     }
 }

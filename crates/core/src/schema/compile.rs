@@ -123,6 +123,7 @@ impl<'a> Compiler<'a> {
             Some("string") => Type::Scalar(match schema.get("format").and_then(Value::as_str) {
                 Some("date-time") => Scalar::Time,
                 Some("duration") => Scalar::Duration,
+                Some("byte") => Scalar::Bytes,
                 _ => Scalar::Plain,
             }),
             Some("integer" | "number" | "boolean") => Type::Scalar(Scalar::Plain),

@@ -40,6 +40,8 @@ pub(crate) enum Scalar {
     Resource,
     /// Go's `time.ParseDuration`.
     Duration,
+    /// Bytes as base64.
+    Bytes,
     /// RFC 3339.
     Time,
 }
