@@ -242,9 +242,10 @@ fn names_limits_and_taints_are_completed_exactly() {
     same(&node(json!([own])), &node(json!([state, own])));
     assert_eq!(
         found(&node(json!([own])), &node(json!([own, {"key": "b", "effect": "NoSchedule"}]))),
-        ["Add spec.taints[1]"]
+        ["Change spec.taints"]
     );
-    assert_eq!(found(&node(json!([state])), &node(json!([]))).len(), 1);
+    assert_eq!(found(&node(json!([own])), &node(json!([state]))), ["Remove spec.taints"]);
+    assert_eq!(found(&node(json!([state])), &node(json!([]))), ["Remove spec.taints"]);
 }
 
 #[test]

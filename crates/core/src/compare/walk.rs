@@ -37,7 +37,28 @@ pub(super) fn differences(
         }
         walk.field(structure, name, want, wants.get(name), lives.get(name));
     }
-    walk.out
+    let mut out = walk.out;
+    if gvk.group.is_empty() && gvk.kind == "Node" {
+        as_one(&mut out, &["spec", "taints"], want, live);
+    }
+    out
+}
+
+/// Differences in a list from which elements were taken become one of the
+/// whole list: their positions would be wrong in the live object.
+fn as_one(out: &mut Vec<Difference>, place: &[&str; 2], want: &Value, live: &Value) {
+    let path = Path(place.map(|name| Segment::Field(name.to_owned())).to_vec());
+    let before = out.len();
+    out.retain(|difference| !difference.path.starts_with(&path));
+    if out.len() < before {
+        let (git, tried) = (path.find(want).cloned(), some(path.find(live)).cloned());
+        let op = match (&git, &tried) {
+            (None, _) => Op::Add,
+            (_, None) => Op::Remove,
+            _ => Op::Change,
+        };
+        out.push(Difference { path, op, git, tried });
+    }
 }
 
 /// The keys of both, each once. Not a merge of sorted keys: another crate in
