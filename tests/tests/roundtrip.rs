@@ -440,6 +440,42 @@ async fn every_change_and_removal_of_a_declared_field_is_found() {
     none(failures);
 }
 
+/// What Git leaves to the API server is what it puts, and no other value.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_of_what_the_api_server_puts_is_found() {
+    let world = &World::open("roundtrip-put").await;
+    let (filled, mut failures, mut count) = (reasons("filled.txt"), Vec::new(), 0);
+    let instances: Vec<Instance> = world.samples().iter().map(|s| world.instance(s, &s.value)).collect();
+    let lives: Vec<(Instance, Value)> = futures::stream::iter(instances)
+        .filter_map(|instance| async move {
+            let live = world.create(&instance, true).await.ok()?;
+            Some((instance, live))
+        })
+        .collect()
+        .await;
+    world.close().await;
+    for (instance, live) in lives {
+        let object = &instance.object;
+        let put = leaves(&live).into_iter().filter(|place| at(&object.value, place).is_none());
+        for place in put.filter(|place| place[0] != "metadata") {
+            let name = place_of(&object.gvk, &place);
+            if filled.keys().any(|key| name == *key || name.starts_with(&format!("{key}."))) {
+                continue;
+            }
+            count += 1;
+            let mut odd = live.clone();
+            let value = at(&live, &place).unwrap();
+            *at_mut(&mut odd, &place).unwrap() = other(value);
+            if world.differences(&object.gvk, &object.value, &odd).is_empty() {
+                failures
+                    .push(format!("{}: {name}: any value instead of {value} may be there", instance.label));
+            }
+        }
+    }
+    eprintln!("changed {count} fields that the API server put");
+    none(failures);
+}
+
 /// The API server is the judge: where it puts something else for a field that
 /// is left out, leaving it out and declaring it differ, both ways.
 #[tokio::test(flavor = "multi_thread")]

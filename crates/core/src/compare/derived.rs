@@ -93,9 +93,18 @@ pub(super) fn default(
     })
 }
 
-/// Whether Kubernetes fills `definition.field`, given what the rest says.
-pub(super) fn filled(definition: &str, field: &str, want: &Value, parent: &str, scene: Scene<'_>) -> bool {
-    let names = |field: &str| want.get(field).and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+/// Whether Kubernetes fills `definition.field` with what is there, given what
+/// the rest of the struct `want`, in the field `parent`, says.
+pub(super) fn filled(
+    definition: &str,
+    field: &str,
+    want: &Value,
+    live: &Value,
+    parent: &str,
+    scene: Scene<'_>,
+) -> bool {
+    let text = |field: &str| want.get(field).and_then(Value::as_str);
+    let names = |field: &str| text(field).is_some_and(|name| !name.is_empty());
     match (definition, field) {
         // The aggregation controller writes them.
         ("rbac.v1.ClusterRole", "rules") => want.get("aggregationRule").is_some(),
@@ -105,6 +114,14 @@ pub(super) fn filled(definition: &str, field: &str, want: &Value, parent: &str, 
         }
         // The scheduler writes it; the service account has them.
         ("core.v1.PodSpec", "nodeName" | "imagePullSecrets") => scene.kind == "Pod",
+        // Given out by the API server, which makes no Service headless.
+        ("core.v1.ServiceSpec", "clusterIP") => {
+            live != "None" || want.get("clusterIPs") == Some(&json!(["None"]))
+        }
+        ("core.v1.ServiceSpec", "clusterIPs") => {
+            *live != json!(["None"]) || text("clusterIP") == Some("None")
+        }
+        ("batch.v1.JobSpec", "selector") => want.get("manualSelector") != Some(&Value::Bool(true)),
         // The volume is bound to just this claim.
         ("core.v1.ObjectReference", "uid" | "resourceVersion") => {
             scene.kind == "PersistentVolume" && parent == "claimRef"

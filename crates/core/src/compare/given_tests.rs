@@ -260,6 +260,16 @@ fn a_bound_volume_and_a_default_class_are_no_difference() {
     live["spec"]["claimRef"]["name"] = json!("d");
     assert_eq!(found(&want, &live), ["Add spec.claimRef.kind", "Change spec.claimRef.name"]);
 
+    let service = |ip: &str| {
+        object("v1", "Service", json!({"ports": [{"port": 1}], "clusterIP": ip, "clusterIPs": [ip]}))
+    };
+    let mut want = service("");
+    want["spec"] = json!({"ports": [{"port": 1}]});
+    same(&want, &service("10.0.0.1"));
+    assert_eq!(found(&want, &service("None")), ["Add spec.clusterIP", "Add spec.clusterIPs"]);
+    want["spec"]["clusterIP"] = json!("None");
+    same(&want, &service("None"));
+
     let ingress =
         |class: Value| object("networking.k8s.io/v1", "Ingress", json!({"ingressClassName": class}));
     same(&ingress(Value::Null), &ingress(json!("nginx")));

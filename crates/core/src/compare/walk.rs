@@ -161,7 +161,7 @@ impl<'a> Walk<'a> {
         live: &'a Value,
     ) {
         if field.is_some_and(|field| field.filled)
-            || derived::filled(definition, name, parent, self.parent_name(), self.scene)
+            || derived::filled(definition, name, parent, live, self.parent_name(), self.scene)
             || self.is_absence(field, live)
         {
             return;
