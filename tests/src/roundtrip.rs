@@ -8,7 +8,7 @@ use gitops_core::object::Gvk;
 use gitops_core::path::{Path, Segment, plain};
 use serde_json::{Map, Value};
 
-/// An object to apply; names and `UNIQUE`, `OCTET`, `NAMESPACE` in it are
+/// An object to apply; names and `UNIQUE`, `HIGH`, `OCTET`, `NAMESPACE` in it are
 /// replaced when it is used.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -225,14 +225,17 @@ pub fn is_at(path: &Path, place: &[String], objects: [&Value; 2]) -> bool {
 }
 
 /// The object with its placeholders filled, and a name of its own.
-pub fn instance(sample: &Value, token: &str, octet: u32, namespace: &str) -> Value {
+pub fn instance(sample: &Value, token: &str, count: u32, namespace: &str) -> Value {
     let mut value = sample.clone();
     let name = sample["metadata"]["name"].as_str().unwrap();
     if !name.contains("UNIQUE") && !name.contains("OCTET") {
         value["metadata"]["name"] = format!("{name}-{token}").into();
     }
     fill(&mut value, &|text| {
-        text.replace("UNIQUE", token).replace("OCTET", &octet.to_string()).replace("NAMESPACE", namespace)
+        text.replace("UNIQUE", token)
+            .replace("NAMESPACE", namespace)
+            .replace("OCTET", &(count % 250 + 1).to_string())
+            .replace("HIGH", &(count / 250 % 250 + 1).to_string())
     });
     value
 }

@@ -110,8 +110,12 @@ impl World {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
         let namespace = self.namespaces.get(&sample.gvk).map_or("nowhere", String::as_str);
-        let value =
-            instance(value, &format!("rt{process}x{count}"), (process * 7 + count) % 250 + 1, namespace);
+        let value = instance(
+            value,
+            &format!("rt{process}x{count}"),
+            process.wrapping_mul(7919).wrapping_add(count),
+            namespace,
+        );
         Instance { label: sample.label.clone(), object: Arc::new(self.desired(&value, namespace)) }
     }
 
