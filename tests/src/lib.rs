@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod git_server;
 pub mod node_cluster;
 pub mod repo;
+pub mod roundtrip;
 pub mod shop;
 
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};

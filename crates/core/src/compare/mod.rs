@@ -139,4 +139,6 @@ pub fn mask_secret(gvk: &Gvk, difference: &mut Difference) {
 }
 
 #[cfg(test)]
+mod given_tests;
+#[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
 //! Equal meaning of scalars written differently. In: two JSON values. Out:
 //! whether Kubernetes reads them as the same.
 
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
 
 use crate::schema::Scalar;
@@ -12,7 +15,12 @@ pub(super) fn equal(kind: Scalar, want: &Value, live: &Value) -> bool {
     match kind {
         Scalar::Plain => plain_equal(want, live),
         Scalar::Quantity => matches!((quantity(want), quantity(live)), (Some(a), Some(b)) if a == b),
+        Scalar::Resource => match (quantity(want), quantity(live)) {
+            (Some(a), Some(b)) => a == b || a.rounded_up(MILLI) == b.rounded_up(MILLI),
+            _ => false,
+        },
         Scalar::Duration => both(want, live, duration),
+        Scalar::Bytes => both(want, live, bytes),
         Scalar::Time => both(want, live, time),
     }
 }
@@ -41,14 +49,69 @@ pub(super) struct Decimal {
     exponent: i64,
 }
 
-/// Reads a quantity (k8s.io/apimachinery, `resource.Quantity`), or a number
-/// that stands for one. Exact: no rounding, any length.
-pub(super) fn quantity(value: &Value) -> Option<Decimal> {
-    match value {
-        Value::String(text) => quantity_text(text),
-        Value::Number(number) => quantity_text(&number.to_string()),
-        _ => None,
+/// What the API server rounds resources up to (SetDefaults_ResourceList), and
+/// all quantities (ParseQuantity), as powers of ten.
+const MILLI: i64 = -3;
+const NANO: i64 = -9;
+
+impl Decimal {
+    fn is_more_than_an_i64(&self) -> bool {
+        let length = i64::try_from(self.digits.len()).unwrap_or(i64::MAX).saturating_add(self.exponent);
+        let most = i64::MAX.to_string();
+        let most_length = i64::try_from(most.len()).unwrap_or(i64::MAX);
+        length > most_length
+            || length == most_length
+                && self.digits.iter().map(|digit| digit + b'0').gt(most.trim_end_matches('0').bytes())
     }
+
+    /// Away from zero, to a multiple of ten to the power `exponent`.
+    fn rounded_up(&self, exponent: i64) -> Self {
+        let Some(over) = usize::try_from(exponent - self.exponent).ok().filter(|over| *over > 0) else {
+            return self.clone();
+        };
+        if self.digits.is_empty() {
+            return self.clone();
+        }
+        // The last digit is never zero, so that there is always a rest.
+        let mut digits = self.digits[..self.digits.len().saturating_sub(over)].to_vec();
+        match digits.iter().rposition(|digit| *digit < 9) {
+            Some(at) => {
+                digits[at] += 1;
+                digits[at + 1..].fill(0);
+            }
+            None => {
+                digits.fill(0);
+                digits.insert(0, 1);
+            }
+        }
+        normalised(self.negative, digits, exponent)
+    }
+}
+
+/// Reads a quantity (k8s.io/apimachinery, `resource.Quantity`), or a number
+/// that stands for one. Exact at any length, down to a nano.
+pub(super) fn quantity(value: &Value) -> Option<Decimal> {
+    let (exact, is_binary) = match value {
+        Value::String(text) => (quantity_text(text)?, text.ends_with('i')),
+        Value::Number(number) => (quantity_text(&number.to_string())?, false),
+        _ => return None,
+    };
+    let rounded = exact.rounded_up(NANO);
+    // Binary ones end at 2^63 - 1.
+    let too_large = is_binary && !rounded.negative && rounded.is_more_than_an_i64();
+    if too_large { quantity_text(&i64::MAX.to_string()) } else { Some(rounded) }
+}
+
+/// Billionths of a quantity; none for what is no quantity, or too large.
+pub(super) fn nanos(value: &Value) -> Option<i128> {
+    let decimal = quantity(value)?;
+    let power = u32::try_from(decimal.exponent - NANO).ok()?;
+    let digits = decimal
+        .digits
+        .iter()
+        .try_fold(0_i128, |sum, digit| sum.checked_mul(10)?.checked_add(i128::from(*digit)))?;
+    let nanos = digits.checked_mul(10_i128.checked_pow(power)?)?;
+    Some(if decimal.negative { -nanos } else { nanos })
 }
 
 fn quantity_text(text: &str) -> Option<Decimal> {
@@ -162,6 +225,15 @@ fn duration(text: &str) -> Option<i128> {
     Some(sign * total)
 }
 
+/// As Go reads base64: line breaks and the bits after the last byte say
+/// nothing.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    const AS_GO: GeneralPurpose =
+        GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+    let one_line: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    AS_GO.decode(one_line).ok()
+}
+
 /// Seconds since 1970 of an RFC 3339 time.
 pub fn unix_seconds(text: &str) -> Option<i64> {
     i64::try_from(time(text)?.div_euclid(1_000_000_000)).ok()
@@ -236,6 +308,34 @@ mod tests {
     }
 
     #[test]
+    fn quantities_are_rounded_up_as_the_api_server_does() {
+        for (a, b) in [("1.00005", "1001m"), ("0.0000001", "1m"), ("9.9999", "10"), ("1024.0001", "1024001m")]
+        {
+            assert!(equal(Scalar::Resource, &json!(a), &json!(b)), "{a} {b}");
+            assert!(!equal(Scalar::Quantity, &json!(a), &json!(b)), "{a} {b}");
+        }
+        assert!(equal(Scalar::Quantity, &json!("0.0000000001"), &json!("1n")));
+        for (a, b) in [("1000Ei", "9223372036854775807"), ("8Ei", "9223372036854775807")] {
+            assert!(equal(Scalar::Quantity, &json!(a), &json!(b)), "{a} {b}");
+        }
+        for (a, b) in [("7Ei", "9223372036854775807"), ("1000E", "9223372036854775807")] {
+            assert!(!equal(Scalar::Quantity, &json!(a), &json!(b)), "{a} {b}");
+        }
+        for (a, b) in [("1m", "2m"), ("1.0001", "1"), ("0", "0.0001"), ("1.001", "1.0011"), ("x", "y")] {
+            assert!(!equal(Scalar::Resource, &json!(a), &json!(b)), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_read_as_go_reads_them() {
+        assert!(equal(Scalar::Bytes, &json!("aGVsbG8s\r\nIHdvcmxk\n"), &json!("aGVsbG8sIHdvcmxk")));
+        assert!(equal(Scalar::Bytes, &json!("eB=="), &json!("eA==")));
+        for (a, b) in [("eA==", "eQ=="), ("eA==", "eA"), ("eA==", " eA=="), ("", "eA=="), ("-", "_")] {
+            assert!(!equal(Scalar::Bytes, &json!(a), &json!(b)), "{a} {b}");
+        }
+    }
+
+    #[test]
     fn durations_and_times_of_one_meaning_are_equal() {
         assert!(equal(Scalar::Duration, &json!("1m30s"), &json!("90s")));
         assert!(equal(Scalar::Duration, &json!("1.5h"), &json!("90m0s")));
@@ -266,7 +366,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_without_a_panic(text in "\\PC{0,24}") {
-            let _ = (quantity_text(&text), duration(&text), time(&text));
+            let _ = (quantity(&json!(text)), duration(&text), time(&text), bytes(&text), nanos(&json!(text)));
         }
     }
 }

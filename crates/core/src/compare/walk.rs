@@ -20,12 +20,13 @@ pub(super) fn differences(
     live: &Value,
     world: World,
 ) -> Vec<Difference> {
+    let live = &*derived::without_filled(gvk, want, live);
     let mut walk = Walk {
         schemas,
         world,
         stack: Vec::new(),
         out: Vec::new(),
-        scene: Scene { kind: &gvk.kind, host_network: false },
+        scene: Scene { kind: &gvk.kind, pod: None },
     };
     let structure = schemas.root(gvk).and_then(|id| match schemas.get(id) {
         Type::Struct(structure) => Some(structure),
@@ -38,7 +39,28 @@ pub(super) fn differences(
         }
         walk.field(structure, name, want, want_field, live_field);
     }
-    walk.out
+    let mut out = walk.out;
+    if gvk.group.is_empty() && gvk.kind == "Node" {
+        as_one(&mut out, &["spec", "taints"], want, live);
+    }
+    out
+}
+
+/// Differences in a list from which elements were taken become one of the
+/// whole list: their positions would be wrong in the live object.
+fn as_one(out: &mut Vec<Difference>, place: &[&str; 2], want: &Value, live: &Value) {
+    let path = Path(place.map(|name| Segment::Field(name.to_owned())).to_vec());
+    let before = out.len();
+    out.retain(|difference| !difference.path.starts_with(&path));
+    if out.len() < before {
+        let (git, tried) = (path.find(want).cloned(), some(path.find(live)).cloned());
+        let op = match (&git, &tried) {
+            (None, _) => Op::Add,
+            (_, None) => Op::Remove,
+            _ => Op::Change,
+        };
+        out.push(Difference { path, op, git, tried });
+    }
 }
 
 /// Whether this build's maps are sorted: another crate in it can make
@@ -149,8 +171,14 @@ impl<'a> Walk<'a> {
         want: Option<&'a Value>,
         live: Option<&'a Value>,
     ) {
-        let (want, live) = (some(want), some(live));
         let field = structure.and_then(|structure| structure.field(name));
+        let (mut want, live) = (some(want), some(live));
+        if self.world == World::Closed
+            && live.is_some()
+            && want.is_some_and(|want| self.is_absence(field, want))
+        {
+            want = None;
+        }
         let definition = structure.map_or("", |structure| structure.name.as_str());
         let ty = field.map(|field| field.ty);
         match (want, live) {
@@ -178,23 +206,23 @@ impl<'a> Walk<'a> {
         live: &'a Value,
     ) {
         if field.is_some_and(|field| field.filled)
-            || derived::filled(definition, name, parent)
+            || derived::filled(definition, name, parent, live, self.parent_name(), self.scene)
             || self.is_absence(field, live)
         {
             return;
         }
         let ty = field.map(|field| field.ty);
-        let derived = derived::default(definition, name, parent, self.scene);
+        let derived = derived::default(definition, name, parent, self.parent_name(), self.scene);
         let default = derived.as_ref().or_else(|| field.and_then(|field| field.default.as_ref()));
         if default.is_some_and(|default| equal(self.schemas, ty, default, live, self.scene)) {
             return;
         }
         self.within(Step::Field(name), |walk| match (ty.map(|id| walk.schemas.get(id)), live) {
-            // A map is free of meaning by itself: each of its keys is a difference.
-            (Some(Type::Map(_)), Value::Object(keys)) => {
-                for (key, value) in keys.iter().filter(|(_, value)| !value.is_null()) {
-                    walk.within(Step::Field(key), |walk| walk.report(None, Some(value)));
-                }
+            // Maps and metadata are free of meaning by themselves: each of
+            // their keys is a difference.
+            (Some(Type::Map(value)), Value::Object(_)) => walk.map(*value, &NOTHING, live),
+            (Some(Type::Struct(structure)), Value::Object(_)) if structure.name == "meta.v1.ObjectMeta" => {
+                walk.structure(Some(structure), &NOTHING, live);
             }
             _ => walk.report(None, Some(live)),
         });
@@ -206,7 +234,11 @@ impl<'a> Walk<'a> {
     fn is_absence(&self, field: Option<&Field>, value: &Value) -> bool {
         match value {
             Value::Null => true,
-            Value::Array(items) => items.is_empty(),
+            // In untyped data, an empty list says something.
+            Value::Array(items) => {
+                let typed = field.is_some_and(|field| !matches!(self.schemas.get(field.ty), Type::Any));
+                items.is_empty() && (typed || self.world == World::Declared)
+            }
             Value::Object(map) => {
                 map.is_empty()
                     && field.is_some_and(|field| {
@@ -248,41 +280,48 @@ impl<'a> Walk<'a> {
         };
         let before = self.scene;
         if structure.is_some_and(|structure| structure.name == "core.v1.PodSpec") {
-            self.scene.host_network = want.get("hostNetwork") == Some(&Value::Bool(true));
+            self.scene.pod = Some(want);
         }
         for (name, want_field, live_field) in union(wants, lives) {
-            if name == "requests" && structure.is_some_and(|s| s.name.ends_with("ResourceRequirements")) {
-                self.requests(structure, want, want_field, live_field);
-            } else {
-                self.field(structure, name, want, want_field, live_field);
+            let before = self.out.len();
+            self.field(structure, name, want, want_field, live_field);
+            if let Some(structure) = structure
+                && self.out.len() > before
+            {
+                self.drop_derived_quantities(structure, name, want, before);
             }
         }
         self.scene = before;
     }
 
-    /// A request that is left out is its limit, resource by resource.
-    fn requests(
-        &mut self,
-        structure: Option<&'a Struct>,
-        parent: &'a Value,
-        want: Option<&'a Value>,
-        live: Option<&'a Value>,
-    ) {
-        let (Some(Value::Object(wants)), Some(live)) = (want, live) else {
-            return self.field(structure, "requests", parent, want, live);
-        };
-        let before = self.out.len();
-        self.field(structure, "requests", parent, want, Some(live));
-        let limits = parent.get("limits");
-        let depth = self.stack.len() + 1;
-        let mut kept = self.out.split_off(before);
+    /// Takes quantities back that Kubernetes puts by itself, resource by
+    /// resource: a request that is left out is its limit.
+    fn drop_derived_quantities(&mut self, structure: &Struct, name: &str, parent: &Value, since: usize) {
+        let (depth, scene) = (self.stack.len() + 1, self.scene);
+        let mut kept = self.out.split_off(since);
         kept.retain(|difference| {
-            let Some(Segment::Field(resource)) = difference.path.0.get(depth) else { return true };
-            let limit = limits.and_then(|limits| limits.get(resource));
-            wants.contains_key(resource)
-                || !matches!((limit, &difference.tried), (Some(limit), Some(tried)) if scalar::equal(Scalar::Quantity, limit, tried))
+            let (Op::Add, Some(Segment::Field(resource)), Some(tried)) =
+                (difference.op, difference.path.0.get(depth), &difference.tried)
+            else {
+                return true;
+            };
+            let derived = derived::quantity(&structure.name, name, parent, resource, scene);
+            // `spec.resources` of a Pod: those of all of its containers.
+            let sum = (depth == 3).then(|| derived::pod_request(name, parent, resource, scene)).flatten();
+            match sum {
+                Some(sum) => scalar::nanos(tried) != Some(sum),
+                None => !derived.is_some_and(|derived| scalar::equal(Scalar::Resource, derived, tried)),
+            }
         });
         self.out.append(&mut kept);
+    }
+
+    /// The field in which the current struct is.
+    fn parent_name(&self) -> &'a str {
+        match self.stack.last() {
+            Some(Step::Field(name)) => name,
+            _ => "",
+        }
     }
 
     fn map(&mut self, ty: TypeId, want: &'a Value, live: &'a Value) {
@@ -408,6 +447,9 @@ fn equal(schemas: &Schemas, ty: Option<TypeId>, want: &Value, live: &Value, scen
     walk.value(ty, want, live);
     walk.out.is_empty()
 }
+
+/// What a map or metadata that is left out says.
+static NOTHING: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
 
 /// `null` is absence.
 fn some(value: Option<&Value>) -> Option<&Value> {

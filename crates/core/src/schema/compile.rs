@@ -97,6 +97,18 @@ impl<'a> Compiler<'a> {
         self.push(ty)
     }
 
+    fn field(&mut self, definition: &str, schema: &'a Value, depth: usize) -> TypeId {
+        let ty = self.reference(schema, depth);
+        let is_quantity = |id| matches!(self.schemas.get(id), Type::Scalar(Scalar::Quantity));
+        match self.schemas.get(ty) {
+            Type::Map(value) if definition.starts_with("core.v1.") && is_quantity(*value) => {
+                let resource = self.push(Type::Scalar(Scalar::Resource));
+                self.push(Type::Map(resource))
+            }
+            _ => ty,
+        }
+    }
+
     fn compile(&mut self, schema: &'a Value, name: &str, depth: usize) -> Type {
         if depth > MAX_DEPTH || self.schemas.types.len() > MAX_TYPES {
             return Type::Any;
@@ -111,6 +123,7 @@ impl<'a> Compiler<'a> {
             Some("string") => Type::Scalar(match schema.get("format").and_then(Value::as_str) {
                 Some("date-time") => Scalar::Time,
                 Some("duration") => Scalar::Duration,
+                Some("byte") => Scalar::Bytes,
                 _ => Scalar::Plain,
             }),
             Some("integer" | "number" | "boolean") => Type::Scalar(Scalar::Plain),
@@ -124,7 +137,7 @@ impl<'a> Compiler<'a> {
                 .iter()
                 .map(|(field, schema)| Field {
                     name: field.clone(),
-                    ty: self.reference(schema, depth),
+                    ty: self.field(name, schema, depth),
                     default: tables::default_of(name, field).or_else(|| schema.get("default").cloned()),
                     filled: tables::is_filled(name, field),
                     omits_zero: tables::omits_zero(name, field),

@@ -35,8 +35,13 @@ pub(crate) enum Scalar {
     /// Strings, numbers and booleans by their value.
     Plain,
     Quantity,
+    /// A quantity that the API server rounds up to a thousandth: those of a
+    /// `ResourceList` of the core group.
+    Resource,
     /// Go's `time.ParseDuration`.
     Duration,
+    /// Bytes as base64.
+    Bytes,
     /// RFC 3339.
     Time,
 }
