@@ -11,6 +11,8 @@ pub enum Error {
     Exists { name: String, dir: PathBuf },
     #[error("there is no cluster {0}")]
     Absent(String),
+    #[error("not taken down: {}", .0.join(", "))]
+    Left(Vec<String>),
     #[error("{reason}; its logs are in {}", logs.display())]
     Start { reason: String, logs: PathBuf },
     #[error("{what} is not ready after {seconds} s")]

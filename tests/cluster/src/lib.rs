@@ -38,9 +38,16 @@ pub struct Cluster {
     keep: bool,
 }
 
-/// Where clusters keep their files.
+/// Where clusters keep their files: `GITOPS_TEST_CLUSTER_HOME`, else a folder
+/// of the user's state.
 pub fn state_dir() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        std::path::absolute(value).ok()
+    };
+    if let Some(home) = variable("GITOPS_TEST_CLUSTER_HOME") {
+        return home;
+    }
     let base = variable("XDG_STATE_HOME")
         .or_else(|| Some(variable("HOME")?.join(".local/state")))
         .unwrap_or_else(std::env::temp_dir);
@@ -52,8 +59,27 @@ pub fn list() -> Vec<String> {
     let entries = std::fs::read_dir(state_dir()).into_iter().flatten().flatten();
     let mut names: Vec<String> =
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| !name.starts_with('.'));
     names.sort();
     names
+}
+
+/// Where a cluster of this name keeps its files.
+fn dir_of(name: &str) -> Result<PathBuf, Error> {
+    let valid = (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if valid { Ok(state_dir().join(name)) } else { Err(Error::Name(name.to_owned())) }
+}
+
+/// Takes a cluster down, even one that was never ready: what it started and
+/// its files are enough. False when there was none.
+///
+/// # Errors
+/// When a process does not end or a file does not go.
+pub fn down(name: &str) -> Result<bool, Error> {
+    let dir = dir_of(name)?;
+    let found = dir.exists();
+    stop(&dir)?;
+    Ok(found)
 }
 
 impl Cluster {
@@ -63,13 +89,7 @@ impl Cluster {
     /// When one of that name is there, a program is missing, or it is not ready
     /// in a minute; then its logs stay and the error says where.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        let valid = !options.name.is_empty()
-            && options.name.len() <= 40
-            && options.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        if !valid {
-            return Err(Error::Name(options.name.clone()));
-        }
-        let dir = state_dir().join(&options.name);
+        let dir = dir_of(&options.name)?;
         if dir.join("kubeconfig").exists() {
             return Err(Error::Exists { name: options.name.clone(), dir });
         }
@@ -117,7 +137,7 @@ impl Cluster {
     /// # Errors
     /// When there is none of that name.
     pub fn open(name: &str, programs: &Path) -> Result<Self, Error> {
-        let dir = state_dir().join(name);
+        let dir = dir_of(name)?;
         if !dir.join("kubeconfig").is_file() {
             return Err(Error::Absent(name.to_owned()));
         }

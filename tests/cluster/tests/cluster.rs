@@ -31,6 +31,46 @@ fn processes(name: &str) -> usize {
     String::from_utf8_lossy(&listed.stdout).lines().filter(|line| line.contains(&format!("/{name}/"))).count()
 }
 
+/// The program, with a home for clusters of its own.
+fn test_cluster(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_test-cluster"));
+    command.env("GITOPS_TEST_CLUSTER_HOME", home).arg("--programs").arg(programs());
+    command
+}
+
+fn said(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn down_needs_no_more_than_what_was_started() {
+    let home = tempfile::tempdir().unwrap();
+    let half = home.path().join("half");
+    std::fs::create_dir_all(half.join("logs")).unwrap();
+    std::fs::create_dir_all(home.path().join("a name.that no cluster has")).unwrap();
+    let mut sleep = Command::new("sleep").arg("600").spawn().unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", sleep.id())).unwrap();
+    let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().to_owned();
+    // Another process has the pid of the second.
+    let lines = format!("etcd {} {started}\nkubelet {} 1\n", sleep.id(), std::process::id());
+    std::fs::write(half.join("processes"), lines).unwrap();
+
+    let (done, messages) = said(test_cluster(home.path()).args(["down", "--all"]));
+    assert!(!done);
+    assert!(messages.contains("cluster half is gone"), "{messages}");
+    assert!(messages.ends_with("not taken down: a name.that no cluster has\n"), "{messages}");
+    assert!(!half.exists());
+    assert!(!sleep.wait().unwrap().success());
+
+    let (done, messages) = said(test_cluster(home.path()).args(["down", "--name", "half"]));
+    assert!(done);
+    assert_eq!(messages, "there is no cluster half\n");
+    let (done, messages) = said(test_cluster(home.path()).args(["down", "--name", ".."]));
+    assert!(!done);
+    assert!(messages.contains("is no name for a cluster"), "{messages}");
+}
+
 #[test]
 fn two_control_planes_side_by_side() {
     let (first, second) = (options("one", false), options("two", false));
