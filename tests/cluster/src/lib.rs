@@ -95,8 +95,10 @@ impl Cluster {
         }
         std::fs::create_dir_all(dir.join("logs")).map_err(Error::io(&dir))?;
         let cluster = Self { dir, programs: options.programs.clone(), keep: false };
-        cluster.bring_up(options).map_err(|error| cluster.failed(error))?;
-        Ok(cluster)
+        match cluster.bring_up(options) {
+            Ok(()) => Ok(cluster),
+            Err(error) => Err(cluster.failed(error)),
+        }
     }
 
     fn bring_up(&self, options: &Options) -> Result<(), Error> {
@@ -123,13 +125,21 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops what was started; keeps the logs.
-    fn failed(&self, error: Error) -> Error {
-        let logs = std::env::temp_dir().join(format!("kubectl-gitops-cluster-logs-{}", std::process::id()));
-        let kept =
-            std::fs::remove_dir_all(&logs).is_ok() | std::fs::rename(self.dir.join("logs"), &logs).is_ok();
-        let _ = stop(&self.dir);
-        Error::Start { reason: error.to_string(), logs: if kept { logs } else { self.dir.join("logs") } }
+    /// Stops what was started; keeps the logs, if need be where they are.
+    fn failed(mut self, error: Error) -> Error {
+        self.keep = true;
+        let mut stopped = process::stop_all(&self.dir);
+        let logs = kept_logs(&self.dir);
+        let _ = std::fs::remove_dir_all(&logs);
+        let kept = copy(&self.logs(), &logs).is_ok();
+        if kept {
+            stopped = stop(&self.dir);
+        }
+        let reason = match stopped {
+            Ok(()) => error.to_string(),
+            Err(left) => format!("{error}; then {left}"),
+        };
+        Error::Start { reason, logs: if kept { logs } else { self.logs() } }
     }
 
     /// A cluster that runs already.
@@ -213,6 +223,27 @@ impl Drop for Cluster {
             let _ = stop(&self.dir);
         }
     }
+}
+
+/// Where the logs of a start that failed are kept.
+fn kept_logs(dir: &Path) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    std::env::temp_dir().join(format!("kubectl-gitops-cluster-logs-{name}"))
+}
+
+/// Copies a folder, to another file system too.
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    std::fs::create_dir(to).map_err(Error::io(to))?;
+    for entry in std::fs::read_dir(from).map_err(Error::io(from))? {
+        let path = entry.map_err(Error::io(from))?.path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy(&path, &target)?;
+        } else if path.is_file() {
+            std::fs::copy(&path, &target).map_err(Error::io(&target))?;
+        }
+    }
+    Ok(())
 }
 
 /// Ends the processes of a cluster, by the pids that were started, and removes

@@ -1,6 +1,7 @@
 //! Clusters come up, work, and leave nothing behind.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,7 +35,7 @@ fn processes(name: &str) -> usize {
 /// The program, with a home for clusters of its own.
 fn test_cluster(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_test-cluster"));
-    command.env("GITOPS_TEST_CLUSTER_HOME", home).arg("--programs").arg(programs());
+    command.env("GITOPS_TEST_CLUSTER_HOME", home).env("TEST_CLUSTER_PROGRAMS", programs());
     command
 }
 
@@ -69,6 +70,38 @@ fn down_needs_no_more_than_what_was_started() {
     let (done, messages) = said(test_cluster(home.path()).args(["down", "--name", ".."]));
     assert!(!done);
     assert!(messages.contains("is no name for a cluster"), "{messages}");
+}
+
+#[test]
+fn a_start_that_fails_leaves_its_logs_and_nothing_else() {
+    let home = tempfile::tempdir().unwrap();
+    // Another file system than the home's, where there is one.
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let temporary = tempfile::tempdir_in(parent).unwrap();
+    let broken = home.path().join(".programs");
+    std::fs::create_dir(&broken).unwrap();
+    for name in ["k8s", "kubectl"] {
+        let script = broken.join(name);
+        std::fs::write(&script, "#!/bin/sh\necho \"$1 is broken\"\nexit 1\n").unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    for _ in 0..2 {
+        let mut up = test_cluster(home.path());
+        let (done, messages) = said(
+            up.env("TMPDIR", temporary.path())
+                .arg("--programs")
+                .arg(&broken)
+                .args(["up", "--name", "broken"]),
+        );
+        let logs = temporary.path().join("kubectl-gitops-cluster-logs-broken");
+        assert!(!done);
+        assert!(messages.contains(" ended by itself"), "{messages}");
+        assert!(messages.contains(&format!("its logs are in {}", logs.display())), "{messages}");
+        let log = |name: &str| std::fs::read_to_string(logs.join(format!("{name}.log"))).unwrap();
+        assert!(["etcd", "kube-apiserver"].iter().any(|name| log(name) == format!("{name} is broken\n")));
+        assert!(!home.path().join("broken").exists());
+    }
 }
 
 #[test]
