@@ -9,6 +9,10 @@ pub enum Error {
     Name(String),
     #[error("there is a cluster {name} already, in {}: take it down first", dir.display())]
     Exists { name: String, dir: PathBuf },
+    #[error("another process is starting or stopping a cluster {name}: wait, or use another name")]
+    Busy { name: String },
+    #[error("no {0} is free")]
+    NoneFree(&'static str),
     #[error("there is no cluster {0}")]
     Absent(String),
     #[error("not taken down: {}", .0.join(", "))]

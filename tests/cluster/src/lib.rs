@@ -6,6 +6,7 @@
 //! root. With a node, everything runs in namespaces of its own (network,
 //! mounts, processes) whose end takes all of it along.
 
+mod claim;
 mod control_plane;
 mod error;
 pub mod image;
@@ -77,9 +78,11 @@ fn dir_of(name: &str) -> Result<PathBuf, Error> {
 /// When a process does not end or a file does not go.
 pub fn down(name: &str) -> Result<bool, Error> {
     let dir = dir_of(name)?;
-    let found = dir.exists();
-    stop(&dir)?;
-    Ok(found)
+    let claim = claim::existing(&dir)?;
+    if claim.is_some() {
+        stop(&dir)?;
+    }
+    Ok(claim.is_some())
 }
 
 impl Cluster {
@@ -90,10 +93,7 @@ impl Cluster {
     /// in a minute; then its logs stay and the error says where.
     pub fn start(options: &Options) -> Result<Self, Error> {
         let dir = dir_of(&options.name)?;
-        if dir.join("kubeconfig").exists() {
-            return Err(Error::Exists { name: options.name.clone(), dir });
-        }
-        std::fs::create_dir_all(dir.join("logs")).map_err(Error::io(&dir))?;
+        let _claim = claim::new(&dir)?;
         let cluster = Self { dir, programs: options.programs.clone(), keep: false };
         match cluster.bring_up(options) {
             Ok(()) => Ok(cluster),
@@ -102,9 +102,13 @@ impl Cluster {
     }
 
     fn bring_up(&self, options: &Options) -> Result<(), Error> {
+        std::fs::create_dir_all(self.logs()).map_err(Error::io(self.logs()))?;
         let mut processes = Processes::new(&self.dir);
-        let address =
-            if options.node { node::isolate(&mut processes, &self.dir)? } else { control_plane::loopback() };
+        let address = if options.node {
+            node::isolate(&mut processes, &self.dir)?
+        } else {
+            control_plane::loopback(&self.dir)?
+        };
         control_plane::start(&mut processes, &self.dir, &self.programs, &address)?;
         self.wait("the API server", Duration::from_secs(60), || {
             self.kubectl(&["get", "--raw", "/readyz"]).is_ok()

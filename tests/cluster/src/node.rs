@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::Error;
+use crate::claim;
 use crate::control_plane::{Address, program, write};
 use crate::image;
 use crate::process::{self, Processes, run};
@@ -39,13 +40,14 @@ pub(crate) fn isolate(processes: &mut Processes, dir: &Path) -> Result<Address, 
     processes.remember("holder", holder)?;
     processes.holder = Some(holder);
 
-    let (link, network) = free_network()?;
-    let (host, node) = (format!("{network}.1"), format!("{network}.2"));
     let ip = |arguments: &str| run(Command::new("ip").args(arguments.split(' '))).map(drop);
     let ip_inside =
         |arguments: &str| run(process::inside(holder, Path::new("ip")).args(arguments.split(' '))).map(drop);
-    ip(&format!("link add {link} type veth peer name uplink netns {holder}"))?;
+    let lock = claim::choice(dir)?;
+    let (link, network) = add_link(holder)?;
+    let (host, node) = (format!("{network}.1"), format!("{network}.2"));
     ip(&format!("addr add {host}/30 dev {link}"))?;
+    drop(lock);
     ip(&format!("link set {link} up"))?;
     ip_inside("link set lo up")?;
     ip_inside(&format!("addr add {node}/30 dev uplink"))?;
@@ -80,13 +82,24 @@ fn first_child(parent: u32) -> Result<u32, Error> {
     Err(Error::Ended("unshare".into()))
 }
 
-/// A link name and the first three numbers of a network that is free here.
-fn free_network() -> Result<(String, String), Error> {
-    let taken = run(Command::new("ip").args(["-4", "addr"]))?;
-    let free = (0..250)
-        .map(|n| (format!("gitops{n}"), format!("10.250.{n}")))
-        .find(|(link, network)| !taken.contains(link.as_str()) && !taken.contains(&format!("{network}.")));
-    free.ok_or(Error::NotReady { what: "a free network", seconds: 0 })
+/// The first link whose name and network are free here; its name and the first
+/// three numbers of the network.
+fn add_link(holder: u32) -> Result<(String, String), Error> {
+    let taken = run(Command::new("ip").arg("addr"))?;
+    for n in 0..250 {
+        let (link, network) = (format!("gitops{n}"), format!("10.250.{n}"));
+        if taken.contains(&format!(" {link}@")) || taken.contains(&format!(" {network}.")) {
+            continue;
+        }
+        let peer = ["type", "veth", "peer", "name", "uplink", "netns", &holder.to_string()];
+        match run(Command::new("ip").args(["link", "add", &link]).args(peer)) {
+            Ok(_) => return Ok((link, network)),
+            // Of a cluster with another home, which knows nothing of this lock.
+            Err(error) if error.to_string().contains("File exists") => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::NoneFree("network from 10.250.0 to 10.250.249"))
 }
 
 pub(crate) fn start(

@@ -1,9 +1,10 @@
 //! Clusters come up, work, and leave nothing behind.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use gitops_test_cluster::{Cluster, Options, image, state_dir};
 
@@ -32,6 +33,25 @@ fn processes(name: &str) -> usize {
     String::from_utf8_lossy(&listed.stdout).lines().filter(|line| line.contains(&format!("/{name}/"))).count()
 }
 
+/// A home of clusters that takes down what a test that fails left.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = test_cluster(self.path()).args(["down", "--all"]).stderr(Stdio::null()).status();
+    }
+}
+
 /// The program, with a home for clusters of its own.
 fn test_cluster(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_test-cluster"));
@@ -46,7 +66,7 @@ fn said(command: &mut Command) -> (bool, String) {
 
 #[test]
 fn down_needs_no_more_than_what_was_started() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new();
     let half = home.path().join("half");
     std::fs::create_dir_all(half.join("logs")).unwrap();
     std::fs::create_dir_all(home.path().join("a name.that no cluster has")).unwrap();
@@ -74,7 +94,7 @@ fn down_needs_no_more_than_what_was_started() {
 
 #[test]
 fn a_start_that_fails_leaves_its_logs_and_nothing_else() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new();
     // Another file system than the home's, where there is one.
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -117,6 +137,30 @@ fn two_control_planes_side_by_side() {
         assert!(!state_dir().join(name).exists());
         assert_eq!(processes(name), 0);
     }
+}
+
+#[test]
+fn starts_at_the_same_time_do_not_meet() {
+    let home = Home::new();
+    let up = |name: &str| {
+        let mut command = test_cluster(home.path());
+        command.args(["up", "--name", name]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let started = ["same", "same", "other", "third"].map(up);
+    let results = started.map(|child| child.wait_with_output().unwrap());
+    let refused: Vec<_> = results.iter().filter(|result| !result.status.success()).collect();
+    let messages: Vec<_> = results.iter().map(|result| String::from_utf8_lossy(&result.stderr)).collect();
+    assert_eq!(refused.len(), 1, "{messages:?}");
+    let refused = String::from_utf8_lossy(&refused[0].stderr);
+    assert!(refused.contains("a cluster same"), "{refused}");
+
+    let ports = ["same", "other", "third"].map(|name| home.path().join(name).join("ports"));
+    let ports = ports.map(|file| std::fs::read_to_string(file).unwrap());
+    let different: BTreeSet<_> = ports.iter().flat_map(|ports| ports.lines()).collect();
+    assert_eq!(different.len(), 15, "{ports:?}");
+    let (done, messages) = said(test_cluster(home.path()).args(["down", "--all"]));
+    assert!(done, "{messages}");
+    assert_eq!(processes(&home.path().file_name().unwrap().to_string_lossy()), 0);
 }
 
 #[test]
