@@ -197,8 +197,10 @@ impl Cluster {
 
     fn kubectl(&self, arguments: &[&str]) -> Result<(), Error> {
         let kubeconfig = self.kubeconfig();
-        process::run(
+        process::run_within(
+            Duration::from_secs(10),
             std::process::Command::new(self.programs.join("kubectl"))
+                .arg("--request-timeout=5s")
                 .arg("--kubeconfig")
                 .arg(kubeconfig)
                 .args(arguments),

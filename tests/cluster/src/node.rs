@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -77,7 +78,7 @@ fn first_child(parent: u32) -> Result<u32, Error> {
                 return Ok(child);
             }
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     Err(Error::Ended("unshare".into()))
 }
@@ -220,15 +221,10 @@ pub(crate) fn load_image(dir: &Path, programs: &Path, archive: &Path) -> Result<
     let holder = process::pid_of(dir, "holder").ok_or(Error::NoNode)?;
     let socket = dir.join("run/containerd.sock");
     let archive = archive.canonicalize().map_err(Error::io(archive))?;
-    let import = || {
-        run(process::inside(holder, &programs.join("ctr"))
-            .arg("-a")
-            .arg(&socket)
-            .args(["-n", "k8s.io", "images", "import", "--local"])
-            .arg(&archive))
-    };
     wait_for_containerd(dir)?;
-    import().map(drop)
+    let mut import = process::inside(holder, &programs.join("ctr"));
+    import.arg("-a").arg(&socket).args(["-n", "k8s.io", "images", "import", "--local"]).arg(&archive);
+    process::run_within(Duration::from_secs(300), &mut import).map(drop)
 }
 
 /// Its socket is there a moment after it was started.
@@ -238,7 +234,7 @@ fn wait_for_containerd(dir: &Path) -> Result<(), Error> {
         if socket.exists() {
             return Ok(());
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
     Err(Error::NotReady { what: "containerd", seconds: 10 })
 }
@@ -281,7 +277,7 @@ pub(crate) fn clean_up(dir: &Path) {
                 .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
                 .stderr(Stdio::null())
                 .status();
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

@@ -19,6 +19,7 @@ fn options(name: &str, node: bool) -> Options {
 
 fn kubectl(cluster: &Cluster, arguments: &str) -> String {
     let output = Command::new(programs().join("kubectl"))
+        .arg("--request-timeout=90s")
         .arg("--kubeconfig")
         .arg(cluster.kubeconfig())
         .args(arguments.split_whitespace())
