@@ -7,6 +7,7 @@ use rcgen::{CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
 use crate::Error;
+use crate::claim;
 use crate::process::Processes;
 
 /// Where the cluster listens.
@@ -20,24 +21,22 @@ pub(crate) struct Address {
     pub(crate) scheduler: u16,
 }
 
-/// Free ports of this machine's loopback.
-pub(crate) fn loopback() -> Address {
-    // All are held until all are known, so that they differ.
-    let listeners: Vec<_> = (0..5).filter_map(|_| TcpListener::bind("127.0.0.1:0").ok()).collect();
-    let ports: Vec<u16> = listeners
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-        .map(|address| address.port())
-        .collect();
-    let port = |at: usize| ports.get(at).copied().unwrap_or_default();
-    Address {
-        ip: "127.0.0.1".into(),
-        api: port(0),
-        etcd: port(1),
-        etcd_peer: port(2),
-        controllers: port(3),
-        scheduler: port(4),
-    }
+/// Free ports of this machine's loopback, which stay this cluster's: some
+/// programs listen only seconds later.
+pub(crate) fn loopback(dir: &Path) -> Result<Address, Error> {
+    let _lock = claim::choice(dir)?;
+    let taken = claim::ports_of_others(dir);
+    let free = |port: &u16| !taken.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    // The kernel gives none of these to connections. Clusters with another
+    // home know nothing of this one: they hardly begin at the same port.
+    let first = std::process::id() % 1_000 * 10;
+    let ports: Vec<u16> =
+        (0..10_000).map(|n| 20_000 + ((first + n) % 10_000) as u16).filter(free).take(5).collect();
+    let [api, etcd, etcd_peer, controllers, scheduler] = ports[..] else {
+        return Err(Error::NoneFree("port from 20000 to 29999"));
+    };
+    write(&dir.join("ports"), &ports.iter().map(|port| format!("{port}\n")).collect::<String>())?;
+    Ok(Address { ip: "127.0.0.1".into(), api, etcd, etcd_peer, controllers, scheduler })
 }
 
 /// Users of the token file; only this cluster knows the tokens.

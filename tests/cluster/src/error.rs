@@ -9,8 +9,14 @@ pub enum Error {
     Name(String),
     #[error("there is a cluster {name} already, in {}: take it down first", dir.display())]
     Exists { name: String, dir: PathBuf },
+    #[error("another process is starting or stopping a cluster {name}: wait, or use another name")]
+    Busy { name: String },
+    #[error("no {0} is free")]
+    NoneFree(&'static str),
     #[error("there is no cluster {0}")]
     Absent(String),
+    #[error("not taken down: {}", .0.join(", "))]
+    Left(Vec<String>),
     #[error("{reason}; its logs are in {}", logs.display())]
     Start { reason: String, logs: PathBuf },
     #[error("{what} is not ready after {seconds} s")]

@@ -6,6 +6,7 @@
 //! root. With a node, everything runs in namespaces of its own (network,
 //! mounts, processes) whose end takes all of it along.
 
+mod claim;
 mod control_plane;
 mod error;
 pub mod image;
@@ -38,9 +39,16 @@ pub struct Cluster {
     keep: bool,
 }
 
-/// Where clusters keep their files.
+/// Where clusters keep their files: `GITOPS_TEST_CLUSTER_HOME`, else a folder
+/// of the user's state.
 pub fn state_dir() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        std::path::absolute(value).ok()
+    };
+    if let Some(home) = variable("GITOPS_TEST_CLUSTER_HOME") {
+        return home;
+    }
     let base = variable("XDG_STATE_HOME")
         .or_else(|| Some(variable("HOME")?.join(".local/state")))
         .unwrap_or_else(std::env::temp_dir);
@@ -52,8 +60,29 @@ pub fn list() -> Vec<String> {
     let entries = std::fs::read_dir(state_dir()).into_iter().flatten().flatten();
     let mut names: Vec<String> =
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| !name.starts_with('.'));
     names.sort();
     names
+}
+
+/// Where a cluster of this name keeps its files.
+fn dir_of(name: &str) -> Result<PathBuf, Error> {
+    let valid = (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if valid { Ok(state_dir().join(name)) } else { Err(Error::Name(name.to_owned())) }
+}
+
+/// Takes a cluster down, even one that was never ready: what it started and
+/// its files are enough. False when there was none.
+///
+/// # Errors
+/// When a process does not end or a file does not go.
+pub fn down(name: &str) -> Result<bool, Error> {
+    let dir = dir_of(name)?;
+    let claim = claim::existing(&dir)?;
+    if claim.is_some() {
+        stop(&dir)?;
+    }
+    Ok(claim.is_some())
 }
 
 impl Cluster {
@@ -63,26 +92,23 @@ impl Cluster {
     /// When one of that name is there, a program is missing, or it is not ready
     /// in a minute; then its logs stay and the error says where.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        let valid = !options.name.is_empty()
-            && options.name.len() <= 40
-            && options.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        if !valid {
-            return Err(Error::Name(options.name.clone()));
-        }
-        let dir = state_dir().join(&options.name);
-        if dir.join("kubeconfig").exists() {
-            return Err(Error::Exists { name: options.name.clone(), dir });
-        }
-        std::fs::create_dir_all(dir.join("logs")).map_err(Error::io(&dir))?;
+        let dir = dir_of(&options.name)?;
+        let _claim = claim::new(&dir)?;
         let cluster = Self { dir, programs: options.programs.clone(), keep: false };
-        cluster.bring_up(options).map_err(|error| cluster.failed(error))?;
-        Ok(cluster)
+        match cluster.bring_up(options) {
+            Ok(()) => Ok(cluster),
+            Err(error) => Err(cluster.failed(error)),
+        }
     }
 
     fn bring_up(&self, options: &Options) -> Result<(), Error> {
+        std::fs::create_dir_all(self.logs()).map_err(Error::io(self.logs()))?;
         let mut processes = Processes::new(&self.dir);
-        let address =
-            if options.node { node::isolate(&mut processes, &self.dir)? } else { control_plane::loopback() };
+        let address = if options.node {
+            node::isolate(&mut processes, &self.dir)?
+        } else {
+            control_plane::loopback(&self.dir)?
+        };
         control_plane::start(&mut processes, &self.dir, &self.programs, &address)?;
         self.wait("the API server", Duration::from_secs(60), || {
             self.kubectl(&["get", "--raw", "/readyz"]).is_ok()
@@ -103,13 +129,21 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops what was started; keeps the logs.
-    fn failed(&self, error: Error) -> Error {
-        let logs = std::env::temp_dir().join(format!("kubectl-gitops-cluster-logs-{}", std::process::id()));
-        let kept =
-            std::fs::remove_dir_all(&logs).is_ok() | std::fs::rename(self.dir.join("logs"), &logs).is_ok();
-        let _ = stop(&self.dir);
-        Error::Start { reason: error.to_string(), logs: if kept { logs } else { self.dir.join("logs") } }
+    /// Stops what was started; keeps the logs, if need be where they are.
+    fn failed(mut self, error: Error) -> Error {
+        self.keep = true;
+        let mut stopped = process::stop_all(&self.dir);
+        let logs = kept_logs(&self.dir);
+        let _ = std::fs::remove_dir_all(&logs);
+        let kept = copy(&self.logs(), &logs).is_ok();
+        if kept {
+            stopped = stop(&self.dir);
+        }
+        let reason = match stopped {
+            Ok(()) => error.to_string(),
+            Err(left) => format!("{error}; then {left}"),
+        };
+        Error::Start { reason, logs: if kept { logs } else { self.logs() } }
     }
 
     /// A cluster that runs already.
@@ -117,7 +151,7 @@ impl Cluster {
     /// # Errors
     /// When there is none of that name.
     pub fn open(name: &str, programs: &Path) -> Result<Self, Error> {
-        let dir = state_dir().join(name);
+        let dir = dir_of(name)?;
         if !dir.join("kubeconfig").is_file() {
             return Err(Error::Absent(name.to_owned()));
         }
@@ -163,8 +197,10 @@ impl Cluster {
 
     fn kubectl(&self, arguments: &[&str]) -> Result<(), Error> {
         let kubeconfig = self.kubeconfig();
-        process::run(
+        process::run_within(
+            Duration::from_secs(10),
             std::process::Command::new(self.programs.join("kubectl"))
+                .arg("--request-timeout=5s")
                 .arg("--kubeconfig")
                 .arg(kubeconfig)
                 .args(arguments),
@@ -193,6 +229,27 @@ impl Drop for Cluster {
             let _ = stop(&self.dir);
         }
     }
+}
+
+/// Where the logs of a start that failed are kept.
+fn kept_logs(dir: &Path) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    std::env::temp_dir().join(format!("kubectl-gitops-cluster-logs-{name}"))
+}
+
+/// Copies a folder, to another file system too.
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    std::fs::create_dir(to).map_err(Error::io(to))?;
+    for entry in std::fs::read_dir(from).map_err(Error::io(from))? {
+        let path = entry.map_err(Error::io(from))?.path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy(&path, &target)?;
+        } else if path.is_file() {
+            std::fs::copy(&path, &target).map_err(Error::io(&target))?;
+        }
+    }
+    Ok(())
 }
 
 /// Ends the processes of a cluster, by the pids that were started, and removes

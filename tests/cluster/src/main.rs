@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use gitops_test_cluster::{Cluster, Error, Options, image, list};
+use gitops_test_cluster::{Cluster, Error, Options, down, image, list};
 
 /// A real Kubernetes for tests and demos, without Docker.
 #[derive(Parser)]
@@ -105,9 +105,9 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         }
         Action::Down { name, all } => {
             let names = if *all { list() } else { vec![name.clone()] };
-            for name in names {
-                Cluster::open(&name, &programs())?.stop()?;
-                eprintln!("cluster {name} is gone");
+            let left: Vec<String> = names.into_iter().filter(|name| !take_down(name)).collect();
+            if !left.is_empty() {
+                return Err(Error::Left(left));
             }
         }
         Action::List => list().iter().for_each(|name| println!("{name}")),
@@ -131,6 +131,19 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Says what became of it; true when it is gone.
+fn take_down(name: &str) -> bool {
+    match down(name) {
+        Ok(true) => eprintln!("cluster {name} is gone"),
+        Ok(false) => eprintln!("there is no cluster {name}"),
+        Err(error) => {
+            eprintln!("test-cluster: {error}");
+            return false;
+        }
+    }
+    true
 }
 
 fn place(text: &str) -> image::File {

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::Error;
+use crate::claim;
 use crate::control_plane::{Address, program, write};
 use crate::image;
 use crate::process::{self, Processes, run};
@@ -39,13 +41,14 @@ pub(crate) fn isolate(processes: &mut Processes, dir: &Path) -> Result<Address, 
     processes.remember("holder", holder)?;
     processes.holder = Some(holder);
 
-    let (link, network) = free_network()?;
-    let (host, node) = (format!("{network}.1"), format!("{network}.2"));
     let ip = |arguments: &str| run(Command::new("ip").args(arguments.split(' '))).map(drop);
     let ip_inside =
         |arguments: &str| run(process::inside(holder, Path::new("ip")).args(arguments.split(' '))).map(drop);
-    ip(&format!("link add {link} type veth peer name uplink netns {holder}"))?;
+    let lock = claim::choice(dir)?;
+    let (link, network) = add_link(holder)?;
+    let (host, node) = (format!("{network}.1"), format!("{network}.2"));
     ip(&format!("addr add {host}/30 dev {link}"))?;
+    drop(lock);
     ip(&format!("link set {link} up"))?;
     ip_inside("link set lo up")?;
     ip_inside(&format!("addr add {node}/30 dev uplink"))?;
@@ -75,18 +78,29 @@ fn first_child(parent: u32) -> Result<u32, Error> {
                 return Ok(child);
             }
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     Err(Error::Ended("unshare".into()))
 }
 
-/// A link name and the first three numbers of a network that is free here.
-fn free_network() -> Result<(String, String), Error> {
-    let taken = run(Command::new("ip").args(["-4", "addr"]))?;
-    let free = (0..250)
-        .map(|n| (format!("gitops{n}"), format!("10.250.{n}")))
-        .find(|(link, network)| !taken.contains(link.as_str()) && !taken.contains(&format!("{network}.")));
-    free.ok_or(Error::NotReady { what: "a free network", seconds: 0 })
+/// The first link whose name and network are free here; its name and the first
+/// three numbers of the network.
+fn add_link(holder: u32) -> Result<(String, String), Error> {
+    let taken = run(Command::new("ip").arg("addr"))?;
+    for n in 0..250 {
+        let (link, network) = (format!("gitops{n}"), format!("10.250.{n}"));
+        if taken.contains(&format!(" {link}@")) || taken.contains(&format!(" {network}.")) {
+            continue;
+        }
+        let peer = ["type", "veth", "peer", "name", "uplink", "netns", &holder.to_string()];
+        match run(Command::new("ip").args(["link", "add", &link]).args(peer)) {
+            Ok(_) => return Ok((link, network)),
+            // Of a cluster with another home, which knows nothing of this lock.
+            Err(error) if error.to_string().contains("File exists") => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::NoneFree("network from 10.250.0 to 10.250.249"))
 }
 
 pub(crate) fn start(
@@ -207,15 +221,10 @@ pub(crate) fn load_image(dir: &Path, programs: &Path, archive: &Path) -> Result<
     let holder = process::pid_of(dir, "holder").ok_or(Error::NoNode)?;
     let socket = dir.join("run/containerd.sock");
     let archive = archive.canonicalize().map_err(Error::io(archive))?;
-    let import = || {
-        run(process::inside(holder, &programs.join("ctr"))
-            .arg("-a")
-            .arg(&socket)
-            .args(["-n", "k8s.io", "images", "import", "--local"])
-            .arg(&archive))
-    };
     wait_for_containerd(dir)?;
-    import().map(drop)
+    let mut import = process::inside(holder, &programs.join("ctr"));
+    import.arg("-a").arg(&socket).args(["-n", "k8s.io", "images", "import", "--local"]).arg(&archive);
+    process::run_within(Duration::from_secs(300), &mut import).map(drop)
 }
 
 /// Its socket is there a moment after it was started.
@@ -225,7 +234,7 @@ fn wait_for_containerd(dir: &Path) -> Result<(), Error> {
         if socket.exists() {
             return Ok(());
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
     Err(Error::NotReady { what: "containerd", seconds: 10 })
 }
@@ -268,7 +277,7 @@ pub(crate) fn clean_up(dir: &Path) {
                 .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
                 .stderr(Stdio::null())
                 .status();
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

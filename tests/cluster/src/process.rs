@@ -3,10 +3,11 @@
 //! ever ended, even when a pid has been used again.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::Error;
@@ -128,17 +129,70 @@ fn end(pid: u32, since: &str, grace: Duration) {
     }
 }
 
-/// Runs a command to its end and returns what it printed.
+/// Runs a command to its end, a minute at most, and returns what it printed.
 pub(crate) fn run(command: &mut Command) -> Result<String, Error> {
+    run_within(Duration::from_secs(60), command)
+}
+
+/// Runs a command to its end, or ends it when its time is over.
+pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Result<String, Error> {
     let name = format!(
         "{} {}",
         command.get_program().to_string_lossy(),
         command.get_args().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ")
     );
     let failed = |reason: String| Error::Command { command: name.clone(), reason };
-    let output = command.stdin(Stdio::null()).output().map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    // Read beside the wait: a full pipe would stop the command.
+    let (output, messages) = (child.stdout.take().map(read), child.stderr.take().map(read));
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|error| failed(error.to_string()))? {
+            break status;
+        }
+        if start.elapsed() > limit {
+            let _ = child.kill();
+            let _ = child.wait();
+            // Not its output: what it started may hold the pipe open.
+            return Err(failed(format!("no end after {:.1} s", limit.as_secs_f64())));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let text = |reader: Option<JoinHandle<Vec<u8>>>| {
+        let bytes = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    if status.success() { Ok(text(output)) } else { Err(failed(text(messages).trim().to_owned())) }
+}
+
+fn read(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_has_so_much_time_and_no_more() {
+        let shell = |limit: u64, script: &str| {
+            run_within(Duration::from_millis(limit), Command::new("sh").args(["-c", script]))
+        };
+        let start = Instant::now();
+        let error = shell(100, "sleep 60").unwrap_err().to_string();
+        assert_eq!(error, "sh -c sleep 60: no end after 0.1 s");
+        assert!(start.elapsed() < Duration::from_secs(30));
+        // More than a pipe holds.
+        assert_eq!(shell(30_000, "head -c 1000000 /dev/zero").unwrap().len(), 1_000_000);
+        assert_eq!(
+            shell(30_000, "echo no >&2; exit 1").unwrap_err().to_string(),
+            "sh -c echo no >&2; exit 1: no"
+        );
     }
-    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }

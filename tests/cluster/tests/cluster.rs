@@ -1,8 +1,10 @@
 //! Clusters come up, work, and leave nothing behind.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use gitops_test_cluster::{Cluster, Options, image, state_dir};
 
@@ -17,6 +19,7 @@ fn options(name: &str, node: bool) -> Options {
 
 fn kubectl(cluster: &Cluster, arguments: &str) -> String {
     let output = Command::new(programs().join("kubectl"))
+        .arg("--request-timeout=90s")
         .arg("--kubeconfig")
         .arg(cluster.kubeconfig())
         .args(arguments.split_whitespace())
@@ -29,6 +32,97 @@ fn kubectl(cluster: &Cluster, arguments: &str) -> String {
 fn processes(name: &str) -> usize {
     let listed = Command::new("ps").args(["-eo", "args"]).output().unwrap();
     String::from_utf8_lossy(&listed.stdout).lines().filter(|line| line.contains(&format!("/{name}/"))).count()
+}
+
+/// A home of clusters that takes down what a test that fails left.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = test_cluster(self.path()).args(["down", "--all"]).stderr(Stdio::null()).status();
+    }
+}
+
+/// The program, with a home for clusters of its own.
+fn test_cluster(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_test-cluster"));
+    command.env("GITOPS_TEST_CLUSTER_HOME", home).env("TEST_CLUSTER_PROGRAMS", programs());
+    command
+}
+
+fn said(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn down_needs_no_more_than_what_was_started() {
+    let home = Home::new();
+    let half = home.path().join("half");
+    std::fs::create_dir_all(half.join("logs")).unwrap();
+    std::fs::create_dir_all(home.path().join("a name.that no cluster has")).unwrap();
+    let mut sleep = Command::new("sleep").arg("600").spawn().unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", sleep.id())).unwrap();
+    let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().to_owned();
+    // Another process has the pid of the second.
+    let lines = format!("etcd {} {started}\nkubelet {} 1\n", sleep.id(), std::process::id());
+    std::fs::write(half.join("processes"), lines).unwrap();
+
+    let (done, messages) = said(test_cluster(home.path()).args(["down", "--all"]));
+    assert!(!done);
+    assert!(messages.contains("cluster half is gone"), "{messages}");
+    assert!(messages.ends_with("not taken down: a name.that no cluster has\n"), "{messages}");
+    assert!(!half.exists());
+    assert!(!sleep.wait().unwrap().success());
+
+    let (done, messages) = said(test_cluster(home.path()).args(["down", "--name", "half"]));
+    assert!(done);
+    assert_eq!(messages, "there is no cluster half\n");
+    let (done, messages) = said(test_cluster(home.path()).args(["down", "--name", ".."]));
+    assert!(!done);
+    assert!(messages.contains("is no name for a cluster"), "{messages}");
+}
+
+#[test]
+fn a_start_that_fails_leaves_its_logs_and_nothing_else() {
+    let home = Home::new();
+    // Another file system than the home's, where there is one.
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let temporary = tempfile::tempdir_in(parent).unwrap();
+    let broken = home.path().join(".programs");
+    std::fs::create_dir(&broken).unwrap();
+    for name in ["k8s", "kubectl"] {
+        let script = broken.join(name);
+        std::fs::write(&script, "#!/bin/sh\necho \"$1 is broken\"\nexit 1\n").unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    for _ in 0..2 {
+        let mut up = test_cluster(home.path());
+        let (done, messages) = said(
+            up.env("TMPDIR", temporary.path())
+                .arg("--programs")
+                .arg(&broken)
+                .args(["up", "--name", "broken"]),
+        );
+        let logs = temporary.path().join("kubectl-gitops-cluster-logs-broken");
+        assert!(!done);
+        assert!(messages.contains(" ended by itself"), "{messages}");
+        assert!(messages.contains(&format!("its logs are in {}", logs.display())), "{messages}");
+        let log = |name: &str| std::fs::read_to_string(logs.join(format!("{name}.log"))).unwrap();
+        assert!(["etcd", "kube-apiserver"].iter().any(|name| log(name) == format!("{name} is broken\n")));
+        assert!(!home.path().join("broken").exists());
+    }
 }
 
 #[test]
@@ -44,6 +138,30 @@ fn two_control_planes_side_by_side() {
         assert!(!state_dir().join(name).exists());
         assert_eq!(processes(name), 0);
     }
+}
+
+#[test]
+fn starts_at_the_same_time_do_not_meet() {
+    let home = Home::new();
+    let up = |name: &str| {
+        let mut command = test_cluster(home.path());
+        command.args(["up", "--name", name]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let started = ["same", "same", "other", "third"].map(up);
+    let results = started.map(|child| child.wait_with_output().unwrap());
+    let refused: Vec<_> = results.iter().filter(|result| !result.status.success()).collect();
+    let messages: Vec<_> = results.iter().map(|result| String::from_utf8_lossy(&result.stderr)).collect();
+    assert_eq!(refused.len(), 1, "{messages:?}");
+    let refused = String::from_utf8_lossy(&refused[0].stderr);
+    assert!(refused.contains("a cluster same"), "{refused}");
+
+    let ports = ["same", "other", "third"].map(|name| home.path().join(name).join("ports"));
+    let ports = ports.map(|file| std::fs::read_to_string(file).unwrap());
+    let different: BTreeSet<_> = ports.iter().flat_map(|ports| ports.lines()).collect();
+    assert_eq!(different.len(), 15, "{ports:?}");
+    let (done, messages) = said(test_cluster(home.path()).args(["down", "--all"]));
+    assert!(done, "{messages}");
+    assert_eq!(processes(&home.path().file_name().unwrap().to_string_lossy()), 0);
 }
 
 #[test]
