@@ -4,8 +4,9 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use gitops_tests::cluster::{Ran, ran};
+use gitops_tests::cluster::{Ran, eventually, ran};
 use gitops_tests::{TestCluster, cluster};
 use serde_json::{Value, json};
 
@@ -97,6 +98,22 @@ fn unknown_values_are_refused() {
     }
 }
 
+/// A definition that goes while its storage is still being made ready ("storage
+/// is (re)initializing") waits for minutes, unless it changes.
+fn delete_definitions(cluster: &TestCluster, names: &[String]) {
+    cluster.kubectl(&format!("delete crd --wait=false {}", names.join(" "))).ok();
+    eventually("the definitions are gone", Duration::from_secs(60), || {
+        let left =
+            cluster.kubectl(&format!("get crd --ignore-not-found -o name {}", names.join(" "))).ok().stdout;
+        for name in left.lines() {
+            // Taken away and set again: each is a change.
+            cluster.kubectl(&format!("annotate {name} tried-"));
+            cluster.kubectl(&format!("annotate {name} tried=again"));
+        }
+        left.trim().is_empty().then_some(())
+    });
+}
+
 #[test]
 fn upgrades_keep_what_the_webhook_owns_and_uninstalling_blocks_nothing() {
     let _one = ONE.lock().unwrap();
@@ -137,6 +154,6 @@ fn upgrades_keep_what_the_webhook_owns_and_uninstalling_blocks_nothing() {
         cluster.kubectl(&format!("delete namespace {namespace} --wait=false")).ok();
         let ours = ["applications", "projects", "rollouts", "analysistemplates", "overrides"]
             .map(|plural| format!("{plural}.kubectl-gitops.dev"));
-        cluster.kubectl(&format!("delete crd {}", ours.join(" "))).ok();
+        delete_definitions(cluster, &ours);
     }
 }
