@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::Error;
 use crate::claim;
@@ -130,11 +131,10 @@ pub(crate) fn start(
     )?;
 
     wait_for_containerd(dir)?;
-    let group = control_group(dir);
-    make_control_group(&group)?;
+    make_control_groups(dir)?;
     let kubelet = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-        "address": address.ip, "failCgroupV1": false, "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{group}"),
+        "address": address.ip, "failCgroupV1": false, "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{}", control_group(dir)),
         "enforceNodeAllocatable": [], "failSwapOn": false, "evictionHard": {"memory.available": "1Mi"},
         "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": false}, "x509": {"clientCAFile": path("pki/kubelet-ca.crt")}},
         "authorization": {"mode": "AlwaysAllow"},
@@ -239,9 +239,11 @@ fn wait_for_containerd(dir: &Path) -> Result<(), Error> {
     Err(Error::NotReady { what: "containerd", seconds: 10 })
 }
 
-/// The one parent of all control groups of a cluster.
+/// The one parent of all control groups of a cluster; clusters of one name with
+/// different homes must not share it.
 fn control_group(dir: &Path) -> String {
-    format!("gitops-{}", dir.file_name().unwrap_or_default().to_string_lossy())
+    let home = hex::encode(Sha256::digest(dir.as_os_str().as_encoded_bytes()));
+    format!("gitops-{}-{}", dir.file_name().unwrap_or_default().to_string_lossy(), &home[..8])
 }
 
 /// Hierarchies in which control groups are made: one with version 2, one for
@@ -255,9 +257,14 @@ fn hierarchies() -> Vec<PathBuf> {
     entries.filter(|path| path.join("cgroup.procs").exists()).collect()
 }
 
-fn make_control_group(group: &str) -> Result<(), Error> {
-    for hierarchy in hierarchies() {
-        let path = hierarchy.join(group);
+/// Where this cluster's control groups are, or would be.
+pub(crate) fn control_groups(dir: &Path) -> Vec<PathBuf> {
+    let group = control_group(dir);
+    hierarchies().into_iter().map(|hierarchy| hierarchy.join(&group)).collect()
+}
+
+fn make_control_groups(dir: &Path) -> Result<(), Error> {
+    for path in control_groups(dir) {
         std::fs::create_dir_all(&path).map_err(Error::io(&path))?;
     }
     Ok(())
@@ -265,9 +272,7 @@ fn make_control_group(group: &str) -> Result<(), Error> {
 
 /// Removes control groups, deepest first, once their processes are gone.
 pub(crate) fn clean_up(dir: &Path) {
-    let group = control_group(dir);
-    for hierarchy in hierarchies() {
-        let path = hierarchy.join(&group);
+    for path in control_groups(dir) {
         for _ in 0..50 {
             if !path.exists() {
                 break;
