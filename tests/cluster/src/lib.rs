@@ -7,6 +7,7 @@
 //! mounts, processes) whose end takes all of it along.
 
 mod claim;
+mod control_group;
 mod control_plane;
 mod error;
 mod guard;
@@ -97,7 +98,7 @@ impl Cluster {
     pub fn start(options: &Options) -> Result<Self, Error> {
         let dir = dir_of(&options.name)?;
         let _claim = claim::new(&dir)?;
-        let guard = Guard::start(&dir, &node::control_groups(&dir)).inspect_err(|_| {
+        let guard = Guard::start(&dir, &control_group::paths(&dir)).inspect_err(|_| {
             let _ = std::fs::remove_dir(&dir);
         })?;
         let cluster = Self { dir, programs: options.programs.clone(), guard: Some(guard) };
@@ -266,7 +267,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
 /// its control groups and files.
 fn stop(dir: &Path) -> Result<(), Error> {
     process::stop_all(dir)?;
-    node::clean_up(dir);
+    control_group::remove(dir);
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::Io { path: dir.to_owned(), error })
