@@ -27,6 +27,8 @@ pub enum Error {
     Command { command: String, reason: String },
     #[error("a node needs Linux and root")]
     NoNode,
+    #[error("control group {}: the controller {controller} cannot be enabled for its children: {error}", group.display())]
+    Controller { controller: &'static str, group: PathBuf, error: std::io::Error },
     #[error("certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error("{}: {error}", path.display())]

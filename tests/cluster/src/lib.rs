@@ -7,8 +7,10 @@
 //! mounts, processes) whose end takes all of it along.
 
 mod claim;
+mod control_group;
 mod control_plane;
 mod error;
+mod guard;
 pub mod image;
 mod node;
 mod process;
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 
 pub use error::Error;
 
+use guard::Guard;
 use process::Processes;
 
 /// What a cluster is to be.
@@ -31,12 +34,13 @@ pub struct Options {
     pub programs: PathBuf,
 }
 
-/// A cluster that runs.
+/// A cluster that runs. One that was started goes when this value is dropped,
+/// and when the process ends, even if that is killed.
 #[derive(Debug)]
 pub struct Cluster {
     dir: PathBuf,
     programs: PathBuf,
-    keep: bool,
+    guard: Option<Guard>,
 }
 
 /// Where clusters keep their files: `GITOPS_TEST_CLUSTER_HOME`, else a folder
@@ -94,7 +98,10 @@ impl Cluster {
     pub fn start(options: &Options) -> Result<Self, Error> {
         let dir = dir_of(&options.name)?;
         let _claim = claim::new(&dir)?;
-        let cluster = Self { dir, programs: options.programs.clone(), keep: false };
+        let guard = Guard::start(&dir, &control_group::paths(&dir)).inspect_err(|_| {
+            let _ = std::fs::remove_dir(&dir);
+        })?;
+        let cluster = Self { dir, programs: options.programs.clone(), guard: Some(guard) };
         match cluster.bring_up(options) {
             Ok(()) => Ok(cluster),
             Err(error) => Err(cluster.failed(error)),
@@ -131,7 +138,6 @@ impl Cluster {
 
     /// Stops what was started; keeps the logs, if need be where they are.
     fn failed(mut self, error: Error) -> Error {
-        self.keep = true;
         let mut stopped = process::stop_all(&self.dir);
         let logs = kept_logs(&self.dir);
         let _ = std::fs::remove_dir_all(&logs);
@@ -143,6 +149,7 @@ impl Cluster {
             Ok(()) => error.to_string(),
             Err(left) => format!("{error}; then {left}"),
         };
+        self.keep();
         Error::Start { reason, logs: if kept { logs } else { self.logs() } }
     }
 
@@ -155,12 +162,14 @@ impl Cluster {
         if !dir.join("kubeconfig").is_file() {
             return Err(Error::Absent(name.to_owned()));
         }
-        Ok(Self { dir, programs: programs.to_owned(), keep: true })
+        Ok(Self { dir, programs: programs.to_owned(), guard: None })
     }
 
-    /// Lets it run on when this value is dropped.
+    /// Lets it run on when this value is dropped or the process ends.
     pub fn keep(&mut self) {
-        self.keep = true;
+        if let Some(guard) = self.guard.take() {
+            guard.dismiss();
+        }
     }
 
     /// The administrator's kubeconfig.
@@ -191,8 +200,9 @@ impl Cluster {
     /// # Errors
     /// When a process does not end or a file does not go.
     pub fn stop(mut self) -> Result<(), Error> {
-        self.keep = true;
-        stop(&self.dir)
+        let stopped = stop(&self.dir);
+        self.keep();
+        stopped
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<(), Error> {
@@ -225,8 +235,9 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if !self.keep {
+        if self.guard.is_some() {
             let _ = stop(&self.dir);
+            self.keep();
         }
     }
 }
@@ -256,7 +267,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
 /// its control groups and files.
 fn stop(dir: &Path) -> Result<(), Error> {
     process::stop_all(dir)?;
-    node::clean_up(dir);
+    control_group::remove(dir);
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::Io { path: dir.to_owned(), error })

@@ -1,13 +1,14 @@
 //! The node: namespaces of its own, containerd, kubelet and kube-proxy.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::Error;
 use crate::claim;
+use crate::control_group;
 use crate::control_plane::{Address, program, write};
 use crate::image;
 use crate::process::{self, Processes, run};
@@ -130,11 +131,10 @@ pub(crate) fn start(
     )?;
 
     wait_for_containerd(dir)?;
-    let group = control_group(dir);
-    make_control_group(&group)?;
+    control_group::make(dir)?;
     let kubelet = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-        "address": address.ip, "failCgroupV1": false, "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{group}"),
+        "address": address.ip, "failCgroupV1": false, "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{}", control_group::name(dir)),
         "enforceNodeAllocatable": [], "failSwapOn": false, "evictionHard": {"memory.available": "1Mi"},
         "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": false}, "x509": {"clientCAFile": path("pki/kubelet-ca.crt")}},
         "authorization": {"mode": "AlwaysAllow"},
@@ -237,47 +237,4 @@ fn wait_for_containerd(dir: &Path) -> Result<(), Error> {
         std::thread::sleep(Duration::from_millis(50));
     }
     Err(Error::NotReady { what: "containerd", seconds: 10 })
-}
-
-/// The one parent of all control groups of a cluster.
-fn control_group(dir: &Path) -> String {
-    format!("gitops-{}", dir.file_name().unwrap_or_default().to_string_lossy())
-}
-
-/// Hierarchies in which control groups are made: one with version 2, one for
-/// each controller with version 1.
-fn hierarchies() -> Vec<PathBuf> {
-    let root = Path::new("/sys/fs/cgroup");
-    if root.join("cgroup.controllers").exists() {
-        return vec![root.to_owned()];
-    }
-    let entries = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.filter(|path| path.join("cgroup.procs").exists()).collect()
-}
-
-fn make_control_group(group: &str) -> Result<(), Error> {
-    for hierarchy in hierarchies() {
-        let path = hierarchy.join(group);
-        std::fs::create_dir_all(&path).map_err(Error::io(&path))?;
-    }
-    Ok(())
-}
-
-/// Removes control groups, deepest first, once their processes are gone.
-pub(crate) fn clean_up(dir: &Path) {
-    let group = control_group(dir);
-    for hierarchy in hierarchies() {
-        let path = hierarchy.join(&group);
-        for _ in 0..50 {
-            if !path.exists() {
-                break;
-            }
-            let _ = Command::new("find")
-                .arg(&path)
-                .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
-                .stderr(Stdio::null())
-                .status();
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
 }

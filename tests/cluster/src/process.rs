@@ -12,6 +12,23 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 
+/// Writes its line before it becomes the program: nothing runs that is not
+/// recorded, even when the one that starts it is killed meanwhile. Whoever stops
+/// the cluster makes `stopping` first and then reads the lines, so that either
+/// he finds this one or this one finds that. Arguments: the cluster's folder, a
+/// name, and the command.
+const RECORDED: &str = r#"
+name=$1
+shift
+record() {
+  read -r stat < "/proc/$1/stat"
+  pid=$1
+  set -- ${stat##*) }
+  echo "$name $pid ${20}" >> "$0/processes"
+}
+record $$ && [ ! -e "$0/stopping" ] && exec "$@"
+"#;
+
 pub(crate) struct Processes {
     dir: PathBuf,
     /// The process whose namespaces the others run in.
@@ -25,14 +42,18 @@ impl Processes {
 
     /// Starts a program in the background; its output goes to `logs/NAME.log`.
     pub(crate) fn start(&mut self, name: &str, program: &Path, arguments: &[String]) -> Result<u32, Error> {
+        if program.is_absolute() {
+            std::fs::metadata(program).map_err(Error::io(program))?;
+        }
         let log_path = self.dir.join("logs").join(format!("{name}.log"));
         let log = File::create(&log_path).map_err(Error::io(&log_path))?;
         let again = log.try_clone().map_err(Error::io(&log_path))?;
-        let mut command = self.command(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
-        let child = command.spawn().map_err(Error::io(program))?;
-        self.remember(name, child.id())?;
-        Ok(child.id())
+        let inner = self.command(program);
+        let mut command = Command::new("sh");
+        command.args(["-c", RECORDED]).arg(&self.dir).arg(name).arg(inner.get_program());
+        command.args(inner.get_args()).args(arguments);
+        command.stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
+        Ok(command.spawn().map_err(Error::io("sh"))?.id())
     }
 
     /// A command in the cluster's namespaces, if it has any of its own.
@@ -97,6 +118,8 @@ pub(crate) fn ended(dir: &Path) -> Option<String> {
 /// Ends all, the last started first: the API server before its etcd. A holder
 /// of namespaces takes everything in them along.
 pub(crate) fn stop_all(dir: &Path) -> Result<(), Error> {
+    // Fails when the folder is gone, and then nothing can start either.
+    let _ = File::create(dir.join("stopping"));
     let mut processes = started(dir);
     processes.reverse();
     processes.sort_by_key(|(name, ..)| name != "holder");

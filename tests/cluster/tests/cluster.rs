@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use gitops_test_cluster::{Cluster, Options, image, state_dir};
 
@@ -159,15 +161,72 @@ fn starts_at_the_same_time_do_not_meet() {
     let ports = ports.map(|file| std::fs::read_to_string(file).unwrap());
     let different: BTreeSet<_> = ports.iter().flat_map(|ports| ports.lines()).collect();
     assert_eq!(different.len(), 15, "{ports:?}");
+    // They run on without the program that started them.
+    for name in ["same", "other", "third"] {
+        let mut ready = Command::new(programs().join("kubectl"));
+        ready.arg("--kubeconfig").arg(home.path().join(name).join("kubeconfig"));
+        assert!(ready.args(["get", "--raw", "/readyz", "--request-timeout=10s"]).status().unwrap().success());
+    }
     let (done, messages) = said(test_cluster(home.path()).args(["down", "--all"]));
     assert!(done, "{messages}");
     assert_eq!(processes(&home.path().file_name().unwrap().to_string_lossy()), 0);
 }
 
+/// Kills a start once it has started `program`; nothing of it may stay.
+fn kill_a_start_after(program: &str, node: bool) {
+    let home = Home::new();
+    let mut up = test_cluster(home.path());
+    up.args(["up", "--name", "killed"]).args(node.then_some("--node")).stderr(Stdio::null());
+    let mut up = up.process_group(0).spawn().unwrap();
+    let dir = home.path().join("killed");
+    let started = || std::fs::read_to_string(dir.join("processes")).unwrap_or_default();
+    eventually(&format!("{program} starts"), || started().contains(&format!("{program} ")));
+    let recorded = started();
+    up.kill().unwrap();
+    up.wait().unwrap();
+    eventually("its folder goes", || !dir.exists());
+    eventually("its processes end", || processes(&home.path().file_name().unwrap().to_string_lossy()) == 0);
+    for pid in recorded.lines().filter_map(|line| line.split(' ').nth(1)) {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "{recorded}: {stat}");
+    }
+    assert_eq!(control_groups("killed"), "");
+}
+
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "not in a minute: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn control_groups(name: &str) -> String {
+    let mut find = Command::new("find");
+    find.args(["/sys/fs/cgroup", "-maxdepth", "2", "-name"]).arg(format!("gitops-{name}-*"));
+    String::from_utf8(find.output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_killed_caller_leaves_nothing_behind() {
+    for program in ["etcd", "kube-apiserver", "kube-scheduler"] {
+        kill_a_start_after(program, false);
+    }
+    if can_have_a_node() {
+        for program in ["unshare", "holder", "containerd", "kube-proxy"] {
+            kill_a_start_after(program, true);
+        }
+    }
+}
+
+fn can_have_a_node() -> bool {
+    let user = Command::new("id").arg("-u").output().unwrap();
+    std::env::consts::OS == "linux" && String::from_utf8_lossy(&user.stdout).trim() == "0"
+}
+
 #[test]
 fn a_node_runs_pods_and_goes_without_a_trace() {
-    let user = Command::new("id").arg("-u").output().unwrap();
-    if std::env::consts::OS != "linux" || String::from_utf8_lossy(&user.stdout).trim() != "0" {
+    if !can_have_a_node() {
         eprintln!("skipped: a node needs Linux and root");
         return;
     }
@@ -197,7 +256,7 @@ fn a_node_runs_pods_and_goes_without_a_trace() {
     let address = kubectl(&cluster, "get service web -o jsonpath={.spec.clusterIP}");
     let answer = (0..20)
         .find_map(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(250));
+            std::thread::sleep(Duration::from_millis(250));
             let pod = kubectl(&cluster, "get pods -o name").lines().next()?.to_owned();
             Some(kubectl(&cluster, &format!("exec {pod} -- /bin/busybox wget -qO- http://{address}")))
                 .filter(|answer| !answer.is_empty())
@@ -211,12 +270,7 @@ fn a_node_runs_pods_and_goes_without_a_trace() {
     assert_eq!(processes(&options.name), 0);
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains(&options.name), "{mounts}");
-    let groups = Command::new("find")
-        .args(["/sys/fs/cgroup", "-maxdepth", "2", "-name"])
-        .arg(format!("gitops-{}", options.name))
-        .output()
-        .unwrap();
-    assert!(groups.stdout.is_empty(), "{}", String::from_utf8_lossy(&groups.stdout));
+    assert_eq!(control_groups(&options.name), "");
     for path in ["/run/containerd", "/var/lib/cni", "/var/log/containers"] {
         assert!(!Path::new(path).exists() || Path::new("/usr/bin/containerd").exists(), "{path} is left");
     }
