@@ -71,6 +71,8 @@ pub struct Result {
     pub action: Action,
     pub differences: Vec<Difference>,
     pub outcome: Outcome,
+    /// `metadata.generation` after the write; 0 where nothing was written.
+    pub generation: i64,
     /// Filled where the sync waited.
     pub health: Option<HealthReport>,
 }
@@ -192,52 +194,56 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     async fn step(&self, step: &Step) -> Result {
-        let outcome = self.carry_out(step).await;
+        let (outcome, generation) = match self.carry_out(step).await {
+            Ok(generation) => (Outcome::Done, generation),
+            Err(outcome) => (outcome, 0),
+        };
         Result {
             key: step.key.clone(),
             gvk: step.gvk.clone(),
             action: step.action,
             differences: step.differences.clone(),
             outcome,
+            generation,
             health: None,
         }
     }
 
-    async fn carry_out(&self, step: &Step) -> Outcome {
+    /// The generation that was written, or what became of it instead.
+    async fn carry_out(&self, step: &Step) -> std::result::Result<i64, Outcome> {
+        let skipped = |reason: &str| Err(Outcome::Skipped(reason.to_owned()));
         if step.action == Action::Unchanged {
-            return Outcome::Done;
+            return Ok(0);
         }
         if self.interrupted.load(Ordering::Relaxed) {
-            return Outcome::Skipped("the sync was interrupted".into());
+            return skipped("the sync was interrupted");
         }
         if self.skip {
-            return Outcome::Skipped("an object before it failed".into());
+            return skipped("an object before it failed");
         }
         if step.action == Action::Prune && !self.options.prune {
-            return Outcome::Skipped("pruning was not asked for (--prune)".into());
+            return skipped("pruning was not asked for (--prune)");
         }
         if self.options.dry_run == DryRun::Client {
-            return Outcome::Done;
+            return Ok(0);
         }
-        let result = self.tried_again(step).await;
-        match result {
-            Ok(()) => Outcome::Done,
-            Err(error) if self.is_unchecked(step, &error) => Outcome::Skipped(
-                "its namespace or kind is not there yet, so the server cannot check it".into(),
-            ),
-            Err(error) => Outcome::Failed(error),
-        }
+        self.tried_again(step).await.or_else(|error| {
+            if self.is_unchecked(step, &error) {
+                return skipped("its namespace or kind is not there yet, so the server cannot check it");
+            }
+            Err(Outcome::Failed(error))
+        })
     }
 
     /// A webhook that has not heard of the commit yet refuses at first, and
     /// asks Git meanwhile.
-    async fn tried_again(&self, step: &Step) -> std::result::Result<(), ClusterError> {
+    async fn tried_again(&self, step: &Step) -> std::result::Result<i64, ClusterError> {
         const TRIES: u32 = 3;
         for attempt in 1.. {
             let result = match (step.action, self.survey.desired.objects.get(&step.key)) {
-                (Action::Prune, _) => self.prune(step).await,
+                (Action::Prune, _) => self.prune(step).await.map(|()| 0),
                 (_, Some(object)) => self.write(step, object).await,
-                (_, None) => Ok(()),
+                (_, None) => Ok(0),
             };
             match result {
                 Err(ClusterError::Denied { webhook, .. }) if attempt < TRIES && webhook.ends_with(GROUP) => {
@@ -265,7 +271,7 @@ impl Worker<'_> {
             && (made_here || self.discovery.kind(&step.gvk).is_none())
     }
 
-    async fn write(&self, step: &Step, object: &DesiredObject) -> std::result::Result<(), ClusterError> {
+    async fn write(&self, step: &Step, object: &DesiredObject) -> std::result::Result<i64, ClusterError> {
         let kind = self
             .discovery
             .kind(&object.gvk)
@@ -286,7 +292,7 @@ impl Worker<'_> {
             let patch = patch::to_git(live, &stamped, &step.differences);
             self.cluster.patch(kind, &step.key, &patch, &options).await?;
         }
-        self.cluster.apply(kind, &step.key, &stamped, &options).await.map(drop)
+        Ok(generation(&self.cluster.apply(kind, &step.key, &stamped, &options).await?.object))
     }
 
     async fn prune(&self, step: &Step) -> std::result::Result<(), ClusterError> {
@@ -301,6 +307,10 @@ impl Worker<'_> {
             .delete(kind, &step.key, &DeleteOptions { uid, dry_run: self.options.dry_run == DryRun::Server })
             .await
     }
+}
+
+fn generation(object: &Value) -> i64 {
+    object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0)
 }
 
 /// Replicas that Git leaves out stay what they are: dropping them from an
@@ -337,7 +347,16 @@ async fn wait(
         let live = cluster.list(discovery, &wanted).await?;
         let mut waiting = Vec::new();
         for result in report.results.iter_mut().filter(|result| result.action != Action::Prune) {
-            let state = live.get(&result.key).map_or_else(HealthReport::missing, health);
+            let state = match live.get(&result.key) {
+                None => HealthReport::missing(),
+                // The API server's cache is a moment behind what was written.
+                Some(object) if generation(object) < result.generation => HealthReport {
+                    health: Health::Progressing,
+                    reason: "NotSeen".into(),
+                    message: "the change is not seen yet".into(),
+                },
+                Some(object) => health(object),
+            };
             if state.health != Health::Healthy {
                 waiting.push((result.key.clone(), state.clone()));
             }
