@@ -22,6 +22,8 @@ fn options(name: &str, node: bool) -> Options {
 fn kubectl(cluster: &Cluster, arguments: &str) -> String {
     let output = Command::new(programs().join("kubectl"))
         .arg("--request-timeout=90s")
+        .arg("--cache-dir")
+        .arg(cluster.logs().with_file_name("kubectl"))
         .arg("--kubeconfig")
         .arg(cluster.kubeconfig())
         .args(arguments.split_whitespace())
