@@ -211,6 +211,9 @@ impl Cluster {
             Duration::from_secs(10),
             std::process::Command::new(self.programs.join("kubectl"))
                 .arg("--request-timeout=5s")
+                // Not the user's, where the next cluster at this address finds it.
+                .arg("--cache-dir")
+                .arg(self.dir.join("kubectl"))
                 .arg("--kubeconfig")
                 .arg(kubeconfig)
                 .args(arguments),

@@ -22,6 +22,8 @@ fn options(name: &str, node: bool) -> Options {
 fn kubectl(cluster: &Cluster, arguments: &str) -> String {
     let output = Command::new(programs().join("kubectl"))
         .arg("--request-timeout=90s")
+        .arg("--cache-dir")
+        .arg(cluster.logs().with_file_name("kubectl"))
         .arg("--kubeconfig")
         .arg(cluster.kubeconfig())
         .args(arguments.split_whitespace())
@@ -165,7 +167,8 @@ fn starts_at_the_same_time_do_not_meet() {
     for name in ["same", "other", "third"] {
         let mut ready = Command::new(programs().join("kubectl"));
         ready.arg("--kubeconfig").arg(home.path().join(name).join("kubeconfig"));
-        assert!(ready.args(["get", "--raw", "/readyz", "--request-timeout=10s"]).status().unwrap().success());
+        ready.args(["get", "--raw", "/readyz", "--request-timeout=10s"]).stdout(Stdio::null());
+        assert!(ready.status().unwrap().success());
     }
     let (done, messages) = said(test_cluster(home.path()).args(["down", "--all"]));
     assert!(done, "{messages}");
