@@ -51,9 +51,9 @@ pub(crate) fn existing(dir: &Path) -> Result<Option<File>, Error> {
 
 /// Held while ports or a link are chosen for the cluster in `dir`.
 pub(crate) fn choice(dir: &Path) -> Result<File, Error> {
-    let path = dir.with_file_name(".lock");
-    let file = File::options().create(true).append(true).open(&path).map_err(Error::io(&path))?;
-    file.lock().map_err(Error::io(&path))?;
+    let all = dir.parent().unwrap_or(dir);
+    let file = File::open(all).map_err(Error::io(all))?;
+    file.lock().map_err(Error::io(all))?;
     Ok(file)
 }
 
