@@ -327,7 +327,9 @@ impl Keeper {
         }
         project.admits(&application.namespace().unwrap_or_default(), &spec)?;
         let credentials = load::credentials_of(&self.cluster, application, &Credentials::Usual).await?;
-        Loaded::from_resource(application, credentials)
+        let mut loaded = Loaded::from_resource(application, credentials)?;
+        loaded.project = Some(project.spec.clone());
+        Ok(loaded)
     }
 
     /// What rendering depends on beside Git; asked for anew every so often.
@@ -367,7 +369,7 @@ impl Keeper {
         for (key, gvk) in part.objects() {
             project.admits_object(&application.spec.destination.cluster, gvk, &key.namespace)?;
         }
-        let policy = application.spec.enforcement.policy(&project.spec.enforcement);
+        let policy = loaded.policy()?;
         Ok(Held { loaded, policy, part: Arc::new(part) })
     }
 

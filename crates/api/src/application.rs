@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use gitops_core::verdict::{Mode, Policy, Untracked};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -572,10 +571,8 @@ impl Application {
         note(spec.sync.prune_budget != PruneBudget::default(), "spec.sync.pruneBudget");
         note(!spec.sync.windows.is_empty(), "spec.sync.windows");
         note(!spec.sync.options.is_empty(), "spec.sync.options");
-        note(!spec.enforcement.delegate.is_empty(), "spec.enforcement.delegate");
-        note(spec.enforcement.interactive == InteractiveMode::Deny, "spec.enforcement.interactive: Deny");
         note(!spec.health.is_empty(), "spec.health");
-        note(!spec.ignore.is_empty(), "spec.ignore");
+        note(spec.ignore.iter().any(|rule| !rule.manager.is_empty()), "spec.ignore[].manager");
         note(!spec.depends_on.is_empty(), "spec.dependsOn");
         note(spec.suspend, "spec.suspend");
         note(!spec.service_account_name.is_empty(), "spec.serviceAccountName");
@@ -596,29 +593,6 @@ impl Application {
     }
 }
 
-impl Enforcement {
-    /// This with a Project's floor: of both, the stricter.
-    pub fn policy(&self, floor: &EnforcementFloor) -> Policy {
-        let mode = |mode: EnforcementMode| match mode {
-            EnforcementMode::Off => Mode::Off,
-            EnforcementMode::Audit => Mode::Audit,
-            EnforcementMode::Warn => Mode::Warn,
-            EnforcementMode::Enforce => Mode::Enforce,
-        };
-        let untracked = |mode: UntrackedMode| match mode {
-            UntrackedMode::Allow => Untracked::Allow,
-            UntrackedMode::Warn => Untracked::Warn,
-            UntrackedMode::Deny => Untracked::Deny,
-        };
-        Policy {
-            mode: mode(self.mode).max(mode(floor.mode)),
-            untracked: untracked(self.untracked).max(untracked(floor.untracked)),
-            close_custom_kinds: [self.custom_kinds, floor.custom_kinds].contains(&CustomKinds::Closed),
-            free: Vec::new(),
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -636,18 +610,6 @@ mod tests {
             serde_json::json!({"source": {"repo": "https://h/x", "type": "Jsonnet"}, "sync": {"mode": "Automatic"}, "suspend": true}),
         );
         assert_eq!(more.not_carried_out(), ["spec.sync.mode: Automatic", "spec.suspend", "spec.source.type"]);
-    }
-
-    #[test]
-    fn the_stricter_of_floor_and_application_holds() {
-        let relaxed = Enforcement { mode: EnforcementMode::Off, ..Enforcement::default() };
-        let strict = EnforcementFloor {
-            mode: EnforcementMode::Warn,
-            untracked: UntrackedMode::Deny,
-            ..EnforcementFloor::default()
-        };
-        let policy = relaxed.policy(&strict);
-        assert_eq!((policy.mode, policy.untracked), (Mode::Warn, Untracked::Deny));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod analysis;
 pub mod application;
 pub mod overrides;
+pub mod policy;
 pub mod project;
 pub mod rollout;
 
@@ -14,6 +15,7 @@ use kube::CustomResourceExt;
 pub use analysis::{AnalysisTemplate, AnalysisTemplateSpec};
 pub use application::{Application, ApplicationSpec, ApplicationStatus};
 pub use overrides::{Override, OverrideSpec};
+pub use policy::PolicyError;
 pub use project::{Project, ProjectSpec, Refusal};
 pub use rollout::{Rollout, RolloutSpec};
 

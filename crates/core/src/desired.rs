@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::delegation::Delegated;
 use crate::names::{ANNOTATION_ORIGIN, ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use crate::object::{Gvk, IdentityError, ObjectKey};
 use crate::path::{Path, Segment, plain};
@@ -280,6 +281,11 @@ impl DesiredSet {
         let mut builder = Builder::new(default_namespace, scopes);
         rendered.into_iter().for_each(|rendered| builder.add(rendered));
         Ok(Self { application, revision, objects: builder.finish()? })
+    }
+
+    /// What its objects leave to others.
+    pub fn delegated(&self) -> Delegated {
+        Delegated::collect(self.objects.values(), |key| self.objects.get(key).cloned())
     }
 }
 

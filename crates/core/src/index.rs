@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::delegation::{Delegated, may_delegate};
 use crate::desired::{AppRef, DesiredObject, DesiredSet, Origin, Stored};
 use crate::object::{Gvk, ObjectKey};
 
@@ -30,6 +31,7 @@ pub struct Part {
     pub revision: String,
     pub precedence: Precedence,
     objects: HashMap<ObjectKey, Want>,
+    delegated: Delegated,
 }
 
 impl Stored for Want {
@@ -53,7 +55,20 @@ impl Part {
         precedence: Precedence,
         objects: BTreeMap<ObjectKey, Want>,
     ) -> Self {
-        Self { application, revision, precedence, objects: objects.into_iter().collect() }
+        let mut part = Self {
+            application,
+            revision,
+            precedence,
+            objects: objects.into_iter().collect(),
+            delegated: Delegated::default(),
+        };
+        let mut delegating: Vec<DesiredObject> = (part.objects.iter())
+            .filter(|(_, want)| may_delegate(&want.gvk, &want.json))
+            .filter_map(|(key, _)| part.get(key))
+            .collect();
+        delegating.sort_by(|a, b| a.key.cmp(&b.key));
+        part.delegated = Delegated::collect(delegating.iter(), |key| part.get(key));
+        part
     }
 
     /// A desired set, packed.
@@ -69,6 +84,11 @@ impl Part {
         let want = self.objects.get(key)?;
         let value: Value = serde_json::from_str(&want.json).expect("written from a value");
         Some(DesiredObject { key: key.clone(), gvk: (*want.gvk).clone(), value, origin: want.origin.clone() })
+    }
+
+    /// What its objects leave to others.
+    pub fn delegated(&self) -> &Delegated {
+        &self.delegated
     }
 
     /// The keys of all declared objects, in no order.

@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use crate::compare::{CompareOptions, Difference, compare, world_of};
+use crate::compare::{CompareOptions, Difference, compare};
 use crate::desired::DesiredSet;
 use crate::object::{Gvk, ObjectKey};
-use crate::path::Path;
 use crate::schema::Schemas;
+use crate::verdict::Policy;
 
 /// What happens to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -132,22 +132,23 @@ pub fn order_of(kind: &str) -> u32 {
 }
 
 /// The plan that brings the live objects to what Git says. `earlier` are live
-/// objects that an earlier commit declared and this one does not; `free` are
-/// paths that are not held.
+/// objects that an earlier commit declared and this one does not; `policy`
+/// says what is left to others.
 pub fn plan<'a>(
     desired: &DesiredSet,
     live: impl Fn(&ObjectKey) -> Option<&'a serde_json::Value>,
     earlier: &[(ObjectKey, Gvk)],
     schemas: &Schemas,
-    free: &dyn Fn(&ObjectKey) -> Vec<Path>,
+    policy: &Policy,
 ) -> Plan {
+    let delegated = desired.delegated();
     let mut steps = Vec::with_capacity(desired.objects.len() + earlier.len());
     for (key, object) in &desired.objects {
         let (action, differences) = match live(key) {
             None => (Action::Create, Vec::new()),
             Some(live) => {
-                let free = free(key);
-                let options = CompareOptions { world: world_of(&object.gvk), free: &free };
+                let free = policy.free(key, delegated.of(key));
+                let options = CompareOptions { world: policy.world(&object.gvk), free: &free };
                 let differences = compare(schemas, &object.gvk, &object.value, live, &options);
                 (if differences.is_empty() { Action::Unchanged } else { Action::Update }, differences)
             }
@@ -216,7 +217,7 @@ mod tests {
             live.iter().map(|v| (ObjectKey::of(v).unwrap(), v.clone())).collect();
         let earlier: Vec<_> =
             earlier.iter().map(|(kind, name)| object(kind, name)).map(|o| (o.key, o.gvk)).collect();
-        plan(desired, |key| live.get(key), &earlier, &Schemas::builtin(), &|_| Vec::new())
+        plan(desired, |key| live.get(key), &earlier, &Schemas::builtin(), &Policy::default())
     }
 
     #[test]

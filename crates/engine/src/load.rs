@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use gitops_api::application::{Application, ApplicationSpec, Source};
+use gitops_api::application::{Application, ApplicationSpec, EnforcementFloor, EnforcementMode, Source};
+use gitops_api::{Project, ProjectSpec};
 use gitops_cluster::{Cluster, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::verdict::Policy;
 use gitops_source::{Credentials, RepoUrl, Secret, git, yaml};
 
 use crate::error::EngineError;
@@ -24,12 +26,31 @@ pub struct Loaded {
     pub credentials: Credentials,
     /// Where objects go that name no namespace.
     pub namespace: String,
+    /// Of its Project, as far as that is known: where nothing is installed there
+    /// is none.
+    pub project: Option<ProjectSpec>,
 }
 
 impl Loaded {
     /// The source; there is exactly one as long as several are not carried out.
     pub fn source(&self) -> Source {
         self.spec.source.clone().unwrap_or_default()
+    }
+
+    /// How it is held.
+    ///
+    /// # Errors
+    /// When it or its Project holds a path that cannot be read.
+    pub fn policy(&self) -> Result<Policy, EngineError> {
+        let none = EnforcementFloor { mode: EnforcementMode::Off, ..EnforcementFloor::default() };
+        let (floor, injectors) = match &self.project {
+            Some(project) => (&project.enforcement, project.injectors.as_slice()),
+            None => (&none, [].as_slice()),
+        };
+        self.spec.policy(floor, injectors).map_err(|error| EngineError::Application {
+            file: format!("Application {}", self.application),
+            reason: error.to_string(),
+        })
     }
 
     /// From a resource whose source names its repository.
@@ -79,7 +100,14 @@ impl Loaded {
         let destination = &application.spec.destination.namespace;
         let namespace =
             if destination.is_empty() { default_namespace.to_owned() } else { destination.clone() };
-        Ok(Self { application: reference, spec: application.spec.clone(), repo, credentials, namespace })
+        Ok(Self {
+            application: reference,
+            spec: application.spec.clone(),
+            repo,
+            credentials,
+            namespace,
+            project: None,
+        })
     }
 }
 
@@ -162,6 +190,7 @@ pub fn from_flags(
         repo,
         credentials,
         namespace: namespace.into(),
+        project: None,
     }
 }
 
@@ -174,13 +203,7 @@ pub async fn from_cluster(
     reference: &AppRef,
     usual: &Credentials,
 ) -> Result<Loaded, EngineError> {
-    let kind = Kind {
-        gvk: Gvk { group: GROUP.into(), version: VERSION.into(), kind: "Application".into() },
-        plural: "applications".into(),
-        namespaced: true,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    };
+    let kind = own("Application", "applications", true);
     let key = ObjectKey {
         group: GROUP.into(),
         kind: "Application".into(),
@@ -192,7 +215,34 @@ pub async fn from_cluster(
     let application: Application = serde_json::from_value(value)
         .map_err(|error| EngineError::Application { file: key.to_string(), reason: error.to_string() })?;
     let credentials = credentials_of(cluster, &application, usual).await?;
-    Loaded::from_resource(&application, credentials)
+    let mut loaded = Loaded::from_resource(&application, credentials)?;
+    loaded.project = project_of(cluster, &application.spec.project).await;
+    Ok(loaded)
+}
+
+/// An Application's Project. Who may not read it, or where there is none, is
+/// shown what it leaves to others as a difference.
+async fn project_of(cluster: &Cluster, name: &str) -> Option<ProjectSpec> {
+    let kind = own("Project", "projects", false);
+    let key = ObjectKey {
+        group: GROUP.into(),
+        kind: "Project".into(),
+        namespace: String::new(),
+        name: name.into(),
+    };
+    let project: Project = serde_json::from_value(cluster.get(&kind, &key).await.ok()??).ok()?;
+    Some(project.spec)
+}
+
+/// A kind of ours.
+fn own(kind: &str, plural: &str, namespaced: bool) -> Kind {
+    Kind {
+        gvk: Gvk { group: GROUP.into(), version: VERSION.into(), kind: kind.into() },
+        plural: plural.into(),
+        namespaced,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+    }
 }
 
 /// The credentials that an Application's source names, else the usual ones.

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gitops_cluster::{Cluster, Discovery, Live};
+use gitops_core::delegation::{Free, Grant};
 use gitops_core::desired::DesiredSet;
 use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::path::Path;
 use gitops_core::plan::{Plan, plan};
 use gitops_core::schema::Schemas;
+use gitops_core::verdict::Policy;
 use serde_json::Value;
 
 use crate::desired::{Environment, desired};
@@ -48,12 +49,18 @@ pub async fn survey(
     let wanted = wanted(&set, &places);
     let (live, schemas) = tokio::try_join!(cluster.list(discovery, &wanted), cluster.schemas(&kinds))?;
     let earlier = earlier(loaded, environment, discovery, &set, &live).await?;
-    let restarts: Vec<Path> = "spec.template.metadata.annotations[\"kubectl.kubernetes.io/restartedAt\"]"
-        .parse()
-        .into_iter()
-        .collect();
-    let plan = plan(&set, |key| live.get(key), &earlier, &schemas, &|_| restarts.clone());
+    let plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy(loaded)?);
     Ok(Survey { desired: set, live, plan, schemas, discovery: discovery.clone() })
+}
+
+/// What an Application leaves to others. A restart is a request of its time and
+/// no difference afterwards.
+pub(crate) fn policy(loaded: &Loaded) -> Result<Policy, EngineError> {
+    let mut policy = loaded.policy()?;
+    if let Ok(path) = "spec.template.metadata.annotations[\"kubectl.kubernetes.io/restartedAt\"]".parse() {
+        policy.grants.push(Grant { group: None, kind: "*".into(), name: "*".into(), free: Free::any(path) });
+    }
+    Ok(policy)
 }
 
 /// Where to look: the kinds and namespaces of this commit and those remembered.

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use gitops_cluster::{ApplyOptions, Cluster, ClusterError, DeleteOptions, Discovery, ErrorKind};
 use gitops_core::compare::{Difference, Op};
+use gitops_core::delegation::{Delegated, carry};
 use gitops_core::desired::{DesiredObject, stamp};
 use gitops_core::health::{Health, HealthReport, health};
 use gitops_core::names::{FIELD_MANAGER, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::{Action, Step};
+use gitops_core::verdict::Policy;
 use serde_json::Value;
 
 use crate::desired::Environment;
@@ -127,6 +129,7 @@ pub async fn sync(
         // Before the first write, so that even an interrupted sync is found.
         remember(cluster, loaded, environment, survey);
     }
+    let (policy, delegated) = (loaded.policy()?, survey.desired.delegated());
     let mut report = Report::default();
     let mut discovery = survey.discovery.clone();
     let mut groups: BTreeMap<u32, Vec<&Step>> = BTreeMap::new();
@@ -140,6 +143,8 @@ pub async fn sync(
         }
         let worker = Worker {
             cluster,
+            policy: &policy,
+            delegated: &delegated,
             loaded,
             survey,
             options,
@@ -183,6 +188,8 @@ async fn served(
 
 struct Worker<'a> {
     cluster: &'a Cluster,
+    policy: &'a Policy,
+    delegated: &'a Delegated,
     loaded: &'a Loaded,
     survey: &'a Survey,
     options: &'a SyncOptions,
@@ -280,6 +287,9 @@ impl Worker<'_> {
             ApplyOptions { field_manager: FIELD_MANAGER, dry_run: self.options.dry_run == DryRun::Server };
         let mut stamped = stamp(object, &self.loaded.application, &self.survey.desired.revision);
         let live = self.survey.live.get(&step.key);
+        if let Some(live) = live {
+            carry(&mut stamped, live, &self.policy.free(&step.key, self.delegated.of(&step.key)));
+        }
         carry_replicas(&mut stamped, live);
         // An apply cannot take away what others added, nor change a template
         // and what was left in it at once: then all goes in one patch first.

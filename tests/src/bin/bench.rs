@@ -19,7 +19,7 @@ use gitops_core::desired::{AppRef, DesiredSet, Rendered, Scopes};
 use gitops_core::index::{Index, Part};
 use gitops_core::object::Gvk;
 use gitops_core::schema::Schemas;
-use gitops_core::verdict::{Candidate, Context, Operation, Policy, Review, judge};
+use gitops_core::verdict::{Candidate, Context, Facts, Operation, Policy, Review, judge};
 use gitops_tests::Repo;
 use serde_json::{Value, json};
 
@@ -188,9 +188,8 @@ fn verdict(bench: &mut Bench) {
             policy: &policy,
             application: Some(&part.application),
             candidates: &candidates,
-            namespace_terminating: false,
-            holds: 0,
-            may_manage: false,
+            free: &[],
+            facts: &Facts::default(),
         };
         std::hint::black_box(judge(&review, &context))
     };

@@ -55,7 +55,9 @@ fn mark(world: &World, request: &Request, object: &mut Value) {
     if request.old_object.as_ref().is_some_and(|old| unmarked(old) == unmarked(object)) {
         return;
     }
-    if !compare(&world.schemas, &gvk, &want.value, object, &CompareOptions::of(&gvk)).is_empty() {
+    let free = held.policy.free(&key, held.part.delegated().of(&key));
+    let options = CompareOptions { world: held.policy.world(&gvk), free: &free };
+    if !compare(&world.schemas, &gvk, &want.value, object, &options).is_empty() {
         return;
     }
     let stamped = stamp(&want, &held.loaded.application, &held.part.revision);

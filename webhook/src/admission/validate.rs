@@ -6,7 +6,7 @@ use std::time::Instant;
 use gitops_core::index::Part;
 use gitops_core::names::{ANNOTATION_REVISION, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::verdict::{Candidate, Context, Decision, Operation, Review, Verdict, denial, judge};
+use gitops_core::verdict::{Candidate, Context, Decision, Facts, Operation, Review, Verdict, denial, judge};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
@@ -88,39 +88,33 @@ struct Case<'a> {
     key: &'a ObjectKey,
 }
 
-/// Facts that cost a request and are asked for only when they matter.
-#[derive(Clone, Copy, Default)]
-struct Facts {
-    terminating: bool,
-    may_manage: bool,
-}
-
 impl Case<'_> {
     async fn decide(&self, world: &Arc<World>) -> Verdict {
         let mut facts = Facts::default();
-        let first = self.judge(world, &[], facts);
+        facts.holds = self.holds(world);
+        let first = self.judge(world, &[], &facts);
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
         }
         if first.rule == "own-kinds" {
             facts.may_manage = self.may_manage().await;
-            return self.judge(world, &[], facts);
+            return self.judge(world, &[], &facts);
         }
         if matches!(first.rule, "delete-declared" | "own-kinds") {
-            facts.terminating = self.is_terminating().await;
+            facts.namespace_terminating = self.is_terminating().await;
         }
         let older = self.older(world).await;
-        let second = self.judge(world, &older, facts);
+        let second = self.judge(world, &older, &facts);
         let Some(application) = second.application.clone().filter(|_| !second.rule.is_empty()) else {
             return second;
         };
         self.keeper.refresh(&application).await;
         let world = self.keeper.world();
         let older = self.older(&world).await;
-        self.judge(&world, &older, facts)
+        self.judge(&world, &older, &facts)
     }
 
-    fn judge(&self, world: &World, older: &[Arc<Part>], facts: Facts) -> Verdict {
+    fn judge(&self, world: &World, older: &[Arc<Part>], facts: &Facts) -> Verdict {
         let owner = world.owner(self.key);
         let parts: Vec<&Arc<Part>> = owner.map(|held| &held.part).into_iter().chain(older).collect();
         let objects: Vec<_> = parts.iter().map(|part| part.get(self.key)).collect();
@@ -131,6 +125,7 @@ impl Case<'_> {
             .collect();
         let holding = if self.key.kind == "Namespace" { &self.key.name } else { &self.key.namespace };
         let policy = owner.map_or_else(|| world.policy_of(holding), |held| held.policy.clone());
+        let free = policy.free(self.key, owner.map_or(&[], |held| held.part.delegated().of(self.key)));
         let review = Review {
             operation: self.operation,
             gvk: self.gvk,
@@ -145,9 +140,8 @@ impl Case<'_> {
             policy: &policy,
             application: owner.map(|held| &held.loaded.application),
             candidates: &candidates,
-            namespace_terminating: facts.terminating,
-            holds: self.holds(world),
-            may_manage: facts.may_manage,
+            free: &free,
+            facts,
         };
         judge(&review, &context)
     }

@@ -13,6 +13,7 @@ mod walk;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::delegation::Free;
 use crate::names::GROUP;
 use crate::object::Gvk;
 use crate::path::{Path, Segment};
@@ -88,9 +89,9 @@ const BUILT_IN_GROUPS: &[&str] = &[
 #[derive(Clone, Copy, Debug)]
 pub struct CompareOptions<'a> {
     pub world: World,
-    /// Paths at or beneath which nothing is held: named injectors, delegations
-    /// and ignore rules.
-    pub free: &'a [Path],
+    /// Paths that are left to others: named injectors, delegations and ignore
+    /// rules.
+    pub free: &'a [Free],
 }
 
 impl CompareOptions<'_> {
@@ -113,10 +114,33 @@ pub fn compare(
     let mut differences = walk::differences(schemas, gvk, want, live, options.world);
     metadata::compare(want, live, &mut differences);
     if !options.free.is_empty() {
-        differences.retain(|difference| !options.free.iter().any(|free| difference.path.is_within(free)));
+        leave(options.free, live, &mut differences);
     }
     differences.sort_by(|a, b| a.path.cmp(&b.path).then(a.op.cmp(&b.op)));
     differences
+}
+
+/// Takes out what is left to others, and puts in what they set outside of
+/// their bounds where Git itself says nothing.
+fn leave(free: &[Free], live: &Value, differences: &mut Vec<Difference>) {
+    differences.retain(|difference| {
+        !free
+            .iter()
+            .any(|free| difference.path.is_within(&free.path) && free.admits(difference.tried.as_ref()))
+    });
+    for (path, bounds) in free.iter().filter_map(|free| Some((&free.path, free.bounds.as_ref()?))) {
+        let Some(tried) = some(path.find(live)) else { continue };
+        let admitted = free.iter().any(|other| other.path == *path && other.admits(Some(tried)));
+        if !admitted && !differences.iter().any(|difference| difference.path == *path) {
+            let (git, tried) = (Some(bounds.to_string().into()), Some(tried.clone()));
+            differences.push(Difference { path: path.clone(), op: Op::Change, git, tried });
+        }
+    }
+}
+
+/// `null` is absence.
+pub(crate) fn some(value: Option<&Value>) -> Option<&Value> {
+    value.filter(|value| !value.is_null())
 }
 
 /// What stands for a Secret's value wherever a person may read it.

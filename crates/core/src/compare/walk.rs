@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::derived::{self, Scene};
+use super::some;
 use super::{Difference, Op, World, scalar};
 use crate::object::Gvk;
 use crate::path::{Path, Segment, plain};
@@ -450,11 +451,6 @@ fn equal(schemas: &Schemas, ty: Option<TypeId>, want: &Value, live: &Value, scen
 
 /// What a map or metadata that is left out says.
 static NOTHING: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
-
-/// `null` is absence.
-fn some(value: Option<&Value>) -> Option<&Value> {
-    value.filter(|value| !value.is_null())
-}
 
 fn key_of<'v>(key: &'v (String, Option<Value>), element: &'v Value) -> Option<&'v Value> {
     some(element.get(&key.0)).or(key.1.as_ref())

@@ -12,9 +12,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::compare::{CompareOptions, Difference, World, compare, world_of};
+use crate::delegation::{Free, Grant};
 use crate::desired::{AppRef, DesiredObject};
 use crate::object::{Gvk, ObjectKey};
-use crate::path::Path;
 use crate::schema::Schemas;
 
 pub use denial::denial;
@@ -78,15 +78,40 @@ pub enum Untracked {
     Deny,
 }
 
+/// What to do about exec, attach, port-forward and debugging.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interactive {
+    Allow,
+    #[default]
+    Warn,
+    Deny,
+}
+
 /// How an Application is held, with its Project's floor worked in.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     pub mode: Mode,
     pub untracked: Untracked,
+    pub interactive: Interactive,
     /// Custom kinds are closed like built-in ones.
     pub close_custom_kinds: bool,
-    /// Paths that are not held, by kind; `*` stands for every kind.
-    pub free: Vec<(String, Path)>,
+    /// What is left to others: a Project's injectors, an Application's own
+    /// delegations and ignore rules.
+    pub grants: Vec<Grant>,
+}
+
+impl Policy {
+    /// The paths of an object that are not held, or held between bounds.
+    /// `delegated` is what Git's own objects leave to others.
+    pub fn free(&self, key: &ObjectKey, delegated: &[Free]) -> Vec<Free> {
+        let granted = self.grants.iter().filter(|grant| grant.covers(key)).map(|grant| grant.free.clone());
+        granted.chain(delegated.iter().cloned()).collect()
+    }
+
+    /// The world in which a kind is compared.
+    pub fn world(&self, gvk: &Gvk) -> World {
+        if self.close_custom_kinds { World::Closed } else { world_of(gvk) }
+    }
 }
 
 /// Everything a rule may look at beside the write itself.
@@ -99,6 +124,15 @@ pub struct Context<'a> {
     /// The tip first; then those commits between the object's recorded one and
     /// the tip that the write may be judged against as well. Never older ones.
     pub candidates: &'a [Candidate<'a>],
+    /// Paths of the object that are not held, or held between bounds.
+    pub free: &'a [Free],
+    pub facts: &'a Facts,
+}
+
+/// What is true of the cluster around a write. The default is the strictest:
+/// a fact that is not known opens nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
     /// The object's namespace is going away.
     pub namespace_terminating: bool,
     /// Declared objects that go along when this Namespace or definition goes.
@@ -207,16 +241,8 @@ fn located(mut difference: Difference, gvk: &Gvk, declared: Option<&DesiredObjec
 impl Context<'_> {
     /// What differs between `want` and `live` under this context's policy.
     fn differences(&self, want: &DesiredObject, live: &Value) -> Vec<Difference> {
-        let kinds = [want.key.kind.as_str(), "*"];
-        let free: Vec<Path> = self
-            .policy
-            .free
-            .iter()
-            .filter(|(kind, _)| kinds.contains(&kind.as_str()))
-            .map(|(_, path)| path.clone())
-            .collect();
-        let world = if self.policy.close_custom_kinds { World::Closed } else { world_of(&want.gvk) };
-        compare(self.schemas, &want.gvk, &want.value, live, &CompareOptions { world, free: &free })
+        let options = CompareOptions { world: self.policy.world(&want.gvk), free: self.free };
+        compare(self.schemas, &want.gvk, &want.value, live, &options)
     }
 
     fn tip(&self) -> Option<&DesiredObject> {

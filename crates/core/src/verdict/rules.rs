@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use super::{Context, Decision, Objection, Operation, Policy, Review, Untracked, marks};
 use crate::compare::{Difference, Op, has_power};
+use crate::delegation;
+use crate::desired::DesiredObject;
 use crate::names::GROUP;
 use crate::path::{Path, Segment};
 
@@ -45,8 +47,8 @@ fn delete_namespace(review: &Review<'_>, context: &Context<'_>) -> Option<Object
     let whole = review.operation == Operation::Delete
         && review.key.kind == "Namespace"
         && review.key.group.is_empty();
-    (whole && context.holds > 0).then(|| Objection {
-        message: format!("{} objects that Git declares are in it, and would go with it", context.holds),
+    (whole && context.facts.holds > 0).then(|| Objection {
+        message: format!("{} objects that Git declares are in it, and would go with it", context.facts.holds),
         hint: "remove them from Git first, commit, push and sync with --prune".into(),
         ..Objection::default()
     })
@@ -55,8 +57,11 @@ fn delete_namespace(review: &Review<'_>, context: &Context<'_>) -> Option<Object
 /// Deleting a definition deletes its objects without reviews (rule 4).
 fn delete_definition(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     let whole = review.operation == Operation::Delete && review.key.kind == "CustomResourceDefinition";
-    (whole && context.holds > 0).then(|| Objection {
-        message: format!("{} objects of this kind are declared in Git, and would go with it", context.holds),
+    (whole && context.facts.holds > 0).then(|| Objection {
+        message: format!(
+            "{} objects of this kind are declared in Git, and would go with it",
+            context.facts.holds
+        ),
         hint: "remove them from Git first, commit, push and sync with --prune".into(),
         ..Objection::default()
     })
@@ -66,7 +71,7 @@ fn delete_definition(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
 fn delete_declared(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     if review.operation != Operation::Delete
         || !review.subresource.is_empty()
-        || context.namespace_terminating
+        || context.facts.namespace_terminating
     {
         return None;
     }
@@ -138,7 +143,7 @@ fn is_expired_job(old: &Value, now: i64) -> bool {
 
 /// Labels of a namespace that decide what may run in it (root of trust).
 fn namespace_labels(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
-    if review.key.kind != "Namespace" || !review.key.group.is_empty() || context.holds == 0 {
+    if review.key.kind != "Namespace" || !review.key.group.is_empty() || context.facts.holds == 0 {
         return None;
     }
     let (old, new) = (review.old?, review.new?);
@@ -179,8 +184,8 @@ fn namespace_labels(review: &Review<'_>, context: &Context<'_>) -> Option<Object
 fn own_kinds(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     if review.key.group != GROUP
         || context.tip().is_some()
-        || context.may_manage
-        || context.namespace_terminating
+        || context.facts.may_manage
+        || context.facts.namespace_terminating
         || review.subresource == "status"
     {
         return None;
@@ -211,23 +216,25 @@ fn scale(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     if review.subresource != "scale" {
         return None;
     }
+    let want = context.tip()?;
     let replicas = |object: &Value| object.pointer("/spec/replicas").cloned();
     let tried = replicas(review.new?);
     if tried == review.old.and_then(replicas) {
         return None;
     }
-    let mut wanted = context
-        .candidates
-        .iter()
-        .filter_map(|candidate| candidate.object)
-        .map(|object| replicas(&object.value));
-    if context.tip().is_none() || wanted.any(|git| git.is_none() || git == tried) {
+    let path = delegation::replicas();
+    let mut free = context.free.iter().filter(|free| path.is_within(&free.path)).peekable();
+    let between = free.peek().and_then(|free| free.bounds.as_ref()).map(|bounds| bounds.to_string().into());
+    if free.any(|free| free.admits(tried.as_ref())) {
         return None;
     }
-    let want = context.tip()?;
-    let path = Path::root().field("spec").field("replicas");
-    let difference = Difference { path, op: Op::Change, git: replicas(&want.value), tried };
-    Some(against_git(vec![difference], context))
+    let declared = |object: &DesiredObject| replicas(&object.value);
+    let mut wanted = context.candidates.iter().filter_map(|candidate| candidate.object).map(declared);
+    if wanted.any(|git| git == tried || git.is_none() && between.is_none()) {
+        return None;
+    }
+    let git = declared(want).or(between);
+    Some(against_git(vec![Difference { path, op: Op::Change, git, tried }], context))
 }
 
 /// Every difference of the new object is one of the old (rule 1), at the tip

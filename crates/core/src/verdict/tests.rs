@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::delegation::{Bounds, Free};
 use crate::desired::{LineTree, Rendered, Scopes, stamp};
 
 static SCHEMAS: LazyLock<Schemas> = LazyLock::new(Schemas::builtin);
@@ -55,9 +56,8 @@ struct Case {
     /// Commit and object, the tip first.
     wants: Vec<(&'static str, Option<Value>)>,
     tracked: bool,
-    holds: usize,
-    terminating: bool,
-    may_manage: bool,
+    facts: Facts,
+    delegated: Vec<Free>,
     policy: Policy,
     /// The rule that objects, or nothing.
     expect: &'static str,
@@ -72,9 +72,8 @@ fn case(name: &'static str, expect: &'static str) -> Case {
         new: Some(web("web:1", 2)),
         wants: vec![("c2", Some(web("web:1", 2)))],
         tracked: true,
-        holds: 0,
-        terminating: false,
-        may_manage: false,
+        facts: Facts::default(),
+        delegated: Vec::new(),
         policy: Policy::default(),
         expect,
     }
@@ -119,9 +118,8 @@ fn verdict_of(case: &Case, rules: &[Rule]) -> Verdict {
         policy: &case.policy,
         application: case.tracked.then_some(&owner),
         candidates: &candidates,
-        namespace_terminating: case.terminating,
-        holds: case.holds,
-        may_manage: case.may_manage,
+        free: &case.policy.free(&key, &case.delegated),
+        facts: &case.facts,
     };
     judge_by(rules, &review, &context)
 }
@@ -136,6 +134,18 @@ fn application(repo: &str) -> Value {
 
 fn scale(replicas: u32) -> Value {
     json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"replicas": replicas}})
+}
+
+/// Git leaves the replicas out.
+fn unscaled() -> Vec<(&'static str, Option<Value>)> {
+    let mut value = web("web:1", 2);
+    value["spec"].as_object_mut().unwrap().remove("replicas");
+    vec![("c2", Some(value))]
+}
+
+fn autoscaled() -> Vec<Free> {
+    let bounds = Bounds { min: Some(1), max: Some(9), by: "HorizontalPodAutoscaler web".into() };
+    vec![Free { path: crate::delegation::replicas(), bounds: Some(bounds) }]
 }
 
 fn cases() -> Vec<Case> {
@@ -247,7 +257,10 @@ fn cases() -> Vec<Case> {
             ..case("unless the namespace is closed", "untracked")
         },
         delete("a declared object may not go", "delete-declared", git()),
-        Case { terminating: true, ..delete("unless its namespace goes", "", git()) },
+        Case {
+            facts: Facts { namespace_terminating: true, ..Facts::default() },
+            ..delete("unless its namespace goes", "", git())
+        },
         Case { wants: vec![("c2", None)], ..delete("or Git let it go", "", git()) },
         Case {
             wants: vec![("c2", Some(with(bound.clone(), "/roleRef/name", json!("b"))))],
@@ -259,7 +272,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             wants: vec![("c2", None)],
-            holds: 3,
+            facts: Facts { holds: 3, ..Facts::default() },
             ..delete(
                 "a namespace that holds declared objects may not go",
                 "delete-namespace",
@@ -269,21 +282,21 @@ fn cases() -> Vec<Case> {
         Case { wants: vec![("c2", None)], ..delete("an empty one may", "", namespace(json!({}))) },
         Case {
             wants: vec![("c2", None)],
-            holds: 1,
+            facts: Facts { holds: 1, ..Facts::default() },
             ..delete("a definition with declared objects may not go", "delete-definition", crd())
         },
         Case {
             old: Some(namespace(json!({}))),
             new: Some(namespace(json!({"pod-security.kubernetes.io/enforce": "privileged"}))),
             wants: vec![("c2", None)],
-            holds: 1,
+            facts: Facts { holds: 1, ..Facts::default() },
             ..case("a namespace may not be opened", "namespace-labels")
         },
         Case {
             old: Some(namespace(json!({}))),
             new: Some(namespace(json!({"team": "blue"}))),
             wants: vec![("c2", None)],
-            holds: 1,
+            facts: Facts { holds: 1, ..Facts::default() },
             ..case("a plain label may", "")
         },
         Case {
@@ -298,7 +311,7 @@ fn cases() -> Vec<Case> {
             new: Some(application("https://git/b")),
             wants: vec![("c2", None)],
             tracked: false,
-            may_manage: true,
+            facts: Facts { may_manage: true, ..Facts::default() },
             ..case("but by those with the verb", "")
         },
         Case {
@@ -311,16 +324,23 @@ fn cases() -> Vec<Case> {
         },
         scaled("scaling away from Git", "scale", 2, 5),
         scaled("scaling back to Git", "", 5, 2),
+        Case { wants: unscaled(), ..scaled("replicas that Git leaves out", "", 2, 5) },
         Case {
-            wants: vec![(
-                "c2",
-                Some({
-                    let mut v = git();
-                    v["spec"].as_object_mut().unwrap().remove("replicas");
-                    v
-                }),
-            )],
-            ..scaled("replicas that Git leaves out", "", 2, 5)
+            delegated: autoscaled(),
+            wants: unscaled(),
+            ..scaled("an autoscaler between its bounds", "", 2, 5)
+        },
+        Case { delegated: autoscaled(), wants: unscaled(), ..scaled("and outside of them", "scale", 5, 20) },
+        Case { delegated: autoscaled(), wants: unscaled(), ..scaled("to zero", "scale", 5, 0) },
+        Case {
+            delegated: autoscaled(),
+            wants: unscaled(),
+            ..update("nor by the object itself", "toward-git", web("web:1", 5), web("web:1", 20))
+        },
+        Case {
+            delegated: autoscaled(),
+            wants: unscaled(),
+            ..update("by the object itself", "", web("web:1", 5), web("web:1", 6))
         },
         update("marks as a sync sets them", "", git(), marked(git(), "c2")),
         update(

@@ -1,0 +1,387 @@
+//! What is left to others, and between which bounds. In: what Git declares, an
+//! Application's own list, a Project's injectors. Out: for an object, the
+//! paths that are not held, or held between bounds. Delegations come from Git
+//! only: one ends when Git drops it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::compare::some;
+use crate::desired::DesiredObject;
+use crate::object::{Gvk, ObjectKey};
+use crate::path::{Path, Segment};
+
+/// A path at or beneath which Git's word does not hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Free {
+    /// A field or item named `*` stands for any one segment.
+    pub path: Path,
+    /// None: any value will do.
+    pub bounds: Option<Bounds>,
+}
+
+impl Free {
+    /// Any value at or beneath a path.
+    pub fn any(path: Path) -> Self {
+        Self { path, bounds: None }
+    }
+
+    /// Whether it lets this value be; one that is absent lies between no bounds.
+    pub fn admits(&self, tried: Option<&Value>) -> bool {
+        self.bounds.as_ref().is_none_or(|bounds| tried.is_some_and(|tried| bounds.admit(tried)))
+    }
+}
+
+/// The values that others may set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bounds {
+    pub min: Option<i64>,
+    pub max: Option<i64>,
+    /// Who sets it, such as `HorizontalPodAutoscaler web`.
+    pub by: String,
+}
+
+impl Bounds {
+    /// Whether a value lies between the bounds; what is no whole number does
+    /// not.
+    pub fn admit(&self, value: &Value) -> bool {
+        value.as_i64().is_some_and(|value| {
+            self.min.is_none_or(|min| min <= value) && self.max.is_none_or(|max| value <= max)
+        })
+    }
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.min, self.max) {
+            (Some(min), Some(max)) => write!(f, "{min} to {max}")?,
+            (Some(min), None) => write!(f, "{min} or more")?,
+            (None, Some(max)) => write!(f, "{max} or less")?,
+            (None, None) => f.write_str("any number")?,
+        }
+        write!(f, ", set by {}", self.by)
+    }
+}
+
+/// A free path of some objects: an injector's, an ignore rule's, one of an
+/// Application's own delegations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    /// None: every group.
+    pub group: Option<String>,
+    /// `*`: every kind.
+    pub kind: String,
+    /// `*` or empty: every name.
+    pub name: String,
+    pub free: Free,
+}
+
+impl Grant {
+    /// Whether it is about this object.
+    pub fn covers(&self, key: &ObjectKey) -> bool {
+        self.group.as_ref().is_none_or(|group| group == "*" || *group == key.group)
+            && (self.kind == "*" || self.kind == key.kind)
+            && (matches!(self.name.as_str(), "" | "*") || self.name == key.name)
+    }
+}
+
+/// What the objects of one Application leave to others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delegated {
+    free: BTreeMap<ObjectKey, Vec<Free>>,
+    /// What Git both declares and leaves to others, in words.
+    pub mistakes: Vec<String>,
+}
+
+impl Delegated {
+    /// Joins what these objects delegate; `declared` finds their targets.
+    pub fn collect<'a>(
+        objects: impl Iterator<Item = &'a DesiredObject>,
+        declared: impl Fn(&ObjectKey) -> Option<DesiredObject>,
+    ) -> Self {
+        let mut all = Self::default();
+        for object in objects {
+            for (target, free) in of(object) {
+                match declared(&target).filter(|_| free.bounds.is_some()) {
+                    Some(target) if some(free.path.find(&target.value)).is_some() => {
+                        let line = target.line_of(&free.path).unwrap_or(target.origin.line);
+                        all.mistakes.push(format!(
+                            "{}:{line} declares {} of {}, and {} ({}) sets it: leave it out of Git",
+                            target.origin.file, free.path, target.key, object.key, object.origin
+                        ));
+                    }
+                    _ => all.free.entry(target).or_default().push(free),
+                }
+            }
+        }
+        all
+    }
+
+    /// The free paths of an object.
+    pub fn of(&self, key: &ObjectKey) -> &[Free] {
+        self.free.get(key).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Whether an object of this kind and JSON text may delegate something: a
+/// cheap question before it is parsed.
+pub fn may_delegate(gvk: &Gvk, json: &str) -> bool {
+    matches!(
+        (gvk.group.as_str(), gvk.kind.as_str()),
+        ("autoscaling", "HorizontalPodAutoscaler") | ("keda.sh", "ScaledObject")
+    ) || json.contains("cert-manager.io/inject-")
+}
+
+/// What this object delegates: the replicas of an autoscaler's target, or its
+/// own CA to cert-manager.
+pub fn of(object: &DesiredObject) -> Vec<(ObjectKey, Free)> {
+    let key = &object.key;
+    match (key.group.as_str(), key.kind.as_str()) {
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(object).into_iter().collect(),
+        ("keda.sh", "ScaledObject") => scaled_object(object).into_iter().collect(),
+        _ => injected_ca(object).into_iter().map(|path| (key.clone(), Free::any(path))).collect(),
+    }
+}
+
+/// The path of an object's replicas.
+pub fn replicas() -> Path {
+    Path::root().field("spec").field("replicas")
+}
+
+fn number(spec: &Value, field: &str) -> Option<i64> {
+    spec.get(field).and_then(Value::as_i64)
+}
+
+/// `minReplicas` is 1 where it is left out (pkg/apis/autoscaling/v2, defaults).
+fn autoscaler(object: &DesiredObject) -> Option<(ObjectKey, Free)> {
+    let spec = object.value.get("spec")?;
+    let target = target(object, spec, "apps/v1", "")?;
+    let bounds = Bounds {
+        min: number(spec, "minReplicas").or(Some(1)),
+        max: number(spec, "maxReplicas"),
+        by: by(object),
+    };
+    Some((target, Free { path: replicas(), bounds: Some(bounds) }))
+}
+
+/// `minReplicaCount` is 0 and `maxReplicaCount` 100 where they are left out
+/// (keda.sh/docs/latest/reference/scaledobject-spec).
+fn scaled_object(object: &DesiredObject) -> Option<(ObjectKey, Free)> {
+    let spec = object.value.get("spec")?;
+    let target = target(object, spec, "apps/v1", "Deployment")?;
+    let min = number(spec, "minReplicaCount").unwrap_or(0);
+    let min = number(spec, "idleReplicaCount").map_or(min, |idle| idle.min(min));
+    let bounds =
+        Bounds { min: Some(min), max: number(spec, "maxReplicaCount").or(Some(100)), by: by(object) };
+    Some((target, Free { path: replicas(), bounds: Some(bounds) }))
+}
+
+fn by(object: &DesiredObject) -> String {
+    format!("{} {}", object.key.kind, object.key.name)
+}
+
+fn target(object: &DesiredObject, spec: &Value, api_version: &str, kind: &str) -> Option<ObjectKey> {
+    let reference = spec.get("scaleTargetRef")?;
+    let text = |field: &str| reference.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let gvk = Gvk::new(text("apiVersion").unwrap_or(api_version), text("kind").unwrap_or(kind));
+    (!gvk.kind.is_empty()).then_some(ObjectKey {
+        group: gvk.group,
+        kind: gvk.kind,
+        namespace: object.key.namespace.clone(),
+        name: text("name")?.to_owned(),
+    })
+}
+
+/// Where cert-manager puts a CA (cert-manager.io/docs/concepts/ca-injector).
+fn injected_ca(object: &DesiredObject) -> Option<Path> {
+    const ASKED: [&str; 3] = [
+        "cert-manager.io/inject-ca-from",
+        "cert-manager.io/inject-ca-from-secret",
+        "cert-manager.io/inject-apiserver-ca",
+    ];
+    let annotations = object.value.get("metadata")?.get("annotations")?;
+    ASKED.iter().find(|name| annotations.get(**name).is_some())?;
+    let fields: &[&str] = match object.key.kind.as_str() {
+        "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => {
+            &["webhooks", "*", "clientConfig", "caBundle"]
+        }
+        "CustomResourceDefinition" => &["spec", "conversion", "webhook", "clientConfig", "caBundle"],
+        "APIService" => &["spec", "caBundle"],
+        _ => return None,
+    };
+    Some(Path(fields.iter().map(|field| Segment::Field((*field).to_owned())).collect()))
+}
+
+/// Puts the live values of free paths into what is about to be applied, so
+/// that an apply does not take them back, nor resets to a default what Git no
+/// longer declares. A value outside its bounds is not carried.
+pub fn carry(wanted: &mut Value, live: &Value, free: &[Free]) {
+    for free in free {
+        carry_path(wanted, live, &free.path.0, &|value| free.admits(Some(value)));
+    }
+}
+
+fn carry_path(wanted: &mut Value, live: &Value, path: &[Segment], admits: &dyn Fn(&Value) -> bool) {
+    let Some((segment, rest)) = path.split_first() else { return };
+    match (segment, wanted) {
+        (Segment::Field(name), Value::Object(map)) if name != "*" => match (live.get(name), rest) {
+            (None, _) => {}
+            (Some(value), []) if admits(value) => {
+                map.insert(name.clone(), value.clone());
+            }
+            (Some(_), []) => {}
+            (Some(live), rest) => {
+                if let Some(inner) = map.get_mut(name) {
+                    carry_path(inner, live, rest, admits);
+                }
+            }
+        },
+        (Segment::Field(_), Value::Object(map)) => {
+            for (name, inner) in map {
+                if let Some(live) = live.get(name) {
+                    carry_path(inner, live, rest, admits);
+                }
+            }
+        }
+        (segment, Value::Array(items)) => {
+            for (index, inner) in items.iter_mut().enumerate() {
+                let name = inner.get("name").cloned();
+                let here = match segment {
+                    Segment::Field(any) => any == "*" || any.parse() == Ok(index),
+                    Segment::Index(wanted) => *wanted == index,
+                    Segment::Key(_) => {
+                        Path(vec![segment.clone()]).find(&Value::Array(vec![inner.clone()])).is_some()
+                    }
+                    Segment::Item(_) => false,
+                };
+                let twin = live.as_array().and_then(|lives| match &name {
+                    Some(name) => lives.iter().find(|other| other.get("name") == Some(name)),
+                    None => lives.get(index),
+                });
+                if let (true, Some(live)) = (here, twin) {
+                    carry_path(inner, live, rest, admits);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::desired::Origin;
+
+    fn declared(value: Value) -> DesiredObject {
+        let (key, gvk) = (ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
+        DesiredObject { key, gvk, value, origin: Origin { file: "f".into(), line: 1, lines: None } }
+    }
+
+    fn told(value: Value) -> Vec<String> {
+        let tell = |(key, free): (ObjectKey, Free)| {
+            format!("{key} {}: {}", free.path, free.bounds.map_or("any".into(), |bounds| bounds.to_string()))
+        };
+        of(&declared(value)).into_iter().map(tell).collect()
+    }
+
+    #[test]
+    fn autoscalers_hold_their_targets_between_bounds() {
+        let object = |api: &str, kind: &str, spec: Value| json!({"apiVersion": api, "kind": kind, "metadata": {"name": "web", "namespace": "shop"}, "spec": spec});
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        for (value, expected) in [
+            (
+                object(
+                    "autoscaling/v2",
+                    "HorizontalPodAutoscaler",
+                    json!({"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 9}),
+                ),
+                "Deployment shop/web spec.replicas: 2 to 9, set by HorizontalPodAutoscaler web",
+            ),
+            (
+                object(
+                    "autoscaling/v1",
+                    "HorizontalPodAutoscaler",
+                    json!({"scaleTargetRef": target, "maxReplicas": 9}),
+                ),
+                "Deployment shop/web spec.replicas: 1 to 9, set by HorizontalPodAutoscaler web",
+            ),
+            (
+                object(
+                    "keda.sh/v1alpha1",
+                    "ScaledObject",
+                    json!({"scaleTargetRef": {"name": "web"}, "minReplicaCount": 3, "idleReplicaCount": 0}),
+                ),
+                "Deployment shop/web spec.replicas: 0 to 100, set by ScaledObject web",
+            ),
+        ] {
+            assert_eq!(told(value), [expected]);
+        }
+    }
+
+    #[test]
+    fn cert_manager_fills_what_asks_for_it() {
+        let hook = |annotations: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "w", "annotations": annotations}});
+        assert_eq!(
+            told(hook(json!({"cert-manager.io/inject-ca-from": "a/b"}))),
+            ["ValidatingWebhookConfiguration w webhooks.*.clientConfig.caBundle: any"]
+        );
+        assert!(told(hook(json!({"team": "blue"}))).is_empty());
+    }
+
+    #[test]
+    fn bounds_admit_whole_numbers_between_them() {
+        let bounds = Bounds { min: Some(2), max: Some(9), by: "x".into() };
+        for (value, admitted) in [
+            (json!(2), true),
+            (json!(9), true),
+            (json!(1), false),
+            (json!(10), false),
+            (json!("5"), false),
+            (json!(null), false),
+        ] {
+            assert_eq!(bounds.admit(&value), admitted, "{value}");
+        }
+    }
+
+    #[test]
+    fn live_values_of_free_paths_are_carried() {
+        let between = |min, max| Some(Bounds { min: Some(min), max: Some(max), by: "x".into() });
+        let live = json!({"spec": {"replicas": 7, "webhooks": [{"name": "a", "ca": "A"}, {"name": "b", "ca": "B"}]}});
+        for (wanted, path, bounds, expected) in [
+            (json!({"spec": {}}), "spec.replicas", between(1, 9), json!({"spec": {"replicas": 7}})),
+            (
+                json!({"spec": {"replicas": 2}}),
+                "spec.replicas",
+                between(1, 9),
+                json!({"spec": {"replicas": 7}}),
+            ),
+            (
+                json!({"spec": {"replicas": 2}}),
+                "spec.replicas",
+                between(1, 5),
+                json!({"spec": {"replicas": 2}}),
+            ),
+            (
+                json!({"spec": {"webhooks": [{"name": "b"}]}}),
+                "spec.webhooks[\"*\"].ca",
+                None,
+                json!({"spec": {"webhooks": [{"name": "b", "ca": "B"}]}}),
+            ),
+            (
+                json!({"spec": {"webhooks": [{"name": "a"}, {"name": "b"}]}}),
+                "spec.webhooks[name=a].ca",
+                None,
+                json!({"spec": {"webhooks": [{"name": "a", "ca": "A"}, {"name": "b"}]}}),
+            ),
+        ] {
+            let mut wanted = wanted;
+            carry(&mut wanted, &live, &[Free { path: path.parse().unwrap(), bounds }]);
+            assert_eq!(wanted, expected, "{path}");
+        }
+    }
+}
