@@ -264,6 +264,7 @@ impl Keeper {
         let world = self.world();
         if let Some(held) = self.held.lock().await.get(&name) {
             pass.objects = held.part.len();
+            pass.mistakes = held.part.delegated().mistakes.clone();
             pass.kinds = held.part.kinds().iter().map(ToString::to_string).collect();
         }
         let conflicts = world

@@ -18,6 +18,8 @@ pub struct Pass {
     pub kinds: Vec<String>,
     /// Objects that another Application declares as well.
     pub conflicts: Vec<String>,
+    /// What Git both declares and leaves to others.
+    pub mistakes: Vec<String>,
 }
 
 /// What was said last, so that nothing is said twice.
@@ -48,6 +50,7 @@ pub async fn write(client: &kube::Client, application: &Application, pass: &Pass
 
 fn status(application: &Application, pass: &Pass) -> Value {
     let rendered = match &pass.error {
+        None if !pass.mistakes.is_empty() => ("True", "Mistakes", limited(&pass.mistakes.join("\n"))),
         None => ("True", "Rendered", "the newest commit is rendered".to_owned()),
         Some(error) => ("False", "Failed", limited(error)),
     };

@@ -44,7 +44,8 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     };
     let mut reports = Vec::new();
     for (index, loaded) in applications.iter().enumerate() {
-        let (commit, survey) = destination.survey(loaded, arguments.selection.revision.as_deref()).await?;
+        let (commit, survey) =
+            destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
         let report = report(loaded, &survey);
         match arguments.output {
             Format::Text | Format::Wide => {

@@ -90,8 +90,7 @@ struct Case<'a> {
 
 impl Case<'_> {
     async fn decide(&self, world: &Arc<World>) -> Verdict {
-        let mut facts = Facts::default();
-        facts.holds = self.holds(world);
+        let mut facts = Facts { holds: self.holds(world), ..Facts::default() };
         let first = self.judge(world, &[], &facts);
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
