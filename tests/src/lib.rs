@@ -10,6 +10,7 @@
 )]
 
 pub mod cluster;
+pub mod fake_node;
 pub mod git_server;
 pub mod node_cluster;
 pub mod repo;
@@ -17,6 +18,7 @@ pub mod roundtrip;
 pub mod shop;
 
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
+pub use fake_node::FakeNode;
 pub use git_server::GitServer;
 pub use node_cluster::NodeCluster;
 pub use repo::Repo;

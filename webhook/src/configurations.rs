@@ -18,12 +18,16 @@ const OPERATIONS: [&str; 3] = ["CREATE", "UPDATE", "DELETE"];
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     pub kinds: BTreeSet<Gvk>,
+    /// Kinds that Git itself defines: their first objects are asked about, too.
+    pub defined: Vec<Kind>,
     pub namespaces: BTreeSet<String>,
 }
 
 /// Both configurations.
 pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope: &Scope) -> [Value; 2] {
-    let kinds: Vec<&Kind> = scope.kinds.iter().filter_map(|gvk| discovery.kind(gvk)).collect();
+    let defined = |gvk: &Gvk| scope.defined.iter().find(|kind| kind.gvk == *gvk);
+    let kinds: Vec<&Kind> =
+        scope.kinds.iter().filter_map(|gvk| discovery.kind(gvk).or_else(|| defined(gvk))).collect();
     let namespaced: Vec<&Kind> = kinds.iter().copied().filter(|kind| kind.namespaced).collect();
     let cluster: Vec<&Kind> =
         kinds.iter().copied().filter(|kind| !kind.namespaced && kind.gvk.kind != "Namespace").collect();

@@ -5,15 +5,46 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use gitops_cluster::Discovery;
+use gitops_cluster::{Discovery, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::index::{Index, Part};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::{Mode, Policy};
 use gitops_engine::Loaded;
+use serde_json::Value;
 
 use crate::configurations::Scope;
+
+/// The kinds that an Application's own definitions bring.
+fn defined(part: &Part) -> Vec<Kind> {
+    let definitions = part.keys().filter(|key| key.kind == "CustomResourceDefinition");
+    let mut kinds = Vec::new();
+    for definition in definitions.filter_map(|key| part.get(key)) {
+        let text = |value: &Value, pointer: &str| {
+            value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let spec = &definition.value["spec"];
+        for version in spec["versions"].as_array().into_iter().flatten() {
+            let names = |field: &str| {
+                let found = version.get("subresources").and_then(|all| all.get(field));
+                found.map(|_| field.to_owned())
+            };
+            kinds.push(Kind {
+                gvk: Gvk {
+                    group: text(spec, "/group"),
+                    version: text(version, "/name"),
+                    kind: text(spec, "/names/kind"),
+                },
+                plural: text(spec, "/names/plural"),
+                namespaced: text(spec, "/scope") == "Namespaced",
+                verbs: Vec::new(),
+                subresources: ["scale", "status"].into_iter().filter_map(names).collect(),
+            });
+        }
+    }
+    kinds
+}
 
 /// An Application that is enforced.
 #[derive(Clone, Debug)]
@@ -80,6 +111,7 @@ impl World {
             .map(|key| key.namespace.clone())
             .filter(|name| !name.is_empty())
             .collect();
-        Scope { kinds, namespaces }
+        let defined = enforced.iter().flat_map(|held| defined(&held.part)).collect();
+        Scope { kinds, defined, namespaces }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use gitops_cluster::{ApplyOptions, Cluster, ClusterError, DeleteOptions, Discovery, ErrorKind};
 use gitops_core::compare::{Difference, Op};
-use gitops_core::delegation::{Delegated, carry};
+use gitops_core::delegation::{Delegated, begin, carry};
 use gitops_core::desired::{DesiredObject, stamp};
 use gitops_core::health::{Health, HealthReport, health};
 use gitops_core::names::{FIELD_MANAGER, GROUP};
@@ -287,8 +287,10 @@ impl Worker<'_> {
             ApplyOptions { field_manager: FIELD_MANAGER, dry_run: self.options.dry_run == DryRun::Server };
         let mut stamped = stamp(object, &self.loaded.application, &self.survey.desired.revision);
         let live = self.survey.live.get(&step.key);
-        if let Some(live) = live {
-            carry(&mut stamped, live, &self.policy.free(&step.key, self.delegated.of(&step.key)));
+        let free = self.policy.free(&step.key, self.delegated.of(&step.key));
+        match live {
+            Some(live) => carry(&mut stamped, live, &free),
+            None => begin(&mut stamped, &free),
         }
         carry_replicas(&mut stamped, live);
         // An apply cannot take away what others added, nor change a template

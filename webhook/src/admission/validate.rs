@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use gitops_core::delegation::Free;
 use gitops_core::index::Part;
 use gitops_core::names::{ANNOTATION_REVISION, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
@@ -124,7 +125,11 @@ impl Case<'_> {
             .collect();
         let holding = if self.key.kind == "Namespace" { &self.key.name } else { &self.key.namespace };
         let policy = owner.map_or_else(|| world.policy_of(holding), |held| held.policy.clone());
-        let free = policy.free(self.key, owner.map_or(&[], |held| held.part.delegated().of(self.key)));
+        let delegated = owner.map_or(&[][..], |held| held.part.delegated().of(self.key));
+        let mut free = policy.free(self.key, delegated);
+        if self.operation == Operation::Create {
+            free = free.into_iter().map(Free::at_creation).collect();
+        }
         let review = Review {
             operation: self.operation,
             gvk: self.gvk,

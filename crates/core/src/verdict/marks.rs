@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Context, Objection, Operation, Review};
 use crate::compare::{Difference, Op};
 use crate::desired::{self, MARKS};
-use crate::names::ANNOTATION_REVISION;
+use crate::names::{ANNOTATION_OWNER, ANNOTATION_REVISION};
 use crate::path::{Path, Segment};
 
 /// Reads a mark of an object.
@@ -51,6 +51,28 @@ pub(super) fn held(review: &Review<'_>, context: &Context<'_>) -> Option<Objecti
         differences,
         message: "this mark says where the object comes from".into(),
         hint: "leave it as it is; a sync keeps it true".into(),
+    })
+}
+
+/// What nobody declares does not say that it is somebody's. A child may: its
+/// owner's controller copies annotations to it.
+pub(super) fn pretender(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    let whole =
+        matches!(review.operation, Operation::Create | Operation::Update) && review.subresource != "scale";
+    let declared = context.candidates.iter().any(|candidate| candidate.object.is_some());
+    let new = review.new.filter(|_| whole && !declared)?;
+    let claim = mark(Some(new), "annotations", ANNOTATION_OWNER)?;
+    let is_child = new.pointer("/metadata/ownerReferences/0").is_some();
+    if is_child || mark(review.old, "annotations", ANNOTATION_OWNER) == Some(claim) {
+        return None;
+    }
+    Some(Objection {
+        differences: vec![Difference {
+            op: Op::Add,
+            ..difference("annotations", ANNOTATION_OWNER, None, Some(claim))
+        }],
+        message: "no Application declares it, so it is no Application's".into(),
+        hint: "leave the annotation out, or add the object to Git".into(),
     })
 }
 

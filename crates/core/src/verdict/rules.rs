@@ -39,6 +39,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "revision-forward", judge: marks::revision_forward },
     Rule { id: "toward-git", judge: toward_git },
     Rule { id: "mixed-commits", judge: mixed_commits },
+    Rule { id: "pretender", judge: marks::pretender },
     Rule { id: "untracked", judge: untracked },
 ];
 
@@ -233,7 +234,7 @@ fn scale(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     if wanted.any(|git| git == tried || git.is_none() && between.is_none()) {
         return None;
     }
-    let git = declared(want).or(between);
+    let git = between.or_else(|| declared(want));
     Some(against_git(vec![Difference { path, op: Op::Change, git, tried }], context))
 }
 

@@ -342,6 +342,24 @@ fn cases() -> Vec<Case> {
             wants: unscaled(),
             ..update("by the object itself", "", web("web:1", 5), web("web:1", 6))
         },
+        Case {
+            wants: vec![("c2", None)],
+            ..update(
+                "what nobody declares pretends to be somebody's",
+                "pretender",
+                git(),
+                marked(git(), "c2"),
+            )
+        },
+        Case {
+            wants: vec![("c2", None)],
+            ..update(
+                "what it said before it may say",
+                "",
+                marked(git(), "c2"),
+                with(marked(git(), "c2"), "/spec/replicas", json!(3)),
+            )
+        },
         update("marks as a sync sets them", "", git(), marked(git(), "c2")),
         update(
             "our label may not go",
