@@ -91,6 +91,14 @@ impl World {
         self.held.get(&self.index.owner(key)?.application)
     }
 
+    /// The Applications that go to a namespace.
+    pub fn applications_in(&self, namespace: &str) -> impl Iterator<Item = &AppRef> {
+        self.held
+            .values()
+            .filter(move |held| held.loaded.namespace == namespace)
+            .map(|held| &held.loaded.application)
+    }
+
     /// Whether a kind is served, and its types are known.
     pub fn knows(&self, gvk: &Gvk) -> bool {
         self.schemas.has(gvk) && self.discovery.kind(gvk).is_some()

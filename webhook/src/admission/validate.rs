@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gitops_core::delegation::Free;
+use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::names::{ANNOTATION_REVISION, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
@@ -105,10 +106,11 @@ impl Case<'_> {
         }
         let older = self.older(world).await;
         let second = self.judge(world, &older, &facts);
-        let Some(application) = second.application.clone().filter(|_| !second.rule.is_empty()) else {
+        if second.rule.is_empty() {
             return second;
-        };
-        self.keeper.refresh(&application).await;
+        }
+        let asked = self.concerned(world).into_iter().map(|application| self.keeper.refresh(application));
+        futures::future::join_all(asked).await;
         let world = self.keeper.world();
         let older = self.older(&world).await;
         self.judge(&world, &older, &facts)
@@ -148,6 +150,15 @@ impl Case<'_> {
             facts,
         };
         judge(&review, &context)
+    }
+
+    /// The Applications whose newer commits might say otherwise: the one that
+    /// declares the object, or all of its namespace.
+    fn concerned<'w>(&self, world: &'w World) -> Vec<&'w AppRef> {
+        match world.owner(self.key) {
+            Some(held) => vec![&held.loaded.application],
+            None => world.applications_in(&self.key.namespace).collect(),
+        }
     }
 
     /// Declared objects that go along with this one.
