@@ -3,6 +3,7 @@
 //! it. Content is judged, never the writer.
 
 mod denial;
+mod forward;
 mod marks;
 mod rules;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::object::{Gvk, ObjectKey};
 use crate::schema::Schemas;
 
 pub use denial::denial;
+pub use forward::revision_of;
 pub use rules::{RULES, Rule};
 
 /// What a write does.
@@ -139,6 +141,9 @@ pub struct Facts {
     pub holds: usize,
     /// Whether the writer has the verb `manage` on this object of ours.
     pub may_manage: bool,
+    /// The object was last accepted at a commit that is not known here, or
+    /// newer than the newest known: another replica is ahead of this one.
+    pub behind: bool,
 }
 
 /// What becomes of a write.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Context, Decision, Objection, Operation, Policy, Review, Untracked, marks};
+use super::{Context, Decision, Objection, Operation, Policy, Review, Untracked, forward, marks};
 use crate::compare::{Difference, Op, has_power};
 use crate::delegation;
 use crate::desired::DesiredObject;
@@ -34,9 +34,10 @@ pub const RULES: &[Rule] = &[
     Rule { id: "delete-declared", judge: delete_declared },
     Rule { id: "namespace-labels", judge: namespace_labels },
     Rule { id: "own-kinds", judge: own_kinds },
+    Rule { id: "behind", judge: forward::behind },
     Rule { id: "scale", judge: scale },
     Rule { id: "held-marks", judge: marks::held },
-    Rule { id: "revision-forward", judge: marks::revision_forward },
+    Rule { id: "revision-forward", judge: forward::recorded },
     Rule { id: "toward-git", judge: toward_git },
     Rule { id: "mixed-commits", judge: mixed_commits },
     Rule { id: "pretender", judge: marks::pretender },
