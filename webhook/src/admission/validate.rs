@@ -14,6 +14,7 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::Value;
 
+use super::family::Learnt;
 use super::{Answer, Request};
 use crate::keeper::Keeper;
 use crate::metrics::VerdictLabels;
@@ -81,19 +82,28 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
     answer
 }
 
+/// Rules that Git's news cannot change.
+const BY_CLUSTER: &[&str] =
+    &["owners", "child", "child-replicas", "scale-child", "endpoints", "interactive", "orphan"];
+
 /// A write that is being judged.
-struct Case<'a> {
-    keeper: &'a Keeper,
-    request: &'a Request,
-    operation: Operation,
-    gvk: &'a Gvk,
-    key: &'a ObjectKey,
+pub(super) struct Case<'a> {
+    pub(super) keeper: &'a Keeper,
+    pub(super) request: &'a Request,
+    pub(super) operation: Operation,
+    pub(super) gvk: &'a Gvk,
+    pub(super) key: &'a ObjectKey,
 }
 
 impl Case<'_> {
     async fn decide(&self, world: &Arc<World>) -> Verdict {
-        let mut facts = Facts { holds: self.holds(world), ..Facts::default() };
-        let first = self.judge(world, &[], &facts);
+        let orphaning = self.is_orphaning();
+        let mut facts = Facts { holds: self.holds(world), orphaning, ..Facts::default() };
+        let mut first = self.judge(world, &[], &facts);
+        let mut learnt = Learnt::default();
+        while self.learn(world, first.rule, &mut facts, &mut learnt).await {
+            first = self.judge(world, &[], &facts);
+        }
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
         }
@@ -101,8 +111,12 @@ impl Case<'_> {
             facts.may_manage = self.may_manage().await;
             return self.judge(world, &[], &facts);
         }
-        if matches!(first.rule, "delete-declared" | "own-kinds") {
+        if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan") {
             facts.namespace_terminating = self.is_terminating().await;
+        }
+        // These look at the cluster, not at Git: news would change nothing.
+        if BY_CLUSTER.contains(&first.rule) && !facts.namespace_terminating {
+            return first;
         }
         let older = self.older(world).await;
         let second = self.judge(world, &older, &facts);
@@ -117,7 +131,8 @@ impl Case<'_> {
     }
 
     fn judge(&self, world: &World, older: &[Arc<Part>], facts: &Facts) -> Verdict {
-        let owner = world.owner(self.key);
+        let root = facts.lineage.as_ref().and_then(|lineage| lineage.root.as_ref());
+        let owner = world.owner(self.key).or_else(|| world.owner(&root?.key));
         let parts: Vec<&Arc<Part>> = owner.map(|held| &held.part).into_iter().chain(older).collect();
         let objects: Vec<_> = parts.iter().map(|part| part.get(self.key)).collect();
         let candidates: Vec<Candidate<'_>> = parts
