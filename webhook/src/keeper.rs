@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use futures::StreamExt;
 use gitops_api::{Application, Project};
 use gitops_cluster::{Cluster, Discovery};
+use gitops_core::children::KINDS;
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::object::Gvk;
@@ -496,7 +497,9 @@ impl Keeper {
     /// Makes the world anew.
     async fn publish(&self) {
         let held = self.held.lock().await;
-        let kinds: BTreeSet<Gvk> = held.values().flat_map(|held| held.part.kinds()).cloned().collect();
+        let declared = held.values().flat_map(|held| held.part.kinds()).cloned();
+        let children = KINDS.iter().map(|(version, kind)| Gvk::new(version, kind));
+        let kinds: BTreeSet<Gvk> = declared.chain(children).collect();
         let before = self.world();
         let known = kinds.iter().all(|gvk| before.schemas.has(gvk));
         let schemas = if known { Ok(before.schemas.clone()) } else { self.cluster.schemas(&kinds).await };
@@ -520,12 +523,9 @@ impl Keeper {
         }
         let world = self.world();
         let scope = world.scope();
-        let discovery = if world.discovery.kinds().is_empty() {
-            self.cluster.discovery().await
-        } else {
-            Ok(world.discovery.clone())
-        };
-        let Ok(discovery) = discovery else { return };
+        // Asked anew every so often: new kinds are new ways to make what nobody
+        // declares.
+        let Ok(Surroundings { discovery, .. }) = self.surroundings().await else { return };
         let built = configurations::build(&self.settings, &ca_bundle, &discovery, &scope);
         let mut configured = self.configured.lock().await;
         if configured.as_ref() == Some(&built) {

@@ -1,6 +1,7 @@
 //! `gitops-webhook`: refuses every write that Git does not say.
 
 mod admission;
+mod asked;
 mod configurations;
 mod error;
 mod keeper;

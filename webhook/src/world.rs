@@ -11,10 +11,11 @@ use gitops_core::index::{Index, Part};
 use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
-use gitops_core::verdict::{Mode, Policy};
+use gitops_core::verdict::{Interactive, Mode, Policy, Untracked};
 use gitops_engine::Loaded;
 use serde_json::Value;
 
+use crate::asked::Beside;
 use crate::configurations::Scope;
 
 /// The kinds that an Application's own definitions bring.
@@ -76,6 +77,7 @@ impl World {
                 let policy = namespaces.entry(key.namespace.clone()).or_insert_with(|| held.policy.clone());
                 policy.mode = policy.mode.max(held.policy.mode);
                 policy.untracked = policy.untracked.max(held.policy.untracked);
+                policy.interactive = policy.interactive.max(held.policy.interactive);
             }
         }
         Self {
@@ -128,6 +130,11 @@ impl World {
             .filter(|name| !name.is_empty())
             .collect();
         let defined = enforced.iter().flat_map(|held| defined(&held.part)).collect();
-        Scope { kinds, defined, namespaces }
+        let any = |matters: fn(&Policy) -> bool| enforced.iter().any(|held| matters(&held.policy));
+        let beside = Beside {
+            interactive: any(|policy| policy.interactive != Interactive::Allow),
+            untracked: any(|policy| policy.untracked != Untracked::Allow),
+        };
+        Scope { kinds, defined, namespaces, beside }
     }
 }

@@ -4,6 +4,7 @@
 //! are arguments. The same [`compare`] serves diff, sync, controller and
 //! webhook, so that what `diff` shows is exactly what the webhook refuses.
 
+pub mod children;
 pub mod compare;
 pub mod delegation;
 pub mod desired;

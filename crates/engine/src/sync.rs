@@ -20,7 +20,8 @@ use serde_json::Value;
 use crate::desired::Environment;
 use crate::error::EngineError;
 use crate::load::Loaded;
-use crate::survey::{Survey, remember};
+use crate::memory::expiring;
+use crate::survey::{Survey, remember, remember_run};
 
 mod patch;
 
@@ -75,6 +76,8 @@ pub struct Result {
     pub outcome: Outcome,
     /// `metadata.generation` after the write; 0 where nothing was written.
     pub generation: i64,
+    /// A Job that is gone some time after it has run.
+    pub is_expiring: bool,
     /// Filled where the sync waited.
     pub health: Option<HealthReport>,
 }
@@ -161,6 +164,9 @@ pub async fn sync(
         results.sort_by(|a, b| a.key.cmp(&b.key));
         report.results.append(&mut results);
     }
+    if options.dry_run == DryRun::None {
+        remember_run(cluster, loaded, environment, survey, &report);
+    }
     report.interrupted = interrupted.load(Ordering::Relaxed);
     if let Some(limit) = options.wait
         && options.dry_run == DryRun::None
@@ -212,6 +218,7 @@ impl Worker<'_> {
             differences: step.differences.clone(),
             outcome,
             generation,
+            is_expiring: expiring(self.survey.desired.objects.get(&step.key)).is_some(),
             health: None,
         }
     }
@@ -360,6 +367,7 @@ async fn wait(
         let mut waiting = Vec::new();
         for result in report.results.iter_mut().filter(|result| result.action != Action::Prune) {
             let state = match live.get(&result.key) {
+                None if result.action == Action::Unchanged && result.is_expiring => HealthReport::expired(),
                 None => HealthReport::missing(),
                 // The API server's cache is a moment behind what was written.
                 Some(object) if generation(object) < result.generation => HealthReport {

@@ -83,7 +83,11 @@ fn report(loaded: &Loaded, survey: &Survey) -> Report {
     let mut report = Report::new("Status", loaded.application.to_string(), survey.desired.revision.clone());
     for step in &survey.plan.steps {
         report.counts.add(step.action);
-        let state = survey.live.get(&step.key).map_or_else(HealthReport::missing, health);
+        let state = match survey.live.get(&step.key) {
+            Some(live) => health(live),
+            None if step.action == Action::Unchanged => HealthReport::expired(),
+            None => HealthReport::missing(),
+        };
         report.objects.push(output::ObjectReport { health: Some(state), ..diff::object(survey, step) });
     }
     report

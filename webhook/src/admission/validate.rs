@@ -16,6 +16,7 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::Value;
 
+use super::family::Learnt;
 use super::{Answer, Request};
 use crate::keeper::{Keeper, News, Standing};
 use crate::metrics::VerdictLabels;
@@ -83,21 +84,29 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
     answer
 }
 
+/// Rules that Git's news cannot change.
+const BY_CLUSTER: &[&str] =
+    &["owners", "child", "child-replicas", "scale-child", "endpoints", "interactive", "orphan"];
+
 /// A write that is being judged.
-struct Case<'a> {
-    keeper: &'a Keeper,
-    request: &'a Request,
-    operation: Operation,
-    gvk: &'a Gvk,
-    key: &'a ObjectKey,
+pub(super) struct Case<'a> {
+    pub(super) keeper: &'a Keeper,
+    pub(super) request: &'a Request,
+    pub(super) operation: Operation,
+    pub(super) gvk: &'a Gvk,
+    pub(super) key: &'a ObjectKey,
 }
 
 impl Case<'_> {
     async fn decide(&self, world: &Arc<World>) -> Verdict {
-        let mut facts = Facts { holds: self.holds(world), ..Facts::default() };
-        let standing = self.standing(world).await;
-        facts.behind = standing != Standing::Known;
-        let first = self.judge(world, &[], &facts);
+        let (orphaning, standing) = (self.is_orphaning(), self.standing(world).await);
+        let behind = standing != Standing::Known;
+        let mut facts = Facts { holds: self.holds(world), orphaning, behind, ..Facts::default() };
+        let mut first = self.judge(world, &[], &facts);
+        let mut learnt = Learnt::default();
+        while self.learn(world, first.rule, &mut facts, &mut learnt).await {
+            first = self.judge(world, &[], &facts);
+        }
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
         }
@@ -105,8 +114,12 @@ impl Case<'_> {
             facts.may_manage = self.may_manage().await;
             return self.judge(world, &[], &facts);
         }
-        if matches!(first.rule, "delete-declared" | "own-kinds" | "behind") {
+        if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan" | "behind") {
             facts.namespace_terminating = self.is_terminating().await;
+        }
+        // These look at the cluster, not at Git: news would change nothing.
+        if BY_CLUSTER.contains(&first.rule) && !facts.namespace_terminating {
+            return first;
         }
         let older = self.older(world).await;
         let second = self.judge(world, &older, &facts);
@@ -139,7 +152,10 @@ impl Case<'_> {
             parent = self.parent(world).await;
             old = parent.as_ref();
         }
-        let Some(held) = world.owner(self.key).or_else(|| world.claimed(old)) else { return Standing::Known };
+        // A child has its owner's annotations, and is judged by it.
+        let owned = old.is_some_and(|old| old.pointer("/metadata/ownerReferences/0").is_some());
+        let claimed = || world.claimed(old.filter(|_| !owned));
+        let Some(held) = world.owner(self.key).or_else(claimed) else { return Standing::Known };
         match revision_of(old) {
             Some(recorded) => self.keeper.standing(held, recorded).await,
             None => Standing::Known,
@@ -154,7 +170,8 @@ impl Case<'_> {
     }
 
     fn judge(&self, world: &World, older: &[Arc<Part>], facts: &Facts) -> Verdict {
-        let owner = world.owner(self.key);
+        let root = facts.lineage.as_ref().and_then(|lineage| lineage.root.as_ref());
+        let owner = world.owner(self.key).or_else(|| world.owner(&root?.key));
         let parts: Vec<&Arc<Part>> = owner.map(|held| &held.part).into_iter().chain(older).collect();
         let objects: Vec<_> = parts.iter().map(|part| part.get(self.key)).collect();
         let candidates: Vec<Candidate<'_>> = parts

@@ -2,9 +2,14 @@
 //! facts that the rules need. Out: a verdict with the differences that led to
 //! it. Content is judged, never the writer.
 
+mod children;
+#[cfg(test)]
+mod children_tests;
+mod deletes;
 mod denial;
 mod forward;
 mod marks;
+mod requests;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -12,6 +17,7 @@ mod tests;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::children::{Endpoints, Lineage, Surroundings};
 use crate::compare::{CompareOptions, Difference, World, compare, world_of};
 use crate::delegation::{Free, Grant};
 use crate::desired::{AppRef, DesiredObject};
@@ -144,6 +150,21 @@ pub struct Facts {
     /// The object was last accepted at a commit that is not known here, or
     /// newer than the newest known: another replica is ahead of this one.
     pub behind: bool,
+    /// Who owns the object; None: not looked up yet.
+    pub lineage: Option<Lineage>,
+    /// What admission plugins put beside a Pod's template; None: not looked up
+    /// yet.
+    pub surroundings: Option<Surroundings>,
+    /// Where the traffic of this slice's Service may go.
+    pub endpoints: Endpoints,
+    /// A StatefulSet that Git declares makes this claim.
+    pub claimed: bool,
+    /// The DELETE asks for what the object owns to stay behind.
+    pub orphaning: bool,
+    /// The Application that declares the object is going away.
+    pub application_terminating: bool,
+    /// The node of this Pod is gone, or evicts it by a taint.
+    pub node_lost: bool,
 }
 
 /// What becomes of a write.
