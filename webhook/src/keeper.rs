@@ -23,6 +23,7 @@ use kube::{Api, ResourceExt};
 use tokio::sync::{Mutex, Notify, watch};
 
 use crate::configurations;
+use crate::copy::Copies;
 use crate::metrics::{ApplicationLabels, Metrics, ResultLabels};
 use crate::settings::Settings;
 use crate::status;
@@ -208,6 +209,9 @@ impl Keeper {
             }
             self.metrics.forget(&name);
             self.held.lock().await.remove(&name);
+            if let Err(error) = self.copies().forget(&name).await {
+                tracing::warn!(application = %name, %error, "its copy in the cluster stays behind");
+            }
             self.publish().await;
         }
         if followers.is_empty() {
@@ -231,7 +235,7 @@ impl Keeper {
         let (count, passes) = watch::channel(Passes::default());
         let (keeper, woken) = (self.clone(), wake.clone());
         let task = tokio::spawn(async move {
-            let mut last = status::Said::default();
+            let (mut last, mut copied) = (status::Said::default(), None);
             loop {
                 count.send_modify(|passes| passes.begun += 1);
                 let first = count.borrow().begun == 1;
@@ -244,6 +248,10 @@ impl Keeper {
                 });
                 keeper.ready_after_all().await;
                 status::write(&keeper.cluster.client(), &application, &pass, &mut last).await;
+                if pass.error.is_none() && copied != pass.revision {
+                    keeper.copy(&reference(&application)).await;
+                    copied.clone_from(&pass.revision);
+                }
                 let _ = tokio::time::timeout(keeper.settings.poll_interval, woken.notified()).await;
             }
         });
@@ -453,6 +461,17 @@ impl Keeper {
         let part = packed(&loaded, &known.environment, revision, &*known.discovery, precedence).await?;
         let project =
             project.ok_or_else(|| EngineError::Internal("a Project was there a moment ago".into()))?;
+        self.admit(application, project, loaded, part)
+    }
+
+    /// What an Application declares, if its Project admits all of it.
+    fn admit(
+        &self,
+        application: &Application,
+        project: &Project,
+        loaded: Loaded,
+        part: Part,
+    ) -> Result<Held, EngineError> {
         for (key, gvk) in part.objects() {
             project.admits_object(&application.spec.destination.cluster, gvk, &key.namespace)?;
         }
@@ -479,12 +498,39 @@ impl Keeper {
         }
     }
 
-    /// After a restart without Git: the last good commit, from disk.
+    /// After a restart without Git: the last good commit, from disk, else from
+    /// the copy in the cluster.
     async fn last_good(&self, application: &Application, project: Option<&Project>) -> Option<Held> {
         let loaded = self.load(application, project).await.ok()?;
-        let revision = std::fs::read_to_string(self.memory(&loaded.application)).ok()?;
-        let known = self.surroundings().await.ok()?;
-        self.render(application, project, loaded, &known, revision.trim()).await.ok()
+        if let Ok(revision) = std::fs::read_to_string(self.memory(&loaded.application))
+            && let Ok(known) = self.surroundings().await
+            && let Ok(held) = self.render(application, project, loaded.clone(), &known, revision.trim()).await
+        {
+            return Some(held);
+        }
+        let copied = self.copies().read(&loaded.application, &application.uid().unwrap_or_default()).await;
+        let part = match copied {
+            Ok(part) => part?,
+            Err(error) => {
+                tracing::warn!(application = %loaded.application, %error, "no copy in the cluster");
+                return None;
+            }
+        };
+        tracing::info!(application = %loaded.application, revision = part.revision, "from the copy in the cluster");
+        self.admit(application, project?, loaded, part).ok()
+    }
+
+    fn copies(&self) -> Copies {
+        Copies::new(self.cluster.client(), &self.settings.namespace)
+    }
+
+    /// Keeps a copy of what is in force in the cluster.
+    async fn copy(&self, application: &AppRef) {
+        let held = self.held.lock().await.get(application).cloned();
+        let Some(held) = held else { return };
+        if let Err(error) = self.copies().keep(&held.part).await {
+            tracing::warn!(%application, %error, "no copy is kept in the cluster");
+        }
     }
 
     async fn hold(&self, held: Held) {
