@@ -24,6 +24,7 @@ use tokio::sync::{Mutex, Notify, watch};
 
 use crate::configurations;
 use crate::metrics::{ApplicationLabels, Metrics, ResultLabels};
+use crate::recent::Recent;
 use crate::settings::Settings;
 use crate::status;
 use crate::tls;
@@ -43,6 +44,7 @@ pub struct Keeper {
     pub cluster: Cluster,
     pub settings: Settings,
     pub metrics: Metrics,
+    pub recent: Recent,
     world: ArcSwap<World>,
     held: Mutex<BTreeMap<AppRef, Held>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
@@ -84,6 +86,7 @@ impl Keeper {
             cluster,
             settings,
             metrics: Metrics::default(),
+            recent: Recent::default(),
             world: ArcSwap::from_pointee(World::default()),
             held: Mutex::default(),
             followers: Mutex::default(),

@@ -6,6 +6,7 @@ mod configurations;
 mod error;
 mod keeper;
 mod metrics;
+mod recent;
 mod server;
 mod settings;
 mod status;
