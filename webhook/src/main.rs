@@ -3,6 +3,7 @@
 mod admission;
 mod asked;
 mod configurations;
+mod copy;
 mod error;
 mod keeper;
 mod metrics;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use gitops_cluster::{Discovery, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::index::{Index, Part};
+use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::{Interactive, Mode, Policy, Untracked};
@@ -91,6 +92,13 @@ impl World {
     /// Who holds an object.
     pub fn owner(&self, key: &ObjectKey) -> Option<&Held> {
         self.held.get(&self.index.owner(key)?.application)
+    }
+
+    /// The Application that an object says is its owner.
+    pub fn claimed(&self, object: Option<&Value>) -> Option<&Held> {
+        let owner = object?.get("metadata")?.get("annotations")?.get(ANNOTATION_OWNER)?.as_str()?;
+        let (namespace, name) = owner.split_once('/')?;
+        self.held.get(&AppRef { namespace: namespace.into(), name: name.into() })
     }
 
     /// The Applications that go to a namespace.

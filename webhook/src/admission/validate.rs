@@ -8,7 +8,9 @@ use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::names::{ANNOTATION_REVISION, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::verdict::{Candidate, Context, Decision, Facts, Operation, Review, Verdict, denial, judge};
+use gitops_core::verdict::{
+    Candidate, Context, Decision, Facts, Operation, Review, Verdict, denial, judge, revision_of,
+};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
@@ -16,7 +18,7 @@ use serde_json::Value;
 
 use super::family::Learnt;
 use super::{Answer, Request};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, News, Standing};
 use crate::metrics::VerdictLabels;
 use crate::world::World;
 
@@ -97,8 +99,9 @@ pub(super) struct Case<'a> {
 
 impl Case<'_> {
     async fn decide(&self, world: &Arc<World>) -> Verdict {
-        let orphaning = self.is_orphaning();
-        let mut facts = Facts { holds: self.holds(world), orphaning, ..Facts::default() };
+        let (orphaning, standing) = (self.is_orphaning(), self.standing(world).await);
+        let behind = standing != Standing::Known;
+        let mut facts = Facts { holds: self.holds(world), orphaning, behind, ..Facts::default() };
         let mut first = self.judge(world, &[], &facts);
         let mut learnt = Learnt::default();
         while self.learn(world, first.rule, &mut facts, &mut learnt).await {
@@ -111,7 +114,7 @@ impl Case<'_> {
             facts.may_manage = self.may_manage().await;
             return self.judge(world, &[], &facts);
         }
-        if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan") {
+        if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan" | "behind") {
             facts.namespace_terminating = self.is_terminating().await;
         }
         // These look at the cluster, not at Git: news would change nothing.
@@ -123,11 +126,47 @@ impl Case<'_> {
         if second.rule.is_empty() {
             return second;
         }
+        if !world.knows(self.gvk) {
+            self.keeper.learn().await;
+        }
         let asked = self.concerned(world).into_iter().map(|application| self.keeper.refresh(application));
-        futures::future::join_all(asked).await;
+        let news = futures::future::join_all(asked).await;
         let world = self.keeper.world();
         let older = self.older(&world).await;
+        // What Git does not know although it has just answered is of a history
+        // that was left aside.
+        let fresh = !news.is_empty() && news.iter().all(|news| *news == News::Fresh);
+        facts.behind = match self.standing(&world).await {
+            Standing::Known => false,
+            Standing::Unknown => !fresh,
+            Standing::Ahead => true,
+        };
         self.judge(&world, &older, &facts)
+    }
+
+    /// Where the commit at which the object was last accepted stands.
+    async fn standing(&self, world: &World) -> Standing {
+        let parent;
+        let mut old = self.request.old_object.as_ref();
+        if self.request.sub_resource == "scale" {
+            parent = self.parent(world).await;
+            old = parent.as_ref();
+        }
+        // A child has its owner's annotations, and is judged by it.
+        let owned = old.is_some_and(|old| old.pointer("/metadata/ownerReferences/0").is_some());
+        let claimed = || world.claimed(old.filter(|_| !owned));
+        let Some(held) = world.owner(self.key).or_else(claimed) else { return Standing::Known };
+        match revision_of(old) {
+            Some(recorded) => self.keeper.standing(held, recorded).await,
+            None => Standing::Known,
+        }
+    }
+
+    /// The object of a subresource that comes without its parent's metadata.
+    async fn parent(&self, world: &World) -> Option<Value> {
+        world.owner(self.key)?;
+        let kind = world.discovery.kind(self.gvk)?;
+        self.keeper.cluster.get(kind, self.key).await.ok()?
     }
 
     fn judge(&self, world: &World, older: &[Arc<Part>], facts: &Facts) -> Verdict {

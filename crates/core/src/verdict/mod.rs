@@ -7,6 +7,7 @@ mod children;
 mod children_tests;
 mod deletes;
 mod denial;
+mod forward;
 mod marks;
 mod requests;
 mod rules;
@@ -24,6 +25,7 @@ use crate::object::{Gvk, ObjectKey};
 use crate::schema::Schemas;
 
 pub use denial::denial;
+pub use forward::revision_of;
 pub use rules::{RULES, Rule};
 
 /// What a write does.
@@ -145,6 +147,9 @@ pub struct Facts {
     pub holds: usize,
     /// Whether the writer has the verb `manage` on this object of ours.
     pub may_manage: bool,
+    /// The object was last accepted at a commit that is not known here, or
+    /// newer than the newest known: another replica is ahead of this one.
+    pub behind: bool,
     /// Who owns the object; None: not looked up yet.
     pub lineage: Option<Lineage>,
     /// What admission plugins put beside a Pod's template; None: not looked up

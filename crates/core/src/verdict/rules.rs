@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     Context, Decision, Interactive, Objection, Operation, Policy, Review, Untracked, children, deletes,
-    marks, requests,
+    forward, marks, requests,
 };
 use crate::compare::{Difference, Op, has_power};
 use crate::delegation;
@@ -38,11 +38,12 @@ pub const RULES: &[Rule] = &[
     Rule { id: "orphan", judge: deletes::orphan },
     Rule { id: "namespace-labels", judge: namespace_labels },
     Rule { id: "own-kinds", judge: own_kinds },
+    Rule { id: "behind", judge: forward::behind },
     Rule { id: "interactive", judge: requests::interactive },
     Rule { id: "scale", judge: scale },
     Rule { id: "scale-child", judge: requests::scale_child },
     Rule { id: "held-marks", judge: marks::held },
-    Rule { id: "revision-forward", judge: marks::revision_forward },
+    Rule { id: "revision-forward", judge: forward::recorded },
     Rule { id: "toward-git", judge: toward_git },
     Rule { id: "mixed-commits", judge: mixed_commits },
     Rule { id: "pretender", judge: marks::pretender },

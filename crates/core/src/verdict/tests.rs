@@ -136,6 +136,10 @@ pub(super) fn scale(replicas: u32) -> Value {
     json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"replicas": replicas}})
 }
 
+fn behind(case: Case) -> Case {
+    Case { facts: Facts { behind: true, ..Facts::default() }, ..case }
+}
+
 /// Git leaves the replicas out.
 fn unscaled() -> Vec<(&'static str, Option<Value>)> {
     let mut value = web("web:1", 2);
@@ -366,6 +370,31 @@ fn own_cases() -> Vec<Case> {
                 with(marked(git(), "c2"), "/spec/replicas", json!(3)),
             )
         },
+        behind(update(
+            "a replica that is behind takes nothing back",
+            "behind",
+            marked(web("web:2", 2), "c3"),
+            web("web:1", 2),
+        )),
+        behind(update("nor does it move on", "behind", marked(git(), "c3"), web("web:2", 2))),
+        behind(update(
+            "what Git says nothing about may change",
+            "",
+            marked(git(), "c3"),
+            with(marked(git(), "c3"), "/metadata/labels/team", json!("blue")),
+        )),
+        Case {
+            wants: vec![("c2", None)],
+            ..behind(update(
+                "a newer commit may declare what this replica does not know",
+                "behind",
+                marked(git(), "c3"),
+                with(marked(git(), "c3"), "/spec/replicas", json!(5)),
+            ))
+        },
+        Case { wants: vec![("c2", None)], ..behind(delete("nor may it go", "behind", marked(git(), "c3"))) },
+        Case { wants: vec![("c2", None)], ..delete("once Git is known, it may", "", marked(git(), "c3")) },
+        behind(scaled("scaling back to an old commit", "behind", 5, 2)),
         update("marks as a sync sets them", "", git(), marked(git(), "c2")),
         update(
             "our label may not go",
