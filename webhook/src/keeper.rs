@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use crate::configurations;
 use crate::copy::Copies;
 use crate::metrics::{ApplicationLabels, Metrics, ResultLabels};
+use crate::recent::Recent;
 use crate::settings::Settings;
 use crate::status;
 use crate::tls;
@@ -44,6 +45,7 @@ pub struct Keeper {
     pub cluster: Cluster,
     pub settings: Settings,
     pub metrics: Metrics,
+    pub recent: Recent,
     world: ArcSwap<World>,
     held: Mutex<BTreeMap<AppRef, Held>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
@@ -107,6 +109,7 @@ impl Keeper {
             cluster,
             settings,
             metrics: Metrics::default(),
+            recent: Recent::default(),
             world: ArcSwap::from_pointee(World::default()),
             held: Mutex::default(),
             followers: Mutex::default(),

@@ -7,6 +7,7 @@ mod copy;
 mod error;
 mod keeper;
 mod metrics;
+mod recent;
 mod server;
 mod settings;
 mod status;

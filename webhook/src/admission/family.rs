@@ -1,7 +1,7 @@
 //! What the rules about children ask of the cluster. In: a review and the rule
 //! that objects for lack of knowledge. Out: facts, each looked up once and only
 //! when a rule asks for it. A GET without a version is consistent: a Pod's
-//! review comes before any cache here could know its ReplicaSet.
+//! review comes before any watch here could know its ReplicaSet.
 
 use std::collections::BTreeSet;
 
@@ -46,8 +46,13 @@ impl Case<'_> {
     ) -> bool {
         let by_owner =
             matches!(rule, "owners" | "child" | "child-replicas" | "scale-child" | "orphan" | "untracked");
+        // What was seen a moment ago may allow; only what is there now refuses.
         if by_owner && learnt.first("lineage") {
-            facts.lineage = Some(self.lineage(world).await);
+            facts.lineage = Some(self.lineage(world, true).await);
+            return true;
+        }
+        if by_owner && learnt.first("lineage now") {
+            facts.lineage = Some(self.lineage(world, false).await);
             return true;
         }
         match rule {
@@ -104,7 +109,7 @@ impl Case<'_> {
     }
 
     /// All owners of the old and the new object.
-    async fn lineage(&self, world: &World) -> Lineage {
+    async fn lineage(&self, world: &World, recent: bool) -> Lineage {
         let mut lineage = Lineage::default();
         let parent = if self.request.sub_resource == "scale" { self.itself(world).await } else { None };
         let all = [self.written(), self.before(), parent.as_ref()].into_iter().flat_map(references);
@@ -112,7 +117,7 @@ impl Case<'_> {
             if lineage.owner(&reference.uid).is_some() {
                 continue;
             }
-            let (owner, root) = self.owner(world, reference).await;
+            let (owner, root) = self.owner(world, reference, recent).await;
             if lineage.root.is_none() {
                 lineage.root = root;
             }
@@ -127,8 +132,13 @@ impl Case<'_> {
     }
 
     /// One owner, and what Git declares above it.
-    async fn owner(&self, world: &World, reference: Reference) -> (Owner, Option<DesiredObject>) {
-        let (key, state) = self.look(world, &reference).await;
+    async fn owner(
+        &self,
+        world: &World,
+        reference: Reference,
+        recent: bool,
+    ) -> (Owner, Option<DesiredObject>) {
+        let (key, state) = self.look(world, &reference, recent).await;
         let mut owner = Owner { reference, state, descends: false };
         let State::Live(live) = &owner.state else { return (owner, None) };
         let (mut key, mut above) = (key, live.clone());
@@ -139,7 +149,7 @@ impl Case<'_> {
             }
             let next = controller(Some(&above)).or_else(|| references(Some(&above)).into_iter().next());
             let Some(next) = next else { break };
-            let (next_key, state) = self.look(world, &next).await;
+            let (next_key, state) = self.look(world, &next, recent).await;
             match state {
                 State::Live(live) => (key, above) = (next_key, live),
                 State::Unknown(why) => {
@@ -155,7 +165,7 @@ impl Case<'_> {
 
     /// What a reference points at. Owners share their children's namespace, or
     /// have none.
-    async fn look(&self, world: &World, reference: &Reference) -> (ObjectKey, State) {
+    async fn look(&self, world: &World, reference: &Reference, recent: bool) -> (ObjectKey, State) {
         let mut key = ObjectKey {
             group: reference.gvk.group.clone(),
             kind: reference.gvk.kind.clone(),
@@ -174,7 +184,13 @@ impl Case<'_> {
         } else if key.namespace.is_empty() {
             return (key, State::Missing);
         }
+        if let Some(live) = self.keeper.recent.get(&key, &reference.uid).filter(|_| recent) {
+            return (key, State::Live(live));
+        }
         let state = self.state(kind, &key, &reference.uid).await;
+        if let State::Live(live) = &state {
+            self.keeper.recent.put(&key, &reference.uid, live);
+        }
         (key, state)
     }
 

@@ -20,7 +20,7 @@ use crate::object::Gvk;
 use crate::path::Path;
 
 pub use endpoints::{Endpoints, addresses, selects, service_of};
-pub use own::{claim_owner, is_claim_of, is_evicting, is_kubernetes_own, is_record};
+pub use own::{claim_owner, is_claim_of, is_evicting, is_kubernetes_own, is_record, makes};
 pub use surroundings::Surroundings;
 
 /// Kinds whose types are needed to judge children, in the versions in which

@@ -6,7 +6,7 @@ use super::rules::is_whole_write;
 use super::{Context, Objection, Operation, Review, Untracked};
 use crate::children::{
     Endpoints, Expected, Lineage, Owner, Reference, State, addresses, controller, expected, is_built_in,
-    is_judged, is_kubernetes_own, most_replicas, references, selects_labels, service_of, view,
+    is_judged, is_kubernetes_own, makes, most_replicas, references, selects_labels, service_of, view,
 };
 use crate::compare::{CompareOptions, Difference, Op, compare};
 use crate::delegation;
@@ -253,12 +253,7 @@ pub(super) fn untracked(review: &Review<'_>, context: &Context<'_>) -> Option<Ob
         return None;
     }
     let owners = context.facts.lineage.as_ref().map_or(&[][..], |lineage| &lineage.owners);
-    // An owner says nothing about where a Service without a selector leads.
-    let counts = |owner: &&Owner| {
-        owner.descends
-            && !(owner.reference.gvk.kind == "Service" && service_of(review.key, Some(new)).is_some())
-    };
-    if owners.iter().any(|owner| counts(&owner)) {
+    if owners.iter().any(|owner| owner.descends && makes(&owner.reference, review.gvk)) {
         return None;
     }
     let unread = owners.iter().find_map(|owner| match &owner.state {

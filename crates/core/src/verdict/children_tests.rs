@@ -165,18 +165,18 @@ fn untracked() -> Vec<Case> {
     let deny = || Policy { untracked: Untracked::Deny, ..Policy::default() };
     let denied = |case: Case| Case { policy: deny(), tracked: false, ..case };
     let named = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "shop"}});
-    let owned = || {
-        with(
-            named("ConfigMap", "x"),
-            "/metadata/ownerReferences",
-            pod("web:1")["metadata"]["ownerReferences"].clone(),
-        )
+    let owned = |kind: &str, by: (&str, &str), controller: bool| {
+        let owner =
+            json!([{"apiVersion": by.0, "kind": by.1, "name": "x", "uid": "u", "controller": controller}]);
+        with(named(kind, "x"), "/metadata/ownerReferences", owner)
     };
-    let descends = |descends: bool| {
-        let mut facts = of(&owned(), Some(replica_set("web:1", 2)));
+    let descends = |object: Value, descends: bool| {
+        let mut facts = of(&object, Some(json!({})));
         facts.lineage.as_mut().unwrap().owners[0].descends = descends;
-        facts
+        (object, facts)
     };
+    let child = |name, expect, (object, facts)| denied(create(name, expect, object, facts));
+    let operator = ("db.example.com/v1", "Db");
     vec![
         denied(create(
             "a Pod made by hand",
@@ -184,8 +184,19 @@ fn untracked() -> Vec<Case> {
             with(pod("web:1"), "/metadata/ownerReferences", json!([])),
             Facts::default(),
         )),
-        denied(create("an owner is no way around", "untracked", owned(), descends(false))),
-        denied(create("a child of something declared", "", owned(), descends(true))),
+        child("an owner is no way around", "untracked", descends(owned("ConfigMap", operator, true), false)),
+        child("an operator's own", "", descends(owned("ConfigMap", operator, true), true)),
+        child("a Pod's claim", "", descends(owned("PersistentVolumeClaim", ("v1", "Pod"), true), true)),
+        child(
+            "what its owner does not make",
+            "untracked",
+            descends(owned("Secret", ("apps/v1", "ReplicaSet"), true), true),
+        ),
+        child(
+            "what its owner does not control",
+            "untracked",
+            descends(owned("Pod", ("apps/v1", "ReplicaSet"), false), true),
+        ),
         denied(create(
             "the default service account",
             "",
