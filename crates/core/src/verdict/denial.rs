@@ -30,8 +30,12 @@ pub fn denial(verdict: &Verdict) -> String {
     if verdict.rule == "delete-declared" {
         text.push_str("\n  field:  (the whole object)\n  git:    declared\n  tried:  (deleted)");
     }
-    if verdict.differences.len() > SHOWN {
-        let _ = write!(text, "\n  and {} more differences", verdict.differences.len() - SHOWN);
+    match (verdict.differences.len() + verdict.omitted).saturating_sub(SHOWN) {
+        0 => {}
+        1 => text.push_str("\n  and 1 more difference"),
+        more => {
+            let _ = write!(text, "\n  and {more} more differences");
+        }
     }
     if let Some(revision) = &verdict.revision {
         let short: String = revision.chars().take(12).collect();
