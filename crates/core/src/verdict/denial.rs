@@ -48,7 +48,7 @@ pub fn denial(verdict: &Verdict) -> String {
             let _ = write!(text, ", application {application}");
         }
     }
-    let _ = write!(text, "\n  hint:   {}", hint(verdict));
+    let _ = write!(text, "\n  hint:   {}", advice(verdict));
     text
 }
 
@@ -60,7 +60,8 @@ fn place(located: &Located) -> String {
     }
 }
 
-fn hint(verdict: &Verdict) -> String {
+/// What to do about a verdict: the rule's hint, with the commands that end it.
+pub fn advice(verdict: &Verdict) -> String {
     match &verdict.application {
         Some(application)
             if verdict.hint.starts_with("change ") || verdict.hint.starts_with("remove it from ") =>

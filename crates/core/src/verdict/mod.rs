@@ -20,7 +20,7 @@ use crate::object::{Gvk, ObjectKey};
 use crate::schema::Schemas;
 
 pub use audit::{audit, paths, word};
-pub use denial::denial;
+pub use denial::{advice, denial};
 pub use rules::{RULES, Rule};
 
 /// What a write does.
