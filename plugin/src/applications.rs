@@ -11,6 +11,7 @@ use gitops_source::{Commit, RepoUrl};
 
 use crate::cli::Selection;
 use crate::error::Failure;
+use crate::printer::Printer;
 use crate::settings::Settings;
 
 /// Where no cluster or context says otherwise.
@@ -109,10 +110,17 @@ impl Destination {
         Ok(Self { cluster, discovery, environment })
     }
 
-    /// What an Application declares, and what the cluster holds of it.
-    pub async fn survey(&self, loaded: &Loaded, revision: Option<&str>) -> Result<(Commit, Survey), Failure> {
+    /// What an Application declares, and what the cluster holds of it. What
+    /// Git both declares and leaves to others is told.
+    pub async fn survey(
+        &self,
+        loaded: &Loaded,
+        revision: Option<&str>,
+        printer: &Printer,
+    ) -> Result<(Commit, Survey), Failure> {
         let (commit, set) = declared(loaded, &self.environment, revision, &self.discovery).await?;
         let survey = survey(&self.cluster, &self.discovery, loaded, &self.environment, set).await?;
+        survey.desired.delegated().mistakes.iter().for_each(|mistake| printer.warning(mistake));
         Ok((commit, survey))
     }
 }

@@ -60,6 +60,11 @@ impl Printer {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
+    /// A mistake that stops nothing.
+    pub fn warning(&self, text: &str) {
+        self.talk(&format!("{} {text}", paint(self.stderr_color, Ink::Change, "warning:")));
+    }
+
     /// What went wrong, and the way out.
     pub fn failure(&self, failure: &Failure) {
         self.talk(&format!("{} {}", paint(self.stderr_color, Ink::Live, "error:"), failure.message));

@@ -48,6 +48,22 @@ impl Ran {
         self
     }
 
+    /// Itself, when our webhook refused it, naming all of these in at most 15
+    /// lines.
+    ///
+    /// # Panics
+    /// When it was not refused so.
+    #[track_caller]
+    pub fn refused(self, parts: &[&str]) -> Self {
+        assert_ne!(self.code, 0, "{}", self.stdout);
+        assert!(self.stderr.contains("denied the request"), "{}", self.stderr);
+        assert!(self.stderr.lines().count() <= 15, "{}", self.stderr);
+        for part in parts {
+            assert!(self.stderr.contains(part), "{part:?} is not in:\n{}", self.stderr);
+        }
+        self
+    }
+
     /// stdout as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {

@@ -10,14 +10,18 @@
 )]
 
 pub mod cluster;
+pub mod fake_node;
 pub mod git_server;
+pub mod injector;
 pub mod node_cluster;
 pub mod repo;
 pub mod roundtrip;
 pub mod shop;
 
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
+pub use fake_node::FakeNode;
 pub use git_server::GitServer;
+pub use injector::Injector;
 pub use node_cluster::NodeCluster;
 pub use repo::Repo;
 pub use shop::Shop;

@@ -69,13 +69,30 @@ impl Shop {
         &self.namespace.name
     }
 
+    /// Enforced and in sync under this Project, with these files; objects are in
+    /// `app`.
+    pub fn under(project: Value, files: &[(&str, &str)]) -> Self {
+        let shop = Self::unheld(files);
+        shop.hold_under(project, json!({}));
+        shop.sync().ok();
+        shop
+    }
+
     /// Creates Project and Application, and waits until the API server asks the
     /// webhook about this namespace.
     pub fn hold(&self, spec: Value) {
+        self.hold_under(json!({}), spec);
+    }
+
+    /// The same, with more in the Project's spec.
+    pub fn hold_under(&self, more: Value, spec: Value) {
         let name = self.name();
-        let project = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Project", "metadata": {"name": name}, "spec": {
+        let mut project = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Project", "metadata": {"name": name}, "spec": {
             "applicationNamespaces": [name], "repositories": [{"url": "file:///**"}, {"url": "http://127.0.0.1*/**"}], "destinations": [{"namespaces": [name]}],
             "clusterKinds": [{"group": "apiextensions.k8s.io", "kind": "CustomResourceDefinition"}]}});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            project["spec"][key] = value.clone();
+        }
         self.cluster.kubectl_stdin("apply -f -", &project.to_string()).ok();
         let mut application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": name}, "spec": {
             "project": name, "source": {"repo": self.repo.url(), "revision": "main", "path": "app"}, "destination": {"namespace": name}}});

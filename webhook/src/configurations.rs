@@ -9,6 +9,7 @@ use gitops_core::names::{FIELD_MANAGER_WEBHOOK, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use serde_json::{Value, json};
 
+use crate::asked::{self, Beside};
 use crate::error::Error;
 use crate::settings::Settings;
 
@@ -18,12 +19,17 @@ const OPERATIONS: [&str; 3] = ["CREATE", "UPDATE", "DELETE"];
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     pub kinds: BTreeSet<Gvk>,
+    /// Kinds that Git itself defines: their first objects are asked about, too.
+    pub defined: Vec<Kind>,
     pub namespaces: BTreeSet<String>,
+    pub beside: Beside,
 }
 
 /// Both configurations.
 pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope: &Scope) -> [Value; 2] {
-    let kinds: Vec<&Kind> = scope.kinds.iter().filter_map(|gvk| discovery.kind(gvk)).collect();
+    let defined = |gvk: &Gvk| scope.defined.iter().find(|kind| kind.gvk == *gvk);
+    let kinds: Vec<&Kind> =
+        scope.kinds.iter().filter_map(|gvk| discovery.kind(gvk).or_else(|| defined(gvk))).collect();
     let namespaced: Vec<&Kind> = kinds.iter().copied().filter(|kind| kind.namespaced).collect();
     let cluster: Vec<&Kind> =
         kinds.iter().copied().filter(|kind| !kind.namespaced && kind.gvk.kind != "Namespace").collect();
@@ -44,7 +50,9 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
     let values = if namespaces.is_empty() { json!([""]) } else { json!(namespaces) };
     let selector = json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": values}]});
 
-    let mut validate = entry("validate", "/validate", "Fail", rules(&namespaced, true));
+    let mut validate_rules = rules(&namespaced, true);
+    validate_rules.extend(asked::rules(&namespaced, discovery, scope.beside));
+    let mut validate = entry("validate", "/validate", "Fail", validate_rules);
     let mut mutate_rules = rules(&namespaced, false);
     mutate_rules.push(json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"], "scope": "Namespaced"}));
     let mut mutate = entry("mutate", "/mutate", "Ignore", mutate_rules);

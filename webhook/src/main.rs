@@ -1,7 +1,9 @@
 //! `gitops-webhook`: refuses every write that Git does not say.
 
 mod admission;
+mod asked;
 mod configurations;
+mod copy;
 mod error;
 mod keeper;
 mod metrics;

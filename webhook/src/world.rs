@@ -5,15 +5,48 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use gitops_cluster::Discovery;
+use gitops_cluster::{Discovery, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::index::{Index, Part};
+use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
-use gitops_core::verdict::{Mode, Policy};
+use gitops_core::verdict::{Interactive, Mode, Policy, Untracked};
 use gitops_engine::Loaded;
+use serde_json::Value;
 
+use crate::asked::Beside;
 use crate::configurations::Scope;
+
+/// The kinds that an Application's own definitions bring.
+fn defined(part: &Part) -> Vec<Kind> {
+    let definitions = part.keys().filter(|key| key.kind == "CustomResourceDefinition");
+    let mut kinds = Vec::new();
+    for definition in definitions.filter_map(|key| part.get(key)) {
+        let text = |value: &Value, pointer: &str| {
+            value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let spec = &definition.value["spec"];
+        for version in spec["versions"].as_array().into_iter().flatten() {
+            let names = |field: &str| {
+                let found = version.get("subresources").and_then(|all| all.get(field));
+                found.map(|_| field.to_owned())
+            };
+            kinds.push(Kind {
+                gvk: Gvk {
+                    group: text(spec, "/group"),
+                    version: text(version, "/name"),
+                    kind: text(spec, "/names/kind"),
+                },
+                plural: text(spec, "/names/plural"),
+                namespaced: text(spec, "/scope") == "Namespaced",
+                verbs: Vec::new(),
+                subresources: ["scale", "status"].into_iter().filter_map(names).collect(),
+            });
+        }
+    }
+    kinds
+}
 
 /// An Application that is enforced.
 #[derive(Clone, Debug)]
@@ -44,6 +77,7 @@ impl World {
                 let policy = namespaces.entry(key.namespace.clone()).or_insert_with(|| held.policy.clone());
                 policy.mode = policy.mode.max(held.policy.mode);
                 policy.untracked = policy.untracked.max(held.policy.untracked);
+                policy.interactive = policy.interactive.max(held.policy.interactive);
             }
         }
         Self {
@@ -58,6 +92,21 @@ impl World {
     /// Who holds an object.
     pub fn owner(&self, key: &ObjectKey) -> Option<&Held> {
         self.held.get(&self.index.owner(key)?.application)
+    }
+
+    /// The Application that an object says is its owner.
+    pub fn claimed(&self, object: Option<&Value>) -> Option<&Held> {
+        let owner = object?.get("metadata")?.get("annotations")?.get(ANNOTATION_OWNER)?.as_str()?;
+        let (namespace, name) = owner.split_once('/')?;
+        self.held.get(&AppRef { namespace: namespace.into(), name: name.into() })
+    }
+
+    /// The Applications that go to a namespace.
+    pub fn applications_in(&self, namespace: &str) -> impl Iterator<Item = &AppRef> {
+        self.held
+            .values()
+            .filter(move |held| held.loaded.namespace == namespace)
+            .map(|held| &held.loaded.application)
     }
 
     /// Whether a kind is served, and its types are known.
@@ -80,6 +129,12 @@ impl World {
             .map(|key| key.namespace.clone())
             .filter(|name| !name.is_empty())
             .collect();
-        Scope { kinds, namespaces }
+        let defined = enforced.iter().flat_map(|held| defined(&held.part)).collect();
+        let any = |matters: fn(&Policy) -> bool| enforced.iter().any(|held| matters(&held.policy));
+        let beside = Beside {
+            interactive: any(|policy| policy.interactive != Interactive::Allow),
+            untracked: any(|policy| policy.untracked != Untracked::Allow),
+        };
+        Scope { kinds, defined, namespaces, beside }
     }
 }

@@ -28,6 +28,15 @@ impl Free {
         Self { path, bounds: None }
     }
 
+    /// The same at an object's creation: who does not scale yet begins with one
+    /// replica, as the API server does where it is told nothing.
+    pub fn at_creation(mut self) -> Self {
+        if let Some(bounds) = self.bounds.as_mut().filter(|_| self.path == replicas()) {
+            bounds.min = bounds.min.map(|min| min.min(1));
+        }
+        self
+    }
+
     /// Whether it lets this value be; one that is absent lies between no bounds.
     pub fn admits(&self, tried: Option<&Value>) -> bool {
         self.bounds.as_ref().is_none_or(|bounds| tried.is_some_and(|tried| bounds.admit(tried)))
@@ -223,6 +232,14 @@ pub fn carry(wanted: &mut Value, live: &Value, free: &[Free]) {
     }
 }
 
+/// Replicas that Git leaves to an autoscaler begin at its minimum.
+pub fn begin(wanted: &mut Value, free: &[Free]) {
+    let min = free.iter().filter(|free| free.path == replicas()).find_map(|free| free.bounds.as_ref()?.min);
+    if let (Some(min), Some(spec)) = (min, wanted.get_mut("spec").and_then(Value::as_object_mut)) {
+        spec.entry("replicas").or_insert(min.into());
+    }
+}
+
 fn carry_path(wanted: &mut Value, live: &Value, path: &[Segment], admits: &dyn Fn(&Value) -> bool) {
     let Some((segment, rest)) = path.split_first() else { return };
     match (segment, wanted) {
@@ -383,5 +400,19 @@ mod tests {
             carry(&mut wanted, &live, &[Free { path: path.parse().unwrap(), bounds }]);
             assert_eq!(wanted, expected, "{path}");
         }
+    }
+
+    #[test]
+    fn scaled_workloads_begin_at_the_minimum_or_with_one() {
+        let bounds = Bounds { min: Some(3), max: Some(9), by: "x".into() };
+        let free = Free { path: replicas(), bounds: Some(bounds) };
+        for (wanted, expected) in [(json!({"spec": {}}), 3), (json!({"spec": {"replicas": 5}}), 5)] {
+            let mut wanted = wanted;
+            begin(&mut wanted, std::slice::from_ref(&free));
+            assert_eq!(wanted["spec"]["replicas"], expected);
+        }
+        assert!(!free.admits(Some(&json!(1))));
+        assert!(free.clone().at_creation().admits(Some(&json!(1))));
+        assert!(!free.at_creation().admits(Some(&json!(0))));
     }
 }

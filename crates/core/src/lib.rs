@@ -4,7 +4,9 @@
 //! are arguments. The same [`compare`] serves diff, sync, controller and
 //! webhook, so that what `diff` shows is exactly what the webhook refuses.
 
+pub mod children;
 pub mod compare;
+pub mod copy;
 pub mod delegation;
 pub mod desired;
 pub mod health;

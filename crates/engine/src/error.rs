@@ -23,6 +23,10 @@ pub enum EngineError {
     Refused(#[from] Refusal),
     #[error("{application}: {reason}")]
     Secret { application: String, reason: String },
+    #[error(
+        "the branch went back from commit {from} to {to}, which is older, and is not followed: push a commit that reverts"
+    )]
+    Rewound { from: String, to: String },
     #[error("{0}")]
     Internal(String),
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use gitops_cluster::{ApplyOptions, Cluster, ClusterError, DeleteOptions, Discovery, ErrorKind};
 use gitops_core::compare::{Difference, Op};
-use gitops_core::delegation::{Delegated, carry};
+use gitops_core::delegation::{Delegated, begin, carry};
 use gitops_core::desired::{DesiredObject, stamp};
 use gitops_core::health::{Health, HealthReport, health};
 use gitops_core::names::{FIELD_MANAGER, GROUP};
@@ -20,7 +20,8 @@ use serde_json::Value;
 use crate::desired::Environment;
 use crate::error::EngineError;
 use crate::load::Loaded;
-use crate::survey::{Survey, remember};
+use crate::memory::expiring;
+use crate::survey::{Survey, remember, remember_run};
 
 mod patch;
 
@@ -75,6 +76,8 @@ pub struct Result {
     pub outcome: Outcome,
     /// `metadata.generation` after the write; 0 where nothing was written.
     pub generation: i64,
+    /// A Job that is gone some time after it has run.
+    pub is_expiring: bool,
     /// Filled where the sync waited.
     pub health: Option<HealthReport>,
 }
@@ -161,6 +164,9 @@ pub async fn sync(
         results.sort_by(|a, b| a.key.cmp(&b.key));
         report.results.append(&mut results);
     }
+    if options.dry_run == DryRun::None {
+        remember_run(cluster, loaded, environment, survey, &report);
+    }
     report.interrupted = interrupted.load(Ordering::Relaxed);
     if let Some(limit) = options.wait
         && options.dry_run == DryRun::None
@@ -212,6 +218,7 @@ impl Worker<'_> {
             differences: step.differences.clone(),
             outcome,
             generation,
+            is_expiring: expiring(self.survey.desired.objects.get(&step.key)).is_some(),
             health: None,
         }
     }
@@ -287,8 +294,10 @@ impl Worker<'_> {
             ApplyOptions { field_manager: FIELD_MANAGER, dry_run: self.options.dry_run == DryRun::Server };
         let mut stamped = stamp(object, &self.loaded.application, &self.survey.desired.revision);
         let live = self.survey.live.get(&step.key);
-        if let Some(live) = live {
-            carry(&mut stamped, live, &self.policy.free(&step.key, self.delegated.of(&step.key)));
+        let free = self.policy.free(&step.key, self.delegated.of(&step.key));
+        match live {
+            Some(live) => carry(&mut stamped, live, &free),
+            None => begin(&mut stamped, &free),
         }
         carry_replicas(&mut stamped, live);
         // An apply cannot take away what others added, nor change a template
@@ -358,6 +367,7 @@ async fn wait(
         let mut waiting = Vec::new();
         for result in report.results.iter_mut().filter(|result| result.action != Action::Prune) {
             let state = match live.get(&result.key) {
+                None if result.action == Action::Unchanged && result.is_expiring => HealthReport::expired(),
                 None => HealthReport::missing(),
                 // The API server's cache is a moment behind what was written.
                 Some(object) if generation(object) < result.generation => HealthReport {

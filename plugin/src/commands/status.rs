@@ -44,7 +44,8 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     };
     let mut reports = Vec::new();
     for (index, loaded) in applications.iter().enumerate() {
-        let (commit, survey) = destination.survey(loaded, arguments.selection.revision.as_deref()).await?;
+        let (commit, survey) =
+            destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
         let report = report(loaded, &survey);
         match arguments.output {
             Format::Text | Format::Wide => {
@@ -83,7 +84,11 @@ fn report(loaded: &Loaded, survey: &Survey) -> Report {
     let mut report = Report::new("Status", loaded.application.to_string(), survey.desired.revision.clone());
     for step in &survey.plan.steps {
         report.counts.add(step.action);
-        let state = survey.live.get(&step.key).map_or_else(HealthReport::missing, health);
+        let state = match survey.live.get(&step.key) {
+            Some(live) => health(live),
+            None if step.action == Action::Unchanged => HealthReport::expired(),
+            None => HealthReport::missing(),
+        };
         report.objects.push(output::ObjectReport { health: Some(state), ..diff::object(survey, step) });
     }
     report

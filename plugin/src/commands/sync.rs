@@ -75,7 +75,8 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             ..SyncOptions::default()
         };
         let start = Instant::now();
-        let (commit, survey) = destination.survey(loaded, arguments.selection.revision.as_deref()).await?;
+        let (commit, survey) =
+            destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
         let talk = arguments.output == Format::Text || arguments.output == Format::Wide;
         let progress = Lines::new(printer, &survey, options.dry_run, talk);
         if options.dry_run == DryRun::None {

@@ -3,19 +3,23 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use gitops_core::delegation::Free;
+use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::names::{ANNOTATION_REVISION, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::verdict::{
-    Candidate, Context, Decision, Facts, Operation, Review, Verdict, audit, denial, judge, paths, word,
+    Candidate, Context, Decision, Facts, Operation, Review, Verdict, audit, denial, judge, paths,
+    revision_of, word,
 };
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::Value;
 
+use super::family::Learnt;
 use super::{Answer, Request};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, News, Standing};
 use crate::metrics::VerdictLabels;
 use crate::world::World;
 
@@ -66,20 +70,29 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
     answer
 }
 
+/// Rules that Git's news cannot change.
+const BY_CLUSTER: &[&str] =
+    &["owners", "child", "child-replicas", "scale-child", "endpoints", "interactive", "orphan"];
+
 /// A write that is being judged.
-struct Case<'a> {
-    keeper: &'a Keeper,
-    request: &'a Request,
-    operation: Operation,
-    gvk: &'a Gvk,
-    key: &'a ObjectKey,
+pub(super) struct Case<'a> {
+    pub(super) keeper: &'a Keeper,
+    pub(super) request: &'a Request,
+    pub(super) operation: Operation,
+    pub(super) gvk: &'a Gvk,
+    pub(super) key: &'a ObjectKey,
 }
 
 impl Case<'_> {
     async fn decide(&self, world: &Arc<World>) -> Verdict {
-        let mut facts = Facts::default();
-        facts.holds = self.holds(world);
-        let first = self.judge(world, &[], &facts);
+        let (orphaning, standing) = (self.is_orphaning(), self.standing(world).await);
+        let behind = standing != Standing::Known;
+        let mut facts = Facts { holds: self.holds(world), orphaning, behind, ..Facts::default() };
+        let mut first = self.judge(world, &[], &facts);
+        let mut learnt = Learnt::default();
+        while self.learn(world, first.rule, &mut facts, &mut learnt).await {
+            first = self.judge(world, &[], &facts);
+        }
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
         }
@@ -87,22 +100,64 @@ impl Case<'_> {
             facts.may_manage = self.may_manage().await;
             return self.judge(world, &[], &facts);
         }
-        if matches!(first.rule, "delete-declared" | "own-kinds") {
+        if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan" | "behind") {
             facts.namespace_terminating = self.is_terminating().await;
+        }
+        // These look at the cluster, not at Git: news would change nothing.
+        if BY_CLUSTER.contains(&first.rule) && !facts.namespace_terminating {
+            return first;
         }
         let older = self.older(world).await;
         let second = self.judge(world, &older, &facts);
-        let Some(application) = second.application.clone().filter(|_| !second.rule.is_empty()) else {
+        if second.rule.is_empty() {
             return second;
-        };
-        self.keeper.refresh(&application).await;
+        }
+        if !world.knows(self.gvk) {
+            self.keeper.learn().await;
+        }
+        let asked = self.concerned(world).into_iter().map(|application| self.keeper.refresh(application));
+        let news = futures::future::join_all(asked).await;
         let world = self.keeper.world();
         let older = self.older(&world).await;
+        // What Git does not know although it has just answered is of a history
+        // that was left aside.
+        let fresh = !news.is_empty() && news.iter().all(|news| *news == News::Fresh);
+        facts.behind = match self.standing(&world).await {
+            Standing::Known => false,
+            Standing::Unknown => !fresh,
+            Standing::Ahead => true,
+        };
         self.judge(&world, &older, &facts)
     }
 
+    /// Where the commit at which the object was last accepted stands.
+    async fn standing(&self, world: &World) -> Standing {
+        let parent;
+        let mut old = self.request.old_object.as_ref();
+        if self.request.sub_resource == "scale" {
+            parent = self.parent(world).await;
+            old = parent.as_ref();
+        }
+        // A child has its owner's annotations, and is judged by it.
+        let owned = old.is_some_and(|old| old.pointer("/metadata/ownerReferences/0").is_some());
+        let claimed = || world.claimed(old.filter(|_| !owned));
+        let Some(held) = world.owner(self.key).or_else(claimed) else { return Standing::Known };
+        match revision_of(old) {
+            Some(recorded) => self.keeper.standing(held, recorded).await,
+            None => Standing::Known,
+        }
+    }
+
+    /// The object of a subresource that comes without its parent's metadata.
+    async fn parent(&self, world: &World) -> Option<Value> {
+        world.owner(self.key)?;
+        let kind = world.discovery.kind(self.gvk)?;
+        self.keeper.cluster.get(kind, self.key).await.ok()?
+    }
+
     fn judge(&self, world: &World, older: &[Arc<Part>], facts: &Facts) -> Verdict {
-        let owner = world.owner(self.key);
+        let root = facts.lineage.as_ref().and_then(|lineage| lineage.root.as_ref());
+        let owner = world.owner(self.key).or_else(|| world.owner(&root?.key));
         let parts: Vec<&Arc<Part>> = owner.map(|held| &held.part).into_iter().chain(older).collect();
         let objects: Vec<_> = parts.iter().map(|part| part.get(self.key)).collect();
         let candidates: Vec<Candidate<'_>> = parts
@@ -112,7 +167,11 @@ impl Case<'_> {
             .collect();
         let holding = if self.key.kind == "Namespace" { &self.key.name } else { &self.key.namespace };
         let policy = owner.map_or_else(|| world.policy_of(holding), |held| held.policy.clone());
-        let free = policy.free(self.key, owner.map_or(&[], |held| held.part.delegated().of(self.key)));
+        let delegated = owner.map_or(&[][..], |held| held.part.delegated().of(self.key));
+        let mut free = policy.free(self.key, delegated);
+        if self.operation == Operation::Create {
+            free = free.into_iter().map(Free::at_creation).collect();
+        }
         let review = Review {
             operation: self.operation,
             gvk: self.gvk,
@@ -131,6 +190,15 @@ impl Case<'_> {
             facts,
         };
         judge(&review, &context)
+    }
+
+    /// The Applications whose newer commits might say otherwise: the one that
+    /// declares the object, or all of its namespace.
+    fn concerned<'w>(&self, world: &'w World) -> Vec<&'w AppRef> {
+        match world.owner(self.key) {
+            Some(held) => vec![&held.loaded.application],
+            None => world.applications_in(&self.key.namespace).collect(),
+        }
     }
 
     /// Declared objects that go along with this one.

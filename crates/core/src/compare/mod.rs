@@ -20,7 +20,7 @@ use crate::path::{Path, Segment};
 use crate::schema::Schemas;
 
 pub use metadata::{OWN_MARKS, has_power, is_ours};
-pub use scalar::unix_seconds;
+pub use scalar::{salted, unix_seconds};
 
 /// A difference between what Git says and what is there.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -123,10 +123,13 @@ pub fn compare(
 /// Takes out what is left to others, and puts in what they set outside of
 /// their bounds where Git itself says nothing.
 fn leave(free: &[Free], live: &Value, differences: &mut Vec<Difference>) {
-    differences.retain(|difference| {
-        !free
-            .iter()
-            .any(|free| difference.path.is_within(&free.path) && free.admits(difference.tried.as_ref()))
+    differences.retain_mut(|difference| {
+        let covering = || free.iter().filter(|free| difference.path.is_within(&free.path));
+        let admitted = covering().any(|free| free.admits(difference.tried.as_ref()));
+        if let Some(bounds) = covering().find_map(|free| free.bounds.as_ref()) {
+            difference.git = Some(bounds.to_string().into());
+        }
+        !admitted
     });
     for (path, bounds) in free.iter().filter_map(|free| Some((&free.path, free.bounds.as_ref()?))) {
         let Some(tried) = some(path.find(live)) else { continue };

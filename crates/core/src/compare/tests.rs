@@ -213,8 +213,7 @@ fn named_injectors_are_free() {
         .unwrap()
         .push(json!({"name": "istio-proxy", "image": "p"}));
     let gvk = Gvk::of(&live).unwrap();
-    let free =
-        [crate::delegation::Free::any("spec.template.spec.containers[name=istio-proxy]".parse().unwrap())];
+    let free = [Free::any("spec.template.spec.containers[name=istio-proxy]".parse().unwrap())];
     let options = CompareOptions { free: &free, ..CompareOptions::of(&gvk) };
     assert!(compare(schemas(), &gvk, &deployment(), &live, &options).is_empty());
 }

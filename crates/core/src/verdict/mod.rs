@@ -3,8 +3,14 @@
 //! it. Content is judged, never the writer.
 
 mod audit;
+mod children;
+#[cfg(test)]
+mod children_tests;
+mod deletes;
 mod denial;
+mod forward;
 mod marks;
+mod requests;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -13,6 +19,7 @@ mod weight;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::children::{Endpoints, Lineage, Surroundings};
 use crate::compare::{CompareOptions, Difference, World, compare, world_of};
 use crate::delegation::{Free, Grant};
 use crate::desired::{AppRef, DesiredObject};
@@ -21,6 +28,7 @@ use crate::schema::Schemas;
 
 pub use audit::{audit, paths, word};
 pub use denial::{advice, denial};
+pub use forward::revision_of;
 pub use rules::{RULES, Rule};
 
 /// What a write does.
@@ -142,6 +150,24 @@ pub struct Facts {
     pub holds: usize,
     /// Whether the writer has the verb `manage` on this object of ours.
     pub may_manage: bool,
+    /// The object was last accepted at a commit that is not known here, or
+    /// newer than the newest known: another replica is ahead of this one.
+    pub behind: bool,
+    /// Who owns the object; None: not looked up yet.
+    pub lineage: Option<Lineage>,
+    /// What admission plugins put beside a Pod's template; None: not looked up
+    /// yet.
+    pub surroundings: Option<Surroundings>,
+    /// Where the traffic of this slice's Service may go.
+    pub endpoints: Endpoints,
+    /// A StatefulSet that Git declares makes this claim.
+    pub claimed: bool,
+    /// The DELETE asks for what the object owns to stay behind.
+    pub orphaning: bool,
+    /// The Application that declares the object is going away.
+    pub application_terminating: bool,
+    /// The node of this Pod is gone, or evicts it by a taint.
+    pub node_lost: bool,
 }
 
 /// What becomes of a write.

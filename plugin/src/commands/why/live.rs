@@ -198,15 +198,13 @@ async fn judged(object: &DesiredObject, place: &Place, held: &[Held]) -> Result<
         new: Some(&new),
         now: jiff::Timestamp::now().as_second(),
     };
-    let Some(holder) = holder else {
+    let Some(holder) = holder.filter(|_| want.is_some()) else {
         let mut explained = undeclared(&object.gvk, &object.key, held, &schemas, &review);
+        explained.subject = Some(subject(operation, ""));
         explained.notes.extend(notes);
         return Ok(explained);
     };
     let mut explained = Explained::of(&object.gvk, holder.ground.judge(&schemas, &review, &Facts::default()));
-    if want.is_none() {
-        explained.notes.push(untracked_note(holder.ground.policy().untracked, &object.key));
-    }
     explained.subject = Some(subject(operation, ""));
     explained.not_asked = not_asked(&explained.rule);
     explained.notes.extend(notes);

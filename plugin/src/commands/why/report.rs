@@ -118,6 +118,9 @@ pub(super) fn not_asked(rule: &str) -> Vec<&'static str> {
         "delete-declared" | "delete-namespace" | "delete-definition" => {
             vec!["whether the namespace is going away", "whether an Override is in force"]
         }
+        "owners" | "child" | "child-replicas" | "scale-child" | "endpoints" | "orphan" => {
+            vec!["what owns it in the cluster", "whether an Override is in force"]
+        }
         _ => vec!["earlier commits that the object may still be at", "whether an Override is in force"],
     }
 }
