@@ -143,6 +143,9 @@ async fn held(
     policy: impl Fn(&Loaded) -> Result<Policy, Failure>,
 ) -> Result<Vec<Held>, Failure> {
     let revision = selection.revision.as_deref();
+    if applications.is_empty() {
+        printer.talk("the cluster holds no Application");
+    }
     let mut all = Vec::new();
     for loaded in applications {
         let set = match place {
@@ -199,7 +202,7 @@ async fn judged(object: &DesiredObject, place: &Place, held: &[Held]) -> Result<
         now: jiff::Timestamp::now().as_second(),
     };
     let Some(holder) = holder.filter(|_| want.is_some()) else {
-        let mut explained = undeclared(&object.gvk, &object.key, held, &schemas, &review);
+        let mut explained = undeclared(&object.gvk, &object.key, held, &schemas, &review, false);
         explained.subject = Some(subject(operation, ""));
         explained.notes.extend(notes);
         return Ok(explained);
@@ -284,7 +287,7 @@ pub(super) async fn object(
     let Some((holder, want)) = declared else {
         let schemas = place.schemas(&gvk).await?;
         let review = whole(&gvk, &key, None, &live);
-        return Ok(undeclared(&gvk, &key, &held, &schemas, &review));
+        return Ok(undeclared(&gvk, &key, &held, &schemas, &review, true));
     };
     let live = if want.gvk == gvk { live } else { in_version(&place, want, live).await? };
     let schemas = place.schemas(&want.gvk).await?;
@@ -342,6 +345,7 @@ fn undeclared(
     held: &[Held],
     schemas: &Schemas,
     review: &Review<'_>,
+    is_live: bool,
 ) -> Explained {
     let nothing = Ground::new(
         gitops_core::desired::DesiredSet {
@@ -349,18 +353,21 @@ fn undeclared(
             revision: String::new(),
             objects: std::collections::BTreeMap::new(),
         },
-        Policy::default(),
+        Policy { mode: Mode::Off, ..Policy::default() },
     );
     let made_by = review.new.and_then(controller);
     let holder = holder(held, key);
     let untracked = holder.map_or(Untracked::Allow, |holder| holder.ground.policy().untracked);
-    // Who owns it answers for it: its own judgement needs that owner.
-    let ground = if made_by.is_some() { &nothing } else { holder.map_or(&nothing, |holder| &holder.ground) };
+    // Who owns what is there answers for it.
+    let is_owned =
+        is_live && review.new.is_some_and(|live| live.pointer("/metadata/ownerReferences").is_some());
+    let ground = holder.filter(|_| !is_owned).map_or(&nothing, |holder| &holder.ground);
     let mut verdict = ground.judge(schemas, review, &Facts::default());
     verdict.revision = None;
     let mut explained = Explained::of(gvk, verdict);
     explained.not_asked = not_asked(&explained.rule);
     match made_by {
+        _ if !explained.message.is_empty() => {}
         Some((kind, name)) => {
             explained.message = format!(
                 "no Application that was asked declares it: {kind} {name} made it, and answers for it"
