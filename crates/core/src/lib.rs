@@ -11,6 +11,7 @@ pub mod delegation;
 pub mod desired;
 pub mod health;
 pub mod index;
+pub mod managers;
 pub mod names;
 pub mod object;
 pub mod path;

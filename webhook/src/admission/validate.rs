@@ -9,7 +9,8 @@ use gitops_core::index::Part;
 use gitops_core::names::{ANNOTATION_REVISION, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::verdict::{
-    Candidate, Context, Decision, Facts, Operation, Review, Verdict, denial, judge, revision_of,
+    Candidate, Context, Decision, Facts, Operation, Review, Verdict, audit, denial, judge, paths,
+    revision_of, word,
 };
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
@@ -42,21 +43,15 @@ pub async fn validate(keeper: &Keeper, request: &Request) -> Answer {
 }
 
 fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant) -> Answer {
-    let result = match verdict.decision {
-        Decision::Allow => "allow",
-        Decision::Warn => "warn",
-        Decision::Deny => "deny",
-    };
+    let result = word(verdict.decision);
     keeper
         .metrics
         .verdicts
         .get_or_create(&VerdictLabels { result: result.into(), rule: verdict.rule.into() })
         .inc();
-    let paths: Vec<String> =
-        verdict.differences.iter().map(|located| located.difference.path.to_string()).collect();
     tracing::info!(
         uid = request.uid, user = request.user_info.username, operation = request.operation, object = %verdict.key, subresource = request.sub_resource,
-        verdict = result, rule = verdict.rule, revision = verdict.revision.as_deref().unwrap_or(""), paths = paths.join(" "),
+        verdict = result, rule = verdict.rule, revision = verdict.revision.as_deref().unwrap_or(""), paths = paths(verdict),
         micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX), "judged"
     );
     let mut answer = match verdict.decision {
@@ -71,16 +66,7 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
             .collect();
         answer.warnings.push(words.join("; "));
     }
-    answer.audit.insert("verdict", result.into());
-    for (name, value) in [
-        ("rule", verdict.rule.to_owned()),
-        ("revision", verdict.revision.clone().unwrap_or_default()),
-        ("paths", paths.join(" ")),
-    ] {
-        if !value.is_empty() {
-            answer.audit.insert(name, value);
-        }
-    }
+    answer.audit = audit(verdict);
     answer
 }
 

@@ -2,6 +2,7 @@
 //! facts that the rules need. Out: a verdict with the differences that led to
 //! it. Content is judged, never the writer.
 
+mod audit;
 mod children;
 #[cfg(test)]
 mod children_tests;
@@ -13,6 +14,7 @@ mod requests;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -24,7 +26,8 @@ use crate::desired::{AppRef, DesiredObject};
 use crate::object::{Gvk, ObjectKey};
 use crate::schema::Schemas;
 
-pub use denial::denial;
+pub use audit::{audit, paths, word};
+pub use denial::{advice, denial};
 pub use forward::revision_of;
 pub use rules::{RULES, Rule};
 
@@ -198,13 +201,20 @@ pub struct Verdict {
     pub revision: Option<String>,
     /// File and line of the object in Git, where Git declares it.
     pub origin: Option<String>,
-    /// Secret values are masked.
+    /// The most powerful first, at most [`MAX_DIFFERENCES`]. Secret values are
+    /// masked.
     pub differences: Vec<Located>,
+    /// How many more there are.
+    pub omitted: usize,
     /// What the rule has to say.
     pub message: String,
     /// How to do it through Git.
     pub hint: String,
 }
+
+/// Differences that a verdict holds; the rest are counted, so that an answer
+/// and the work for it stay small however much was changed.
+pub const MAX_DIFFERENCES: usize = 100;
 
 /// What a rule says against a write.
 #[derive(Clone, Debug, Default)]
@@ -230,6 +240,7 @@ pub fn judge_by(rules: &[Rule], review: &Review<'_>, context: &Context<'_>) -> V
         revision: tip.map(|tip| tip.revision.to_owned()),
         origin: context.tip().map(|object| object.origin.to_string()),
         differences: Vec::new(),
+        omitted: 0,
         message: String::new(),
         hint: String::new(),
     };
@@ -237,7 +248,7 @@ pub fn judge_by(rules: &[Rule], review: &Review<'_>, context: &Context<'_>) -> V
         return verdict;
     }
     for rule in rules {
-        let Some(objection) = (rule.judge)(review, context) else { continue };
+        let Some(mut objection) = (rule.judge)(review, context) else { continue };
         verdict.rule = rule.id;
         verdict.decision = match (context.policy.mode, rule.severity(context.policy)) {
             (Mode::Enforce, decision) => decision,
@@ -245,6 +256,9 @@ pub fn judge_by(rules: &[Rule], review: &Review<'_>, context: &Context<'_>) -> V
             (Mode::Audit | Mode::Off, _) => Decision::Allow,
         };
         let declared = tip.and_then(|tip| tip.object);
+        weight::sort(&mut objection.differences);
+        verdict.omitted = objection.differences.len().saturating_sub(MAX_DIFFERENCES);
+        objection.differences.truncate(MAX_DIFFERENCES);
         verdict.differences =
             objection.differences.into_iter().map(|d| located(d, review.gvk, declared)).collect();
         verdict.message = objection.message;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     Context, Decision, Interactive, Objection, Operation, Policy, Review, Untracked, children, deletes,
-    forward, marks, requests,
+    forward, marks, requests, weight,
 };
 use crate::compare::{Difference, Op, has_power};
 use crate::delegation;
@@ -191,7 +191,7 @@ fn toward_git(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
             && let Some(old) = review.old
         {
             let before = context.differences(want, old);
-            added.retain(|difference| !before.contains(difference));
+            added.retain(|difference| !contains(&before, difference));
         }
         added.retain(|difference| !is_restart_of_now(difference, review.now));
         if added.is_empty() {
@@ -203,6 +203,13 @@ fn toward_git(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     }
     debug_assert_eq!(tip.key, *review.key);
     Some(against_git(left, context))
+}
+
+/// Whether a sorted list holds a difference: two long lists meet in no time.
+fn contains(sorted: &[Difference], difference: &Difference) -> bool {
+    let order = |other: &Difference| other.path.cmp(&difference.path).then(other.op.cmp(&difference.op));
+    let first = sorted.partition_point(|other| order(other).is_lt());
+    sorted[first..].iter().take_while(|other| order(other).is_eq()).any(|other| other == difference)
 }
 
 pub(super) fn is_whole_write(review: &Review<'_>) -> bool {
@@ -275,7 +282,8 @@ fn mixed_commits(review: &Review<'_>, context: &Context<'_>) -> Option<Objection
 }
 
 /// An objection that points at the lines in Git.
-pub(super) fn against_git(differences: Vec<Difference>, context: &Context<'_>) -> Objection {
+pub(super) fn against_git(mut differences: Vec<Difference>, context: &Context<'_>) -> Objection {
+    weight::sort(&mut differences);
     let Some(want) = context.tip() else { return Objection { differences, ..Objection::default() } };
     let line = differences.first().and_then(|difference| want.line_of(&difference.path));
     let place = line.map_or_else(|| want.origin.to_string(), |line| format!("{}:{line}", want.origin.file));
