@@ -5,6 +5,7 @@
 //! webhook, so that what `diff` shows is exactly what the webhook refuses.
 
 pub mod compare;
+pub mod contention;
 pub mod delegation;
 pub mod desired;
 pub mod health;
