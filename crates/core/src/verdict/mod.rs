@@ -21,7 +21,7 @@ use crate::object::{Gvk, ObjectKey};
 use crate::schema::Schemas;
 
 pub use denial::denial;
-pub use overriding::{Override, may_be_overridden};
+pub use overriding::Override;
 pub use own::{LONGEST, verb};
 pub use rules::{RULES, Rule};
 
@@ -189,6 +189,8 @@ pub struct Verdict {
     pub hint: String,
     /// Name and reason of the Override that let it pass all the same.
     pub overridden: Option<(String, String)>,
+    /// Whether an Override may let this refusal pass.
+    pub may_be_overridden: bool,
 }
 
 /// What a rule says against a write.
@@ -201,7 +203,10 @@ pub struct Objection {
 
 /// Judges a write by all rules.
 pub fn judge(review: &Review<'_>, context: &Context<'_>) -> Verdict {
-    judge_by(RULES, review, context)
+    let verdict = judge_by(RULES, review, context);
+    let may_be_overridden =
+        verdict.decision == Decision::Deny && overriding::may_be_overridden(review, context);
+    Verdict { may_be_overridden, ..verdict }
 }
 
 /// Judges a write by these rules: the first that objects decides.
@@ -218,6 +223,7 @@ pub fn judge_by(rules: &[Rule], review: &Review<'_>, context: &Context<'_>) -> V
         message: String::new(),
         hint: String::new(),
         overridden: None,
+        may_be_overridden: false,
     };
     // Our own kinds are closed in every mode: they say what the mode is.
     let mode = if review.key.group == GROUP { Mode::Enforce } else { context.policy.mode };

@@ -51,7 +51,7 @@ impl Override {
 
 /// Whether this refusal is one that an Override may open: no rule that is
 /// closed to all of them objects as well.
-pub fn may_be_overridden(review: &Review<'_>, context: &Context<'_>) -> bool {
+pub(super) fn may_be_overridden(review: &Review<'_>, context: &Context<'_>) -> bool {
     let never: Vec<Rule> = RULES.iter().filter(|rule| NEVER.contains(&rule.id)).copied().collect();
     judge_by(&never, review, context).decision != Decision::Deny
 }

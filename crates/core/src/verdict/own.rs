@@ -32,11 +32,11 @@ fn is_override(review: &Review<'_>) -> bool {
 /// those with the verb.
 pub(super) fn own_kinds(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     let facts = context.facts;
-    if review.key.group != GROUP || facts.namespace_terminating || review.subresource == "status" {
+    if review.key.group != GROUP || review.subresource == "status" {
         return None;
     }
     let may = if is_override(review) { facts.may_override } else { facts.may_manage };
-    if may {
+    if may || facts.namespace_terminating && review.operation == Operation::Delete {
         return None;
     }
     let spec = |object: Option<&Value>| object.and_then(|object| object.get("spec").cloned());
