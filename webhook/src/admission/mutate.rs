@@ -4,7 +4,9 @@
 use gitops_core::children;
 use gitops_core::compare::{CompareOptions, OWN_MARKS, compare};
 use gitops_core::desired::{DesiredObject, stamp};
-use gitops_core::names::{LABEL_APPLICATION, LABEL_REVISION, LABEL_ROLLOUT_HASH, LABEL_TRACK};
+use gitops_core::names::{
+    ANNOTATION_REQUESTED_BY, GROUP, LABEL_APPLICATION, LABEL_REVISION, LABEL_ROLLOUT_HASH, LABEL_TRACK,
+};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout_hash::rollout_hash;
 use serde_json::{Value, json};
@@ -23,6 +25,9 @@ pub async fn mutate(keeper: &Keeper, request: &Request) -> Answer {
     };
     let mut changed = object.clone();
     mark(&world, request, &mut changed);
+    if request.kind.kind == "Override" && request.kind.group == GROUP && request.operation == "CREATE" {
+        set(&mut changed, "annotations", ANNOTATION_REQUESTED_BY, request.user_info.username.as_str().into());
+    }
     if request.kind.kind == "Pod" && request.kind.group.is_empty() && request.operation == "CREATE" {
         label_pod(keeper, &world, request, &mut changed).await;
     }

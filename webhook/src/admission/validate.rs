@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use gitops_core::contention::Contention;
 use gitops_core::delegation::Free;
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
@@ -10,7 +11,7 @@ use gitops_core::names::{ANNOTATION_REVISION, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::verdict::{
     Candidate, Context, Decision, Facts, Operation, Review, Verdict, audit, denial, judge, paths,
-    revision_of, word,
+    revision_of, verb, word,
 };
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
@@ -21,6 +22,7 @@ use super::family::Learnt;
 use super::{Answer, Request};
 use crate::keeper::{Keeper, News, Standing};
 use crate::metrics::VerdictLabels;
+use crate::overrides;
 use crate::world::World;
 
 /// Answers a review.
@@ -37,13 +39,33 @@ pub async fn validate(keeper: &Keeper, request: &Request) -> Answer {
         ));
     };
     let case = Case { keeper, request, operation, gvk: &gvk, key: &key };
-    let verdict = case.decide(&world).await;
+    let verdict = overrides::apply(keeper, request, &gvk, case.decide(&world).await).await;
+    note_refusal(keeper, request, &verdict).await;
     keeper.metrics.admission.observe(start.elapsed().as_secs_f64());
     answer(keeper, request, &verdict, start)
 }
 
+/// Who is refused on the same field again and again is fighting over it.
+async fn note_refusal(keeper: &Keeper, request: &Request, verdict: &Verdict) {
+    let Some(application) = verdict.application.as_ref().filter(|_| verdict.decision == Decision::Deny)
+    else {
+        return;
+    };
+    if request.dry_run {
+        return;
+    }
+    let field = verdict.differences.first().map(|located| located.difference.path.to_string());
+    let by = Contention {
+        application: application.clone(),
+        key: verdict.key.clone(),
+        field: field.unwrap_or_default(),
+        user: request.user_info.username.clone(),
+    };
+    keeper.refused(&by).await;
+}
+
 fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant) -> Answer {
-    let result = word(verdict.decision);
+    let result = if verdict.overridden.is_some() { "override" } else { word(verdict.decision) };
     keeper
         .metrics
         .verdicts
@@ -67,6 +89,12 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
         answer.warnings.push(words.join("; "));
     }
     answer.audit = audit(verdict);
+    if let Some((name, reason)) = &verdict.overridden {
+        let words = format!("{} is not as Git says: Override {name} lets it pass", verdict.key);
+        answer.warnings.push(format!("{words}; when it ends, this is drift"));
+        answer.audit.insert("override", format!("{name}: {reason}"));
+        answer.audit.insert("verdict", result.into());
+    }
     answer
 }
 
@@ -86,8 +114,13 @@ pub(super) struct Case<'a> {
 impl Case<'_> {
     async fn decide(&self, world: &Arc<World>) -> Verdict {
         let (orphaning, standing) = (self.is_orphaning(), self.standing(world).await);
-        let behind = standing != Standing::Known;
-        let mut facts = Facts { holds: self.holds(world), orphaning, behind, ..Facts::default() };
+        let mut facts = Facts {
+            holds: self.holds(world),
+            orphaning,
+            behind: standing != Standing::Known,
+            writer: self.request.user_info.username.clone(),
+            ..Facts::default()
+        };
         let mut first = self.judge(world, &[], &facts);
         let mut learnt = Learnt::default();
         while self.learn(world, first.rule, &mut facts, &mut learnt).await {
@@ -97,7 +130,10 @@ impl Case<'_> {
             return first;
         }
         if first.rule == "own-kinds" {
-            facts.may_manage = self.may_manage().await;
+            let may = self.may_write_own().await;
+            facts.may_manage = may;
+            facts.may_override = may;
+            facts.namespace_terminating = !may && self.is_terminating().await;
             return self.judge(world, &[], &facts);
         }
         if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan" | "behind") {
@@ -253,8 +289,10 @@ impl Case<'_> {
         namespace.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
     }
 
-    /// Whether the writer has the verb `manage` on this object of ours.
-    async fn may_manage(&self) -> bool {
+    /// Whether the writer has the verb that it takes to write this object of
+    /// ours.
+    async fn may_write_own(&self) -> bool {
+        let (verb, plural) = verb(&self.key.kind);
         let user = &self.request.user_info;
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -264,8 +302,8 @@ impl Case<'_> {
                 extra: Some(user.extra.clone()),
                 resource_attributes: Some(ResourceAttributes {
                     group: Some(GROUP.into()),
-                    resource: Some(self.request.resource.resource.clone()),
-                    verb: Some("manage".into()),
+                    resource: Some(plural),
+                    verb: Some(verb.into()),
                     namespace: Some(self.key.namespace.clone()),
                     name: Some(self.key.name.clone()),
                     ..ResourceAttributes::default()
@@ -278,7 +316,7 @@ impl Case<'_> {
         match reviews.create(&PostParams::default(), &review).await {
             Ok(answer) => answer.status.is_some_and(|status| status.allowed),
             Err(error) => {
-                tracing::warn!(%error, "whether a user may manage is not known, so they may not");
+                tracing::warn!(%error, verb, "whether a user has this verb is not known, so they have not");
                 false
             }
         }
