@@ -86,7 +86,7 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
 
 /// Rules that Git's news cannot change.
 const BY_CLUSTER: &[&str] =
-    &["owners", "child", "child-replicas", "scale-child", "endpoints", "interactive", "orphan"];
+    &["owners", "child", "adoption", "child-replicas", "scale-child", "endpoints", "interactive", "orphan"];
 
 /// A write that is being judged.
 pub(super) struct Case<'a> {
@@ -102,11 +102,8 @@ impl Case<'_> {
         let (orphaning, standing) = (self.is_orphaning(), self.standing(world).await);
         let behind = standing != Standing::Known;
         let mut facts = Facts { holds: self.holds(world), orphaning, behind, ..Facts::default() };
-        let mut first = self.judge(world, &[], &facts);
         let mut learnt = Learnt::default();
-        while self.learn(world, first.rule, &mut facts, &mut learnt).await {
-            first = self.judge(world, &[], &facts);
-        }
+        let first = self.informed(world, &[], &mut facts, &mut learnt).await;
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
         }
@@ -141,7 +138,23 @@ impl Case<'_> {
             Standing::Unknown => !fresh,
             Standing::Ahead => true,
         };
-        self.judge(&world, &older, &facts)
+        self.informed(&world, &older, &mut facts, &mut learnt).await
+    }
+
+    /// Judges, and looks up what the rules ask for.
+    async fn informed(
+        &self,
+        world: &World,
+        older: &[Arc<Part>],
+        facts: &mut Facts,
+        learnt: &mut Learnt,
+    ) -> Verdict {
+        loop {
+            let verdict = self.judge(world, older, facts);
+            if !self.learn(world, verdict.rule, facts, learnt).await {
+                return verdict;
+            }
+        }
     }
 
     /// Where the commit at which the object was last accepted stands.
