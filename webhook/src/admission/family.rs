@@ -113,7 +113,17 @@ impl Case<'_> {
     /// All owners of the old and the new object.
     async fn lineage(&self, world: &World, recent: bool) -> Lineage {
         let mut lineage = Lineage::default();
-        let parent = if self.request.sub_resource == "scale" { self.itself(world).await } else { None };
+        let parent = match self.itself(world).await {
+            Ok(parent) => parent,
+            Err(error) => {
+                // Not knowing the object is not knowing its owners.
+                let (gvk, state) = (self.gvk.clone(), State::Unknown(error.to_string()));
+                let (name, uid) = (self.key.name.clone(), String::new());
+                let reference = Reference { gvk, name, uid, controller: true };
+                lineage.owners.push(Owner { reference, state, descends: false });
+                return lineage;
+            }
+        };
         let all = [self.written(), self.before(), parent.as_ref()].into_iter().flat_map(references);
         for reference in all {
             if lineage.owner(&reference.uid).is_some() {
@@ -179,9 +189,14 @@ impl Case<'_> {
         }
     }
 
-    async fn itself(&self, world: &World) -> Option<Value> {
-        let kind = world.discovery.kind(self.gvk)?;
-        self.keeper.cluster.get(kind, self.key).await.ok()?
+    /// The object of a Scale, which has no owners itself.
+    async fn itself(&self, world: &World) -> Result<Option<Value>, ClusterError> {
+        match world.discovery.kind(self.gvk) {
+            Some(kind) if self.request.sub_resource == "scale" => {
+                self.keeper.cluster.get(kind, self.key).await
+            }
+            _ => Ok(None),
+        }
     }
 
     /// One owner, and what Git declares above it.

@@ -255,6 +255,11 @@ fn requests() -> Vec<Case> {
         policy: Policy { interactive, ..Policy::default() },
         ..case("exec", expect)
     };
+    let unread = || {
+        let mut facts = of(&replica_set("web:1", 2), None);
+        facts.lineage.as_mut().unwrap().owners[0].state = State::Unknown("a timeout".into());
+        facts
+    };
     let scaled = |name, expect, facts| Case {
         subresource: "scale",
         old: Some(scale(0)),
@@ -267,6 +272,7 @@ fn requests() -> Vec<Case> {
         exec("interactive", Interactive::Deny),
         exec("", Interactive::Allow),
         scaled("what a controller scales", "scale-child", Facts::default()),
+        scaled("what cannot be looked up", "scale-child", unread()),
         scaled("what nobody scales", "", Facts { lineage: Some(Lineage::default()), ..Facts::default() }),
     ]
 }
