@@ -7,6 +7,7 @@ pub mod load;
 pub mod memory;
 pub mod survey;
 pub mod sync;
+pub mod trust;
 
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;
