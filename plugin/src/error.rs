@@ -37,6 +37,11 @@ impl Failure {
         Self::new(code::USAGE, message)
     }
 
+    /// Something is there that stands in the way.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(code::CONFLICT, message)
+    }
+
     /// What fits nowhere else.
     pub fn other(message: impl Into<String>) -> Self {
         Self::new(code::NO, message)
