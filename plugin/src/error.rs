@@ -148,6 +148,7 @@ impl From<EngineError> for Failure {
             EngineError::Secret { .. } => {
                 Self::git(error.to_string()).hint("create the Secret in the Application's namespace")
             }
+            EngineError::Rewound { .. } => Self::git(error.to_string()).hint("git revert, then push"),
             EngineError::Internal(_) => Self::other(error.to_string()),
         }
     }

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use futures::StreamExt;
 use gitops_api::{Application, Project};
 use gitops_cluster::{ApplyOptions, Cluster, Discovery};
+use gitops_core::children::KINDS;
 use gitops_core::contention::{Contention, Contentions};
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
@@ -26,10 +27,12 @@ use serde_json::Value;
 use tokio::sync::{Mutex, Notify, watch};
 
 use crate::configurations;
+use crate::copy::Copies;
 use crate::events;
 use crate::events::Events;
 use crate::metrics::{ApplicationLabels, Metrics, ResultLabels};
 use crate::overrides::Overrides;
+use crate::recent::Recent;
 use crate::settings::Settings;
 use crate::status;
 use crate::tampered::{self, Fault};
@@ -50,6 +53,7 @@ pub struct Keeper {
     pub cluster: Cluster,
     pub settings: Settings,
     pub metrics: Metrics,
+    pub recent: Recent,
     pub overrides: Overrides,
     pub events: Events,
     contentions: std::sync::Mutex<Contentions>,
@@ -81,11 +85,33 @@ struct Surroundings {
     discovery: Arc<Discovery>,
 }
 
-/// How many looks at an Application have begun and ended.
+/// How many looks at an Application have begun and ended, and which was the
+/// last to hear from Git.
 #[derive(Clone, Copy, Debug, Default)]
 struct Passes {
     begun: u64,
     ended: u64,
+    heard: u64,
+}
+
+/// Where a recorded commit stands to the one in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// On the way to it, or of a history that was left aside.
+    Known,
+    /// Never seen here.
+    Unknown,
+    /// Newer than the one in force.
+    Ahead,
+}
+
+/// What became of asking Git for news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// What is known now is what Git says.
+    Fresh,
+    /// Git has not answered, or not in time.
+    Late,
 }
 
 impl Keeper {
@@ -95,6 +121,7 @@ impl Keeper {
             cluster,
             settings,
             metrics: Metrics::default(),
+            recent: Recent::default(),
             overrides: Overrides::default(),
             events,
             contentions: std::sync::Mutex::default(),
@@ -198,8 +225,11 @@ impl Keeper {
             if let Some(old) = followers.remove(&name) {
                 old.task.abort();
             }
-            self.metrics.objects.remove(&ApplicationLabels { application: name.to_string() });
+            self.metrics.forget(&name);
             self.held.lock().await.remove(&name);
+            if let Err(error) = self.copies().forget(&name).await {
+                tracing::warn!(application = %name, %error, "its copy in the cluster stays behind");
+            }
             self.publish().await;
         }
         if followers.is_empty() {
@@ -223,14 +253,23 @@ impl Keeper {
         let (count, passes) = watch::channel(Passes::default());
         let (keeper, woken) = (self.clone(), wake.clone());
         let task = tokio::spawn(async move {
-            let mut last = status::Said::default();
+            let (mut last, mut copied) = (status::Said::default(), None);
             loop {
                 count.send_modify(|passes| passes.begun += 1);
                 let first = count.borrow().begun == 1;
                 let pass = keeper.pass(&application, project.as_deref(), first).await;
-                count.send_modify(|passes| passes.ended += 1);
+                count.send_modify(|passes| {
+                    passes.ended += 1;
+                    if pass.heard {
+                        passes.heard = passes.ended;
+                    }
+                });
                 keeper.ready_after_all().await;
                 status::write(&keeper.cluster.client(), &application, &pass, &mut last).await;
+                if pass.error.is_none() && copied != pass.revision {
+                    keeper.copy(&reference(&application)).await;
+                    copied.clone_from(&pass.revision);
+                }
                 let _ = tokio::time::timeout(keeper.settings.poll_interval, woken.notified()).await;
             }
         });
@@ -260,7 +299,8 @@ impl Keeper {
     /// cannot be rendered leaves the last good commit in force.
     async fn pass(&self, application: &Application, project: Option<&Project>, first: bool) -> status::Pass {
         let name = reference(application);
-        let mut pass = match self.try_pass(application, project, first).await {
+        let mut heard = false;
+        let mut pass = match self.try_pass(application, project, first, &mut heard).await {
             Ok(pass) => pass,
             Err(error) => {
                 let before = self.held.lock().await.get(&name).cloned();
@@ -273,7 +313,11 @@ impl Keeper {
                     self.hold(held).await;
                 }
                 tracing::warn!(application = %name, %error, enforced = revision.as_deref().unwrap_or("nothing"), "this commit is not enforced");
-                status::Pass { error: Some(error.to_string()), revision, ..status::Pass::default() }
+                let reason = match error {
+                    EngineError::Rewound { .. } => "Rewound",
+                    _ => "Failed",
+                };
+                status::Pass { error: Some((reason, error.to_string())), revision, ..status::Pass::default() }
             }
         };
         let world = self.world();
@@ -295,8 +339,11 @@ impl Keeper {
                 )
             })
             .collect();
+        pass.heard = heard;
+        if heard {
+            self.metrics.heard(&name);
+        }
         pass.contended = self.contended(&name);
-        self.metrics.age.get_or_create(&ApplicationLabels { application: name.to_string() }).set(0);
         pass
     }
 
@@ -306,12 +353,15 @@ impl Keeper {
         application: &Application,
         project: Option<&Project>,
         first: bool,
+        heard: &mut bool,
     ) -> Result<status::Pass, EngineError> {
         let loaded = self.load(application, project).await?;
         let known = self.surroundings().await?;
         let commit = commit(&loaded, &known.environment, None).await?;
+        *heard = true;
         trust(&loaded, &known.environment, &commit.id).await?;
         let held = self.held.lock().await.get(&loaded.application).cloned();
+        self.moves_forward(&loaded, held.as_ref(), application, &commit.id).await?;
         match held.filter(|held| !first && held.part.revision == commit.id) {
             None => {
                 let held = self.render(application, project, loaded, &known, &commit.id).await?;
@@ -326,6 +376,53 @@ impl Keeper {
             Some(_) => {}
         }
         Ok(status::Pass { revision: Some(commit.id), ..status::Pass::default() })
+    }
+
+    /// A branch that went back to where it was before the commit in force is not
+    /// followed: time moves forward, and a mirror with old references looks the
+    /// same. One that left that commit aside has a new history, and is.
+    async fn moves_forward(
+        &self,
+        loaded: &Loaded,
+        held: Option<&Held>,
+        application: &Application,
+        tip: &str,
+    ) -> Result<(), EngineError> {
+        let known = held.map(|held| held.part.revision.clone());
+        let known = known.or_else(|| std::fs::read_to_string(self.memory(&loaded.application)).ok());
+        let known = known.or_else(|| application.status.as_ref()?.revision.clone());
+        let Some(known) = known.map(|known| known.trim().to_owned()) else { return Ok(()) };
+        if known != tip && self.is_ancestor(loaded, tip, &known).await {
+            return Err(EngineError::Rewound { from: known, to: tip.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Whether one commit comes before another, as far as both are known.
+    async fn is_ancestor(&self, loaded: &Loaded, ancestor: &str, descendant: &str) -> bool {
+        let (git, repo) = (gitops_source::GitCache::open(&self.settings.cache_dir), loaded.repo.clone());
+        let (ancestor, descendant) = (ancestor.to_owned(), descendant.to_owned());
+        let answer = tokio::task::spawn_blocking(move || {
+            git.is_ancestor(&repo, &ancestor, &descendant).unwrap_or(false)
+        });
+        answer.await.unwrap_or(false)
+    }
+
+    /// Whether the commit at which an object was last accepted is known here and
+    /// no newer than the one in force.
+    pub async fn standing(&self, held: &Held, recorded: &str) -> Standing {
+        if recorded == held.part.revision {
+            return Standing::Known;
+        }
+        let tip = &held.part.revision;
+        let git = gitops_source::GitCache::open(&self.settings.cache_dir);
+        if !git.contains(&held.loaded.repo, recorded) {
+            Standing::Unknown
+        } else if self.is_ancestor(&held.loaded, tip, recorded).await {
+            Standing::Ahead
+        } else {
+            Standing::Known
+        }
     }
 
     /// An Application that its Project admits.
@@ -384,6 +481,17 @@ impl Keeper {
         let part = packed(&loaded, &known.environment, revision, &*known.discovery, precedence).await?;
         let project =
             project.ok_or_else(|| EngineError::Internal("a Project was there a moment ago".into()))?;
+        self.admit(application, project, loaded, part)
+    }
+
+    /// What an Application declares, if its Project admits all of it.
+    fn admit(
+        &self,
+        application: &Application,
+        project: &Project,
+        loaded: Loaded,
+        part: Part,
+    ) -> Result<Held, EngineError> {
         for (key, gvk) in part.objects() {
             project.admits_object(&application.spec.destination.cluster, gvk, &key.namespace)?;
             if gvk.group == GROUP && gvk.kind == "Application" {
@@ -416,12 +524,39 @@ impl Keeper {
         }
     }
 
-    /// After a restart without Git: the last good commit, from disk.
+    /// After a restart without Git: the last good commit, from disk, else from
+    /// the copy in the cluster.
     async fn last_good(&self, application: &Application, project: Option<&Project>) -> Option<Held> {
         let loaded = self.load(application, project).await.ok()?;
-        let revision = std::fs::read_to_string(self.memory(&loaded.application)).ok()?;
-        let known = self.surroundings().await.ok()?;
-        self.render(application, project, loaded, &known, revision.trim()).await.ok()
+        if let Ok(revision) = std::fs::read_to_string(self.memory(&loaded.application))
+            && let Ok(known) = self.surroundings().await
+            && let Ok(held) = self.render(application, project, loaded.clone(), &known, revision.trim()).await
+        {
+            return Some(held);
+        }
+        let copied = self.copies().read(&loaded.application, &application.uid().unwrap_or_default()).await;
+        let part = match copied {
+            Ok(part) => part?,
+            Err(error) => {
+                tracing::warn!(application = %loaded.application, %error, "no copy in the cluster");
+                return None;
+            }
+        };
+        tracing::info!(application = %loaded.application, revision = part.revision, "from the copy in the cluster");
+        self.admit(application, project?, loaded, part).ok()
+    }
+
+    fn copies(&self) -> Copies {
+        Copies::new(self.cluster.client(), &self.settings.namespace)
+    }
+
+    /// Keeps a copy of what is in force in the cluster.
+    async fn copy(&self, application: &AppRef) {
+        let held = self.held.lock().await.get(application).cloned();
+        let Some(held) = held else { return };
+        if let Err(error) = self.copies().keep(&held.part).await {
+            tracing::warn!(%application, %error, "no copy is kept in the cluster");
+        }
     }
 
     async fn hold(&self, held: Held) {
@@ -434,7 +569,9 @@ impl Keeper {
     /// Makes the world anew.
     async fn publish(&self) {
         let held = self.held.lock().await;
-        let kinds: BTreeSet<Gvk> = held.values().flat_map(|held| held.part.kinds()).cloned().collect();
+        let declared = held.values().flat_map(|held| held.part.kinds()).cloned();
+        let children = KINDS.iter().map(|(version, kind)| Gvk::new(version, kind));
+        let kinds: BTreeSet<Gvk> = declared.chain(children).collect();
         let before = self.world();
         let known = kinds.iter().all(|gvk| before.schemas.has(gvk));
         let schemas = if known { Ok(before.schemas.clone()) } else { self.cluster.schemas(&kinds).await };
@@ -458,12 +595,9 @@ impl Keeper {
         }
         let world = self.world();
         let scope = world.scope();
-        let discovery = if world.discovery.kinds().is_empty() {
-            self.cluster.discovery().await
-        } else {
-            Ok(world.discovery.clone())
-        };
-        let Ok(discovery) = discovery else { return };
+        // Asked anew every so often: new kinds are new ways to make what nobody
+        // declares.
+        let Ok(Surroundings { discovery, .. }) = self.surroundings().await else { return };
         let built = configurations::build(&self.settings, &ca_bundle, &discovery, &scope);
         let mut configured = self.configured.lock().await;
         if configured.as_ref() == Some(&built) {
@@ -477,6 +611,22 @@ impl Keeper {
             Err(error) => {
                 tracing::warn!(%error, "the webhook configurations could not be written; trying again")
             }
+        }
+    }
+
+    /// Asks the cluster anew for kinds and their types: one that was defined a
+    /// moment ago may be served by now.
+    pub async fn learn(&self) {
+        let due = {
+            let mut kept = self.surroundings.lock().await;
+            let due = kept.as_ref().is_none_or(|(since, _)| since.elapsed() >= MINIMUM);
+            if due {
+                kept.take();
+            }
+            due
+        };
+        if due && tokio::time::timeout(BUDGET, self.publish()).await.is_err() {
+            tracing::warn!("the cluster's kinds could not be asked for in time");
         }
     }
 
@@ -549,7 +699,7 @@ impl Keeper {
 
     /// Asks Git for news of an Application, before a denial: one at a time, in
     /// a budget of time, not too often. What is known then decides.
-    pub async fn refresh(&self, application: &AppRef) {
+    pub async fn refresh(&self, application: &AppRef) -> News {
         let asked = {
             let mut followers = self.followers.lock().await;
             followers.get_mut(application).map(|follower| {
@@ -561,17 +711,20 @@ impl Keeper {
                 (due, follower.passes.clone())
             })
         };
-        let Some((due, mut passes)) = asked else { return };
+        let Some((due, mut passes)) = asked else { return News::Late };
         // A look that is under way may have read Git before the commit came:
         // the one that begins after it has not.
         let begun = passes.borrow().begun;
         let news = tokio::time::timeout(BUDGET, passes.wait_for(|passes| passes.ended > begun)).await;
+        let heard = matches!(&news, Ok(Ok(passes)) if passes.heard > begun);
         let result = match (due, news) {
-            (_, Ok(Ok(_))) => "fresh",
+            (_, Ok(Ok(_))) if heard => "fresh",
+            (_, Ok(Ok(_))) => "failed",
             (true, _) => "late",
             (false, _) => "recent",
         };
         self.metrics.refreshes.get_or_create(&ResultLabels { result: result.into() }).inc();
+        if heard { News::Fresh } else { News::Late }
     }
 
     /// What an Application declared at another commit, if that commit lies
@@ -584,24 +737,19 @@ impl Keeper {
         to: &str,
     ) -> Option<Arc<Part>> {
         let from = from.unwrap_or(revision).to_owned();
-        let (git, repo) = (gitops_source::GitCache::open(&self.settings.cache_dir), held.loaded.repo.clone());
-        let (revision, to) = (revision.to_owned(), to.to_owned());
-        let wanted = revision.clone();
-        let inside = tokio::task::spawn_blocking(move || {
-            git.is_ancestor(&repo, &from, &wanted).unwrap_or(false)
-                && git.is_ancestor(&repo, &wanted, &to).unwrap_or(false)
-        });
-        if !inside.await.unwrap_or(false) {
+        if !(self.is_ancestor(&held.loaded, &from, revision).await
+            && self.is_ancestor(&held.loaded, revision, to).await)
+        {
             return None;
         }
-        let key = (held.loaded.application.clone(), revision.clone());
+        let key = (held.loaded.application.clone(), revision.to_owned());
         if let Some(part) = self.older.lock().await.get(&key) {
             return Some(part.clone());
         }
         let known = self.surroundings().await.ok()?;
-        signed(&held.loaded, &known.environment, &revision).await.ok()?;
+        signed(&held.loaded, &known.environment, revision).await.ok()?;
         let precedence = held.part.precedence.clone();
-        let part = packed(&held.loaded, &known.environment, &revision, &*known.discovery, precedence).await;
+        let part = packed(&held.loaded, &known.environment, revision, &*known.discovery, precedence).await;
         let part = Arc::new(part.ok()?);
         let mut older = self.older.lock().await;
         if older.len() >= OLDER {

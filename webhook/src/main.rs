@@ -1,13 +1,16 @@
 //! `gitops-webhook`: refuses every write that Git does not say.
 
 mod admission;
+mod asked;
 mod configurations;
+mod copy;
 mod error;
 mod events;
 mod guard;
 mod keeper;
 mod metrics;
 mod overrides;
+mod recent;
 mod server;
 mod settings;
 mod status;

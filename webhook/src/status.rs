@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 pub struct Pass {
     /// The commit that is in force.
     pub revision: Option<String>,
+    /// Git has answered.
+    pub heard: bool,
     /// Why the newest commit is not.
-    pub error: Option<String>,
+    pub error: Option<(&'static str, String)>,
     pub objects: usize,
     pub kinds: Vec<String>,
     /// Objects that another Application declares as well.
@@ -24,13 +26,20 @@ pub struct Pass {
     pub contended: Vec<String>,
 }
 
+impl Pass {
+    /// Whether the status says the same of both.
+    fn says(&self, other: &Self) -> bool {
+        *self == Self { heard: self.heard, ..other.clone() }
+    }
+}
+
 /// What was said last, so that nothing is said twice.
 #[derive(Clone, Debug, Default)]
 pub struct Said(Option<Pass>);
 
 /// Writes the status of a pass.
 pub async fn write(client: &kube::Client, application: &Application, pass: &Pass, last: &mut Said) {
-    if last.0.as_ref() == Some(pass) {
+    if last.0.as_ref().is_some_and(|last| last.says(pass)) {
         return;
     }
     let applications: Api<Application> =
@@ -54,7 +63,7 @@ fn status(application: &Application, pass: &Pass) -> Value {
     let rendered = match &pass.error {
         None if !pass.mistakes.is_empty() => ("True", "Mistakes", limited(&pass.mistakes.join("\n"))),
         None => ("True", "Rendered", "the newest commit is rendered".to_owned()),
-        Some(error) => ("False", "Failed", limited(error)),
+        Some((reason, error)) => ("False", *reason, limited(error)),
     };
     let enforced = match &pass.revision {
         None => ("False", "NeverRendered", "nothing is enforced: no commit could be rendered yet".to_owned()),

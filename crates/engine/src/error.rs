@@ -26,6 +26,10 @@ pub enum EngineError {
     Untrusted { repo: String, commit: String, reason: String },
     #[error("{application}: {reason}")]
     Secret { application: String, reason: String },
+    #[error(
+        "the branch went back from commit {from} to {to}, which is older, and is not followed: push a commit that reverts"
+    )]
+    Rewound { from: String, to: String },
     #[error("{0}")]
     Internal(String),
 }

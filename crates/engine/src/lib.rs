@@ -4,6 +4,7 @@
 pub mod contest;
 pub mod desired;
 pub mod error;
+pub mod judge;
 pub mod load;
 pub mod memory;
 pub mod survey;

@@ -21,7 +21,8 @@ use crate::contest::{conflict, contested};
 use crate::desired::Environment;
 use crate::error::EngineError;
 use crate::load::Loaded;
-use crate::survey::{Survey, remember};
+use crate::memory::expiring;
+use crate::survey::{Survey, remember, remember_run};
 
 mod patch;
 
@@ -76,6 +77,8 @@ pub struct Result {
     pub outcome: Outcome,
     /// `metadata.generation` after the write; 0 where nothing was written.
     pub generation: i64,
+    /// A Job that is gone some time after it has run.
+    pub is_expiring: bool,
     /// Filled where the sync waited.
     pub health: Option<HealthReport>,
 }
@@ -166,6 +169,9 @@ pub async fn sync(
         results.sort_by(|a, b| a.key.cmp(&b.key));
         report.results.append(&mut results);
     }
+    if options.dry_run == DryRun::None {
+        remember_run(cluster, loaded, environment, survey, &report);
+    }
     report.interrupted = interrupted.load(Ordering::Relaxed);
     if let Some(limit) = options.wait
         && options.dry_run == DryRun::None
@@ -219,6 +225,7 @@ impl Worker<'_> {
             differences: step.differences.clone(),
             outcome,
             generation,
+            is_expiring: expiring(self.survey.desired.objects.get(&step.key)).is_some(),
             health: None,
         }
     }
@@ -370,6 +377,7 @@ async fn wait(
         let mut waiting = Vec::new();
         for result in report.results.iter_mut().filter(|result| result.action != Action::Prune) {
             let state = match live.get(&result.key) {
+                None if result.action == Action::Unchanged && result.is_expiring => HealthReport::expired(),
                 None => HealthReport::missing(),
                 // The API server's cache is a moment behind what was written.
                 Some(object) if generation(object) < result.generation => HealthReport {

@@ -1,6 +1,7 @@
 //! The mutating side: says where tracked objects come from, and gives Pods
 //! their rollout labels. Fails open: no rule needs it to have run.
 
+use gitops_core::children;
 use gitops_core::compare::{CompareOptions, OWN_MARKS, compare};
 use gitops_core::desired::{DesiredObject, stamp};
 use gitops_core::names::{
@@ -91,8 +92,7 @@ async fn label_pod(keeper: &Keeper, world: &World, request: &Request, pod: &mut 
     let namespace = request.namespace.as_str();
     let owner = match owner {
         (kind, name) if kind == "ReplicaSet" => {
-            let path = format!("/apis/apps/v1/namespaces/{namespace}/replicasets/{name}");
-            let Ok(replica_set) = keeper.cluster.get_json(&path).await else { return };
+            let Some(replica_set) = replica_set(keeper, namespace, pod).await else { return };
             controller(&replica_set).unwrap_or((kind, name))
         }
         other => other,
@@ -113,6 +113,27 @@ async fn label_pod(keeper: &Keeper, world: &World, request: &Request, pod: &mut 
     for (name, value) in labels {
         set(pod, "labels", name, value.into());
     }
+}
+
+/// The ReplicaSet that controls a Pod. It is kept for the validating side,
+/// which asks for it next.
+async fn replica_set(keeper: &Keeper, namespace: &str, pod: &Value) -> Option<Value> {
+    let owner = children::controller(Some(pod))?;
+    let key = ObjectKey {
+        group: owner.gvk.group.clone(),
+        kind: owner.gvk.kind.clone(),
+        namespace: namespace.to_owned(),
+        name: owner.name,
+    };
+    if let Some(seen) = keeper.recent.get(&key, &owner.uid) {
+        return Some(seen);
+    }
+    let kind = keeper.world().discovery.kind(&owner.gvk).cloned()?;
+    let live = keeper.cluster.get(&kind, &key).await.ok()??;
+    if live.pointer("/metadata/uid").and_then(Value::as_str) == Some(&owner.uid) {
+        keeper.recent.put(&key, &owner.uid, &live);
+    }
+    Some(live)
 }
 
 fn template(want: &DesiredObject) -> Option<&Value> {

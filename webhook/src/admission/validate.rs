@@ -10,15 +10,17 @@ use gitops_core::index::Part;
 use gitops_core::names::{ANNOTATION_REVISION, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::verdict::{
-    Candidate, Context, Decision, Facts, Operation, Review, Verdict, denial, judge, verb,
+    Candidate, Context, Decision, Facts, Operation, Review, Verdict, audit, denial, judge, paths,
+    revision_of, verb, word,
 };
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::Value;
 
+use super::family::Learnt;
 use super::{Answer, Request};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, News, Standing};
 use crate::metrics::VerdictLabels;
 use crate::overrides;
 use crate::world::World;
@@ -63,22 +65,15 @@ async fn note_refusal(keeper: &Keeper, request: &Request, verdict: &Verdict) {
 }
 
 fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant) -> Answer {
-    let result = match verdict.decision {
-        Decision::Allow if verdict.overridden.is_some() => "override",
-        Decision::Allow => "allow",
-        Decision::Warn => "warn",
-        Decision::Deny => "deny",
-    };
+    let result = if verdict.overridden.is_some() { "override" } else { word(verdict.decision) };
     keeper
         .metrics
         .verdicts
         .get_or_create(&VerdictLabels { result: result.into(), rule: verdict.rule.into() })
         .inc();
-    let paths: Vec<String> =
-        verdict.differences.iter().map(|located| located.difference.path.to_string()).collect();
     tracing::info!(
         uid = request.uid, user = request.user_info.username, operation = request.operation, object = %verdict.key, subresource = request.sub_resource,
-        verdict = result, rule = verdict.rule, revision = verdict.revision.as_deref().unwrap_or(""), paths = paths.join(" "),
+        verdict = result, rule = verdict.rule, revision = verdict.revision.as_deref().unwrap_or(""), paths = paths(verdict),
         micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX), "judged"
     );
     let mut answer = match verdict.decision {
@@ -93,41 +88,44 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
             .collect();
         answer.warnings.push(words.join("; "));
     }
+    answer.audit = audit(verdict);
     if let Some((name, reason)) = &verdict.overridden {
         let words = format!("{} is not as Git says: Override {name} lets it pass", verdict.key);
         answer.warnings.push(format!("{words}; when it ends, this is drift"));
         answer.audit.insert("override", format!("{name}: {reason}"));
-    }
-    answer.audit.insert("verdict", result.into());
-    for (name, value) in [
-        ("rule", verdict.rule.to_owned()),
-        ("revision", verdict.revision.clone().unwrap_or_default()),
-        ("paths", paths.join(" ")),
-    ] {
-        if !value.is_empty() {
-            answer.audit.insert(name, value);
-        }
+        answer.audit.insert("verdict", result.into());
     }
     answer
 }
 
+/// Rules that Git's news cannot change.
+const BY_CLUSTER: &[&str] =
+    &["owners", "child", "child-replicas", "scale-child", "endpoints", "interactive", "orphan"];
+
 /// A write that is being judged.
-struct Case<'a> {
-    keeper: &'a Keeper,
-    request: &'a Request,
-    operation: Operation,
-    gvk: &'a Gvk,
-    key: &'a ObjectKey,
+pub(super) struct Case<'a> {
+    pub(super) keeper: &'a Keeper,
+    pub(super) request: &'a Request,
+    pub(super) operation: Operation,
+    pub(super) gvk: &'a Gvk,
+    pub(super) key: &'a ObjectKey,
 }
 
 impl Case<'_> {
     async fn decide(&self, world: &Arc<World>) -> Verdict {
+        let (orphaning, standing) = (self.is_orphaning(), self.standing(world).await);
         let mut facts = Facts {
             holds: self.holds(world),
+            orphaning,
+            behind: standing != Standing::Known,
             writer: self.request.user_info.username.clone(),
             ..Facts::default()
         };
-        let first = self.judge(world, &[], &facts);
+        let mut first = self.judge(world, &[], &facts);
+        let mut learnt = Learnt::default();
+        while self.learn(world, first.rule, &mut facts, &mut learnt).await {
+            first = self.judge(world, &[], &facts);
+        }
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
         }
@@ -138,23 +136,64 @@ impl Case<'_> {
             facts.namespace_terminating = !may && self.is_terminating().await;
             return self.judge(world, &[], &facts);
         }
-        if matches!(first.rule, "delete-declared" | "own-kinds") {
+        if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan" | "behind") {
             facts.namespace_terminating = self.is_terminating().await;
+        }
+        // These look at the cluster, not at Git: news would change nothing.
+        if BY_CLUSTER.contains(&first.rule) && !facts.namespace_terminating {
+            return first;
         }
         let older = self.older(world).await;
         let second = self.judge(world, &older, &facts);
         if second.rule.is_empty() {
             return second;
         }
+        if !world.knows(self.gvk) {
+            self.keeper.learn().await;
+        }
         let asked = self.concerned(world).into_iter().map(|application| self.keeper.refresh(application));
-        futures::future::join_all(asked).await;
+        let news = futures::future::join_all(asked).await;
         let world = self.keeper.world();
         let older = self.older(&world).await;
+        // What Git does not know although it has just answered is of a history
+        // that was left aside.
+        let fresh = !news.is_empty() && news.iter().all(|news| *news == News::Fresh);
+        facts.behind = match self.standing(&world).await {
+            Standing::Known => false,
+            Standing::Unknown => !fresh,
+            Standing::Ahead => true,
+        };
         self.judge(&world, &older, &facts)
     }
 
+    /// Where the commit at which the object was last accepted stands.
+    async fn standing(&self, world: &World) -> Standing {
+        let parent;
+        let mut old = self.request.old_object.as_ref();
+        if self.request.sub_resource == "scale" {
+            parent = self.parent(world).await;
+            old = parent.as_ref();
+        }
+        // A child has its owner's annotations, and is judged by it.
+        let owned = old.is_some_and(|old| old.pointer("/metadata/ownerReferences/0").is_some());
+        let claimed = || world.claimed(old.filter(|_| !owned));
+        let Some(held) = world.owner(self.key).or_else(claimed) else { return Standing::Known };
+        match revision_of(old) {
+            Some(recorded) => self.keeper.standing(held, recorded).await,
+            None => Standing::Known,
+        }
+    }
+
+    /// The object of a subresource that comes without its parent's metadata.
+    async fn parent(&self, world: &World) -> Option<Value> {
+        world.owner(self.key)?;
+        let kind = world.discovery.kind(self.gvk)?;
+        self.keeper.cluster.get(kind, self.key).await.ok()?
+    }
+
     fn judge(&self, world: &World, older: &[Arc<Part>], facts: &Facts) -> Verdict {
-        let owner = world.owner(self.key);
+        let root = facts.lineage.as_ref().and_then(|lineage| lineage.root.as_ref());
+        let owner = world.owner(self.key).or_else(|| world.owner(&root?.key));
         let parts: Vec<&Arc<Part>> = owner.map(|held| &held.part).into_iter().chain(older).collect();
         let objects: Vec<_> = parts.iter().map(|part| part.get(self.key)).collect();
         let candidates: Vec<Candidate<'_>> = parts

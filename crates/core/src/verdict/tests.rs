@@ -15,7 +15,7 @@ fn app() -> AppRef {
     AppRef { namespace: "shop".into(), name: "web".into() }
 }
 
-fn declared(value: Value) -> DesiredObject {
+pub(super) fn declared(value: Value) -> DesiredObject {
     struct All;
     impl Scopes for All {
         fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
@@ -40,30 +40,30 @@ fn declared(value: Value) -> DesiredObject {
     set.objects.into_values().next().unwrap()
 }
 
-fn web(image: &str, replicas: u32) -> Value {
+pub(super) fn web(image: &str, replicas: u32) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image, "args": ["a"]}]}}}})
 }
 
 /// A case: a write, and what Git says about its object.
-struct Case {
-    name: &'static str,
-    operation: Operation,
-    subresource: &'static str,
-    old: Option<Value>,
-    new: Option<Value>,
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) operation: Operation,
+    pub(super) subresource: &'static str,
+    pub(super) old: Option<Value>,
+    pub(super) new: Option<Value>,
     /// Commit and object, the tip first.
-    wants: Vec<(&'static str, Option<Value>)>,
-    tracked: bool,
-    facts: Facts,
-    delegated: Vec<Free>,
-    policy: Policy,
+    pub(super) wants: Vec<(&'static str, Option<Value>)>,
+    pub(super) tracked: bool,
+    pub(super) facts: Facts,
+    pub(super) delegated: Vec<Free>,
+    pub(super) policy: Policy,
     /// The rule that objects, or nothing.
-    expect: &'static str,
+    pub(super) expect: &'static str,
 }
 
-fn case(name: &'static str, expect: &'static str) -> Case {
+pub(super) fn case(name: &'static str, expect: &'static str) -> Case {
     Case {
         name,
         operation: Operation::Update,
@@ -79,7 +79,7 @@ fn case(name: &'static str, expect: &'static str) -> Case {
     }
 }
 
-fn with(mut value: Value, pointer: &str, to: Value) -> Value {
+pub(super) fn with(mut value: Value, pointer: &str, to: Value) -> Value {
     let (parent, field) = pointer.rsplit_once('/').unwrap();
     match value.pointer_mut(parent).unwrap() {
         Value::Array(items) if field == "-" => items.push(to),
@@ -156,8 +156,12 @@ fn open_override(name: &'static str, expect: &'static str, new: Value) -> Case {
     }
 }
 
-fn scale(replicas: u32) -> Value {
+pub(super) fn scale(replicas: u32) -> Value {
     json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"replicas": replicas}})
+}
+
+fn behind(case: Case) -> Case {
+    Case { facts: Facts { behind: true, ..Facts::default() }, ..case }
 }
 
 /// Git leaves the replicas out.
@@ -173,6 +177,12 @@ fn autoscaled() -> Vec<Free> {
 }
 
 fn cases() -> Vec<Case> {
+    let mut all = own_cases();
+    all.extend(children_tests::cases());
+    all
+}
+
+fn own_cases() -> Vec<Case> {
     let git = || web("web:1", 2);
     let create = |name, expect, new| Case {
         operation: Operation::Create,
@@ -476,6 +486,31 @@ fn cases() -> Vec<Case> {
                 with(marked(git(), "c2"), "/spec/replicas", json!(3)),
             )
         },
+        behind(update(
+            "a replica that is behind takes nothing back",
+            "behind",
+            marked(web("web:2", 2), "c3"),
+            web("web:1", 2),
+        )),
+        behind(update("nor does it move on", "behind", marked(git(), "c3"), web("web:2", 2))),
+        behind(update(
+            "what Git says nothing about may change",
+            "",
+            marked(git(), "c3"),
+            with(marked(git(), "c3"), "/metadata/labels/team", json!("blue")),
+        )),
+        Case {
+            wants: vec![("c2", None)],
+            ..behind(update(
+                "a newer commit may declare what this replica does not know",
+                "behind",
+                marked(git(), "c3"),
+                with(marked(git(), "c3"), "/spec/replicas", json!(5)),
+            ))
+        },
+        Case { wants: vec![("c2", None)], ..behind(delete("nor may it go", "behind", marked(git(), "c3"))) },
+        Case { wants: vec![("c2", None)], ..delete("once Git is known, it may", "", marked(git(), "c3")) },
+        behind(scaled("scaling back to an old commit", "behind", 5, 2)),
         update("marks as a sync sets them", "", git(), marked(git(), "c2")),
         update(
             "our label may not go",
