@@ -9,6 +9,8 @@ pub mod compare;
 pub mod copy;
 pub mod delegation;
 pub mod desired;
+#[cfg(test)]
+mod fuzz;
 pub mod health;
 pub mod index;
 pub mod managers;
