@@ -246,12 +246,3 @@ fn list(value: &Value, pointer: &mut String, out: &mut Vec<String>) {
         _ => {}
     }
 }
-
-/// How many values a value holds.
-pub fn size(value: &Value) -> usize {
-    1 + match value {
-        Value::Object(map) => map.values().map(size).sum(),
-        Value::Array(items) => items.iter().map(size).sum(),
-        _ => 0,
-    }
-}

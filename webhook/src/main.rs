@@ -5,6 +5,8 @@ mod asked;
 mod configurations;
 mod copy;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod keeper;
 mod metrics;
 mod server;

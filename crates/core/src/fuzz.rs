@@ -20,7 +20,7 @@ use crate::verdict::{
     Candidate, Context, Facts, Interactive, MAX_DIFFERENCES, Operation, Policy, Review, Untracked, audit,
     denial, judge,
 };
-use mutate::{changed, changes, size};
+use mutate::{changed, changes};
 
 const OBJECTS: &[&str] = &[
     include_str!("../../../tests/fuzz/corpus/objects/clusterrole.json"),
@@ -50,6 +50,15 @@ const PATHS: &[&str] = &[
 ];
 
 static SCHEMAS: LazyLock<Schemas> = LazyLock::new(Schemas::builtin);
+
+/// How many values a value holds.
+fn size(value: &Value) -> usize {
+    1 + match value {
+        Value::Object(map) => map.values().map(size).sum(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        _ => 0,
+    }
+}
 
 struct All;
 impl Scopes for All {
