@@ -5,6 +5,7 @@ mod asked;
 mod configurations;
 mod copy;
 mod error;
+mod history;
 mod keeper;
 mod metrics;
 mod server;

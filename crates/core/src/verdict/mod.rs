@@ -9,6 +9,7 @@ mod deletes;
 mod denial;
 mod forward;
 mod marks;
+mod passed;
 mod requests;
 mod rules;
 #[cfg(test)]
