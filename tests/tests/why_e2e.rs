@@ -2,7 +2,9 @@
 //! real API server.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use gitops_tests::cluster::ran;
+use std::time::Duration;
+
+use gitops_tests::cluster::{eventually, ran};
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
 use gitops_tests::{Namespace, Ran, Repo, cluster};
 use serde_json::{Value, json};
