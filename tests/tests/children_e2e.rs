@@ -113,21 +113,39 @@ fn a_pod_is_its_replica_sets() {
 }
 
 #[test]
-fn a_pod_that_matches_only_the_selector_is_not_adopted() {
+fn what_matches_only_the_selector_is_not_adopted() {
     let shop = Shop::open();
     let set = first(&shop, "replicasets.apps", "web-");
     let labels = &set["spec"]["selector"]["matchLabels"];
-    let stray = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stray", "labels": labels}, "spec": {"containers": [{"name": "web", "image": "evil"}]}});
-    // Nobody declares it, and untracked is Allow.
-    create(&shop, &stray).ok();
-    std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(shop.get("pod", "stray").unwrap()["metadata"]["ownerReferences"], Value::Null);
-    let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name(&set), "uid": set["metadata"]["uid"], "controller": true}]);
-    patch(&shop, "pod", "stray", &json!({"metadata": {"ownerReferences": owner}}))
-        .refused(&["spec.containers[name=web].image", "evil"]);
-    let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name(&set), "uid": "x", "controller": true}]);
-    patch(&shop, "pod", "stray", &json!({"metadata": {"ownerReferences": owner}})).refused(&["has the uid"]);
-    shop.kubectl("delete pod stray --wait=false").ok();
+    let pod = |name: &str, labels: &Value, image: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": {"containers": [{"name": "web", "image": image}]}});
+    let adopting = format!("ReplicaSet {} would adopt it by its labels", name(&set));
+    create(&shop, &pod("stray", labels, "evil")).refused(&[
+        &adopting,
+        "spec.containers[name=web].image",
+        "evil",
+    ]);
+    // Nobody declares this one, and untracked is Allow; relabelled, or given an
+    // owner, it would be somebody's.
+    create(&shop, &pod("stray", &json!({"app": "mine"}), "evil")).ok();
+    let metadata = |change: Value| patch(&shop, "pod", "stray", &json!({"metadata": change}));
+    metadata(json!({"labels": labels})).refused(&[&adopting]);
+    let owner = |uid: &Value| json!({"ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name(&set), "uid": uid, "controller": true}]});
+    metadata(owner(&set["metadata"]["uid"])).refused(&["spec.containers[name=web].image", "evil"]);
+    metadata(owner(&json!("x"))).refused(&["has the uid"]);
+    // What is as its ReplicaSet makes them is adopted: one is too many then.
+    create(&shop, &pod("twin", labels, "web:1")).ok();
+    eventually("the ReplicaSet has two Pods of its own again", LIMIT, || {
+        let pods = items(&shop, "pods");
+        let own =
+            pods.iter().filter(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == set["metadata"]["uid"]);
+        (own.count() == 2 && pods.len() == 3).then_some(())
+    });
+    let mut second = copy(&set, "web-second");
+    for field in ["ownerReferences", "annotations"] {
+        second["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    second["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
+    create(&shop, &second).refused(&["Deployment web would adopt it", "spec.template.spec.hostNetwork"]);
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
 
 /// Rules that Git's news cannot change.
 const BY_CLUSTER: &[&str] =
-    &["owners", "child", "child-replicas", "scale-child", "endpoints", "interactive", "orphan"];
+    &["owners", "child", "adoption", "child-replicas", "scale-child", "endpoints", "interactive", "orphan"];
 
 /// A write that is being judged.
 pub(super) struct Case<'a> {
@@ -121,11 +121,8 @@ impl Case<'_> {
             writer: self.request.user_info.username.clone(),
             ..Facts::default()
         };
-        let mut first = self.judge(world, &[], &facts);
         let mut learnt = Learnt::default();
-        while self.learn(world, first.rule, &mut facts, &mut learnt).await {
-            first = self.judge(world, &[], &facts);
-        }
+        let first = self.informed(world, &[], &mut facts, &mut learnt).await;
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
         }
@@ -163,7 +160,23 @@ impl Case<'_> {
             Standing::Unknown => !fresh,
             Standing::Ahead => true,
         };
-        self.judge(&world, &older, &facts)
+        self.informed(&world, &older, &mut facts, &mut learnt).await
+    }
+
+    /// Judges, and looks up what the rules ask for.
+    async fn informed(
+        &self,
+        world: &World,
+        older: &[Arc<Part>],
+        facts: &mut Facts,
+        learnt: &mut Learnt,
+    ) -> Verdict {
+        loop {
+            let verdict = self.judge(world, older, facts);
+            if !self.learn(world, verdict.rule, facts, learnt).await {
+                return verdict;
+            }
+        }
     }
 
     /// Where the commit at which the object was last accepted stands.

@@ -46,7 +46,10 @@ fn of(child: &Value, live: Option<Value>) -> Facts {
         descends: live.is_some(),
     };
     let owners = references(Some(child)).into_iter().map(owner).collect();
-    Facts { lineage: Some(Lineage { owners, root: Some(declared(web("web:1", 2))) }), ..Facts::default() }
+    Facts {
+        lineage: Some(Lineage { owners, suitors: Vec::new(), root: Some(declared(web("web:1", 2))) }),
+        ..Facts::default()
+    }
 }
 
 /// Nobody declares it itself.
@@ -86,6 +89,13 @@ fn children() -> Vec<Case> {
         facts
     };
     let free = |object: Value| with(object, "/metadata/ownerReferences", json!([]));
+    let suited = |there: bool| {
+        let mut facts = by_set();
+        let lineage = facts.lineage.as_mut().unwrap();
+        let suitors = std::mem::take(&mut lineage.owners);
+        lineage.suitors = if there { suitors } else { Vec::new() };
+        facts
+    };
     let slice = |addresses: Value| {
         json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {"name": "web-x", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}}, "endpoints": [{"addresses": addresses}]})
@@ -149,6 +159,16 @@ fn children() -> Vec<Case> {
             free(pod("web:1")),
             of(&pod("web:1"), None),
         ),
+        create("what nobody would adopt", "", free(pod("evil")), suited(false)),
+        create("what would be adopted, and differs", "adoption", free(pod("evil")), suited(true)),
+        create("what would be adopted, and does not", "", free(pod("web:1")), suited(true)),
+        update(
+            "relabelled to be adopted",
+            "adoption",
+            with(free(pod("evil")), "/metadata/labels", json!({})),
+            free(pod("evil")),
+            suited(true),
+        ),
         create("traffic to a Pod that is selected", "", slice(json!(["10.0.0.1"])), leads()),
         create("traffic elsewhere", "endpoints", slice(json!(["10.6.6.6"])), leads()),
         update("fewer addresses", "", slice(json!(["10.6.6.6"])), slice(json!([])), leads()),
@@ -182,7 +202,7 @@ fn untracked() -> Vec<Case> {
             "a Pod made by hand",
             "untracked",
             with(pod("web:1"), "/metadata/ownerReferences", json!([])),
-            Facts::default(),
+            Facts { lineage: Some(Lineage::default()), ..Facts::default() },
         )),
         child("an owner is no way around", "untracked", descends(owned("ConfigMap", operator, true), false)),
         child("an operator's own", "", descends(owned("ConfigMap", operator, true), true)),
@@ -235,6 +255,11 @@ fn requests() -> Vec<Case> {
         policy: Policy { interactive, ..Policy::default() },
         ..case("exec", expect)
     };
+    let unread = || {
+        let mut facts = of(&replica_set("web:1", 2), None);
+        facts.lineage.as_mut().unwrap().owners[0].state = State::Unknown("a timeout".into());
+        facts
+    };
     let scaled = |name, expect, facts| Case {
         subresource: "scale",
         old: Some(scale(0)),
@@ -247,6 +272,7 @@ fn requests() -> Vec<Case> {
         exec("interactive", Interactive::Deny),
         exec("", Interactive::Allow),
         scaled("what a controller scales", "scale-child", Facts::default()),
+        scaled("what cannot be looked up", "scale-child", unread()),
         scaled("what nobody scales", "", Facts { lineage: Some(Lineage::default()), ..Facts::default() }),
     ]
 }

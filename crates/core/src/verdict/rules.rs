@@ -49,6 +49,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "pretender", judge: marks::pretender },
     Rule { id: "owners", judge: children::owners },
     Rule { id: "child", judge: children::child },
+    Rule { id: "adoption", judge: children::adoption },
     Rule { id: "child-replicas", judge: children::replicas },
     Rule { id: "endpoints", judge: children::endpoints },
     Rule { id: "untracked", judge: children::untracked },
