@@ -51,7 +51,7 @@ impl Case<'_> {
             return true;
         }
         match rule {
-            "child" if self.is_pod() && learnt.first("surroundings") => {
+            "child" | "toward-git" | "revision-forward" if self.is_pod() && learnt.first("surroundings") => {
                 facts.surroundings = Some(self.surroundings().await);
             }
             "untracked" if self.key.kind == "PersistentVolumeClaim" && learnt.first("claim") => {
