@@ -6,6 +6,7 @@
 
 pub mod children;
 pub mod compare;
+pub mod contention;
 pub mod copy;
 pub mod delegation;
 pub mod desired;

@@ -96,6 +96,8 @@ mod tests {
             omitted: 7,
             message: String::new(),
             hint: String::new(),
+            overridden: None,
+            may_be_overridden: false,
         }
     }
 

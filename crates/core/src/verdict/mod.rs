@@ -10,6 +10,9 @@ mod deletes;
 mod denial;
 mod forward;
 mod marks;
+mod overriding;
+mod own;
+mod passed;
 mod requests;
 mod rules;
 #[cfg(test)]
@@ -23,12 +26,15 @@ use crate::children::{Endpoints, Lineage, Surroundings};
 use crate::compare::{CompareOptions, Difference, World, compare, world_of};
 use crate::delegation::{Free, Grant};
 use crate::desired::{AppRef, DesiredObject};
+use crate::names::GROUP;
 use crate::object::{Gvk, ObjectKey};
 use crate::schema::Schemas;
 
 pub use audit::{audit, paths, word};
 pub use denial::{advice, denial};
 pub use forward::revision_of;
+pub use overriding::Override;
+pub use own::{LONGEST, verb};
 pub use rules::{RULES, Rule};
 
 /// What a write does.
@@ -168,6 +174,10 @@ pub struct Facts {
     pub application_terminating: bool,
     /// The node of this Pod is gone, or evicts it by a taint.
     pub node_lost: bool,
+    /// Whether the writer has the verb `override`.
+    pub may_override: bool,
+    /// Who writes, for the stamp of an Override alone.
+    pub writer: String,
 }
 
 /// What becomes of a write.
@@ -210,6 +220,10 @@ pub struct Verdict {
     pub message: String,
     /// How to do it through Git.
     pub hint: String,
+    /// Name and reason of the Override that let it pass all the same.
+    pub overridden: Option<(String, String)>,
+    /// Whether an Override may let this refusal pass.
+    pub may_be_overridden: bool,
 }
 
 /// Differences that a verdict holds; the rest are counted, so that an answer
@@ -226,7 +240,10 @@ pub struct Objection {
 
 /// Judges a write by all rules.
 pub fn judge(review: &Review<'_>, context: &Context<'_>) -> Verdict {
-    judge_by(RULES, review, context)
+    let verdict = judge_by(RULES, review, context);
+    let may_be_overridden =
+        verdict.decision == Decision::Deny && overriding::may_be_overridden(review, context);
+    Verdict { may_be_overridden, ..verdict }
 }
 
 /// Judges a write by these rules: the first that objects decides.
@@ -243,14 +260,18 @@ pub fn judge_by(rules: &[Rule], review: &Review<'_>, context: &Context<'_>) -> V
         omitted: 0,
         message: String::new(),
         hint: String::new(),
+        overridden: None,
+        may_be_overridden: false,
     };
-    if context.policy.mode == Mode::Off {
+    // Our own kinds are closed in every mode: they say what the mode is.
+    let mode = if review.key.group == GROUP { Mode::Enforce } else { context.policy.mode };
+    if mode == Mode::Off {
         return verdict;
     }
     for rule in rules {
         let Some(mut objection) = (rule.judge)(review, context) else { continue };
         verdict.rule = rule.id;
-        verdict.decision = match (context.policy.mode, rule.severity(context.policy)) {
+        verdict.decision = match (mode, rule.severity(context.policy)) {
             (Mode::Enforce, decision) => decision,
             (Mode::Warn, _) => Decision::Warn,
             (Mode::Audit | Mode::Off, _) => Decision::Allow,

@@ -5,12 +5,11 @@ use serde_json::Value;
 
 use super::{
     Context, Decision, Interactive, Objection, Operation, Policy, Review, Untracked, children, deletes,
-    forward, marks, requests, weight,
+    forward, marks, own, requests, weight,
 };
 use crate::compare::{Difference, Op, has_power};
 use crate::delegation;
 use crate::desired::DesiredObject;
-use crate::names::GROUP;
 use crate::path::{Path, Segment};
 
 /// A rule of the verdict.
@@ -37,7 +36,8 @@ pub const RULES: &[Rule] = &[
     Rule { id: "delete-declared", judge: deletes::delete_declared },
     Rule { id: "orphan", judge: deletes::orphan },
     Rule { id: "namespace-labels", judge: namespace_labels },
-    Rule { id: "own-kinds", judge: own_kinds },
+    Rule { id: "own-kinds", judge: own::own_kinds },
+    Rule { id: "override-window", judge: own::override_window },
     Rule { id: "behind", judge: forward::behind },
     Rule { id: "interactive", judge: requests::interactive },
     Rule { id: "scale", judge: scale },
@@ -49,6 +49,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "pretender", judge: marks::pretender },
     Rule { id: "owners", judge: children::owners },
     Rule { id: "child", judge: children::child },
+    Rule { id: "adoption", judge: children::adoption },
     Rule { id: "child-replicas", judge: children::replicas },
     Rule { id: "endpoints", judge: children::endpoints },
     Rule { id: "untracked", judge: children::untracked },
@@ -114,38 +115,6 @@ fn namespace_labels(review: &Review<'_>, context: &Context<'_>) -> Option<Object
         differences,
         message: "this label decides what may run beside objects that Git declares".into(),
         hint: "declare the Namespace with its labels in Git".into(),
-    })
-}
-
-/// Our own kinds say what is true: their spec changes through Git, or by
-/// those with the verb `manage` (root of trust).
-fn own_kinds(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
-    if review.key.group != GROUP
-        || context.tip().is_some()
-        || context.facts.may_manage
-        || context.facts.namespace_terminating
-        || review.subresource == "status"
-    {
-        return None;
-    }
-    let spec = |object: Option<&Value>| object.and_then(|object| object.get("spec").cloned());
-    let (git, tried) = (spec(review.old), spec(review.new));
-    if git == tried {
-        return None;
-    }
-    let resource = format!("{}s.{GROUP}", review.key.kind.to_lowercase());
-    let namespace = if review.key.namespace.is_empty() {
-        String::new()
-    } else {
-        format!(" --namespace {}", review.key.namespace)
-    };
-    Some(Objection {
-        message: format!("it says what Git may say, so changing it takes the verb `manage` on {resource}"),
-        hint: format!(
-            "declare it in Git under a parent Application, or ask who may: kubectl auth can-i manage {resource}/{}{namespace}",
-            review.key.name
-        ),
-        ..Objection::default()
     })
 }
 
