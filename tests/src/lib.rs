@@ -11,6 +11,7 @@
 
 pub mod cluster;
 pub mod fake_node;
+pub mod generate;
 pub mod git_server;
 pub mod injector;
 pub mod node_cluster;

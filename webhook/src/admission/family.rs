@@ -58,7 +58,9 @@ impl Case<'_> {
             return true;
         }
         match rule {
-            "child" | "adoption" if self.is_pod() && learnt.first("surroundings") => {
+            "child" | "adoption" | "toward-git" | "revision-forward"
+                if self.is_pod() && learnt.first("surroundings") =>
+            {
                 facts.surroundings = Some(self.surroundings().await);
             }
             "untracked" if self.key.kind == "PersistentVolumeClaim" && learnt.first("claim") => {
