@@ -15,19 +15,22 @@ use gitops_core::children::KINDS;
 use gitops_core::contention::{Contention, Contentions};
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
-use gitops_core::names::FIELD_MANAGER_WEBHOOK;
+use gitops_core::names::{FIELD_MANAGER_WEBHOOK, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_engine::desired::{commit, packed};
+use gitops_engine::trust::{signed, trust};
 use gitops_engine::{EngineError, Environment, Loaded, load};
 use gitops_source::Credentials;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
+use serde_json::Value;
 use tokio::sync::{Mutex, Notify, watch};
 
 use crate::configurations;
 use crate::copy::Copies;
 use crate::events;
 use crate::events::Events;
+use crate::history::History;
 use crate::metrics::{ApplicationLabels, Metrics, ResultLabels};
 use crate::overrides::Overrides;
 use crate::recent::Recent;
@@ -59,9 +62,10 @@ pub struct Keeper {
     held: Mutex<BTreeMap<AppRef, Held>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
     older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
+    history: History,
     surroundings: Mutex<Option<(Instant, Surroundings)>>,
     /// What was written last.
-    configured: Mutex<Option<[serde_json::Value; 2]>>,
+    configured: Mutex<Option<[Value; 2]>>,
     ca_bundle: watch::Sender<String>,
     serving: watch::Sender<bool>,
 }
@@ -115,6 +119,7 @@ pub enum News {
 impl Keeper {
     pub fn new(cluster: Cluster, settings: Settings) -> Arc<Self> {
         let events = Events::new(cluster.client());
+        let history = History::new(&settings.cache_dir);
         Arc::new(Self {
             cluster,
             settings,
@@ -127,6 +132,7 @@ impl Keeper {
             held: Mutex::default(),
             followers: Mutex::default(),
             older: Mutex::default(),
+            history,
             surroundings: Mutex::default(),
             configured: Mutex::default(),
             ca_bundle: watch::Sender::new(String::new()),
@@ -225,6 +231,7 @@ impl Keeper {
             }
             self.metrics.forget(&name);
             self.held.lock().await.remove(&name);
+            self.history.forget(&name);
             if let Err(error) = self.copies().forget(&name).await {
                 tracing::warn!(application = %name, %error, "its copy in the cluster stays behind");
             }
@@ -357,6 +364,7 @@ impl Keeper {
         let known = self.surroundings().await?;
         let commit = commit(&loaded, &known.environment, None).await?;
         *heard = true;
+        trust(&loaded, &known.environment, &commit.id).await?;
         let held = self.held.lock().await.get(&loaded.application).cloned();
         self.moves_forward(&loaded, held.as_ref(), application, &commit.id).await?;
         match held.filter(|held| !first && held.part.revision == commit.id) {
@@ -397,12 +405,7 @@ impl Keeper {
 
     /// Whether one commit comes before another, as far as both are known.
     async fn is_ancestor(&self, loaded: &Loaded, ancestor: &str, descendant: &str) -> bool {
-        let (git, repo) = (gitops_source::GitCache::open(&self.settings.cache_dir), loaded.repo.clone());
-        let (ancestor, descendant) = (ancestor.to_owned(), descendant.to_owned());
-        let answer = tokio::task::spawn_blocking(move || {
-            git.is_ancestor(&repo, &ancestor, &descendant).unwrap_or(false)
-        });
-        answer.await.unwrap_or(false)
+        self.history.is_ancestor(&loaded.repo, ancestor, descendant).await == Some(true)
     }
 
     /// Whether the commit at which an object was last accepted is known here and
@@ -411,14 +414,26 @@ impl Keeper {
         if recorded == held.part.revision {
             return Standing::Known;
         }
-        let tip = &held.part.revision;
-        let git = gitops_source::GitCache::open(&self.settings.cache_dir);
-        if !git.contains(&held.loaded.repo, recorded) {
-            Standing::Unknown
-        } else if self.is_ancestor(&held.loaded, tip, recorded).await {
-            Standing::Ahead
-        } else {
-            Standing::Known
+        let repo = &held.loaded.repo;
+        match self.history.is_ancestor(repo, &held.part.revision, recorded).await {
+            Some(true) => Standing::Ahead,
+            Some(false) => Standing::Known,
+            None if self.history.contains(repo, recorded).await => Standing::Known,
+            None => Standing::Unknown,
+        }
+    }
+
+    /// What the commits between `from` and the tip declared of what the tip
+    /// declares otherwise: those that nobody names, looked at before a denial.
+    pub async fn passed(&self, held: &Held, from: &str) -> Vec<Arc<Part>> {
+        let Ok(known) = self.surroundings().await else { return Vec::new() };
+        let look = self.history.passed(held, from, known.environment, known.discovery);
+        match tokio::time::timeout(BUDGET, look).await {
+            Ok(parts) => parts,
+            Err(_) => {
+                tracing::info!(application = %held.part.application, "the commits before the tip take longer to render");
+                Vec::new()
+            }
         }
     }
 
@@ -491,6 +506,12 @@ impl Keeper {
     ) -> Result<Held, EngineError> {
         for (key, gvk) in part.objects() {
             project.admits_object(&application.spec.destination.cluster, gvk, &key.namespace)?;
+            if gvk.group == GROUP && gvk.kind == "Application" {
+                let child = part.get(key).map(|object| object.value).unwrap_or_default();
+                // As the definition has it where nothing is said.
+                let named = child.pointer("/spec/project").and_then(Value::as_str).unwrap_or("default");
+                project.admits_child(&format!("{}/{}", key.namespace, key.name), named)?;
+            }
         }
         let policy = loaded.policy()?;
         Ok(Held { loaded, policy, part: Arc::new(part) })
@@ -738,6 +759,7 @@ impl Keeper {
             return Some(part.clone());
         }
         let known = self.surroundings().await.ok()?;
+        signed(&held.loaded, &known.environment, revision).await.ok()?;
         let precedence = held.part.precedence.clone();
         let part = packed(&held.loaded, &known.environment, revision, &*known.discovery, precedence).await;
         let part = Arc::new(part.ok()?);

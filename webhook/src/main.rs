@@ -6,7 +6,10 @@ mod configurations;
 mod copy;
 mod error;
 mod events;
+#[cfg(test)]
+mod fuzz;
 mod guard;
+mod history;
 mod keeper;
 mod metrics;
 mod overrides;

@@ -12,6 +12,7 @@ mod forward;
 mod marks;
 mod overriding;
 mod own;
+mod passed;
 mod requests;
 mod rules;
 #[cfg(test)]

@@ -1,0 +1,53 @@
+//! A cluster of the benchmarks' own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub fn binary(name: &str) -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().join(name)
+}
+
+/// An embedded control plane of the benchmarks' own.
+pub struct Cluster {
+    name: String,
+    pub kubeconfig: String,
+}
+
+impl Cluster {
+    pub fn up() -> Self {
+        let name = format!("bench-{}", std::process::id());
+        let output = Command::new(binary("test-cluster"))
+            .args(["up", "--name", &name])
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        Self { name, kubeconfig: String::from_utf8(output.stdout).unwrap().trim().to_owned() }
+    }
+
+    pub fn run(&self, program: &str, arguments: &[&str], folder: &Path) -> bool {
+        let mut path = std::ffi::OsString::from(binary("bench").parent().unwrap());
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap());
+        let status = Command::new(program)
+            .args(arguments)
+            .current_dir(folder)
+            .env("PATH", path)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        status.success()
+    }
+
+    pub fn kubectl(&self, arguments: &str) -> bool {
+        self.run("kubectl", &arguments.split(' ').collect::<Vec<_>>(), Path::new("/"))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = Command::new(binary("test-cluster")).args(["down", "--name", &self.name]).status();
+    }
+}
