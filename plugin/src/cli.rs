@@ -25,6 +25,7 @@ pub enum Command {
     Sync(commands::sync::Arguments),
     Diff(commands::diff::Arguments),
     Status(commands::status::Arguments),
+    Why(commands::why::Arguments),
     Render(commands::render::Arguments),
     Init(commands::init::Arguments),
     Completion(commands::completion::Arguments),

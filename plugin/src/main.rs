@@ -54,6 +54,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<u8, Failure> {
             Command::Sync(arguments) => commands::sync::run(arguments, &settings, printer).await,
             Command::Diff(arguments) => commands::diff::run(arguments, &settings, printer).await,
             Command::Status(arguments) => commands::status::run(arguments, &settings, printer).await,
+            Command::Why(arguments) => commands::why::run(arguments, &settings, printer).await,
             Command::Render(arguments) => commands::render::run(arguments, &settings, printer).await,
             Command::Init(arguments) => commands::init::run(&arguments, &settings, printer),
             Command::Completion(arguments) => commands::completion::run(&arguments, printer),

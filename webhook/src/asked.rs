@@ -92,3 +92,62 @@ fn everything(discovery: &Discovery, is_named: impl Fn(&str, &str) -> bool) -> V
     let rules = by_version.into_iter();
     rules.filter_map(|((group, version), resources)| rule(group, version, resources, &["CREATE"])).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use gitops_core::object::Gvk;
+
+    use super::*;
+
+    fn kind(api_version: &str, name: &str, plural: &str) -> Kind {
+        Kind {
+            gvk: Gvk::new(api_version, name),
+            plural: plural.into(),
+            namespaced: true,
+            verbs: vec!["create".into()],
+            subresources: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn no_resource_is_named_twice_and_records_are_not_asked_about() {
+        let kinds = vec![
+            kind("v1", "Pod", "pods"),
+            kind("v1", "ConfigMap", "configmaps"),
+            kind("v1", "Event", "events"),
+            kind("events.k8s.io/v1", "Event", "events"),
+            kind("coordination.k8s.io/v1", "Lease", "leases"),
+            kind("batch/v1", "Job", "jobs"),
+            kind("batch/v1", "CronJob", "cronjobs"),
+            kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+            kind("autoscaling/v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+            kind("kubectl-gitops.dev/v1alpha1", "Application", "applications"),
+        ];
+        let discovery: Discovery =
+            serde_json::from_value(json!({"kinds": kinds})).expect("as it is kept on disk");
+        let declared = kind("batch/v1", "Job", "jobs");
+        let beside = Beside { interactive: true, untracked: true };
+        let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for rule in rules(&[&declared], &discovery, beside) {
+            for resource in rule["resources"].as_array().into_iter().flatten() {
+                let name = format!("{} {resource}", rule["apiGroups"][0]);
+                named.entry(name).or_default().push(rule["apiVersions"].to_string());
+            }
+        }
+        let has = |group: &str, resource: &str| named.contains_key(&format!("{group:?} {resource:?}"));
+        assert!(named.values().all(|versions| versions.len() == 1), "{named:?}");
+        assert!(has("", "pods") && has("", "configmaps") && has("batch", "cronjobs") && has("", "pods/exec"));
+        assert!(!has("batch", "jobs"), "declared already");
+        assert!(
+            !has("", "events") && !has("events.k8s.io", "events") && !has("coordination.k8s.io", "leases")
+        );
+        assert!(!has("kubectl-gitops.dev", "applications"));
+        let few = rules(&[], &discovery, Beside::default());
+        assert!(
+            few.iter()
+                .all(|rule| !rule.to_string().contains("configmaps") && !rule.to_string().contains("exec"))
+        );
+    }
+}

@@ -42,6 +42,8 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
             "matchPolicy": "Equivalent",
             "sideEffects": "NoneOnDryRun",
             "timeoutSeconds": 3,
+            // Written, so that nobody else's stays.
+            "objectSelector": {},
             "rules": rules,
         })
     };
@@ -62,6 +64,10 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
         if scope.namespaces.is_empty() {
             held["rules"] = json!([]);
         }
+    }
+    // Who asks for an Override is stamped on it.
+    if let Some(rules) = mutate["rules"].as_array_mut() {
+        rules.push(json!({"apiGroups": [GROUP], "apiVersions": ["v1alpha1"], "resources": ["overrides"], "operations": ["CREATE"], "scope": "Cluster"}));
     }
     let one = |group: &str, resources: &[&str], operations: &[&str]| json!({"apiGroups": [group], "apiVersions": ["*"], "resources": resources, "operations": operations, "scope": "*"});
     let namespaces = entry("namespaces", "/validate", "Fail", vec![one("", &["namespaces"], &OPERATIONS)]);

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use futures::StreamExt;
 use gitops_api::{Application, Project};
-use gitops_cluster::{Cluster, Discovery};
+use gitops_cluster::{ApplyOptions, Cluster, Discovery};
 use gitops_core::children::KINDS;
+use gitops_core::contention::{Contention, Contentions};
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
-use gitops_core::object::Gvk;
+use gitops_core::names::FIELD_MANAGER_WEBHOOK;
+use gitops_core::object::{Gvk, ObjectKey};
 use gitops_engine::desired::{commit, packed};
 use gitops_engine::{EngineError, Environment, Loaded, load};
 use gitops_source::Credentials;
@@ -24,10 +26,15 @@ use tokio::sync::{Mutex, Notify, watch};
 
 use crate::configurations;
 use crate::copy::Copies;
+use crate::events;
+use crate::events::Events;
 use crate::history::History;
 use crate::metrics::{ApplicationLabels, Metrics, ResultLabels};
+use crate::overrides::Overrides;
+use crate::recent::Recent;
 use crate::settings::Settings;
 use crate::status;
+use crate::tampered::{self, Fault};
 use crate::tls;
 use crate::world::{Held, World};
 
@@ -45,6 +52,10 @@ pub struct Keeper {
     pub cluster: Cluster,
     pub settings: Settings,
     pub metrics: Metrics,
+    pub recent: Recent,
+    pub overrides: Overrides,
+    pub events: Events,
+    contentions: std::sync::Mutex<Contentions>,
     world: ArcSwap<World>,
     held: Mutex<BTreeMap<AppRef, Held>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
@@ -106,10 +117,15 @@ pub enum News {
 impl Keeper {
     pub fn new(cluster: Cluster, settings: Settings) -> Arc<Self> {
         let history = History::new(&settings.cache_dir);
+        let events = Events::new(cluster.client());
         Arc::new(Self {
             cluster,
             settings,
             metrics: Metrics::default(),
+            recent: Recent::default(),
+            overrides: Overrides::default(),
+            events,
+            contentions: std::sync::Mutex::default(),
             world: ArcSwap::from_pointee(World::default()),
             held: Mutex::default(),
             followers: Mutex::default(),
@@ -330,6 +346,7 @@ impl Keeper {
         if heard {
             self.metrics.heard(&name);
         }
+        pass.contended = self.contended(&name);
         pass
     }
 
@@ -614,6 +631,73 @@ impl Keeper {
         if due && tokio::time::timeout(BUDGET, self.publish()).await.is_err() {
             tracing::warn!("the cluster's kinds could not be asked for in time");
         }
+    }
+
+    /// Puts a configuration right that somebody else has changed. Where it may
+    /// have been another replica, true: then look `again` after a while.
+    pub async fn put_right(&self, kind: &str, again: bool) -> bool {
+        let mut configured = self.configured.lock().await;
+        let written = configured.as_ref().and_then(|all| all.iter().find(|one| one["kind"] == kind).cloned());
+        let Some(written) = written else { return false };
+        let Ok(discovery) = self.cluster.discovery().await else { return true };
+        let (Ok(gvk), Ok(key)) = (Gvk::of(&written), ObjectKey::of(&written)) else { return false };
+        let Some(resource) = discovery.kind(&gvk) else { return true };
+        let live = match self.cluster.get(resource, &key).await {
+            Ok(live) => live,
+            Err(error) => {
+                tracing::warn!(%error, "whether a webhook configuration was changed is not known; asking again");
+                return true;
+            }
+        };
+        let fault = live.as_ref().map_or(Some(Fault::Shape), |live| tampered::fault(&written, live));
+        match fault {
+            None => return false,
+            Some(Fault::Scope) if !again => return true,
+            Some(Fault::Scope) => {}
+            Some(Fault::Shape) => {
+                tracing::error!(%key, "somebody else has changed what the API server asks this program; it is put right");
+                let note = format!("somebody else has changed {key}; it is put right");
+                self.events.warn(events::object(Some(&gvk), &key), None, ("Tampered", "PutRight"), &note);
+            }
+        }
+        let patch = live.map(|live| tampered::leftovers(&written, &live)).filter(|patch| patch.len() > 1);
+        if let Some(patch) = patch {
+            let options = ApplyOptions { field_manager: FIELD_MANAGER_WEBHOOK, dry_run: false };
+            if let Err(error) = self.cluster.patch(resource, &key, &patch.into(), &options).await {
+                tracing::warn!(%error, "a webhook configuration could not be put right; trying again");
+                return true;
+            }
+        }
+        *configured = None;
+        drop(configured);
+        self.configure().await;
+        false
+    }
+
+    /// Notes a refusal. Who fights over a field is named: in an Event, and in
+    /// the Application's status.
+    pub async fn refused(&self, by: &Contention) {
+        let begins = self
+            .contentions
+            .lock()
+            .is_ok_and(|mut known| known.refused(by, jiff::Timestamp::now().as_second()));
+        if !begins {
+            return;
+        }
+        if let Some(uid) = self.world().uid_of(&by.application) {
+            self.events.contended(by, uid);
+        }
+        if let Some(follower) = self.followers.lock().await.get(&by.application) {
+            follower.wake.notify_one();
+        }
+    }
+
+    fn contended(&self, application: &AppRef) -> Vec<String> {
+        let now = jiff::Timestamp::now().as_second();
+        self.contentions
+            .lock()
+            .map(|known| known.of(application, now).iter().map(ToString::to_string).collect())
+            .unwrap_or_default()
     }
 
     /// Asks Git for news of an Application, before a denial: one at a time, in

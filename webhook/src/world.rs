@@ -109,6 +109,11 @@ impl World {
             .map(|held| &held.loaded.application)
     }
 
+    /// An Application's uid.
+    pub fn uid_of(&self, application: &AppRef) -> Option<&str> {
+        self.held.get(application).map(|held| held.part.precedence.1.as_str())
+    }
+
     /// Whether a kind is served, and its types are known.
     pub fn knows(&self, gvk: &Gvk) -> bool {
         self.schemas.has(gvk) && self.discovery.kind(gvk).is_some()

@@ -6,11 +6,13 @@
 
 pub mod children;
 pub mod compare;
+pub mod contention;
 pub mod copy;
 pub mod delegation;
 pub mod desired;
 pub mod health;
 pub mod index;
+pub mod managers;
 pub mod names;
 pub mod object;
 pub mod path;

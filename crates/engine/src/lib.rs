@@ -3,6 +3,7 @@
 
 pub mod desired;
 pub mod error;
+pub mod judge;
 pub mod load;
 pub mod memory;
 pub mod survey;

@@ -62,7 +62,10 @@ pub async fn survey(
 
 /// What an Application leaves to others. A restart is a request of its time and
 /// no difference afterwards.
-pub(crate) fn policy(loaded: &Loaded) -> Result<Policy, EngineError> {
+///
+/// # Errors
+/// When it or its Project holds a path that cannot be read.
+pub fn policy(loaded: &Loaded) -> Result<Policy, EngineError> {
     let mut policy = loaded.policy()?;
     if let Ok(path) = "spec.template.metadata.annotations[\"kubectl.kubernetes.io/restartedAt\"]".parse() {
         policy.grants.push(Grant { group: None, kind: "*".into(), name: "*".into(), free: Free::any(path) });

@@ -8,3 +8,4 @@ pub mod render;
 pub mod status;
 pub mod sync;
 pub mod version;
+pub mod why;

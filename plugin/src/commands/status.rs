@@ -66,7 +66,8 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     Ok(if fine { code::YES } else { code::NO })
 }
 
-async fn all(destination: &Destination, settings: &Settings) -> Result<Vec<Loaded>, Failure> {
+/// All Applications of the cluster.
+pub(super) async fn all(destination: &Destination, settings: &Settings) -> Result<Vec<Loaded>, Failure> {
     let list = destination.cluster.get_json("/apis/kubectl-gitops.dev/v1alpha1/applications").await?;
     let mut found = Vec::new();
     for item in list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten() {

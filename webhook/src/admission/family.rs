@@ -1,14 +1,14 @@
 //! What the rules about children ask of the cluster. In: a review and the rule
 //! that objects for lack of knowledge. Out: facts, each looked up once and only
 //! when a rule asks for it. A GET without a version is consistent: a Pod's
-//! review comes before any cache here could know its ReplicaSet.
+//! review comes before any watch here could know its ReplicaSet.
 
 use std::collections::BTreeSet;
 
-use gitops_cluster::{ErrorKind, Kind};
+use gitops_cluster::{ClusterError, ErrorKind, Kind};
 use gitops_core::children::{
-    Endpoints, Lineage, Owner, Reference, State, Surroundings, controller, is_claim_of, references, selects,
-    service_of,
+    Endpoints, Lineage, Owner, Reference, State, Surroundings, adopters, adopts, controller, is_claim_of,
+    references, selects, service_of,
 };
 use gitops_core::desired::DesiredObject;
 use gitops_core::names::API_VERSION;
@@ -44,14 +44,21 @@ impl Case<'_> {
         facts: &mut Facts,
         learnt: &mut Learnt,
     ) -> bool {
-        let by_owner =
-            matches!(rule, "owners" | "child" | "child-replicas" | "scale-child" | "orphan" | "untracked");
+        let by_owner = matches!(
+            rule,
+            "owners" | "child" | "adoption" | "child-replicas" | "scale-child" | "orphan" | "untracked"
+        );
+        // What was seen a moment ago may allow; only what is there now refuses.
         if by_owner && learnt.first("lineage") {
-            facts.lineage = Some(self.lineage(world).await);
+            facts.lineage = Some(self.lineage(world, true).await);
+            return true;
+        }
+        if by_owner && learnt.first("lineage now") {
+            facts.lineage = Some(self.lineage(world, false).await);
             return true;
         }
         match rule {
-            "child" if self.is_pod() && learnt.first("surroundings") => {
+            "child" | "adoption" if self.is_pod() && learnt.first("surroundings") => {
                 facts.surroundings = Some(self.surroundings().await);
             }
             "untracked" if self.key.kind == "PersistentVolumeClaim" && learnt.first("claim") => {
@@ -104,42 +111,125 @@ impl Case<'_> {
     }
 
     /// All owners of the old and the new object.
-    async fn lineage(&self, world: &World) -> Lineage {
+    async fn lineage(&self, world: &World, recent: bool) -> Lineage {
         let mut lineage = Lineage::default();
-        let parent = if self.request.sub_resource == "scale" { self.itself(world).await } else { None };
+        let parent = match self.itself(world).await {
+            Ok(parent) => parent,
+            Err(error) => {
+                // Not knowing the object is not knowing its owners.
+                let (gvk, state) = (self.gvk.clone(), State::Unknown(error.to_string()));
+                let (name, uid) = (self.key.name.clone(), String::new());
+                let reference = Reference { gvk, name, uid, controller: true };
+                lineage.owners.push(Owner { reference, state, descends: false });
+                return lineage;
+            }
+        };
         let all = [self.written(), self.before(), parent.as_ref()].into_iter().flat_map(references);
         for reference in all {
             if lineage.owner(&reference.uid).is_some() {
                 continue;
             }
-            let (owner, root) = self.owner(world, reference).await;
+            let (owner, root) = self.owner(world, reference, recent).await;
             if lineage.root.is_none() {
                 lineage.root = root;
             }
             lineage.owners.push(owner);
         }
+        let orphan = self.written().filter(|object| controller(Some(object)).is_none());
+        if let Some(orphan) = orphan.filter(|_| self.request.sub_resource != "scale") {
+            for (api_version, kind) in adopters(self.gvk) {
+                self.suit(world, orphan, &Gvk::new(api_version, kind), &mut lineage).await;
+            }
+        }
         lineage
     }
 
-    async fn itself(&self, world: &World) -> Option<Value> {
-        let kind = world.discovery.kind(self.gvk)?;
-        self.keeper.cluster.get(kind, self.key).await.ok()?
+    /// Controllers of one kind that would adopt an object.
+    async fn suit(&self, world: &World, orphan: &Value, gvk: &Gvk, lineage: &mut Lineage) {
+        let unknown = |why: String| Owner {
+            reference: Reference {
+                gvk: gvk.clone(),
+                name: String::new(),
+                uid: String::new(),
+                controller: true,
+            },
+            state: State::Unknown(why),
+            descends: false,
+        };
+        let Some(kind) = world.discovery.kind(gvk) else {
+            return lineage.suitors.push(unknown(format!("{gvk} is not served")));
+        };
+        let path = format!("{}?resourceVersion=0", kind.path(&self.key.namespace, ""));
+        let all = match self.list(&path).await {
+            Ok(all) => all,
+            Err(error) => return lineage.suitors.push(unknown(error.to_string())),
+        };
+        for mut live in all {
+            live["apiVersion"] = gvk.api_version().into();
+            live["kind"] = gvk.kind.as_str().into();
+            if !adopts(&live, orphan) {
+                continue;
+            }
+            let text =
+                |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let (name, uid) = (text("/metadata/name"), text("/metadata/uid"));
+            let key = ObjectKey {
+                group: gvk.group.clone(),
+                kind: gvk.kind.clone(),
+                namespace: self.key.namespace.clone(),
+                name: name.clone(),
+            };
+            let reference = Reference { gvk: gvk.clone(), name, uid, controller: true };
+            let mut suitor = Owner { reference, state: State::Live(live), descends: false };
+            let root = self.climb(world, key, &mut suitor, true).await;
+            if lineage.root.is_none() {
+                lineage.root = root;
+            }
+            lineage.suitors.push(suitor);
+        }
+    }
+
+    /// The object of a Scale, which has no owners itself.
+    async fn itself(&self, world: &World) -> Result<Option<Value>, ClusterError> {
+        match world.discovery.kind(self.gvk) {
+            Some(kind) if self.request.sub_resource == "scale" => {
+                self.keeper.cluster.get(kind, self.key).await
+            }
+            _ => Ok(None),
+        }
     }
 
     /// One owner, and what Git declares above it.
-    async fn owner(&self, world: &World, reference: Reference) -> (Owner, Option<DesiredObject>) {
-        let (key, state) = self.look(world, &reference).await;
+    async fn owner(
+        &self,
+        world: &World,
+        reference: Reference,
+        recent: bool,
+    ) -> (Owner, Option<DesiredObject>) {
+        let (key, state) = self.look(world, &reference, recent).await;
         let mut owner = Owner { reference, state, descends: false };
-        let State::Live(live) = &owner.state else { return (owner, None) };
-        let (mut key, mut above) = (key, live.clone());
+        let root = self.climb(world, key, &mut owner, recent).await;
+        (owner, root)
+    }
+
+    /// What Git declares at or above an owner.
+    async fn climb(
+        &self,
+        world: &World,
+        mut key: ObjectKey,
+        owner: &mut Owner,
+        recent: bool,
+    ) -> Option<DesiredObject> {
+        let State::Live(live) = &owner.state else { return None };
+        let mut above = live.clone();
         for _ in 0..GENERATIONS {
             if let Some(held) = world.owner(&key) {
                 owner.descends = true;
-                return (owner, held.part.get(&key));
+                return held.part.get(&key);
             }
             let next = controller(Some(&above)).or_else(|| references(Some(&above)).into_iter().next());
             let Some(next) = next else { break };
-            let (next_key, state) = self.look(world, &next).await;
+            let (next_key, state) = self.look(world, &next, recent).await;
             match state {
                 State::Live(live) => (key, above) = (next_key, live),
                 State::Unknown(why) => {
@@ -150,12 +240,12 @@ impl Case<'_> {
                 State::Missing | State::Another(_) => break,
             }
         }
-        (owner, None)
+        None
     }
 
     /// What a reference points at. Owners share their children's namespace, or
     /// have none.
-    async fn look(&self, world: &World, reference: &Reference) -> (ObjectKey, State) {
+    async fn look(&self, world: &World, reference: &Reference, recent: bool) -> (ObjectKey, State) {
         let mut key = ObjectKey {
             group: reference.gvk.group.clone(),
             kind: reference.gvk.kind.clone(),
@@ -174,7 +264,13 @@ impl Case<'_> {
         } else if key.namespace.is_empty() {
             return (key, State::Missing);
         }
+        if let Some(live) = self.keeper.recent.get(&key, &reference.uid).filter(|_| recent) {
+            return (key, State::Live(live));
+        }
         let state = self.state(kind, &key, &reference.uid).await;
+        if let State::Live(live) = &state {
+            self.keeper.recent.put(&key, &reference.uid, live);
+        }
         (key, state)
     }
 
@@ -224,12 +320,16 @@ impl Case<'_> {
         self.keeper.cluster.get_json(path).await.ok()
     }
 
+    /// None where they cannot be read: what they would allow is not allowed.
     async fn items(&self, path: String) -> Vec<Value> {
-        let list = self.keeper.cluster.get_json(&path).await;
-        let items = list.ok().and_then(|mut list| list.get_mut("items").map(Value::take));
-        match items {
-            Some(Value::Array(items)) => items,
-            _ => Vec::new(),
+        self.list(&path).await.unwrap_or_default()
+    }
+
+    async fn list(&self, path: &str) -> Result<Vec<Value>, ClusterError> {
+        let mut list = self.keeper.cluster.get_json(path).await?;
+        match list.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Ok(Vec::new()),
         }
     }
 

@@ -55,6 +55,8 @@ pub struct Request {
     pub namespace: String,
     pub operation: String,
     #[serde(default)]
+    pub dry_run: bool,
+    #[serde(default)]
     pub user_info: UserInfo,
     #[serde(default)]
     pub object: Option<Value>,
@@ -65,7 +67,8 @@ pub struct Request {
     pub options: Option<Value>,
 }
 
-/// Who writes. Never looked at by a verdict; for logs and access reviews.
+/// Who writes. A verdict looks at it for Overrides alone; else it is for logs
+/// and access reviews.
 #[derive(Debug, Default, Deserialize)]
 pub struct UserInfo {
     #[serde(default)]

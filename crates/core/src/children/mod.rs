@@ -20,7 +20,7 @@ use crate::object::Gvk;
 use crate::path::Path;
 
 pub use endpoints::{Endpoints, addresses, selects, service_of};
-pub use own::{claim_owner, is_claim_of, is_evicting, is_kubernetes_own, is_record};
+pub use own::{claim_owner, is_claim_of, is_evicting, is_kubernetes_own, is_record, makes};
 pub use surroundings::Surroundings;
 
 /// Kinds whose types are needed to judge children, in the versions in which
@@ -71,6 +71,8 @@ pub struct Owner {
 #[derive(Clone, Debug, Default)]
 pub struct Lineage {
     pub owners: Vec<Owner>,
+    /// Controllers that would adopt the new object, which has none.
+    pub suitors: Vec<Owner>,
     /// What Git declares at the end of the chain of owners.
     pub root: Option<DesiredObject>,
 }
@@ -136,6 +138,38 @@ pub fn is_judged(child: &Gvk, owner: &Gvk) -> bool {
             | ("batch", "CronJob", "batch", "Job")
             | ("apps", "StatefulSet" | "DaemonSet", "apps", "ControllerRevision")
     )
+}
+
+/// The kinds of controllers that adopt objects of a kind which have none.
+pub fn adopters(child: &Gvk) -> &'static [(&'static str, &'static str)] {
+    match (child.group.as_str(), child.kind.as_str()) {
+        ("", "Pod") => &[
+            ("apps/v1", "ReplicaSet"),
+            ("apps/v1", "StatefulSet"),
+            ("apps/v1", "DaemonSet"),
+            ("v1", "ReplicationController"),
+            ("batch/v1", "Job"),
+        ],
+        ("apps", "ReplicaSet") => &[("apps/v1", "Deployment")],
+        ("apps", "ControllerRevision") => &[("apps/v1", "StatefulSet"), ("apps/v1", "DaemonSet")],
+        _ => &[],
+    }
+}
+
+/// Whether a controller would adopt this object: its selector selects it, and
+/// a StatefulSet's Pod has one of its names.
+pub fn adopts(owner: &Value, child: &Value) -> bool {
+    let text = |object: &Value, pointer: &str| {
+        object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let selects = owner
+        .pointer("/spec/selector")
+        .is_some_and(|selector| selects_labels(selector, child.pointer("/metadata/labels")));
+    let (name, pod) = (text(owner, "/metadata/name"), text(child, "/metadata/name"));
+    let ordinal = pod.strip_prefix(&name).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
+    let is_member = !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit());
+    let by_name = text(owner, "/kind") == "StatefulSet" && text(child, "/kind") == "Pod";
+    selects && (is_member || !by_name)
 }
 
 /// What a child may look like, as an object of `gvk`.

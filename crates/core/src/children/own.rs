@@ -3,9 +3,11 @@
 
 use serde_json::Value;
 
+use super::{Reference, is_judged};
+use crate::compare::{World, world_of};
 use crate::desired::DesiredObject;
 use crate::names::GROUP;
-use crate::object::ObjectKey;
+use crate::object::{Gvk, ObjectKey};
 
 /// Objects that every namespace has: group, kind and name.
 const EVERYWHERE: &[(&str, &str, &str)] = &[
@@ -27,6 +29,26 @@ const RECORDS: &[(&str, &str)] = &[
     // The scheduler's word, about a Pod that was judged when it was made.
     ("", "Binding"),
 ];
+
+/// What Kubernetes' own owners make that no rule judges by a template: the
+/// owner's group and kind, the child's group and kind.
+const MADE: &[(&str, &str, &str, &str)] = &[
+    // A Pod's ephemeral volumes and devices, named in its template.
+    ("", "Pod", "", "PersistentVolumeClaim"),
+    ("", "Pod", "resource.k8s.io", "ResourceClaim"),
+    // A StatefulSet's claims, where they go with it.
+    ("apps", "StatefulSet", "", "PersistentVolumeClaim"),
+    // Mirrors of Endpoints that Git declares.
+    ("", "Endpoints", "discovery.k8s.io", "EndpointSlice"),
+];
+
+/// Whether an owner really makes such children, so that one that names it as
+/// its owner is as good as declared. Operators make what they will.
+pub fn makes(owner: &Reference, child: &Gvk) -> bool {
+    let gvk = &owner.gvk;
+    let known = (gvk.group.as_str(), gvk.kind.as_str(), child.group.as_str(), child.kind.as_str());
+    world_of(gvk) == World::Declared || MADE.contains(&known) || owner.controller && is_judged(child, gvk)
+}
 
 /// Whether an object that nobody declares is Kubernetes' own by its name or
 /// kind.

@@ -20,8 +20,17 @@ pub(super) fn expected(
     let live = owner.pointer("/spec/template").cloned().unwrap_or_default();
     let mut templates = vec![live];
     templates.extend(revisions(pod, owner, surroundings));
-    let mut wants: Vec<Value> =
-        templates.into_iter().map(|template| from_template(owner_gvk, pod, owner, template)).collect();
+    let mut wants: Vec<Value> = Vec::new();
+    for template in templates {
+        let plain = from_template(owner_gvk, pod, owner, template);
+        let mut admitted = plain.clone();
+        label_keys(&mut admitted, pod);
+        app_armor(&mut admitted);
+        // Older API servers leave both alone.
+        let differ = admitted != plain;
+        wants.push(admitted);
+        wants.extend(differ.then_some(plain));
+    }
     if let Some(around) = surroundings {
         let plain = wants.clone();
         wants.extend(plain.into_iter().map(|want| around.fill(want)));
@@ -58,7 +67,6 @@ fn from_template(owner_gvk: &Gvk, pod: &Value, owner: &Value, template: Value) -
         _ => {}
     }
     gates(&mut want, pod);
-    label_keys(&mut want, pod);
     want
 }
 
@@ -211,6 +219,35 @@ fn label_keys(want: &mut Value, pod: &Value) {
                     Some(term) => merge_keys(term, &labels),
                     None => merge_keys(term, &labels),
                 }
+            }
+        }
+    }
+}
+
+/// The API server copies the old AppArmor annotations into the fields that
+/// took their place (pkg/registry/core/pod/strategy.go).
+fn app_armor(want: &mut Value) {
+    const PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let annotations = want.pointer("/metadata/annotations").cloned().unwrap_or_default();
+    let whole = want.pointer("/spec/securityContext/appArmorProfile").cloned();
+    let windows = want.pointer("/spec/os/name").is_some_and(|name| name == "windows");
+    let spec = object(want, "spec");
+    for containers in ["containers", "initContainers"] {
+        for container in spec.get_mut(containers).and_then(Value::as_array_mut).into_iter().flatten() {
+            let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
+            let said = annotations.get(format!("{PREFIX}{name}")).and_then(Value::as_str);
+            let profile = match said.filter(|_| !windows) {
+                Some("unconfined") => json!({"type": "Unconfined"}),
+                Some("runtime/default") => json!({"type": "RuntimeDefault"}),
+                Some(other) => match other.strip_prefix("localhost/").filter(|name| !name.is_empty()) {
+                    Some(name) => json!({"type": "Localhost", "localhostProfile": name}),
+                    None => continue,
+                },
+                None => continue,
+            };
+            let context = object(container, "securityContext");
+            if context.get("appArmorProfile").is_none_or(Value::is_null) && whole.as_ref() != Some(&profile) {
+                context.insert("appArmorProfile".into(), profile);
             }
         }
     }

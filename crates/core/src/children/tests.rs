@@ -171,6 +171,25 @@ fn gates_only_go_and_label_keys_are_worked_in() {
 }
 
 #[test]
+fn old_app_armor_annotations_become_fields() {
+    let mut template = template();
+    template["metadata"]["annotations"] =
+        json!({"container.apparmor.security.beta.kubernetes.io/c": "localhost/mine"});
+    let set = owner("apps/v1", "ReplicaSet", json!({"template": template}));
+    let made = |profile: Value| {
+        pod("x-a", |pod| {
+            pod["metadata"]["annotations"] = template["metadata"]["annotations"].clone();
+            if !profile.is_null() {
+                pod["spec"]["containers"][0]["securityContext"] = json!({"appArmorProfile": profile});
+            }
+        })
+    };
+    assert!(told(&made(json!({"type": "Localhost", "localhostProfile": "mine"})), &set, None).is_empty());
+    assert!(told(&made(Value::Null), &set, None).is_empty());
+    assert!(!told(&made(json!({"type": "Unconfined"})), &set, None).is_empty());
+}
+
+#[test]
 fn jobs_are_their_cron_jobs_template() {
     let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"template": template()}});
     let cron = owner("batch/v1", "CronJob", json!({"jobTemplate": template}));

@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::rules::is_whole_write;
 use super::{Context, Objection, Operation, Review, Untracked};
 use crate::children::{
-    Endpoints, Expected, Lineage, Owner, Reference, State, addresses, controller, expected, is_built_in,
-    is_judged, is_kubernetes_own, most_replicas, references, selects_labels, service_of, view,
+    Endpoints, Expected, Lineage, Owner, Reference, State, addresses, adopters, adopts, controller, expected,
+    is_built_in, is_judged, is_kubernetes_own, makes, most_replicas, references, selects_labels, service_of,
+    view,
 };
 use crate::compare::{CompareOptions, Difference, Op, compare};
 use crate::delegation;
@@ -175,6 +176,54 @@ fn differences(
     compare(context.schemas, &want.gvk, &want.value, &view(review.gvk, object), &options)
 }
 
+/// What a controller would adopt has to be as it makes them: traffic would go
+/// to it at once, and a controller whose adoption is refused stands still.
+pub(super) fn adoption(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    let new = review.new?;
+    let labels = |object: &Value| object.pointer("/metadata/labels").cloned();
+    let going = new.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string);
+    if !is_whole_write(review)
+        || adopters(review.gvk).is_empty()
+        || is_declared(context)
+        || controller(Some(new)).is_some()
+        || going
+        || labels(new).is_none()
+        || review.old.is_some_and(|old| labels(old) == labels(new))
+    {
+        return None;
+    }
+    let Some(lineage) = &context.facts.lineage else {
+        return Some(Objection { message: UNKNOWN.into(), ..Objection::default() });
+    };
+    for suitor in &lineage.suitors {
+        let live = match &suitor.state {
+            State::Live(live) if suitor.descends => live,
+            State::Unknown(why) => {
+                let message = format!("who would adopt it could not be looked up: {why}");
+                return Some(Objection { message, hint: "try again".into(), ..Objection::default() });
+            }
+            _ => continue,
+        };
+        // One that it could have had before is no news.
+        if review.old.is_some_and(|old| adopts(live, old)) {
+            continue;
+        }
+        let wants = expected(review.gvk, new, None, live, context.facts.surroundings.as_ref());
+        let found: Vec<_> = wants.iter().map(|want| differences(review, context, want, new)).collect();
+        if found.iter().any(Vec::is_empty) {
+            continue;
+        }
+        let differences = found.into_iter().next()?;
+        let owner = format!("{} {}", suitor.reference.gvk.kind, suitor.reference.name);
+        return Some(Objection {
+            message: format!("{owner} would adopt it by its labels, and says otherwise"),
+            hint: format!("give it other labels, or {}", hint(review, lineage, differences.first())),
+            differences,
+        });
+    }
+    None
+}
+
 /// Where Git says what a child is to be.
 fn hint(review: &Review<'_>, lineage: &Lineage, difference: Option<&Difference>) -> String {
     let Some(root) = &lineage.root else { return "change its owner".into() };
@@ -253,12 +302,7 @@ pub(super) fn untracked(review: &Review<'_>, context: &Context<'_>) -> Option<Ob
         return None;
     }
     let owners = context.facts.lineage.as_ref().map_or(&[][..], |lineage| &lineage.owners);
-    // An owner says nothing about where a Service without a selector leads.
-    let counts = |owner: &&Owner| {
-        owner.descends
-            && !(owner.reference.gvk.kind == "Service" && service_of(review.key, Some(new)).is_some())
-    };
-    if owners.iter().any(|owner| counts(&owner)) {
+    if owners.iter().any(|owner| owner.descends && makes(&owner.reference, review.gvk)) {
         return None;
     }
     let unread = owners.iter().find_map(|owner| match &owner.state {

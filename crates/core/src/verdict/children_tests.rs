@@ -46,7 +46,10 @@ fn of(child: &Value, live: Option<Value>) -> Facts {
         descends: live.is_some(),
     };
     let owners = references(Some(child)).into_iter().map(owner).collect();
-    Facts { lineage: Some(Lineage { owners, root: Some(declared(web("web:1", 2))) }), ..Facts::default() }
+    Facts {
+        lineage: Some(Lineage { owners, suitors: Vec::new(), root: Some(declared(web("web:1", 2))) }),
+        ..Facts::default()
+    }
 }
 
 /// Nobody declares it itself.
@@ -86,6 +89,13 @@ fn children() -> Vec<Case> {
         facts
     };
     let free = |object: Value| with(object, "/metadata/ownerReferences", json!([]));
+    let suited = |there: bool| {
+        let mut facts = by_set();
+        let lineage = facts.lineage.as_mut().unwrap();
+        let suitors = std::mem::take(&mut lineage.owners);
+        lineage.suitors = if there { suitors } else { Vec::new() };
+        facts
+    };
     let slice = |addresses: Value| {
         json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {"name": "web-x", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}}, "endpoints": [{"addresses": addresses}]})
@@ -149,6 +159,16 @@ fn children() -> Vec<Case> {
             free(pod("web:1")),
             of(&pod("web:1"), None),
         ),
+        create("what nobody would adopt", "", free(pod("evil")), suited(false)),
+        create("what would be adopted, and differs", "adoption", free(pod("evil")), suited(true)),
+        create("what would be adopted, and does not", "", free(pod("web:1")), suited(true)),
+        update(
+            "relabelled to be adopted",
+            "adoption",
+            with(free(pod("evil")), "/metadata/labels", json!({})),
+            free(pod("evil")),
+            suited(true),
+        ),
         create("traffic to a Pod that is selected", "", slice(json!(["10.0.0.1"])), leads()),
         create("traffic elsewhere", "endpoints", slice(json!(["10.6.6.6"])), leads()),
         update("fewer addresses", "", slice(json!(["10.6.6.6"])), slice(json!([])), leads()),
@@ -165,27 +185,38 @@ fn untracked() -> Vec<Case> {
     let deny = || Policy { untracked: Untracked::Deny, ..Policy::default() };
     let denied = |case: Case| Case { policy: deny(), tracked: false, ..case };
     let named = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "shop"}});
-    let owned = || {
-        with(
-            named("ConfigMap", "x"),
-            "/metadata/ownerReferences",
-            pod("web:1")["metadata"]["ownerReferences"].clone(),
-        )
+    let owned = |kind: &str, by: (&str, &str), controller: bool| {
+        let owner =
+            json!([{"apiVersion": by.0, "kind": by.1, "name": "x", "uid": "u", "controller": controller}]);
+        with(named(kind, "x"), "/metadata/ownerReferences", owner)
     };
-    let descends = |descends: bool| {
-        let mut facts = of(&owned(), Some(replica_set("web:1", 2)));
+    let descends = |object: Value, descends: bool| {
+        let mut facts = of(&object, Some(json!({})));
         facts.lineage.as_mut().unwrap().owners[0].descends = descends;
-        facts
+        (object, facts)
     };
+    let child = |name, expect, (object, facts)| denied(create(name, expect, object, facts));
+    let operator = ("db.example.com/v1", "Db");
     vec![
         denied(create(
             "a Pod made by hand",
             "untracked",
             with(pod("web:1"), "/metadata/ownerReferences", json!([])),
-            Facts::default(),
+            Facts { lineage: Some(Lineage::default()), ..Facts::default() },
         )),
-        denied(create("an owner is no way around", "untracked", owned(), descends(false))),
-        denied(create("a child of something declared", "", owned(), descends(true))),
+        child("an owner is no way around", "untracked", descends(owned("ConfigMap", operator, true), false)),
+        child("an operator's own", "", descends(owned("ConfigMap", operator, true), true)),
+        child("a Pod's claim", "", descends(owned("PersistentVolumeClaim", ("v1", "Pod"), true), true)),
+        child(
+            "what its owner does not make",
+            "untracked",
+            descends(owned("Secret", ("apps/v1", "ReplicaSet"), true), true),
+        ),
+        child(
+            "what its owner does not control",
+            "untracked",
+            descends(owned("Pod", ("apps/v1", "ReplicaSet"), false), true),
+        ),
         denied(create(
             "the default service account",
             "",
@@ -224,6 +255,11 @@ fn requests() -> Vec<Case> {
         policy: Policy { interactive, ..Policy::default() },
         ..case("exec", expect)
     };
+    let unread = || {
+        let mut facts = of(&replica_set("web:1", 2), None);
+        facts.lineage.as_mut().unwrap().owners[0].state = State::Unknown("a timeout".into());
+        facts
+    };
     let scaled = |name, expect, facts| Case {
         subresource: "scale",
         old: Some(scale(0)),
@@ -236,6 +272,7 @@ fn requests() -> Vec<Case> {
         exec("interactive", Interactive::Deny),
         exec("", Interactive::Allow),
         scaled("what a controller scales", "scale-child", Facts::default()),
+        scaled("what cannot be looked up", "scale-child", unread()),
         scaled("what nobody scales", "", Facts { lineage: Some(Lineage::default()), ..Facts::default() }),
     ]
 }

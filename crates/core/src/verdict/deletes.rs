@@ -81,7 +81,7 @@ fn is_expired_job(old: &Value, now: i64) -> bool {
         .and_then(|condition| condition.get("lastTransitionTime")?.as_str())
         .and_then(crate::compare::unix_seconds);
     // A second of grace: the controller's clock is not ours.
-    at.is_some_and(|at| at + ttl <= now + 1)
+    at.is_some_and(|at| at.saturating_add(ttl) <= now.saturating_add(1))
 }
 
 /// Whether an object is finished: with success, or without.

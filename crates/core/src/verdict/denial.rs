@@ -30,8 +30,12 @@ pub fn denial(verdict: &Verdict) -> String {
     if verdict.rule == "delete-declared" {
         text.push_str("\n  field:  (the whole object)\n  git:    declared\n  tried:  (deleted)");
     }
-    if verdict.differences.len() > SHOWN {
-        let _ = write!(text, "\n  and {} more differences", verdict.differences.len() - SHOWN);
+    match (verdict.differences.len() + verdict.omitted).saturating_sub(SHOWN) {
+        0 => {}
+        1 => text.push_str("\n  and 1 more difference"),
+        more => {
+            let _ = write!(text, "\n  and {more} more differences");
+        }
     }
     if let Some(revision) = &verdict.revision {
         let short: String = revision.chars().take(12).collect();
@@ -44,7 +48,7 @@ pub fn denial(verdict: &Verdict) -> String {
             let _ = write!(text, ", application {application}");
         }
     }
-    let _ = write!(text, "\n  hint:   {}", hint(verdict));
+    let _ = write!(text, "\n  hint:   {}", advice(verdict));
     text
 }
 
@@ -56,7 +60,8 @@ fn place(located: &Located) -> String {
     }
 }
 
-fn hint(verdict: &Verdict) -> String {
+/// What to do about a verdict: the rule's hint, with the commands that end it.
+pub fn advice(verdict: &Verdict) -> String {
     match &verdict.application {
         Some(application)
             if verdict.hint.starts_with("change ") || verdict.hint.starts_with("remove it from ") =>

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{Context, Interactive, Objection, Operation, Review};
-use crate::children::{is_built_in, is_judged};
+use crate::children::{Lineage, State, is_built_in, is_judged};
 use crate::compare::{Difference, Op};
 use crate::delegation;
 use crate::object::Gvk;
@@ -51,6 +51,13 @@ pub(super) fn scale_child(review: &Review<'_>, context: &Context<'_>) -> Option<
     }
     let message = match &context.facts.lineage {
         None => "who scales it could not be looked up".to_owned(),
+        Some(Lineage { owners, .. })
+            if owners.iter().any(|owner| {
+                matches!(owner.state, State::Unknown(_)) && is_built_in(&owner.reference.gvk)
+            }) =>
+        {
+            "who scales it could not be looked up".to_owned()
+        }
         Some(lineage) => {
             let scales = |gvk: &Gvk| is_built_in(gvk) && is_judged(review.gvk, gvk);
             let owner = lineage

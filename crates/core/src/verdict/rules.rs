@@ -5,12 +5,11 @@ use serde_json::Value;
 
 use super::{
     Context, Decision, Interactive, Objection, Operation, Policy, Review, Untracked, children, deletes,
-    forward, marks, requests,
+    forward, marks, own, requests, weight,
 };
 use crate::compare::{Difference, Op, has_power};
 use crate::delegation;
 use crate::desired::DesiredObject;
-use crate::names::GROUP;
 use crate::path::{Path, Segment};
 
 /// A rule of the verdict.
@@ -37,7 +36,8 @@ pub const RULES: &[Rule] = &[
     Rule { id: "delete-declared", judge: deletes::delete_declared },
     Rule { id: "orphan", judge: deletes::orphan },
     Rule { id: "namespace-labels", judge: namespace_labels },
-    Rule { id: "own-kinds", judge: own_kinds },
+    Rule { id: "own-kinds", judge: own::own_kinds },
+    Rule { id: "override-window", judge: own::override_window },
     Rule { id: "behind", judge: forward::behind },
     Rule { id: "interactive", judge: requests::interactive },
     Rule { id: "scale", judge: scale },
@@ -49,6 +49,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "pretender", judge: marks::pretender },
     Rule { id: "owners", judge: children::owners },
     Rule { id: "child", judge: children::child },
+    Rule { id: "adoption", judge: children::adoption },
     Rule { id: "child-replicas", judge: children::replicas },
     Rule { id: "endpoints", judge: children::endpoints },
     Rule { id: "untracked", judge: children::untracked },
@@ -117,38 +118,6 @@ fn namespace_labels(review: &Review<'_>, context: &Context<'_>) -> Option<Object
     })
 }
 
-/// Our own kinds say what is true: their spec changes through Git, or by
-/// those with the verb `manage` (root of trust).
-fn own_kinds(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
-    if review.key.group != GROUP
-        || context.tip().is_some()
-        || context.facts.may_manage
-        || context.facts.namespace_terminating
-        || review.subresource == "status"
-    {
-        return None;
-    }
-    let spec = |object: Option<&Value>| object.and_then(|object| object.get("spec").cloned());
-    let (git, tried) = (spec(review.old), spec(review.new));
-    if git == tried {
-        return None;
-    }
-    let resource = format!("{}s.{GROUP}", review.key.kind.to_lowercase());
-    let namespace = if review.key.namespace.is_empty() {
-        String::new()
-    } else {
-        format!(" --namespace {}", review.key.namespace)
-    };
-    Some(Objection {
-        message: format!("it says what Git may say, so changing it takes the verb `manage` on {resource}"),
-        hint: format!(
-            "declare it in Git under a parent Application, or ask who may: kubectl auth can-i manage {resource}/{}{namespace}",
-            review.key.name
-        ),
-        ..Objection::default()
-    })
-}
-
 /// `/scale` is judged like `spec.replicas` (rule 5).
 fn scale(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     if review.subresource != "scale" {
@@ -191,7 +160,7 @@ fn toward_git(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
             && let Some(old) = review.old
         {
             let before = context.differences(want, old);
-            added.retain(|difference| !before.contains(difference));
+            added.retain(|difference| !contains(&before, difference));
         }
         added.retain(|difference| !is_restart_of_now(difference, review.now));
         if added.is_empty() {
@@ -203,6 +172,13 @@ fn toward_git(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     }
     debug_assert_eq!(tip.key, *review.key);
     Some(against_git(left, context))
+}
+
+/// Whether a sorted list holds a difference: two long lists meet in no time.
+fn contains(sorted: &[Difference], difference: &Difference) -> bool {
+    let order = |other: &Difference| other.path.cmp(&difference.path).then(other.op.cmp(&difference.op));
+    let first = sorted.partition_point(|other| order(other).is_lt());
+    sorted[first..].iter().take_while(|other| order(other).is_eq()).any(|other| other == difference)
 }
 
 pub(super) fn is_whole_write(review: &Review<'_>) -> bool {
@@ -275,7 +251,8 @@ fn mixed_commits(review: &Review<'_>, context: &Context<'_>) -> Option<Objection
 }
 
 /// An objection that points at the lines in Git.
-pub(super) fn against_git(differences: Vec<Difference>, context: &Context<'_>) -> Objection {
+pub(super) fn against_git(mut differences: Vec<Difference>, context: &Context<'_>) -> Objection {
+    weight::sort(&mut differences);
     let Some(want) = context.tip() else { return Objection { differences, ..Objection::default() } };
     let line = differences.first().and_then(|difference| want.line_of(&difference.path));
     let place = line.map_or_else(|| want.origin.to_string(), |line| format!("{}:{line}", want.origin.file));
