@@ -28,6 +28,7 @@ pub enum Command {
     Why(commands::why::Arguments),
     Render(commands::render::Arguments),
     Init(commands::init::Arguments),
+    Override(commands::overriding::Arguments),
     Completion(commands::completion::Arguments),
     Version(commands::version::Arguments),
     /// Prints the reference of all commands.

@@ -57,6 +57,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<u8, Failure> {
             Command::Why(arguments) => commands::why::run(arguments, &settings, printer).await,
             Command::Render(arguments) => commands::render::run(arguments, &settings, printer).await,
             Command::Init(arguments) => commands::init::run(&arguments, &settings, printer),
+            Command::Override(arguments) => commands::overriding::run(arguments, &settings, printer).await,
             Command::Completion(arguments) => commands::completion::run(&arguments, printer),
             Command::Version(arguments) => commands::version::run(&arguments, &settings, printer).await,
             Command::MarkdownHelp => commands::reference::run(printer),

@@ -15,13 +15,15 @@ use gitops_core::children::KINDS;
 use gitops_core::contention::{Contention, Contentions};
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
-use gitops_core::names::FIELD_MANAGER_WEBHOOK;
+use gitops_core::names::{FIELD_MANAGER_WEBHOOK, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_engine::desired::{commit, packed};
+use gitops_engine::trust::{signed, trust};
 use gitops_engine::{EngineError, Environment, Loaded, load};
 use gitops_source::Credentials;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
+use serde_json::Value;
 use tokio::sync::{Mutex, Notify, watch};
 
 use crate::configurations;
@@ -63,7 +65,7 @@ pub struct Keeper {
     history: History,
     surroundings: Mutex<Option<(Instant, Surroundings)>>,
     /// What was written last.
-    configured: Mutex<Option<[serde_json::Value; 2]>>,
+    configured: Mutex<Option<[Value; 2]>>,
     ca_bundle: watch::Sender<String>,
     serving: watch::Sender<bool>,
 }
@@ -362,6 +364,7 @@ impl Keeper {
         let known = self.surroundings().await?;
         let commit = commit(&loaded, &known.environment, None).await?;
         *heard = true;
+        trust(&loaded, &known.environment, &commit.id).await?;
         let held = self.held.lock().await.get(&loaded.application).cloned();
         self.moves_forward(&loaded, held.as_ref(), application, &commit.id).await?;
         match held.filter(|held| !first && held.part.revision == commit.id) {
@@ -503,6 +506,12 @@ impl Keeper {
     ) -> Result<Held, EngineError> {
         for (key, gvk) in part.objects() {
             project.admits_object(&application.spec.destination.cluster, gvk, &key.namespace)?;
+            if gvk.group == GROUP && gvk.kind == "Application" {
+                let child = part.get(key).map(|object| object.value).unwrap_or_default();
+                // As the definition has it where nothing is said.
+                let named = child.pointer("/spec/project").and_then(Value::as_str).unwrap_or("default");
+                project.admits_child(&format!("{}/{}", key.namespace, key.name), named)?;
+            }
         }
         let policy = loaded.policy()?;
         Ok(Held { loaded, policy, part: Arc::new(part) })
@@ -750,6 +759,7 @@ impl Keeper {
             return Some(part.clone());
         }
         let known = self.surroundings().await.ok()?;
+        signed(&held.loaded, &known.environment, revision).await.ok()?;
         let precedence = held.part.precedence.clone();
         let part = packed(&held.loaded, &known.environment, revision, &*known.discovery, precedence).await;
         let part = Arc::new(part.ok()?);

@@ -6,6 +6,8 @@ mod configurations;
 mod copy;
 mod error;
 mod events;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod history;
 mod keeper;

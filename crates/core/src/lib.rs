@@ -10,6 +10,8 @@ pub mod contention;
 pub mod copy;
 pub mod delegation;
 pub mod desired;
+#[cfg(test)]
+mod fuzz;
 pub mod health;
 pub mod index;
 pub mod managers;

@@ -1,6 +1,7 @@
 //! What plugin and webhook share: from an Application to its desired set, from
 //! there to what differs in a cluster, and to the writes that mend it.
 
+pub mod contest;
 pub mod desired;
 pub mod error;
 pub mod judge;
@@ -8,6 +9,7 @@ pub mod load;
 pub mod memory;
 pub mod survey;
 pub mod sync;
+pub mod trust;
 
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;

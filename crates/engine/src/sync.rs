@@ -9,7 +9,7 @@ use futures::StreamExt;
 use gitops_cluster::{ApplyOptions, Cluster, ClusterError, DeleteOptions, Discovery, ErrorKind};
 use gitops_core::compare::{Difference, Op};
 use gitops_core::delegation::{Delegated, begin, carry};
-use gitops_core::desired::{DesiredObject, stamp};
+use gitops_core::desired::{AppRef, DesiredObject, stamp};
 use gitops_core::health::{Health, HealthReport, health};
 use gitops_core::names::{FIELD_MANAGER, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
@@ -17,6 +17,7 @@ use gitops_core::plan::{Action, Step};
 use gitops_core::verdict::Policy;
 use serde_json::Value;
 
+use crate::contest::{conflict, contested};
 use crate::desired::Environment;
 use crate::error::EngineError;
 use crate::load::Loaded;
@@ -139,6 +140,7 @@ pub async fn sync(
     for step in &survey.plan.steps {
         groups.entry(step.group).or_default().push(step);
     }
+    let contested = contested(cluster, &survey.discovery, loaded, survey).await?;
     let mut failed_before = false;
     for steps in groups.into_values() {
         if options.dry_run == DryRun::None && !failed_before {
@@ -153,6 +155,7 @@ pub async fn sync(
             options,
             discovery: &discovery,
             interrupted,
+            contested: &contested,
             skip: failed_before,
         };
         let mut results: Vec<Result> = futures::stream::iter(steps.into_iter().map(|step| worker.step(step)))
@@ -160,7 +163,9 @@ pub async fn sync(
             .inspect(|result| progress.object(result))
             .collect()
             .await;
-        failed_before |= results.iter().any(|result| matches!(result.outcome, Outcome::Failed(_)));
+        failed_before |= results.iter().any(|result| {
+            matches!(result.outcome, Outcome::Failed(_)) && !contested.contains_key(&result.key)
+        });
         results.sort_by(|a, b| a.key.cmp(&b.key));
         report.results.append(&mut results);
     }
@@ -201,6 +206,8 @@ struct Worker<'a> {
     options: &'a SyncOptions,
     discovery: &'a Discovery,
     interrupted: &'a AtomicBool,
+    /// Objects that are another Application's.
+    contested: &'a BTreeMap<ObjectKey, AppRef>,
     /// A group before failed.
     skip: bool,
 }
@@ -226,6 +233,9 @@ impl Worker<'_> {
     /// The generation that was written, or what became of it instead.
     async fn carry_out(&self, step: &Step) -> std::result::Result<i64, Outcome> {
         let skipped = |reason: &str| Err(Outcome::Skipped(reason.to_owned()));
+        if let Some(owner) = self.contested.get(&step.key) {
+            return Err(Outcome::Failed(conflict(&step.key, owner, &self.loaded.application)));
+        }
         if step.action == Action::Unchanged {
             return Ok(0);
         }

@@ -3,6 +3,7 @@
 pub mod completion;
 pub mod diff;
 pub mod init;
+pub mod overriding;
 pub mod reference;
 pub mod render;
 pub mod status;

@@ -3,6 +3,7 @@
 
 mod family;
 mod mutate;
+pub mod salvage;
 mod validate;
 
 use std::collections::BTreeMap;

@@ -400,6 +400,15 @@ mod tests {
         assert!(!equal(Scalar::Plain, &json!(9_007_199_254_740_993_i64), &json!(9_007_199_254_740_992_i64)));
     }
 
+    #[test]
+    fn long_numbers_take_no_longer_than_their_length() {
+        let text = "9".repeat(1 << 20);
+        for suffix in ["", "Ei", "n", "e9"] {
+            let _ = (quantity(&json!(format!("{text}{suffix}"))), nanos(&json!(format!("0.{text}{suffix}"))));
+        }
+        let _ = (duration(&format!("{text}h")), time(&format!("2026-01-01T00:00:00.{text}Z")));
+    }
+
     proptest! {
         /// Against whole milli-units, in which every reading is exact.
         #[test]
@@ -409,6 +418,23 @@ mod tests {
             prop_assert!(equal(Scalar::Quantity, &text, &whole));
             let more = json!(format!("{}m", n + 1));
             prop_assert!(!equal(Scalar::Quantity, &text, &more));
+        }
+
+        /// Texts that look like quantities, durations and times, of any length.
+        #[test]
+        fn what_looks_like_a_scalar_is_read_or_refused(
+            number in "[-+]?[0-9]{0,30}\\.?[0-9]{0,30}", suffix in "([eE][-+]?[0-9]{0,12}|[numkMGTPE]?i?)",
+            duration_text in "[-+]?([0-9]{0,20}\\.?[0-9]{0,20}(ns|us|µs|ms|s|m|h|d)){0,4}",
+            time_text in "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{0,40})?([zZ]|[-+][0-9]{2}:[0-9]{2}|é)?",
+        ) {
+            let text = format!("{number}{suffix}");
+            let value = json!(text);
+            let _ = (duration(&duration_text), time(&time_text), unix_seconds(&time_text), nanos(&value));
+            if let Some(decimal) = quantity(&value) {
+                prop_assert!(decimal.digits.len() <= text.len() + 20, "{text}: {} digits", decimal.digits.len());
+                prop_assert_eq!(decimal.rounded_up(NANO).rounded_up(NANO), decimal.rounded_up(NANO), "{}", text);
+                prop_assert!(equal(Scalar::Quantity, &value, &json!(format!("+{text}").replace("+-", "-").replace("++", "+"))), "{}", text);
+            }
         }
 
         #[test]

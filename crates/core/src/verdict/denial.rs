@@ -13,6 +13,8 @@ use crate::compare::Op;
 const SHOWN: usize = 3;
 /// A value longer than this is cut.
 const MAX_VALUE: usize = 120;
+/// A path longer than this is cut: keys of maps may be long.
+const MAX_PATH: usize = 400;
 
 /// The text of a denial or warning. Never holds a Secret's value.
 pub fn denial(verdict: &Verdict) -> String {
@@ -23,7 +25,7 @@ pub fn denial(verdict: &Verdict) -> String {
     for located in verdict.differences.iter().take(SHOWN) {
         let difference = &located.difference;
         let absent = if difference.op == Op::Add { "(not declared)" } else { "(absent)" };
-        let _ = write!(text, "\n  field:  {}", difference.path);
+        let _ = write!(text, "\n  field:  {}", cut(difference.path.to_string(), MAX_PATH));
         let _ = write!(text, "\n  git:    {}", value(difference.git.as_ref(), absent));
         let _ = write!(text, "\n  tried:  {}", value(difference.tried.as_ref(), "(removed)"));
     }
@@ -80,9 +82,13 @@ fn value(value: Option<&Value>, absent: &str) -> String {
         Value::String(text) if !text.is_empty() && !text.contains('\n') => text.clone(),
         other => other.to_string(),
     };
-    if text.chars().count() <= MAX_VALUE {
+    cut(text, MAX_VALUE)
+}
+
+fn cut(text: String, most: usize) -> String {
+    if text.chars().count() <= most {
         return text;
     }
-    let cut: String = text.chars().take(MAX_VALUE).collect();
+    let cut: String = text.chars().take(most).collect();
     format!("{cut}... ({} bytes)", text.len())
 }
