@@ -118,8 +118,8 @@ pub enum News {
 
 impl Keeper {
     pub fn new(cluster: Cluster, settings: Settings) -> Arc<Self> {
-        let events = Events::new(cluster.client());
         let history = History::new(&settings.cache_dir);
+        let events = Events::new(cluster.client());
         Arc::new(Self {
             cluster,
             settings,

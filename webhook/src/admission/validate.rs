@@ -128,7 +128,7 @@ impl Case<'_> {
             ..Facts::default()
         };
         let mut learnt = Learnt::default();
-        let first = self.informed(world, &[], &mut facts, &mut learnt).await;
+        let first = self.informed(world, &[], &[], &mut facts, &mut learnt).await;
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
         }
@@ -137,7 +137,7 @@ impl Case<'_> {
             facts.may_manage = may;
             facts.may_override = may;
             facts.namespace_terminating = !may && self.is_terminating().await;
-            return self.judge(world, &[], &facts);
+            return self.judge(world, &[], &[], &facts);
         }
         if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan" | "behind") {
             facts.namespace_terminating = self.is_terminating().await;
@@ -147,7 +147,7 @@ impl Case<'_> {
             return first;
         }
         let older = self.older(world).await;
-        let second = self.judge(world, &older, &facts);
+        let second = self.judge(world, &older, &[], &facts);
         if second.rule.is_empty() {
             return second;
         }
@@ -166,28 +166,15 @@ impl Case<'_> {
             Standing::Unknown => !fresh,
             Standing::Ahead => true,
         };
-        let third = self.informed(&world, &older, &mut facts, &mut learnt).await;
+        let third = self.informed(&world, &older, &[], &mut facts, &mut learnt).await;
         if !matches!(third.rule, "toward-git" | "mixed-commits") {
             return third;
         }
         let passed = self.passed(&world).await;
-        if passed.is_empty() { third } else { self.judge_with(&world, &older, &passed, &facts) }
-    }
-
-    /// Judges, and looks up what the rules ask for.
-    async fn informed(
-        &self,
-        world: &World,
-        older: &[Arc<Part>],
-        facts: &mut Facts,
-        learnt: &mut Learnt,
-    ) -> Verdict {
-        loop {
-            let verdict = self.judge(world, older, facts);
-            if !self.learn(world, verdict.rule, facts, learnt).await {
-                return verdict;
-            }
+        if passed.is_empty() {
+            return third;
         }
+        self.informed(&world, &older, &passed, &mut facts, &mut learnt).await
     }
 
     /// What the commits declared that lie between the recorded one and the tip
@@ -197,6 +184,23 @@ impl Case<'_> {
         match world.owner(self.key).zip(recorded) {
             Some((held, recorded)) => self.keeper.passed(held, recorded).await,
             None => Vec::new(),
+        }
+    }
+
+    /// Judges, and looks up what the rules ask for.
+    async fn informed(
+        &self,
+        world: &World,
+        older: &[Arc<Part>],
+        passed: &[Arc<Part>],
+        facts: &mut Facts,
+        learnt: &mut Learnt,
+    ) -> Verdict {
+        loop {
+            let verdict = self.judge(world, older, passed, facts);
+            if !self.learn(world, verdict.rule, facts, learnt).await {
+                return verdict;
+            }
         }
     }
 
@@ -225,13 +229,9 @@ impl Case<'_> {
         self.keeper.cluster.get(kind, self.key).await.ok()?
     }
 
-    fn judge(&self, world: &World, older: &[Arc<Part>], facts: &Facts) -> Verdict {
-        self.judge_with(world, older, &[], facts)
-    }
-
     /// Judges by the tip and by `older`, and by those of `passed` that the write
     /// matches as a whole.
-    fn judge_with(&self, world: &World, older: &[Arc<Part>], passed: &[Arc<Part>], facts: &Facts) -> Verdict {
+    fn judge(&self, world: &World, older: &[Arc<Part>], passed: &[Arc<Part>], facts: &Facts) -> Verdict {
         let root = facts.lineage.as_ref().and_then(|lineage| lineage.root.as_ref());
         let owner = world.owner(self.key).or_else(|| world.owner(&root?.key));
         let parts: Vec<&Arc<Part>> =

@@ -43,8 +43,26 @@ impl Scopes for BuiltIn {
     }
 }
 
+/// A ConfigMap of 900 KiB.
+pub fn large() -> Value {
+    let mut data = serde_json::Map::new();
+    let mut size = 0;
+    while size < 900 << 10 {
+        let text = text(data.len());
+        size += text.len();
+        data.insert(format!("file-{:04}", data.len()), text.into());
+    }
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large", "namespace": "shop", "annotations": {"example.com/note": "large"}}, "data": data})
+}
+
+/// `count` objects, as a render gives them.
 pub fn set(count: usize) -> DesiredSet {
-    let rendered = objects(count)
+    set_of(objects(count))
+}
+
+/// These objects, as a render gives them.
+pub fn set_of(objects: Vec<Value>) -> DesiredSet {
+    let rendered = objects
         .into_iter()
         .map(|value| Rendered { value, file: "app/all.yaml".into(), line: 1, lines: None })
         .collect();

@@ -19,6 +19,15 @@ pub struct Bench {
 impl Bench {
     /// Prints one result. `need` is the least ratio of peer to ours.
     pub fn report(&mut self, name: &str, peer: &str, pairs: &[Pair], need: f64) {
+        self.line(name, peer, pairs, Some(need));
+    }
+
+    /// Prints one result that nothing depends on.
+    pub fn compare(&mut self, name: &str, peer: &str, pairs: &[Pair]) {
+        self.line(name, peer, pairs, None);
+    }
+
+    fn line(&mut self, name: &str, peer: &str, pairs: &[Pair], need: Option<f64>) {
         let mut ratios: Vec<f64> = pairs.iter().map(|(ours, theirs)| theirs / ours).collect();
         ratios.sort_by(f64::total_cmp);
         let at = |part: f64| ratios[((ratios.len() - 1) as f64 * part).round() as usize];
@@ -29,15 +38,15 @@ impl Bench {
         let ours = median(pairs.iter().map(|pair| pair.0).collect());
         let theirs = median(pairs.iter().map(|pair| pair.1).collect());
         let (p25, ratio, p75) = (at(0.25), at(0.5), at(0.75));
-        let verdict = if p25 >= need {
-            "ok"
-        } else if p75 >= need {
-            "noisy"
-        } else {
-            "short"
-        };
+        let verdict = need.map(|need| match () {
+            () if p25 >= need => "ok",
+            () if p75 >= need => "noisy",
+            () => "short",
+        });
+        let judged =
+            need.zip(verdict).map_or_else(String::new, |(need, verdict)| format!(" need>={need} {verdict}"));
         println!(
-            "bench {name} ours={} peer={peer}:{} ratio={ratio:.2} [p25={p25:.2} p75={p75:.2}] n={} need>={need} {verdict}",
+            "bench {name} ours={} peer={peer}:{} ratio={ratio:.2} [p25={p25:.2} p75={p75:.2}] n={}{judged}",
             shown(ours),
             shown(theirs),
             pairs.len()

@@ -1,37 +1,44 @@
 //! The verdict and the index, in this process.
 
-use gitops_core::compare::{CompareOptions, compare};
 use gitops_core::index::{Index, Part};
+use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::{Candidate, Context, Facts, Operation, Policy, Review, judge};
 use serde_json::{Value, json};
 
-use crate::objects::set;
+use crate::objects::{large, set, set_of};
 use crate::report::{Bench, Pair, timed};
 
-/// A verdict on a Deployment's update, beside parsing the same review.
+/// Verdicts on updates, beside parsing the same reviews.
 pub fn verdict(bench: &mut Bench) {
     let set = set(10_000);
-    let index = Index::new(vec![std::sync::Arc::new(Part::of(set.clone(), (String::new(), String::new())))]);
+    let declared = set.objects.values().find(|object| object.key.kind == "Deployment").unwrap().value.clone();
+    let part = Part::of(set, (String::new(), String::new()));
+    judged(bench, "verdict.deployment.10000", part, &declared, 100, 1.0);
+    let large = set_of(vec![large()]);
+    let declared = large.objects.values().next().unwrap().value.clone();
+    let part = Part::of(large, (String::new(), String::new()));
+    judged(bench, "verdict.configmap.900k", part, &declared, 2, 0.5);
+}
+
+/// Judges what leaves a declared object as it is, `times` in a row.
+fn judged(bench: &mut Bench, name: &str, part: Part, declared: &Value, times: u32, need: f64) {
+    let index = Index::new(vec![std::sync::Arc::new(part)]);
     let schemas = Schemas::builtin();
-    let declared = set.objects.values().find(|object| object.key.kind == "Deployment").unwrap();
-    let old = declared.value.clone();
+    let (gvk, key) = (Gvk::of(declared).unwrap(), ObjectKey::of(declared).unwrap());
+    let old = declared.clone();
     let mut new = old.clone();
     new["metadata"]["annotations"]["team"] = json!("blue");
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u", "object": new, "oldObject": old}}).to_string();
-    assert!(
-        compare(&schemas, &declared.gvk, &declared.value, &new, &CompareOptions::of(&declared.gvk))
-            .is_empty()
-    );
     let policy = Policy::default();
     let run = || {
-        let part = index.owner(&declared.key).unwrap();
-        let object = part.get(&declared.key);
+        let part = index.owner(&key).unwrap();
+        let object = part.get(&key);
         let candidates = [Candidate { revision: &part.revision, object: object.as_ref() }];
         let review = Review {
             operation: Operation::Update,
-            gvk: &declared.gvk,
-            key: &declared.key,
+            gvk: &gvk,
+            key: &key,
             subresource: "",
             old: Some(&old),
             new: Some(&new),
@@ -47,15 +54,16 @@ pub fn verdict(bench: &mut Bench) {
         };
         std::hint::black_box(judge(&review, &context))
     };
+    assert_eq!(run().rule, "");
     let pairs: Vec<Pair> = (0..200)
         .map(|_| {
-            let ours = timed(100, || drop(run()));
+            let ours = timed(times, || drop(run()));
             let theirs =
-                timed(100, || drop(std::hint::black_box(serde_json::from_str::<Value>(&review).unwrap())));
+                timed(times, || drop(std::hint::black_box(serde_json::from_str::<Value>(&review).unwrap())));
             (ours, theirs)
         })
         .collect();
-    bench.report("verdict.deployment.10000", "serde_json-parse", &pairs, 1.0);
+    bench.report(name, "serde_json-parse", &pairs, need);
 }
 
 /// What 10,000 objects cost in the index.
