@@ -15,6 +15,7 @@ use crate::delegation::Delegated;
 use crate::names::{ANNOTATION_ORIGIN, ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use crate::object::{Gvk, IdentityError, ObjectKey};
 use crate::path::{Path, Segment, plain};
+use crate::plan::{annotations, is_hook};
 
 /// An Application by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -154,7 +155,9 @@ pub trait Scopes {
 pub enum DesiredError {
     #[error("{origin}: {error}")]
     Identity { origin: String, error: IdentityError },
-    #[error("{origin}: {gvk} {name} has metadata.generateName: an object in Git needs a name")]
+    #[error(
+        "{origin}: {gvk} {name} has metadata.generateName: an object in Git that is no hook needs a name"
+    )]
     GenerateName { origin: String, gvk: Gvk, name: String },
     #[error("{key} is declared twice: {first} and {second}")]
     Duplicate { key: ObjectKey, first: String, second: String },
@@ -309,12 +312,20 @@ fn desired(
     if value.pointer("/metadata/name").is_none_or(Value::is_null)
         && let Some(name) = value.pointer("/metadata/generateName").and_then(Value::as_str)
     {
-        return Err(DesiredError::GenerateName { origin: at, gvk, name: name.to_owned() });
+        if !is_hook(&value) {
+            return Err(DesiredError::GenerateName { origin: at, gvk, name: name.to_owned() });
+        }
+        // Each run has a name of its own; no object can have this one.
+        value["metadata"]["name"] = format!("{name}*").into();
     }
     let mut key =
         ObjectKey::of(&value).map_err(|error| DesiredError::Identity { origin: at.clone(), error })?;
     let name = key.name.clone();
-    match scopes.namespaced(&gvk) {
+    let scope = scopes.namespaced(&gvk).or_else(|| {
+        // Whose definition comes later is taken for namespaced until then.
+        annotations::options(&value).is_ok_and(|options| options.skip_missing == Some(true)).then_some(true)
+    });
+    match scope {
         None => return Err(DesiredError::UnknownKind { origin: at, gvk, name }),
         Some(true) if key.namespace.is_empty() && default_namespace.is_empty() => {
             return Err(DesiredError::NoNamespace { origin: at, gvk, name });
@@ -499,7 +510,7 @@ mod tests {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(texts.join("\n"), @r#"
         ConfigMap shop/a is declared twice: 0.yaml:1 and 1.yaml:1
-        3.yaml:1: v1 ConfigMap a- has metadata.generateName: an object in Git needs a name
+        3.yaml:1: v1 ConfigMap a- has metadata.generateName: an object in Git that is no hook needs a name
         4.yaml:1: v1 ConfigMap l: metadata.labels["a"] is 1, which is not text: quote it
         2.yaml:1: example.com/v1 Db d: the cluster has no such kind
         "#);

@@ -29,8 +29,6 @@ pub const ANNOTATION_OWNER: &str = "kubectl-gitops.dev/owner";
 pub const ANNOTATION_REVISION: &str = "kubectl-gitops.dev/revision";
 /// Annotation: `file:line` in the repository.
 pub const ANNOTATION_ORIGIN: &str = "kubectl-gitops.dev/origin";
-/// Annotation: sync wave of an object.
-pub const ANNOTATION_SYNC_WAVE: &str = "kubectl-gitops.dev/sync-wave";
 
 /// Finalizer, only where cascading deletion was asked for.
 pub const FINALIZER_PRUNE: &str = "kubectl-gitops.dev/prune";

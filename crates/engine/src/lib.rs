@@ -3,8 +3,10 @@
 
 pub mod desired;
 pub mod error;
+pub mod lease;
 pub mod load;
 pub mod memory;
+pub mod owners;
 pub mod survey;
 pub mod sync;
 
@@ -12,4 +14,4 @@ pub use desired::{Environment, desired, packed};
 pub use error::EngineError;
 pub use load::{Loaded, read_file};
 pub use survey::{Survey, survey};
-pub use sync::{DryRun, Outcome, Progress, Report, SyncOptions, sync};
+pub use sync::{Conflicts, DryRun, Outcome, Progress, Report, RunHooks, Stop, SyncOptions, has_work, sync};

@@ -16,6 +16,9 @@ use sha2::{Digest, Sha256};
 pub struct Places {
     pub kinds: BTreeSet<Gvk>,
     pub namespaces: BTreeSet<String>,
+    /// The commit whose hooks have all ended well.
+    #[serde(default)]
+    pub hooks: String,
 }
 
 /// One Application's file.

@@ -8,7 +8,7 @@ use gitops_core::delegation::{Free, Grant};
 use gitops_core::desired::DesiredSet;
 use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::plan::{Plan, plan};
+use gitops_core::plan::{Options, Plan, plan};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 use serde_json::Value;
@@ -29,6 +29,10 @@ pub struct Survey {
     pub plan: Plan,
     pub schemas: Schemas,
     pub discovery: Discovery,
+    /// The Application's sync options.
+    pub options: Options,
+    /// Objects that are another Application's, and why they are let be.
+    pub held: BTreeMap<ObjectKey, String>,
 }
 
 /// Lists what is there and plans what would change. Nothing is written to the
@@ -49,8 +53,11 @@ pub async fn survey(
     let wanted = wanted(&set, &places);
     let (live, schemas) = tokio::try_join!(cluster.list(discovery, &wanted), cluster.schemas(&kinds))?;
     let earlier = earlier(loaded, environment, discovery, &set, &live).await?;
-    let plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy(loaded)?);
-    Ok(Survey { desired: set, live, plan, schemas, discovery: discovery.clone() })
+    let options = loaded.sync_options()?;
+    let plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy(loaded)?, &options)
+        .map_err(EngineError::Desired)?;
+    let discovery = discovery.clone();
+    Ok(Survey { desired: set, live, plan, schemas, discovery, options, held: BTreeMap::new() })
 }
 
 /// What an Application leaves to others. A restart is a request of its time and
@@ -79,7 +86,7 @@ fn wanted(set: &DesiredSet, places: &Places) -> BTreeMap<Gvk, BTreeSet<String>> 
 /// still there from before.
 pub(crate) fn remember(cluster: &Cluster, loaded: &Loaded, environment: &Environment, survey: &Survey) {
     let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
-    let mut places = Places::default();
+    let mut places = Places { hooks: memory.read().hooks, ..Places::default() };
     let mut note = |key: &ObjectKey, gvk: &Gvk| {
         places.kinds.insert(gvk.clone());
         places.namespaces.insert(key.namespace.clone());
