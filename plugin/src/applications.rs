@@ -6,6 +6,7 @@ use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::{AppRef, DesiredSet};
 use gitops_engine::desired::{commit, desired};
 use gitops_engine::load::{self, FILE, Loaded};
+use gitops_engine::trust::trust;
 use gitops_engine::{Environment, Survey, survey};
 use gitops_source::{Commit, RepoUrl};
 
@@ -145,6 +146,7 @@ pub async fn declared(
     scopes: &(impl gitops_core::desired::Scopes + Clone + Send + 'static),
 ) -> Result<(Commit, DesiredSet), Failure> {
     let commit = commit(loaded, environment, revision).await?;
+    trust(loaded, environment, &commit.id).await?;
     let set = desired(loaded, environment, &commit.id, scopes).await?;
     Ok((commit, set))
 }

@@ -25,8 +25,10 @@ pub enum Command {
     Sync(commands::sync::Arguments),
     Diff(commands::diff::Arguments),
     Status(commands::status::Arguments),
+    Why(commands::why::Arguments),
     Render(commands::render::Arguments),
     Init(commands::init::Arguments),
+    Override(commands::overriding::Arguments),
     Completion(commands::completion::Arguments),
     Version(commands::version::Arguments),
     /// Prints the reference of all commands.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gitops_cluster::ClusterError;
+use gitops_cluster::{ClusterError, ErrorKind};
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
@@ -159,7 +159,13 @@ pub fn exit_code(done: &SyncReport) -> u8 {
         Outcome::HookFailed(_) => Some(code::NO),
         _ => None,
     });
+    let disputed = |result: &ObjectResult| match &result.outcome {
+        Outcome::Failed(error) => error.kind() == ErrorKind::Conflict,
+        Outcome::HookFailed(_) => false,
+        _ => true,
+    };
     match first {
+        Some(code::CONFLICT) if !done.interrupted && done.results.iter().all(disputed) => code::CONFLICT,
         _ if done.interrupted => code::INTERRUPTED,
         _ if done.lost => code::CONFLICT,
         _ if done.timed_out => code::TIMEOUT,

@@ -331,9 +331,9 @@ fn objects_move_between_applications_and_shared_ones_are_told() {
     assert_eq!((owner(), place.uid("configmap moves")), (format!("{}/zwei", place.namespace.name), uid));
     // What two declare stays with the one that has it.
     place.commit(&[("one/a.yaml", config("moves", &json!({})))]);
-    let ran = place.gitops("sync one").ok();
+    let ran = place.gitops("sync one").code(6);
     assert!(
-        ran.stdout.contains("skipped ConfigMap") && ran.stdout.contains("it is Application"),
+        ran.stdout.contains("failed ConfigMap") && ran.stdout.contains("/zwei owns it"),
         "{}",
         ran.stdout
     );

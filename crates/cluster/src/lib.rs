@@ -8,6 +8,7 @@ mod disk;
 mod error;
 mod objects;
 mod openapi;
+mod resource;
 mod transport;
 
 pub use connect::ConnectOptions;

@@ -30,6 +30,10 @@ pub const ANNOTATION_REVISION: &str = "kubectl-gitops.dev/revision";
 /// Annotation: `file:line` in the repository.
 pub const ANNOTATION_ORIGIN: &str = "kubectl-gitops.dev/origin";
 
+/// Annotation of an Override: the user who asked for it, as the API server knew
+/// them.
+pub const ANNOTATION_REQUESTED_BY: &str = "kubectl-gitops.dev/requested-by";
+
 /// Finalizer, only where cascading deletion was asked for.
 pub const FINALIZER_PRUNE: &str = "kubectl-gitops.dev/prune";
 

@@ -21,6 +21,9 @@ pub enum EngineError {
     NotCarriedOut { file: String, application: String, path: String },
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A commit that the Project does not take.
+    #[error("commit {commit} of {repo} does not count: {reason}")]
+    Untrusted { repo: String, commit: String, reason: String },
     #[error("{application}: {reason}")]
     Secret { application: String, reason: String },
     #[error(
@@ -28,8 +31,8 @@ pub enum EngineError {
     )]
     Rewound { from: String, to: String },
     /// Another Application declares an object too.
-    #[error("{key}: {reason}; nothing was applied (FailOnSharedResource)")]
-    Shared { key: String, reason: String },
+    #[error("{key} is Application {owner}'s; nothing was applied (FailOnSharedResource)")]
+    Shared { key: String, owner: String },
     #[error("{0}")]
     Internal(String),
 }

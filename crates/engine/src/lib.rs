@@ -1,14 +1,17 @@
 //! What plugin and webhook share: from an Application to its desired set, from
 //! there to what differs in a cluster, and to the writes that mend it.
 
+pub mod contest;
 pub mod desired;
 pub mod error;
+pub mod judge;
 pub mod lease;
 pub mod load;
 pub mod memory;
 pub mod owners;
 pub mod survey;
 pub mod sync;
+pub mod trust;
 
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;

@@ -1,7 +1,7 @@
 //! Objects that change hands. In: a survey, and the other Applications that
-//! are known. Out: the survey with what is another Application's held back,
-//! and with what has moved here taken over. An object moves when the commit
-//! that its former Application is at no longer declares it.
+//! are known. Out: the survey, with what has moved here taken over and what
+//! moves away let be. An object moves when the commit that its former
+//! Application is at no longer declares it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +12,7 @@ use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
 use serde_json::Value;
 
+use crate::contest::contested;
 use crate::desired::{Environment, commit, desired};
 use crate::error::EngineError;
 use crate::load::{Loaded, from_cluster};
@@ -56,19 +57,21 @@ pub async fn settle(
                 (None, _) => true,
             };
             if holds {
-                survey.held.insert(key, format!("it is Application {owner}'s"));
-            } else if let Some(step) = survey.plan.steps.iter_mut().find(|step| step.key == key)
-                && step.action == Action::Unchanged
-            {
-                // Its marks change hands.
+                continue;
+            }
+            let step = survey.plan.steps.iter_mut().find(|step| step.key == key);
+            // Its marks change hands.
+            if let Some(step) = step.filter(|step| step.action == Action::Unchanged) {
                 step.action = Action::Update;
             }
+            survey.moved.insert(key);
         }
     }
-    if survey.options.fail_on_shared == Some(true)
-        && let Some((key, reason)) = survey.held.first_key_value()
-    {
-        return Err(EngineError::Shared { key: key.to_string(), reason: reason.clone() });
+    if survey.options.fail_on_shared == Some(true) {
+        let contested = contested(cluster, &survey.discovery, loaded, survey).await?;
+        if let Some((key, owner)) = contested.first_key_value() {
+            return Err(EngineError::Shared { key: key.to_string(), owner: owner.to_string() });
+        }
     }
     leaving(environment, survey, others).await;
     Ok(())

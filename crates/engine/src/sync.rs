@@ -16,7 +16,7 @@ use crate::desired::Environment;
 use crate::error::EngineError;
 use crate::load::Loaded;
 use crate::memory::Memory;
-use crate::survey::{Survey, remember};
+use crate::survey::{Survey, remember, remember_run};
 
 mod adopt;
 mod hooks;
@@ -133,6 +133,8 @@ pub struct Result {
     pub outcome: Outcome,
     /// `metadata.generation` after the write; 0 where nothing was written.
     pub generation: i64,
+    /// A Job that is gone some time after it has run.
+    pub is_expiring: bool,
     /// Filled where the sync waited.
     pub health: Option<HealthReport>,
     /// Of a hook: when it ran.
@@ -259,6 +261,9 @@ pub async fn sync(
     let hooks = hooks_due(survey, options, &memory);
     let run = Run { cluster, loaded, survey, options, progress, stop };
     let mut report = waves::carry_out(&run, hooks).await?;
+    if options.dry_run == DryRun::None {
+        remember_run(cluster, loaded, environment, survey, &report);
+    }
     report.interrupted = stop.interrupted.load(Ordering::Relaxed);
     report.lost = stop.lost.load(Ordering::Relaxed);
     let whole = options.dry_run == DryRun::None

@@ -3,8 +3,10 @@
 pub mod completion;
 pub mod diff;
 pub mod init;
+pub mod overriding;
 pub mod reference;
 pub mod render;
 pub mod status;
 pub mod sync;
 pub mod version;
+pub mod why;

@@ -66,7 +66,8 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     Ok(if fine { code::YES } else { code::NO })
 }
 
-async fn all(destination: &Destination, settings: &Settings) -> Result<Vec<Loaded>, Failure> {
+/// All Applications of the cluster.
+pub(super) async fn all(destination: &Destination, settings: &Settings) -> Result<Vec<Loaded>, Failure> {
     let list = destination.cluster.get_json("/apis/kubectl-gitops.dev/v1alpha1/applications").await?;
     let mut found = Vec::new();
     for item in list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten() {
@@ -83,7 +84,11 @@ fn report(loaded: &Loaded, survey: &Survey) -> Report {
     let mut report = Report::new("Status", loaded.application.to_string(), survey.desired.revision.clone());
     for step in &survey.plan.steps {
         report.counts.add(step.action);
-        let state = survey.live.get(&step.key).map_or_else(HealthReport::missing, health);
+        let state = match survey.live.get(&step.key) {
+            Some(live) => health(live),
+            None if step.action == Action::Unchanged => HealthReport::expired(),
+            None => HealthReport::missing(),
+        };
         report.objects.push(output::ObjectReport { health: Some(state), ..diff::object(survey, step) });
     }
     report

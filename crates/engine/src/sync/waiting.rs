@@ -70,6 +70,7 @@ pub(super) async fn until_healthy(
         let mut waiting = Vec::new();
         for result in results.iter_mut().filter(|result| counts(result)) {
             let state = match live.get(&result.key) {
+                None if result.action == Action::Unchanged && result.is_expiring => HealthReport::expired(),
                 None => HealthReport::missing(),
                 // The API server's cache is a moment behind what was written.
                 Some(object) if generation(object) < result.generation => HealthReport {

@@ -1,12 +1,13 @@
 //! One object's write. In: a step of the plan. Out: what became of it. What is
 //! refused for a moment is tried again, from what is there by then.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gitops_cluster::{ApplyOptions, ClusterError, DeleteOptions, Discovery, ErrorKind, Kind};
 use gitops_core::compare::{CompareOptions, Difference, Op, compare, mask_secret};
 use gitops_core::delegation::{Delegated, begin, carry};
-use gitops_core::desired::{DesiredObject, stamp};
+use gitops_core::desired::{AppRef, DesiredObject, stamp};
 use gitops_core::names::GROUP;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::path::Path;
@@ -16,7 +17,9 @@ use serde_json::Value;
 
 use super::waiting::generation;
 use super::{DryRun, Outcome, Result, Run, adopt, hooks, patch};
+use crate::contest::{conflict, contested};
 use crate::error::EngineError;
+use crate::memory::expiring;
 
 /// What a write left behind.
 #[derive(Debug, Default)]
@@ -30,11 +33,21 @@ pub(super) struct Worker<'a> {
     pub(super) run: &'a Run<'a>,
     policy: Policy,
     delegated: Delegated,
+    /// Objects that are another Application's.
+    contested: BTreeMap<ObjectKey, AppRef>,
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(run: &'a Run<'a>) -> std::result::Result<Self, EngineError> {
-        Ok(Self { run, policy: run.loaded.policy()?, delegated: run.survey.desired.delegated() })
+    pub(super) async fn new(run: &'a Run<'a>) -> std::result::Result<Self, EngineError> {
+        let (policy, delegated) = (run.loaded.policy()?, run.survey.desired.delegated());
+        let contested = contested(run.cluster, &run.survey.discovery, run.loaded, run.survey).await?;
+        Ok(Self { run, policy, delegated, contested })
+    }
+
+    /// Whether it failed because it is another Application's: that stops
+    /// nothing else.
+    pub(super) fn is_contested(&self, key: &ObjectKey) -> bool {
+        self.contested.contains_key(key)
     }
 
     /// Does one step; `failure` is why nothing is done any more.
@@ -50,6 +63,7 @@ impl<'a> Worker<'a> {
             differences: step.differences.clone(),
             outcome,
             generation: written.generation,
+            is_expiring: expiring(self.run.survey.desired.objects.get(&step.key)).is_some(),
             health: None,
             hook: None,
             note: written.note,
@@ -64,6 +78,9 @@ impl<'a> Worker<'a> {
     ) -> std::result::Result<Written, Outcome> {
         let skipped = |reason: &str| Err(Outcome::Skipped(reason.to_owned()));
         let options = self.run.options;
+        if let Some(owner) = self.contested.get(&step.key) {
+            return Err(Outcome::Failed(conflict(&step.key, owner, &self.run.loaded.application)));
+        }
         if let Some(reason) = self.run.survey.held.get(&step.key) {
             return skipped(reason);
         }
