@@ -12,6 +12,7 @@
 pub mod cluster;
 pub mod fake_node;
 pub mod faults;
+pub mod generate;
 pub mod git_server;
 pub mod injector;
 pub mod node_cluster;

@@ -2,7 +2,9 @@
 //! real API server.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use gitops_tests::cluster::ran;
+use std::time::Duration;
+
+use gitops_tests::cluster::{eventually, ran};
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
 use gitops_tests::{Namespace, Ran, Repo, cluster};
 use serde_json::{Value, json};
@@ -276,7 +278,7 @@ fn an_object_that_nobody_declares_is_told_with_its_maker() {
     let place = Place::synced();
     let told = place.why("configmap/kube-root-ca.crt").ok().stdout;
     assert!(told.contains("no Application that was asked declares it"), "{told}");
-    let sets = gitops_tests::cluster::eventually("a ReplicaSet", std::time::Duration::from_secs(20), || {
+    let sets = eventually("a ReplicaSet", Duration::from_secs(20), || {
         let name = place.kubectl("get replicasets -o jsonpath={.items[0].metadata.name}").stdout;
         (!name.is_empty()).then_some(name)
     });

@@ -30,6 +30,7 @@ use crate::configurations;
 use crate::copy::Copies;
 use crate::events;
 use crate::events::Events;
+use crate::history::History;
 use crate::metrics::{ApplicationLabels, Metrics, ResultLabels};
 use crate::overrides::Overrides;
 use crate::recent::Recent;
@@ -61,6 +62,7 @@ pub struct Keeper {
     held: Mutex<BTreeMap<AppRef, Held>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
     older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
+    history: History,
     surroundings: Mutex<Option<(Instant, Surroundings)>>,
     /// What was written last.
     configured: Mutex<Option<[Value; 2]>>,
@@ -116,6 +118,7 @@ pub enum News {
 
 impl Keeper {
     pub fn new(cluster: Cluster, settings: Settings) -> Arc<Self> {
+        let history = History::new(&settings.cache_dir);
         let events = Events::new(cluster.client());
         Arc::new(Self {
             cluster,
@@ -129,6 +132,7 @@ impl Keeper {
             held: Mutex::default(),
             followers: Mutex::default(),
             older: Mutex::default(),
+            history,
             surroundings: Mutex::default(),
             configured: Mutex::default(),
             ca_bundle: watch::Sender::new(String::new()),
@@ -227,6 +231,7 @@ impl Keeper {
             }
             self.metrics.forget(&name);
             self.held.lock().await.remove(&name);
+            self.history.forget(&name);
             if let Err(error) = self.copies().forget(&name).await {
                 tracing::warn!(application = %name, %error, "its copy in the cluster stays behind");
             }
@@ -400,12 +405,7 @@ impl Keeper {
 
     /// Whether one commit comes before another, as far as both are known.
     async fn is_ancestor(&self, loaded: &Loaded, ancestor: &str, descendant: &str) -> bool {
-        let (git, repo) = (gitops_source::GitCache::open(&self.settings.cache_dir), loaded.repo.clone());
-        let (ancestor, descendant) = (ancestor.to_owned(), descendant.to_owned());
-        let answer = tokio::task::spawn_blocking(move || {
-            git.is_ancestor(&repo, &ancestor, &descendant).unwrap_or(false)
-        });
-        answer.await.unwrap_or(false)
+        self.history.is_ancestor(&loaded.repo, ancestor, descendant).await == Some(true)
     }
 
     /// Whether the commit at which an object was last accepted is known here and
@@ -414,14 +414,26 @@ impl Keeper {
         if recorded == held.part.revision {
             return Standing::Known;
         }
-        let tip = &held.part.revision;
-        let git = gitops_source::GitCache::open(&self.settings.cache_dir);
-        if !git.contains(&held.loaded.repo, recorded) {
-            Standing::Unknown
-        } else if self.is_ancestor(&held.loaded, tip, recorded).await {
-            Standing::Ahead
-        } else {
-            Standing::Known
+        let repo = &held.loaded.repo;
+        match self.history.is_ancestor(repo, &held.part.revision, recorded).await {
+            Some(true) => Standing::Ahead,
+            Some(false) => Standing::Known,
+            None if self.history.contains(repo, recorded).await => Standing::Known,
+            None => Standing::Unknown,
+        }
+    }
+
+    /// What the commits between `from` and the tip declared of what the tip
+    /// declares otherwise: those that nobody names, looked at before a denial.
+    pub async fn passed(&self, held: &Held, from: &str) -> Vec<Arc<Part>> {
+        let Ok(known) = self.surroundings().await else { return Vec::new() };
+        let look = self.history.passed(held, from, known.environment, known.discovery);
+        match tokio::time::timeout(BUDGET, look).await {
+            Ok(parts) => parts,
+            Err(_) => {
+                tracing::info!(application = %held.part.application, "the commits before the tip take longer to render");
+                Vec::new()
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod events;
 #[cfg(test)]
 mod fuzz;
 mod guard;
+mod history;
 mod keeper;
 mod metrics;
 mod overrides;

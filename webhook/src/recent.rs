@@ -1,9 +1,10 @@
 //! Owners seen a moment ago. In: objects as they were read. Out: the same,
 //! while they are new. A Deployment of a hundred Pods asks about one ReplicaSet
-//! a hundred times. Nothing is refused by what stands here.
+//! a hundred times, many of them at once: one asks, the others wait for its
+//! answer. Nothing is refused by what stands here.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gitops_core::object::ObjectKey;
@@ -18,14 +19,38 @@ const MOST: usize = 256;
 #[derive(Debug, Default)]
 pub struct Recent {
     seen: Mutex<HashMap<(ObjectKey, String), (Instant, Value)>>,
+    turns: Mutex<HashMap<(ObjectKey, String), Turn>>,
 }
+
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 impl Recent {
     /// An owner, if it was seen just now.
-    pub fn get(&self, key: &ObjectKey, uid: &str) -> Option<Value> {
+    fn get(&self, key: &ObjectKey, uid: &str) -> Option<Value> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, live) = seen.get(&(key.clone(), uid.to_owned()))?;
         (at.elapsed() < AGE).then(|| live.clone())
+    }
+
+    /// An owner that was seen just now, after waiting for whoever is asking
+    /// about it; or the turn to ask: while it lives, nobody else does.
+    pub async fn get_or_turn(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+    ) -> Result<Value, tokio::sync::OwnedMutexGuard<()>> {
+        if let Some(live) = self.get(key, uid) {
+            return Ok(live);
+        }
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            if turns.len() >= MOST {
+                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            }
+            turns.entry((key.clone(), uid.to_owned())).or_default().clone()
+        };
+        let turn = turn.lock_owned().await;
+        self.get(key, uid).ok_or(turn)
     }
 
     /// Keeps an owner as it was read.

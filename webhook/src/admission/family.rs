@@ -58,7 +58,9 @@ impl Case<'_> {
             return true;
         }
         match rule {
-            "child" | "adoption" if self.is_pod() && learnt.first("surroundings") => {
+            "child" | "adoption" | "toward-git" | "revision-forward"
+                if self.is_pod() && learnt.first("surroundings") =>
+            {
                 facts.surroundings = Some(self.surroundings().await);
             }
             "untracked" if self.key.kind == "PersistentVolumeClaim" && learnt.first("claim") => {
@@ -264,8 +266,12 @@ impl Case<'_> {
         } else if key.namespace.is_empty() {
             return (key, State::Missing);
         }
-        if let Some(live) = self.keeper.recent.get(&key, &reference.uid).filter(|_| recent) {
-            return (key, State::Live(live));
+        let _turn;
+        if recent {
+            match self.keeper.recent.get_or_turn(&key, &reference.uid).await {
+                Ok(live) => return (key, State::Live(live)),
+                Err(turn) => _turn = turn,
+            }
         }
         let state = self.state(kind, &key, &reference.uid).await;
         if let State::Live(live) = &state {

@@ -125,9 +125,10 @@ async fn replica_set(keeper: &Keeper, namespace: &str, pod: &Value) -> Option<Va
         namespace: namespace.to_owned(),
         name: owner.name,
     };
-    if let Some(seen) = keeper.recent.get(&key, &owner.uid) {
-        return Some(seen);
-    }
+    let _turn = match keeper.recent.get_or_turn(&key, &owner.uid).await {
+        Ok(seen) => return Some(seen),
+        Err(turn) => turn,
+    };
     let kind = keeper.world().discovery.kind(&owner.gvk).cloned()?;
     let live = keeper.cluster.get(&kind, &key).await.ok()??;
     if live.pointer("/metadata/uid").and_then(Value::as_str) == Some(&owner.uid) {

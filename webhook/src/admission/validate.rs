@@ -71,11 +71,17 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
         .verdicts
         .get_or_create(&VerdictLabels { result: result.into(), rule: verdict.rule.into() })
         .inc();
-    tracing::info!(
-        uid = request.uid, user = request.user_info.username, operation = request.operation, object = %verdict.key, subresource = request.sub_resource,
-        verdict = result, rule = verdict.rule, revision = verdict.revision.as_deref().unwrap_or(""), paths = paths(verdict),
-        micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX), "judged"
-    );
+    let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    if verdict.rule.is_empty() {
+        // Most writes by far: a line each would cost as much as judging them.
+        tracing::debug!(uid = request.uid, object = %verdict.key, micros, "allowed");
+    } else {
+        tracing::info!(
+            uid = request.uid, user = request.user_info.username, operation = request.operation, object = %verdict.key, subresource = request.sub_resource,
+            verdict = result, rule = verdict.rule, revision = verdict.revision.as_deref().unwrap_or(""), paths = paths(verdict),
+            micros, "judged"
+        );
+    }
     let mut answer = match verdict.decision {
         Decision::Deny => Answer::deny(denial(verdict)),
         Decision::Allow | Decision::Warn => Answer::allow(),
@@ -122,7 +128,7 @@ impl Case<'_> {
             ..Facts::default()
         };
         let mut learnt = Learnt::default();
-        let first = self.informed(world, &[], &mut facts, &mut learnt).await;
+        let first = self.informed(world, &[], &[], &mut facts, &mut learnt).await;
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
         }
@@ -131,7 +137,7 @@ impl Case<'_> {
             facts.may_manage = may;
             facts.may_override = may;
             facts.namespace_terminating = !may && self.is_terminating().await;
-            return self.judge(world, &[], &facts);
+            return self.judge(world, &[], &[], &facts);
         }
         if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan" | "behind") {
             facts.namespace_terminating = self.is_terminating().await;
@@ -141,7 +147,7 @@ impl Case<'_> {
             return first;
         }
         let older = self.older(world).await;
-        let second = self.judge(world, &older, &facts);
+        let second = self.judge(world, &older, &[], &facts);
         if second.rule.is_empty() {
             return second;
         }
@@ -160,7 +166,25 @@ impl Case<'_> {
             Standing::Unknown => !fresh,
             Standing::Ahead => true,
         };
-        self.informed(&world, &older, &mut facts, &mut learnt).await
+        let third = self.informed(&world, &older, &[], &mut facts, &mut learnt).await;
+        if !matches!(third.rule, "toward-git" | "mixed-commits") {
+            return third;
+        }
+        let passed = self.passed(&world).await;
+        if passed.is_empty() {
+            return third;
+        }
+        self.informed(&world, &older, &passed, &mut facts, &mut learnt).await
+    }
+
+    /// What the commits declared that lie between the recorded one and the tip
+    /// and that nobody names. Without a record nothing older than the tip counts.
+    async fn passed(&self, world: &World) -> Vec<Arc<Part>> {
+        let recorded = revision_of(self.request.old_object.as_ref());
+        match world.owner(self.key).zip(recorded) {
+            Some((held, recorded)) => self.keeper.passed(held, recorded).await,
+            None => Vec::new(),
+        }
     }
 
     /// Judges, and looks up what the rules ask for.
@@ -168,11 +192,12 @@ impl Case<'_> {
         &self,
         world: &World,
         older: &[Arc<Part>],
+        passed: &[Arc<Part>],
         facts: &mut Facts,
         learnt: &mut Learnt,
     ) -> Verdict {
         loop {
-            let verdict = self.judge(world, older, facts);
+            let verdict = self.judge(world, older, passed, facts);
             if !self.learn(world, verdict.rule, facts, learnt).await {
                 return verdict;
             }
@@ -204,16 +229,20 @@ impl Case<'_> {
         self.keeper.cluster.get(kind, self.key).await.ok()?
     }
 
-    fn judge(&self, world: &World, older: &[Arc<Part>], facts: &Facts) -> Verdict {
+    /// Judges by the tip and by `older`, and by those of `passed` that the write
+    /// matches as a whole.
+    fn judge(&self, world: &World, older: &[Arc<Part>], passed: &[Arc<Part>], facts: &Facts) -> Verdict {
         let root = facts.lineage.as_ref().and_then(|lineage| lineage.root.as_ref());
         let owner = world.owner(self.key).or_else(|| world.owner(&root?.key));
-        let parts: Vec<&Arc<Part>> = owner.map(|held| &held.part).into_iter().chain(older).collect();
+        let parts: Vec<&Arc<Part>> =
+            owner.map(|held| &held.part).into_iter().chain(older).chain(passed).collect();
         let objects: Vec<_> = parts.iter().map(|part| part.get(self.key)).collect();
-        let candidates: Vec<Candidate<'_>> = parts
+        let mut candidates: Vec<Candidate<'_>> = parts
             .iter()
             .zip(&objects)
             .map(|(part, object)| Candidate { revision: &part.revision, object: object.as_ref() })
             .collect();
+        let passed = candidates.split_off(candidates.len() - passed.len());
         let holding = if self.key.kind == "Namespace" { &self.key.name } else { &self.key.namespace };
         let policy = owner.map_or_else(|| world.policy_of(holding), |held| held.policy.clone());
         let delegated = owner.map_or(&[][..], |held| held.part.delegated().of(self.key));
@@ -238,7 +267,9 @@ impl Case<'_> {
             free: &free,
             facts,
         };
-        judge(&review, &context)
+        let passed = passed.into_iter().filter(|candidate| context.is_at(candidate, &review));
+        let all: Vec<Candidate<'_>> = candidates.iter().copied().chain(passed).collect();
+        judge(&review, &Context { candidates: &all, ..context })
     }
 
     /// The Applications whose newer commits might say otherwise: the one that

@@ -22,8 +22,8 @@ pub struct Surroundings {
 
 impl Surroundings {
     /// The Pod with what the plugins LimitRanger, Priority and RuntimeClass
-    /// put where the template says nothing.
-    pub(super) fn fill(&self, mut want: Value) -> Value {
+    /// put where the template, or a Pod in Git, says nothing.
+    pub fn fill(&self, mut want: Value) -> Value {
         let spec = object(&mut want, "spec");
         self.priority(spec);
         self.runtime(spec);

@@ -12,6 +12,7 @@ mod forward;
 mod marks;
 mod overriding;
 mod own;
+mod passed;
 mod requests;
 mod rules;
 #[cfg(test)]
@@ -302,7 +303,15 @@ impl Context<'_> {
     /// What differs between `want` and `live` under this context's policy.
     fn differences(&self, want: &DesiredObject, live: &Value) -> Vec<Difference> {
         let options = CompareOptions { world: self.policy.world(&want.gvk), free: self.free };
-        compare(self.schemas, &want.gvk, &want.value, live, &options)
+        // Admission plugins fill Pods only; a template stays as it is written.
+        let is_pod = want.gvk.group.is_empty() && want.gvk.kind == "Pod";
+        match self.facts.surroundings.as_ref().filter(|_| is_pod) {
+            Some(around) => {
+                let filled = around.fill(want.value.clone());
+                compare(self.schemas, &want.gvk, &filled, live, &options)
+            }
+            None => compare(self.schemas, &want.gvk, &want.value, live, &options),
+        }
     }
 
     fn tip(&self) -> Option<&DesiredObject> {

@@ -695,3 +695,32 @@ proptest! {
         prop_assert_eq!(verdict_of(&case, RULES).decision == Decision::Deny, grows);
     }
 }
+
+/// Git says nothing of limits; the namespace's LimitRange does.
+#[test]
+fn a_declared_pod_may_have_what_its_surroundings_put() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"containers": [{"name": "web", "image": "web:1"}]}});
+    let range = json!({"spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "100m"}}]}});
+    let around = Surroundings { limit_ranges: vec![range], ..Default::default() };
+    let limited = |cpu: &str| {
+        with(
+            pod.clone(),
+            "/spec/containers/0/resources",
+            json!({"limits": {"cpu": cpu}, "requests": {"cpu": "100m"}}),
+        )
+    };
+    for (cpu, surroundings, rule) in
+        [("1", Some(around.clone()), ""), ("2", Some(around), "toward-git"), ("1", None, "toward-git")]
+    {
+        let case = Case {
+            operation: Operation::Create,
+            old: None,
+            new: Some(limited(cpu)),
+            wants: vec![("c2", Some(pod.clone()))],
+            facts: Facts { surroundings, ..Facts::default() },
+            ..case("a Pod under a LimitRange", rule)
+        };
+        assert_eq!(verdict_of(&case, RULES).rule, rule, "{cpu}");
+    }
+}
