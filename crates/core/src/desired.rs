@@ -205,6 +205,8 @@ impl Stored for DesiredObject {
 pub struct Builder<'a, S> {
     default_namespace: &'a str,
     scopes: WithDefinitions<'a>,
+    /// Kinds may be unknown until their turn comes.
+    lenient: bool,
     kinds: BTreeMap<Gvk, Arc<Gvk>>,
     objects: BTreeMap<ObjectKey, S>,
     /// Of kinds whose definition may still come.
@@ -224,11 +226,18 @@ impl<'a, S: Stored> Builder<'a, S> {
         Self {
             default_namespace,
             scopes: WithDefinitions { known: scopes, defined: Vec::new() },
+            lenient: false,
             kinds: BTreeMap::new(),
             objects: BTreeMap::new(),
             waiting: Vec::new(),
             errors: Vec::new(),
         }
+    }
+
+    /// Takes kinds that nobody knows yet for namespaced ones.
+    #[must_use]
+    pub fn lenient(self, lenient: bool) -> Self {
+        Self { lenient, ..self }
     }
 
     /// One more; mistakes are told by [`Builder::finish`].
@@ -243,7 +252,7 @@ impl<'a, S: Stored> Builder<'a, S> {
     }
 
     fn place(&mut self, rendered: Rendered) {
-        match desired(rendered, self.default_namespace, &self.scopes) {
+        match desired(rendered, self.default_namespace, &self.scopes, self.lenient) {
             Ok(object) => {
                 if let Some(first) = self.objects.get(&object.key) {
                     let (first, second) = (first.origin().to_string(), object.origin.to_string());
@@ -304,6 +313,7 @@ fn desired(
     rendered: Rendered,
     default_namespace: &str,
     scopes: &dyn Scopes,
+    lenient: bool,
 ) -> Result<DesiredObject, DesiredError> {
     let Rendered { mut value, file, line, lines } = rendered;
     let origin = Origin { file, line, lines: None };
@@ -323,7 +333,8 @@ fn desired(
     let name = key.name.clone();
     let scope = scopes.namespaced(&gvk).or_else(|| {
         // Whose definition comes later is taken for namespaced until then.
-        annotations::options(&value).is_ok_and(|options| options.skip_missing == Some(true)).then_some(true)
+        let own = annotations::options(&value).ok().and_then(|options| options.skip_missing);
+        own.unwrap_or(lenient).then_some(true)
     });
     match scope {
         None => return Err(DesiredError::UnknownKind { origin: at, gvk, name }),
@@ -524,6 +535,30 @@ mod tests {
             json!({"apiVersion": "example.com/v1", "kind": "Db", "metadata": {"name": "d"}}),
         ]);
         assert_eq!(set.unwrap().objects.len(), 2);
+    }
+
+    #[test]
+    fn a_kind_may_come_later_where_that_is_said() {
+        let object = |annotations: Value| Rendered {
+            value: json!({"apiVersion": "example.com/v1", "kind": "Db", "metadata": {"name": "d", "annotations": annotations}}),
+            file: "f".into(),
+            line: 1,
+            lines: None,
+        };
+        let late = json!({"argocd.argoproj.io/sync-options": "SkipDryRunOnMissingResource=true"});
+        let known = |lenient: bool, annotations: Value| {
+            let mut builder = Builder::<DesiredObject>::new("shop", &Known).lenient(lenient);
+            builder.add(object(annotations));
+            builder.finish().is_ok()
+        };
+        assert!(known(false, late) && known(true, json!({})) && !known(false, json!({})));
+    }
+
+    #[test]
+    fn names_are_generated_for_hooks_only() {
+        let hook = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "run-", "annotations": {"argocd.argoproj.io/hook": "PreSync"}}});
+        let set = build(vec![hook]).unwrap();
+        assert_eq!(set.objects.keys().next().unwrap().name, "run-*");
     }
 
     #[test]
