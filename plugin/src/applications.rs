@@ -44,6 +44,18 @@ pub async fn select(
     Ok(found)
 }
 
+/// All Applications of the file that is meant; none where no file is.
+pub fn in_file(
+    selection: &Selection,
+    settings: &Settings,
+    cluster: &Cluster,
+) -> Result<Vec<Loaded>, Failure> {
+    let named = selection.file.clone().or_else(|| load::find_file(&settings.folder));
+    let Some(file) = named.filter(|_| selection.repo.is_none()) else { return Ok(Vec::new()) };
+    let namespace = settings.namespace.clone().unwrap_or_else(|| cluster.default_namespace().to_owned());
+    Ok(load::read_file(&file, &namespace, &settings.credentials)?)
+}
+
 fn none_found() -> Failure {
     Failure::usage(format!("no Application is named, and there is no {FILE} here or above"))
         .hint("make one with `kubectl gitops init`, name one with -f FILE, or use --repo URL --path PATH")

@@ -102,6 +102,18 @@ fn by_itself(tool: &str, path: &str) -> String {
 impl From<ClusterError> for Failure {
     fn from(error: ClusterError) -> Self {
         let message = error.to_string();
+        match error {
+            ClusterError::Fields { .. } => {
+                return Self::new(code::CONFLICT, message)
+                    .hint("leave these fields out of Git, or decide with --conflicts=take or keep");
+            }
+            ClusterError::Immutable { .. } => {
+                return Self::new(code::REFUSED, message).hint(
+                    "change it back in Git, or let it be made anew: --replace, or sync option Replace=true or Force=true",
+                );
+            }
+            _ => {}
+        }
         match error.kind() {
             ClusterKind::Configuration => Self::new(code::UNREACHABLE, message)
                 .hint("see `kubectl config get-contexts`; choose one with --context"),
@@ -149,6 +161,9 @@ impl From<EngineError> for Failure {
                 Self::git(error.to_string()).hint("create the Secret in the Application's namespace")
             }
             EngineError::Rewound { .. } => Self::git(error.to_string()).hint("git revert, then push"),
+            EngineError::Shared { .. } => {
+                Self::new(code::CONFLICT, error.to_string()).hint("declare it in one of the two only")
+            }
             EngineError::Internal(_) => Self::other(error.to_string()),
         }
     }

@@ -3,11 +3,13 @@
 mod applications;
 mod cli;
 mod commands;
+mod dependencies;
 mod difftext;
 mod error;
 mod output;
 mod printer;
 mod settings;
+mod synctext;
 
 use std::process::ExitCode;
 

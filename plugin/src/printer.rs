@@ -60,6 +60,17 @@ impl Printer {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
+    /// Asks a person; where there is none, the answer is no.
+    pub fn confirms(&self, question: &str) -> bool {
+        if !self.is_watched() || !std::io::stdin().is_terminal() {
+            return false;
+        }
+        let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    }
+
     /// A mistake that stops nothing.
     pub fn warning(&self, text: &str) {
         self.talk(&format!("{} {text}", paint(self.stderr_color, Ink::Change, "warning:")));

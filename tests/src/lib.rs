@@ -11,6 +11,7 @@
 
 pub mod cluster;
 pub mod fake_node;
+pub mod faults;
 pub mod generate;
 pub mod git_server;
 pub mod injector;
@@ -22,6 +23,7 @@ pub mod webhook;
 
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
 pub use fake_node::FakeNode;
+pub use faults::{Fault, FaultyProxy};
 pub use git_server::GitServer;
 pub use injector::Injector;
 pub use node_cluster::NodeCluster;

@@ -149,7 +149,7 @@ impl World {
     }
 
     async fn apply(&self, gvk: &Gvk, key: &ObjectKey, value: &Value, dry_run: bool) -> Result<Value, String> {
-        let options = ApplyOptions { field_manager: "roundtrip", dry_run };
+        let options = ApplyOptions { field_manager: "roundtrip", dry_run, ..ApplyOptions::default() };
         let start = Instant::now();
         loop {
             match self.cluster.apply(self.kind(gvk), key, value, &options).await {
@@ -202,7 +202,7 @@ impl World {
         let object = &instance.object;
         let (kind, options) = (self.kind(&object.gvk), DeleteOptions::default());
         if object.value.pointer("/metadata/finalizers").is_some() {
-            let apply = ApplyOptions { field_manager: "roundtrip", dry_run: false };
+            let apply = ApplyOptions { field_manager: "roundtrip", ..ApplyOptions::default() };
             let patch = json!([{"op": "remove", "path": "/metadata/finalizers"}]);
             let _ = self.cluster.patch(kind, &object.key, &patch, &apply).await;
         }

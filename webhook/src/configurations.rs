@@ -123,7 +123,7 @@ fn rules(kinds: &[&Kind], with_subresources: bool) -> Vec<Value> {
 
 /// Writes both configurations.
 pub async fn apply(cluster: &Cluster, discovery: &Discovery, configurations: &[Value]) -> Result<(), Error> {
-    let options = ApplyOptions { field_manager: FIELD_MANAGER_WEBHOOK, dry_run: false };
+    let options = ApplyOptions { field_manager: FIELD_MANAGER_WEBHOOK, ..ApplyOptions::default() };
     for configuration in configurations {
         let (Ok(gvk), Ok(key)) = (Gvk::of(configuration), ObjectKey::of(configuration)) else { continue };
         if let Some(kind) = discovery.kind(&gvk) {

@@ -568,12 +568,9 @@ impl Application {
         note(!spec.sources.is_empty(), "spec.sources");
         note(spec.sync.mode == SyncMode::Automatic, "spec.sync.mode: Automatic");
         note(spec.sync.retry != Retry::default(), "spec.sync.retry");
-        note(spec.sync.prune_budget != PruneBudget::default(), "spec.sync.pruneBudget");
         note(!spec.sync.windows.is_empty(), "spec.sync.windows");
-        note(!spec.sync.options.is_empty(), "spec.sync.options");
         note(!spec.health.is_empty(), "spec.health");
         note(spec.ignore.iter().any(|rule| !rule.manager.is_empty()), "spec.ignore[].manager");
-        note(!spec.depends_on.is_empty(), "spec.dependsOn");
         note(spec.suspend, "spec.suspend");
         note(!spec.service_account_name.is_empty(), "spec.serviceAccountName");
         note(spec.destination.cluster != default_destination_cluster(), "spec.destination.cluster");

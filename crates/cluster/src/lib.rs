@@ -13,6 +13,6 @@ mod transport;
 
 pub use connect::ConnectOptions;
 pub use discovery::{Discovery, Kind};
-pub use error::{ClusterError, ErrorKind};
+pub use error::{ClusterError, ErrorKind, FieldConflict};
 pub use objects::{Applied, ApplyOptions, DeleteOptions, Live};
 pub use transport::Cluster;

@@ -43,7 +43,7 @@ pub async fn contested(
     let steps = survey.plan.steps.iter().filter(|step| step.action != Action::Prune);
     let mut found: BTreeMap<ObjectKey, AppRef> = steps
         .filter_map(|step| Some((step.key.clone(), owner(survey.live.get(&step.key)?)?)))
-        .filter(|(_, owner)| *owner != loaded.application)
+        .filter(|(key, owner)| *owner != loaded.application && !survey.moved.contains(key))
         .collect();
     let Some(kind) = discovery.preferred(GROUP, "Application").filter(|_| !found.is_empty()) else {
         return Ok(found);

@@ -91,7 +91,8 @@ async fn objects<S: Stored + Send + 'static>(
         (loaded.clone(), environment.clone(), commit.to_owned(), scopes.clone());
     blocking(move || {
         let snapshot = environment.git().snapshot(&loaded.repo, &commit)?;
-        let mut builder = Builder::<S>::new(&loaded.namespace, &scopes);
+        let late = loaded.sync_options()?.skip_missing == Some(true);
+        let mut builder = Builder::<S>::new(&loaded.namespace, &scopes).lenient(late);
         let request = request(&loaded, &environment);
         let (tools, cache) = (&environment.tools, &environment.cache_dir);
         render_each(&snapshot, &request, tools, cache, &mut |rendered| builder.add(rendered))?;

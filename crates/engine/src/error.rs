@@ -30,6 +30,9 @@ pub enum EngineError {
         "the branch went back from commit {from} to {to}, which is older, and is not followed: push a commit that reverts"
     )]
     Rewound { from: String, to: String },
+    /// Another Application declares an object too.
+    #[error("{key} is Application {owner}'s; nothing was applied (FailOnSharedResource)")]
+    Shared { key: String, owner: String },
     #[error("{0}")]
     Internal(String),
 }

@@ -9,6 +9,7 @@ use gitops_cluster::{Cluster, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::plan::Options;
 use gitops_core::verdict::Policy;
 use gitops_source::{Credentials, RepoUrl, Secret, git, yaml};
 
@@ -35,6 +36,21 @@ impl Loaded {
     /// The source; there is exactly one as long as several are not carried out.
     pub fn source(&self) -> Source {
         self.spec.source.clone().unwrap_or_default()
+    }
+
+    /// Its sync options.
+    ///
+    /// # Errors
+    /// When one is unknown.
+    pub fn sync_options(&self) -> Result<Options, EngineError> {
+        let file = format!("Application {}", self.application);
+        self.spec.sync_options().map_err(|reason| EngineError::Application { file, reason })
+    }
+
+    /// Whether the destination's namespace is made where it is not there.
+    pub fn creates_namespace(&self) -> bool {
+        self.spec.destination.create_namespace
+            || self.sync_options().is_ok_and(|options| options.create_namespace == Some(true))
     }
 
     /// How it is held.
@@ -87,6 +103,7 @@ impl Loaded {
             });
         }
         let bad = |reason: String| EngineError::Application { file: file.into(), reason };
+        application.spec.sync_options().map_err(bad)?;
         let named = application.spec.source.as_ref().and_then(|source| source.repo.as_deref());
         let repo = match (named, enclosing) {
             (Some(url), _) => {

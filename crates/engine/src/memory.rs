@@ -17,6 +17,9 @@ use sha2::{Digest, Sha256};
 pub struct Places {
     pub kinds: BTreeSet<Gvk>,
     pub namespaces: BTreeSet<String>,
+    /// The commit whose hooks have all ended well.
+    #[serde(default)]
+    pub hooks: String,
     /// Jobs that go some time after they have run, by namespace and name: the
     /// hash of what Git said when they were made.
     #[serde(default)]

@@ -8,7 +8,7 @@ use gitops_core::delegation::{Free, Grant};
 use gitops_core::desired::DesiredSet;
 use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::plan::{Action, Plan, plan};
+use gitops_core::plan::{Action, Options, Plan, plan};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 use serde_json::Value;
@@ -30,6 +30,12 @@ pub struct Survey {
     pub plan: Plan,
     pub schemas: Schemas,
     pub discovery: Discovery,
+    /// The Application's sync options.
+    pub options: Options,
+    /// Objects that were another Application's and are this one's now.
+    pub moved: BTreeSet<ObjectKey>,
+    /// Objects that Git no longer declares here and that are let be, and why.
+    pub held: BTreeMap<ObjectKey, String>,
 }
 
 /// Lists what is there and plans what would change. Nothing is written to the
@@ -50,14 +56,17 @@ pub async fn survey(
     let wanted = wanted(&set, &places);
     let (live, schemas) = tokio::try_join!(cluster.list(discovery, &wanted), cluster.schemas(&kinds))?;
     let earlier = earlier(loaded, environment, discovery, &set, &live).await?;
-    let mut plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy(loaded)?);
+    let options = loaded.sync_options()?;
+    let mut plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy(loaded)?, &options)
+        .map_err(EngineError::Desired)?;
     for step in plan.steps.iter_mut().filter(|step| step.action == Action::Create) {
         let known = expiring(set.objects.get(&step.key));
         if known.is_some_and(|(name, hash)| places.run.get(&name) == Some(&hash)) {
             step.action = Action::Unchanged;
         }
     }
-    Ok(Survey { desired: set, live, plan, schemas, discovery: discovery.clone() })
+    let (discovery, moved, held) = (discovery.clone(), BTreeSet::new(), BTreeMap::new());
+    Ok(Survey { desired: set, live, plan, schemas, discovery, options, moved, held })
 }
 
 /// What an Application leaves to others. A restart is a request of its time and
@@ -89,7 +98,8 @@ fn wanted(set: &DesiredSet, places: &Places) -> BTreeMap<Gvk, BTreeSet<String>> 
 /// still there from before.
 pub(crate) fn remember(cluster: &Cluster, loaded: &Loaded, environment: &Environment, survey: &Survey) {
     let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
-    let mut places = Places { run: memory.read().run, ..Places::default() };
+    let before = memory.read();
+    let mut places = Places { run: before.run, hooks: before.hooks, ..Places::default() };
     places.run.retain(|name, _| {
         let declared = survey.desired.objects.values().filter_map(|object| expiring(Some(object)));
         declared.into_iter().any(|(known, _)| known == *name)

@@ -144,7 +144,7 @@ async fn create(arguments: Create, settings: &Settings, printer: &Printer) -> Re
         "spec": {"namespaces": arguments.namespaces, "kinds": arguments.kinds, "names": arguments.names,
             "users": arguments.users, "reason": arguments.reason, "expiresAt": time(expires)},
     });
-    let options = ApplyOptions { field_manager: FIELD_MANAGER, dry_run: false };
+    let options = ApplyOptions { field_manager: FIELD_MANAGER, ..ApplyOptions::default() };
     let made = read(cluster.apply(&kind(), &key(&name), &object, &options).await?.object)?;
     printer.line(&format!(
         "Override {name} is open until {} for {}: {}",
@@ -223,7 +223,7 @@ async fn end(arguments: &End, settings: &Settings, printer: &Printer) -> Result<
         return Ok(code::YES);
     }
     let patch = json!([{"op": "replace", "path": "/spec/expiresAt", "value": time(now)}]);
-    let options = ApplyOptions { field_manager: FIELD_MANAGER, dry_run: false };
+    let options = ApplyOptions { field_manager: FIELD_MANAGER, ..ApplyOptions::default() };
     cluster.patch(&kind(), &key(name), &patch, &options).await?;
     printer.line(&format!("Override {name} has ended; what it left behind: kubectl gitops diff"));
     Ok(code::YES)

@@ -111,7 +111,7 @@ impl Keeper {
         }
         let patch = live.map(|live| tampered::leftovers(&written, &live)).filter(|patch| patch.len() > 1);
         if let Some(patch) = patch {
-            let options = ApplyOptions { field_manager: FIELD_MANAGER_WEBHOOK, dry_run: false };
+            let options = ApplyOptions { field_manager: FIELD_MANAGER_WEBHOOK, ..ApplyOptions::default() };
             if let Err(error) = self.cluster.patch(resource, &key, &patch.into(), &options).await {
                 tracing::warn!(%error, "a webhook configuration could not be put right; trying again");
                 return true;

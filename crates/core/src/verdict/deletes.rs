@@ -7,6 +7,7 @@ use super::{Context, Objection, Operation, Review};
 use crate::children;
 use crate::compare::{Difference, Op};
 use crate::path::{Path, Segment};
+use crate::plan::{DeletePolicy, HookState, Role, annotations, hook_state};
 
 /// What Git declares is not deleted (rule 4).
 pub(super) fn delete_declared(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
@@ -84,43 +85,15 @@ fn is_expired_job(old: &Value, now: i64) -> bool {
     at.is_some_and(|at| at.saturating_add(ttl) <= now.saturating_add(1))
 }
 
-/// Whether an object is finished: with success, or without.
-fn end_of(object: &Value) -> Option<bool> {
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
-    let holds = |name: &str| {
-        conditions.is_some_and(|all| {
-            all.iter()
-                .any(|one| one.get("type") == Some(&name.into()) && one.get("status") == Some(&"True".into()))
-        })
-    };
-    match object.pointer("/status/phase").and_then(Value::as_str) {
-        Some("Succeeded") => Some(true),
-        Some("Failed") => Some(false),
-        _ if holds("Complete") => Some(true),
-        _ if holds("Failed") => Some(false),
-        _ => None,
-    }
-}
-
-/// A hook that its own delete policy lets go. Git says which; Argo CD's words
-/// mean the same.
+/// A hook that its own delete policy lets go. Git says which.
 fn is_done_hook(want: &Value, old: &Value) -> bool {
-    let annotation = |name: &str| want.pointer("/metadata/annotations")?.get(name)?.as_str();
-    let either = |name: &str| {
-        annotation(&format!("kubectl-gitops.dev/{name}"))
-            .or_else(|| annotation(&format!("argocd.argoproj.io/{name}")))
+    let Ok(Role::Hook(hook)) = annotations::role(want) else { return false };
+    let over = match hook_state(old) {
+        HookState::Succeeded => hook.delete.contains(&DeletePolicy::HookSucceeded),
+        HookState::Failed(_) => hook.delete.contains(&DeletePolicy::HookFailed),
+        HookState::Running(_) => false,
     };
-    if either("hook").is_none_or(|hook| hook.trim().is_empty()) {
-        return false;
-    }
-    // Argo CD's default.
-    let policies = either("hook-delete-policy").unwrap_or("BeforeHookCreation");
-    policies.split(',').any(|policy| match policy.trim() {
-        "BeforeHookCreation" => true,
-        "HookSucceeded" => end_of(old) == Some(true),
-        "HookFailed" => end_of(old) == Some(false),
-        _ => false,
-    })
+    over || hook.delete.contains(&DeletePolicy::BeforeHookCreation)
 }
 
 /// The finalizer by which an API server lets dependents stay behind.

@@ -227,7 +227,8 @@ async fn applied(
     if let Some(fields) = manifest.as_object_mut() {
         fields.remove("status");
     }
-    let options = ApplyOptions { field_manager: MANAGER, dry_run: true };
+    let options =
+        ApplyOptions { field_manager: MANAGER, dry_run: true, strict: false, ..ApplyOptions::default() };
     let tried = destination.cluster.apply(kind, &object.key, &manifest, &options).await;
     let new = match tried {
         Ok(applied) => applied.object,
