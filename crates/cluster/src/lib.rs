@@ -6,12 +6,16 @@ mod connect;
 mod discovery;
 mod disk;
 mod error;
+mod logs;
 mod objects;
 mod openapi;
+mod permissions;
 mod transport;
 
 pub use connect::ConnectOptions;
 pub use discovery::{Discovery, Kind};
 pub use error::{ClusterError, ErrorKind};
+pub use logs::LogOptions;
 pub use objects::{Applied, ApplyOptions, DeleteOptions, Live};
+pub use permissions::Access;
 pub use transport::Cluster;

@@ -35,6 +35,15 @@ impl Live {
     }
 }
 
+impl IntoIterator for Live {
+    type Item = (ObjectKey, Value);
+    type IntoIter = std::collections::hash_map::IntoIter<ObjectKey, Value>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.objects.into_iter()
+    }
+}
+
 /// How an object is applied.
 #[derive(Clone, Debug)]
 pub struct ApplyOptions {
@@ -55,6 +64,8 @@ pub struct DeleteOptions {
     /// Only the object of this uid.
     pub uid: Option<String>,
     pub dry_run: bool,
+    /// Leave what it owns.
+    pub orphan: bool,
 }
 
 impl Cluster {
@@ -69,18 +80,7 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> Result<Live, ClusterError> {
-        let mut paths: Vec<(String, &Kind)> = Vec::new();
-        for (gvk, namespaces) in wanted {
-            let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "list"))
-            else {
-                continue;
-            };
-            if kind.namespaced && namespaces.len() <= NAMESPACES {
-                paths.extend(namespaces.iter().map(|namespace| (kind.path(namespace, ""), kind)));
-            } else {
-                paths.push((kind.path("", ""), kind));
-            }
-        }
+        let paths = list_paths(discovery, wanted);
         let mut live = Live::default();
         let mut answers =
             futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind)))
@@ -89,6 +89,26 @@ impl Cluster {
             live.objects.extend(objects?);
         }
         Ok(live)
+    }
+
+    /// The same, but what may not be listed is left out and told.
+    pub async fn list_allowed(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+    ) -> (Live, Vec<ClusterError>) {
+        let paths = list_paths(discovery, wanted);
+        let (mut live, mut errors) = (Live::default(), Vec::new());
+        let mut answers =
+            futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind)))
+                .buffer_unordered(PARALLEL);
+        while let Some(objects) = answers.next().await {
+            match objects {
+                Ok(objects) => live.objects.extend(objects),
+                Err(error) => errors.push(error),
+            }
+        }
+        (live, errors)
     }
 
     async fn list_one(&self, path: String, kind: &Kind) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
@@ -174,7 +194,7 @@ impl Cluster {
         Ok(self.write(Method::PATCH, path, "application/json-patch+json", patch, key).await?.1)
     }
 
-    /// Deletes an object and, in the background, what it owns. One that is not
+    /// Deletes an object and, in the background, what it owns, unless that is to stay. One that is not
     /// there is fine.
     ///
     /// # Errors
@@ -185,8 +205,8 @@ impl Cluster {
         key: &ObjectKey,
         options: &DeleteOptions,
     ) -> Result<(), ClusterError> {
-        let mut body =
-            json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
+        let policy = if options.orphan { "Orphan" } else { "Background" };
+        let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy});
         if let Some(uid) = &options.uid {
             body["preconditions"] = json!({"uid": uid});
         }
@@ -252,6 +272,26 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// Where these kinds are listed; those that are not served are left out.
+fn list_paths<'a>(
+    discovery: &'a Discovery,
+    wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+) -> Vec<(String, &'a Kind)> {
+    let mut paths: Vec<(String, &Kind)> = Vec::new();
+    for (gvk, namespaces) in wanted {
+        let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "list"))
+        else {
+            continue;
+        };
+        if kind.namespaced && namespaces.len() <= NAMESPACES {
+            paths.extend(namespaces.iter().map(|namespace| (kind.path(namespace, ""), kind)));
+        } else {
+            paths.push((kind.path("", ""), kind));
+        }
+    }
+    paths
 }
 
 fn dry_run(dry: bool) -> &'static str {

@@ -97,7 +97,8 @@ impl Cluster {
         Err(ClusterError::from_answer(&self.server, &what, answer.status, retry_after, &answer.body))
     }
 
-    async fn send(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
+    /// A request with this client's own headers.
+    pub(crate) fn request(&self, call: Call<'_>) -> Result<Request<Body>, ClusterError> {
         let what = call.what.to_owned();
         let mut request = Request::builder().method(call.method).uri(call.path);
         for (name, value) in call.headers {
@@ -110,6 +111,12 @@ impl Cluster {
             |error: http::Error| ClusterError::Other { what: what.clone(), message: error.to_string() };
         let mut request = request.body(Body::from(call.body)).map_err(broken)?;
         request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        Ok(request)
+    }
+
+    async fn send(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
+        let what = call.what.to_owned();
+        let request = self.request(call)?;
         let exchange = async {
             let response = self.client.send(request).await.map_err(|error| self.not_sent(&error))?;
             let (parts, body) = response.into_parts();
@@ -125,14 +132,14 @@ impl Cluster {
     }
 
     /// A plugin that gives no credentials is no unreachable server.
-    fn not_sent(&self, error: &kube::Error) -> ClusterError {
+    pub(crate) fn not_sent(&self, error: &kube::Error) -> ClusterError {
         match error {
             kube::Error::Auth(error) => ClusterError::Configuration(format!("no credentials: {error}")),
             other => self.unreachable(other),
         }
     }
 
-    fn unreachable(&self, error: &dyn std::error::Error) -> ClusterError {
+    pub(crate) fn unreachable(&self, error: &dyn std::error::Error) -> ClusterError {
         let mut reason = error.to_string();
         let mut source = error.source();
         while let Some(error) = source {

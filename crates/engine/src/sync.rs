@@ -316,7 +316,15 @@ impl Worker<'_> {
             .and_then(|live| live.pointer("/metadata/uid")?.as_str())
             .map(str::to_owned);
         self.cluster
-            .delete(kind, &step.key, &DeleteOptions { uid, dry_run: self.options.dry_run == DryRun::Server })
+            .delete(
+                kind,
+                &step.key,
+                &DeleteOptions {
+                    uid,
+                    dry_run: self.options.dry_run == DryRun::Server,
+                    ..DeleteOptions::default()
+                },
+            )
             .await
     }
 }
