@@ -571,7 +571,6 @@ impl Application {
         note(spec.sync.prune_budget != PruneBudget::default(), "spec.sync.pruneBudget");
         note(!spec.sync.windows.is_empty(), "spec.sync.windows");
         note(!spec.sync.options.is_empty(), "spec.sync.options");
-        note(!spec.health.is_empty(), "spec.health");
         note(spec.ignore.iter().any(|rule| !rule.manager.is_empty()), "spec.ignore[].manager");
         note(!spec.depends_on.is_empty(), "spec.dependsOn");
         note(spec.suspend, "spec.suspend");

@@ -10,7 +10,7 @@ use gitops_cluster::{ApplyOptions, Cluster, ClusterError, DeleteOptions, Discove
 use gitops_core::compare::{Difference, Op};
 use gitops_core::delegation::{Delegated, begin, carry};
 use gitops_core::desired::{DesiredObject, stamp};
-use gitops_core::health::{Health, HealthReport, health};
+use gitops_core::health::{Health, HealthReport};
 use gitops_core::names::{FIELD_MANAGER, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::{Action, Step};
@@ -19,7 +19,9 @@ use serde_json::Value;
 
 use crate::desired::Environment;
 use crate::error::EngineError;
+use crate::kin::judge;
 use crate::load::Loaded;
+use crate::rules::Rules;
 use crate::survey::{Survey, remember};
 
 mod patch;
@@ -130,6 +132,7 @@ pub async fn sync(
         remember(cluster, loaded, environment, survey);
     }
     let (policy, delegated) = (loaded.policy()?, survey.desired.delegated());
+    let rules = Rules::of(loaded)?;
     let mut report = Report::default();
     let mut discovery = survey.discovery.clone();
     let mut groups: BTreeMap<u32, Vec<&Step>> = BTreeMap::new();
@@ -167,7 +170,7 @@ pub async fn sync(
         && !failed_before
         && !report.interrupted
     {
-        wait(cluster, &discovery, &mut report, limit, progress, interrupted).await?;
+        wait(cluster, &discovery, &rules, &mut report, limit, progress, interrupted).await?;
     }
     Ok(report)
 }
@@ -353,6 +356,7 @@ fn carry_replicas(stamped: &mut Value, live: Option<&Value>) {
 async fn wait(
     cluster: &Cluster,
     discovery: &Discovery,
+    rules: &Rules,
     report: &mut Report,
     limit: Duration,
     progress: &dyn Progress,
@@ -375,7 +379,7 @@ async fn wait(
                     reason: "NotSeen".into(),
                     message: "the change is not seen yet".into(),
                 },
-                Some(object) => health(object),
+                Some(object) => rules.health(object),
             };
             if state.health != Health::Healthy {
                 waiting.push((result.key.clone(), state.clone()));
@@ -387,6 +391,13 @@ async fn wait(
         }
         if start.elapsed() > limit {
             report.timed_out = true;
+            let judged =
+                judge(cluster, discovery, rules, waiting.iter().map(|(key, _)| (key, live.get(key)))).await;
+            for result in &mut report.results {
+                if let Some(why) = judged.get(&result.key).filter(|why| why.health != Health::Healthy) {
+                    result.health = Some(why.clone());
+                }
+            }
             return Ok(());
         }
         if interrupted.load(Ordering::Relaxed) {
