@@ -7,9 +7,11 @@ use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::{AppRef, DesiredSet};
 use gitops_core::health::HealthReport;
 use gitops_core::object::ObjectKey;
+use gitops_core::plan::Action;
 use gitops_engine::desired::{commit, desired};
 use gitops_engine::load::{self, FILE, Loaded};
-use gitops_engine::{Environment, Kin, Reach, Rules, Survey, judge, survey};
+use gitops_engine::trust::trust;
+use gitops_engine::{Environment, Kin, Reach, Rules, Survey, healths, survey};
 use gitops_source::{Commit, RepoUrl};
 
 use crate::cli::Selection;
@@ -136,7 +138,13 @@ impl Destination {
     ) -> Result<BTreeMap<ObjectKey, HealthReport>, Failure> {
         let rules = Rules::of(loaded)?;
         let objects = survey.plan.steps.iter().map(|step| (&step.key, survey.live.get(&step.key)));
-        Ok(judge(&self.cluster, &self.discovery, &rules, objects).await)
+        let mut healths = healths(&self.cluster, &self.discovery, &rules, objects).await;
+        for step in survey.plan.steps.iter().filter(|step| step.action == Action::Unchanged) {
+            if survey.live.get(&step.key).is_none() {
+                healths.insert(step.key.clone(), HealthReport::expired());
+            }
+        }
+        Ok(healths)
     }
 
     /// What an Application's objects own. What may not be listed is told.
@@ -189,6 +197,7 @@ pub async fn declared(
     scopes: &(impl gitops_core::desired::Scopes + Clone + Send + 'static),
 ) -> Result<(Commit, DesiredSet), Failure> {
     let commit = commit(loaded, environment, revision).await?;
+    trust(loaded, environment, &commit.id).await?;
     let set = desired(loaded, environment, &commit.id, scopes).await?;
     Ok((commit, set))
 }

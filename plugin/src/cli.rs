@@ -25,6 +25,7 @@ pub enum Command {
     Sync(commands::sync::Arguments),
     Diff(commands::diff::Arguments),
     Status(commands::status::Arguments),
+    Why(commands::why::Arguments),
     List(commands::list::Arguments),
     Tree(commands::tree::Arguments),
     Wait(commands::wait::Arguments),
@@ -36,6 +37,7 @@ pub enum Command {
     Health(commands::health::Arguments),
     Render(commands::render::Arguments),
     Init(commands::init::Arguments),
+    Override(commands::overriding::Arguments),
     Completion(commands::completion::Arguments),
     Version(commands::version::Arguments),
     #[command(hide = true)]

@@ -37,6 +37,11 @@ impl Failure {
         Self::new(code::USAGE, message)
     }
 
+    /// Something is there that stands in the way.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(code::CONFLICT, message)
+    }
+
     /// What fits nowhere else.
     pub fn other(message: impl Into<String>) -> Self {
         Self::new(code::NO, message)
@@ -80,6 +85,9 @@ impl From<SourceError> for Failure {
                 format!("install {tool}, or set KUBECTL_GITOPS_{} to its path", tool.to_uppercase())
             }
             (SourceError::ToolTooOld { tool, .. }, _) => format!("install a newer {tool}"),
+            (_, SourceKind::Unsigned) => {
+                "sign the commit with a key that the Project names: git commit --amend -S, then push".into()
+            }
             (_, SourceKind::Unsupported) => "change it in Git, and commit".into(),
             _ => "check that the disk has room and the cache folder is yours (--cache-dir)".into(),
         };
@@ -134,6 +142,9 @@ impl From<EngineError> for Failure {
             EngineError::Refused(_) => {
                 Self::new(code::REFUSED, error.to_string()).hint("ask whoever keeps the Project")
             }
+            EngineError::Untrusted { .. } => Self::new(code::REFUSED, error.to_string()).hint(
+                "merge the commit into a branch that the Project takes, or ask whoever keeps the Project",
+            ),
             EngineError::Secret { .. } => {
                 Self::git(error.to_string()).hint("create the Secret in the Application's namespace")
             }

@@ -11,12 +11,14 @@
 
 pub mod cluster;
 pub mod fake_node;
+pub mod generate;
 pub mod git_server;
 pub mod injector;
 pub mod node_cluster;
 pub mod repo;
 pub mod roundtrip;
 pub mod shop;
+pub mod webhook;
 
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
 pub use fake_node::FakeNode;
@@ -25,6 +27,7 @@ pub use injector::Injector;
 pub use node_cluster::NodeCluster;
 pub use repo::Repo;
 pub use shop::Shop;
+pub use webhook::{Replica, Webhook};
 
 use std::path::PathBuf;
 

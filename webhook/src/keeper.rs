@@ -10,21 +10,33 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use futures::StreamExt;
 use gitops_api::{Application, Project};
-use gitops_cluster::{Cluster, Discovery};
+use gitops_cluster::{ApplyOptions, Cluster, Discovery};
+use gitops_core::children::KINDS;
+use gitops_core::contention::{Contention, Contentions};
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
-use gitops_core::object::Gvk;
+use gitops_core::names::{FIELD_MANAGER_WEBHOOK, GROUP};
+use gitops_core::object::{Gvk, ObjectKey};
 use gitops_engine::desired::{commit, packed};
+use gitops_engine::trust::{signed, trust};
 use gitops_engine::{EngineError, Environment, Loaded, load};
 use gitops_source::Credentials;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
+use serde_json::Value;
 use tokio::sync::{Mutex, Notify, watch};
 
 use crate::configurations;
+use crate::copy::Copies;
+use crate::events;
+use crate::events::Events;
+use crate::history::History;
 use crate::metrics::{ApplicationLabels, Metrics, ResultLabels};
+use crate::overrides::Overrides;
+use crate::recent::Recent;
 use crate::settings::Settings;
 use crate::status;
+use crate::tampered::{self, Fault};
 use crate::tls;
 use crate::world::{Held, World};
 
@@ -42,13 +54,18 @@ pub struct Keeper {
     pub cluster: Cluster,
     pub settings: Settings,
     pub metrics: Metrics,
+    pub recent: Recent,
+    pub overrides: Overrides,
+    pub events: Events,
+    contentions: std::sync::Mutex<Contentions>,
     world: ArcSwap<World>,
     held: Mutex<BTreeMap<AppRef, Held>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
     older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
+    history: History,
     surroundings: Mutex<Option<(Instant, Surroundings)>>,
     /// What was written last.
-    configured: Mutex<Option<[serde_json::Value; 2]>>,
+    configured: Mutex<Option<[Value; 2]>>,
     ca_bundle: watch::Sender<String>,
     serving: watch::Sender<bool>,
 }
@@ -101,14 +118,21 @@ pub enum News {
 
 impl Keeper {
     pub fn new(cluster: Cluster, settings: Settings) -> Arc<Self> {
+        let history = History::new(&settings.cache_dir);
+        let events = Events::new(cluster.client());
         Arc::new(Self {
             cluster,
             settings,
             metrics: Metrics::default(),
+            recent: Recent::default(),
+            overrides: Overrides::default(),
+            events,
+            contentions: std::sync::Mutex::default(),
             world: ArcSwap::from_pointee(World::default()),
             held: Mutex::default(),
             followers: Mutex::default(),
             older: Mutex::default(),
+            history,
             surroundings: Mutex::default(),
             configured: Mutex::default(),
             ca_bundle: watch::Sender::new(String::new()),
@@ -207,6 +231,10 @@ impl Keeper {
             }
             self.metrics.forget(&name);
             self.held.lock().await.remove(&name);
+            self.history.forget(&name);
+            if let Err(error) = self.copies().forget(&name).await {
+                tracing::warn!(application = %name, %error, "its copy in the cluster stays behind");
+            }
             self.publish().await;
         }
         if followers.is_empty() {
@@ -230,7 +258,7 @@ impl Keeper {
         let (count, passes) = watch::channel(Passes::default());
         let (keeper, woken) = (self.clone(), wake.clone());
         let task = tokio::spawn(async move {
-            let mut last = status::Said::default();
+            let (mut last, mut copied) = (status::Said::default(), None);
             loop {
                 count.send_modify(|passes| passes.begun += 1);
                 let first = count.borrow().begun == 1;
@@ -243,6 +271,10 @@ impl Keeper {
                 });
                 keeper.ready_after_all().await;
                 status::write(&keeper.cluster.client(), &application, &pass, &mut last).await;
+                if pass.error.is_none() && copied != pass.revision {
+                    keeper.copy(&reference(&application)).await;
+                    copied.clone_from(&pass.revision);
+                }
                 let _ = tokio::time::timeout(keeper.settings.poll_interval, woken.notified()).await;
             }
         });
@@ -316,6 +348,7 @@ impl Keeper {
         if heard {
             self.metrics.heard(&name);
         }
+        pass.contended = self.contended(&name);
         pass
     }
 
@@ -331,6 +364,7 @@ impl Keeper {
         let known = self.surroundings().await?;
         let commit = commit(&loaded, &known.environment, None).await?;
         *heard = true;
+        trust(&loaded, &known.environment, &commit.id).await?;
         let held = self.held.lock().await.get(&loaded.application).cloned();
         self.moves_forward(&loaded, held.as_ref(), application, &commit.id).await?;
         match held.filter(|held| !first && held.part.revision == commit.id) {
@@ -371,12 +405,7 @@ impl Keeper {
 
     /// Whether one commit comes before another, as far as both are known.
     async fn is_ancestor(&self, loaded: &Loaded, ancestor: &str, descendant: &str) -> bool {
-        let (git, repo) = (gitops_source::GitCache::open(&self.settings.cache_dir), loaded.repo.clone());
-        let (ancestor, descendant) = (ancestor.to_owned(), descendant.to_owned());
-        let answer = tokio::task::spawn_blocking(move || {
-            git.is_ancestor(&repo, &ancestor, &descendant).unwrap_or(false)
-        });
-        answer.await.unwrap_or(false)
+        self.history.is_ancestor(&loaded.repo, ancestor, descendant).await == Some(true)
     }
 
     /// Whether the commit at which an object was last accepted is known here and
@@ -385,14 +414,26 @@ impl Keeper {
         if recorded == held.part.revision {
             return Standing::Known;
         }
-        let tip = &held.part.revision;
-        let git = gitops_source::GitCache::open(&self.settings.cache_dir);
-        if !git.contains(&held.loaded.repo, recorded) {
-            Standing::Unknown
-        } else if self.is_ancestor(&held.loaded, tip, recorded).await {
-            Standing::Ahead
-        } else {
-            Standing::Known
+        let repo = &held.loaded.repo;
+        match self.history.is_ancestor(repo, &held.part.revision, recorded).await {
+            Some(true) => Standing::Ahead,
+            Some(false) => Standing::Known,
+            None if self.history.contains(repo, recorded).await => Standing::Known,
+            None => Standing::Unknown,
+        }
+    }
+
+    /// What the commits between `from` and the tip declared of what the tip
+    /// declares otherwise: those that nobody names, looked at before a denial.
+    pub async fn passed(&self, held: &Held, from: &str) -> Vec<Arc<Part>> {
+        let Ok(known) = self.surroundings().await else { return Vec::new() };
+        let look = self.history.passed(held, from, known.environment, known.discovery);
+        match tokio::time::timeout(BUDGET, look).await {
+            Ok(parts) => parts,
+            Err(_) => {
+                tracing::info!(application = %held.part.application, "the commits before the tip take longer to render");
+                Vec::new()
+            }
         }
     }
 
@@ -452,8 +493,25 @@ impl Keeper {
         let part = packed(&loaded, &known.environment, revision, &*known.discovery, precedence).await?;
         let project =
             project.ok_or_else(|| EngineError::Internal("a Project was there a moment ago".into()))?;
+        self.admit(application, project, loaded, part)
+    }
+
+    /// What an Application declares, if its Project admits all of it.
+    fn admit(
+        &self,
+        application: &Application,
+        project: &Project,
+        loaded: Loaded,
+        part: Part,
+    ) -> Result<Held, EngineError> {
         for (key, gvk) in part.objects() {
             project.admits_object(&application.spec.destination.cluster, gvk, &key.namespace)?;
+            if gvk.group == GROUP && gvk.kind == "Application" {
+                let child = part.get(key).map(|object| object.value).unwrap_or_default();
+                // As the definition has it where nothing is said.
+                let named = child.pointer("/spec/project").and_then(Value::as_str).unwrap_or("default");
+                project.admits_child(&format!("{}/{}", key.namespace, key.name), named)?;
+            }
         }
         let policy = loaded.policy()?;
         Ok(Held { loaded, policy, part: Arc::new(part) })
@@ -478,12 +536,39 @@ impl Keeper {
         }
     }
 
-    /// After a restart without Git: the last good commit, from disk.
+    /// After a restart without Git: the last good commit, from disk, else from
+    /// the copy in the cluster.
     async fn last_good(&self, application: &Application, project: Option<&Project>) -> Option<Held> {
         let loaded = self.load(application, project).await.ok()?;
-        let revision = std::fs::read_to_string(self.memory(&loaded.application)).ok()?;
-        let known = self.surroundings().await.ok()?;
-        self.render(application, project, loaded, &known, revision.trim()).await.ok()
+        if let Ok(revision) = std::fs::read_to_string(self.memory(&loaded.application))
+            && let Ok(known) = self.surroundings().await
+            && let Ok(held) = self.render(application, project, loaded.clone(), &known, revision.trim()).await
+        {
+            return Some(held);
+        }
+        let copied = self.copies().read(&loaded.application, &application.uid().unwrap_or_default()).await;
+        let part = match copied {
+            Ok(part) => part?,
+            Err(error) => {
+                tracing::warn!(application = %loaded.application, %error, "no copy in the cluster");
+                return None;
+            }
+        };
+        tracing::info!(application = %loaded.application, revision = part.revision, "from the copy in the cluster");
+        self.admit(application, project?, loaded, part).ok()
+    }
+
+    fn copies(&self) -> Copies {
+        Copies::new(self.cluster.client(), &self.settings.namespace)
+    }
+
+    /// Keeps a copy of what is in force in the cluster.
+    async fn copy(&self, application: &AppRef) {
+        let held = self.held.lock().await.get(application).cloned();
+        let Some(held) = held else { return };
+        if let Err(error) = self.copies().keep(&held.part).await {
+            tracing::warn!(%application, %error, "no copy is kept in the cluster");
+        }
     }
 
     async fn hold(&self, held: Held) {
@@ -496,7 +581,9 @@ impl Keeper {
     /// Makes the world anew.
     async fn publish(&self) {
         let held = self.held.lock().await;
-        let kinds: BTreeSet<Gvk> = held.values().flat_map(|held| held.part.kinds()).cloned().collect();
+        let declared = held.values().flat_map(|held| held.part.kinds()).cloned();
+        let children = KINDS.iter().map(|(version, kind)| Gvk::new(version, kind));
+        let kinds: BTreeSet<Gvk> = declared.chain(children).collect();
         let before = self.world();
         let known = kinds.iter().all(|gvk| before.schemas.has(gvk));
         let schemas = if known { Ok(before.schemas.clone()) } else { self.cluster.schemas(&kinds).await };
@@ -520,12 +607,9 @@ impl Keeper {
         }
         let world = self.world();
         let scope = world.scope();
-        let discovery = if world.discovery.kinds().is_empty() {
-            self.cluster.discovery().await
-        } else {
-            Ok(world.discovery.clone())
-        };
-        let Ok(discovery) = discovery else { return };
+        // Asked anew every so often: new kinds are new ways to make what nobody
+        // declares.
+        let Ok(Surroundings { discovery, .. }) = self.surroundings().await else { return };
         let built = configurations::build(&self.settings, &ca_bundle, &discovery, &scope);
         let mut configured = self.configured.lock().await;
         if configured.as_ref() == Some(&built) {
@@ -556,6 +640,73 @@ impl Keeper {
         if due && tokio::time::timeout(BUDGET, self.publish()).await.is_err() {
             tracing::warn!("the cluster's kinds could not be asked for in time");
         }
+    }
+
+    /// Puts a configuration right that somebody else has changed. Where it may
+    /// have been another replica, true: then look `again` after a while.
+    pub async fn put_right(&self, kind: &str, again: bool) -> bool {
+        let mut configured = self.configured.lock().await;
+        let written = configured.as_ref().and_then(|all| all.iter().find(|one| one["kind"] == kind).cloned());
+        let Some(written) = written else { return false };
+        let Ok(discovery) = self.cluster.discovery().await else { return true };
+        let (Ok(gvk), Ok(key)) = (Gvk::of(&written), ObjectKey::of(&written)) else { return false };
+        let Some(resource) = discovery.kind(&gvk) else { return true };
+        let live = match self.cluster.get(resource, &key).await {
+            Ok(live) => live,
+            Err(error) => {
+                tracing::warn!(%error, "whether a webhook configuration was changed is not known; asking again");
+                return true;
+            }
+        };
+        let fault = live.as_ref().map_or(Some(Fault::Shape), |live| tampered::fault(&written, live));
+        match fault {
+            None => return false,
+            Some(Fault::Scope) if !again => return true,
+            Some(Fault::Scope) => {}
+            Some(Fault::Shape) => {
+                tracing::error!(%key, "somebody else has changed what the API server asks this program; it is put right");
+                let note = format!("somebody else has changed {key}; it is put right");
+                self.events.warn(events::object(Some(&gvk), &key), None, ("Tampered", "PutRight"), &note);
+            }
+        }
+        let patch = live.map(|live| tampered::leftovers(&written, &live)).filter(|patch| patch.len() > 1);
+        if let Some(patch) = patch {
+            let options = ApplyOptions { field_manager: FIELD_MANAGER_WEBHOOK, dry_run: false };
+            if let Err(error) = self.cluster.patch(resource, &key, &patch.into(), &options).await {
+                tracing::warn!(%error, "a webhook configuration could not be put right; trying again");
+                return true;
+            }
+        }
+        *configured = None;
+        drop(configured);
+        self.configure().await;
+        false
+    }
+
+    /// Notes a refusal. Who fights over a field is named: in an Event, and in
+    /// the Application's status.
+    pub async fn refused(&self, by: &Contention) {
+        let begins = self
+            .contentions
+            .lock()
+            .is_ok_and(|mut known| known.refused(by, jiff::Timestamp::now().as_second()));
+        if !begins {
+            return;
+        }
+        if let Some(uid) = self.world().uid_of(&by.application) {
+            self.events.contended(by, uid);
+        }
+        if let Some(follower) = self.followers.lock().await.get(&by.application) {
+            follower.wake.notify_one();
+        }
+    }
+
+    fn contended(&self, application: &AppRef) -> Vec<String> {
+        let now = jiff::Timestamp::now().as_second();
+        self.contentions
+            .lock()
+            .map(|known| known.of(application, now).iter().map(ToString::to_string).collect())
+            .unwrap_or_default()
     }
 
     /// Asks Git for news of an Application, before a denial: one at a time, in
@@ -608,6 +759,7 @@ impl Keeper {
             return Some(part.clone());
         }
         let known = self.surroundings().await.ok()?;
+        signed(&held.loaded, &known.environment, revision).await.ok()?;
         let precedence = held.part.precedence.clone();
         let part = packed(&held.loaded, &known.environment, revision, &*known.discovery, precedence).await;
         let part = Arc::new(part.ok()?);

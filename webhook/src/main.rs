@@ -1,13 +1,23 @@
 //! `gitops-webhook`: refuses every write that Git does not say.
 
 mod admission;
+mod asked;
 mod configurations;
+mod copy;
 mod error;
+mod events;
+#[cfg(test)]
+mod fuzz;
+mod guard;
+mod history;
 mod keeper;
 mod metrics;
+mod overrides;
+mod recent;
 mod server;
 mod settings;
 mod status;
+mod tampered;
 mod tls;
 mod world;
 
@@ -82,13 +92,17 @@ async fn run(settings: Settings) -> Result<(), Error> {
     tracing::info!(listen = %settings.listen, http = %settings.http, "listening");
     keeper.vouch(&certificate).await;
     let upkeep = tokio::spawn(keep_certificate(keeper.clone(), tls, certificate));
-    let following = tokio::spawn(keeper.clone().run());
+    let following = [
+        tokio::spawn(keeper.clone().run()),
+        tokio::spawn(overrides::watch(keeper.clone())),
+        tokio::spawn(guard::watch(keeper.clone())),
+    ];
 
     asked_to_stop().await;
     tracing::info!("draining");
     keeper.drain();
     tokio::time::sleep(LEAVING).await;
-    following.abort();
+    following.iter().for_each(tokio::task::JoinHandle::abort);
     upkeep.abort();
     handle.graceful_shutdown(Some(DRAIN));
     let io = |what: &'static str| move |error| Error::Io { what: what.to_owned(), error };

@@ -42,6 +42,8 @@ pub struct Metrics {
     heard: Mutex<HashMap<String, Instant>>,
     pub refreshes: Family<ResultLabels, Counter<u64, AtomicU64>>,
     pub expiry: Gauge<i64, AtomicI64>,
+    pub overrides_used: Counter<u64, AtomicU64>,
+    pub guard_intact: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -57,7 +59,26 @@ impl Default for Metrics {
         registry.register("index_age_seconds", "Time since Git was last asked", age.clone());
         registry.register("refreshes", "Times Git was asked before a denial", refreshes.clone());
         registry.register("certificate_expiry_seconds", "Time until the certificate expires", expiry.clone());
-        Self { registry, verdicts, admission, objects, age, heard: Mutex::default(), refreshes, expiry }
+        let overrides_used = Counter::default();
+        let guard_intact = Gauge::default();
+        registry.register("overrides_used", "Writes that an Override let pass", overrides_used.clone());
+        registry.register(
+            "guard_intact",
+            "1 while the policy gitops-guard and its binding are as installed; 0 where they are not watched",
+            guard_intact.clone(),
+        );
+        Self {
+            registry,
+            verdicts,
+            admission,
+            objects,
+            age,
+            heard: Mutex::default(),
+            refreshes,
+            expiry,
+            overrides_used,
+            guard_intact,
+        }
     }
 }
 

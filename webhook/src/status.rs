@@ -22,6 +22,8 @@ pub struct Pass {
     pub conflicts: Vec<String>,
     /// What Git both declares and leaves to others.
     pub mistakes: Vec<String>,
+    /// Who fights over which field.
+    pub contended: Vec<String>,
 }
 
 impl Pass {
@@ -69,6 +71,7 @@ fn status(application: &Application, pass: &Pass) -> Value {
             ("True", "LastGoodCommit", format!("the last good commit is enforced: {revision}"))
         }
         Some(_) if !pass.conflicts.is_empty() => ("True", "Conflicts", limited(&pass.conflicts.join("\n"))),
+        Some(_) if !pass.contended.is_empty() => ("True", "Contended", limited(&pass.contended.join("\n"))),
         Some(revision) => ("True", "Enforced", format!("commit {revision} is enforced")),
     };
     let mut status = json!({

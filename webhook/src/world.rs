@@ -11,10 +11,11 @@ use gitops_core::index::{Index, Part};
 use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
-use gitops_core::verdict::{Mode, Policy};
+use gitops_core::verdict::{Interactive, Mode, Policy, Untracked};
 use gitops_engine::Loaded;
 use serde_json::Value;
 
+use crate::asked::Beside;
 use crate::configurations::Scope;
 
 /// The kinds that an Application's own definitions bring.
@@ -76,6 +77,7 @@ impl World {
                 let policy = namespaces.entry(key.namespace.clone()).or_insert_with(|| held.policy.clone());
                 policy.mode = policy.mode.max(held.policy.mode);
                 policy.untracked = policy.untracked.max(held.policy.untracked);
+                policy.interactive = policy.interactive.max(held.policy.interactive);
             }
         }
         Self {
@@ -107,6 +109,11 @@ impl World {
             .map(|held| &held.loaded.application)
     }
 
+    /// An Application's uid.
+    pub fn uid_of(&self, application: &AppRef) -> Option<&str> {
+        self.held.get(application).map(|held| held.part.precedence.1.as_str())
+    }
+
     /// Whether a kind is served, and its types are known.
     pub fn knows(&self, gvk: &Gvk) -> bool {
         self.schemas.has(gvk) && self.discovery.kind(gvk).is_some()
@@ -128,6 +135,11 @@ impl World {
             .filter(|name| !name.is_empty())
             .collect();
         let defined = enforced.iter().flat_map(|held| defined(&held.part)).collect();
-        Scope { kinds, defined, namespaces }
+        let any = |matters: fn(&Policy) -> bool| enforced.iter().any(|held| matters(&held.policy));
+        let beside = Beside {
+            interactive: any(|policy| policy.interactive != Interactive::Allow),
+            untracked: any(|policy| policy.untracked != Untracked::Allow),
+        };
+        Scope { kinds, defined, namespaces, beside }
     }
 }

@@ -1,6 +1,7 @@
 //! Project: the root of trust. It says which repositories, branches and
 //! signers may say what, in which namespaces and clusters, of which kinds.
 
+use gitops_core::names::GROUP;
 use gitops_core::object::Gvk;
 use globset::{GlobBuilder, GlobMatcher};
 use kube::{CustomResource, KubeSchema};
@@ -41,6 +42,11 @@ pub struct ProjectSpec {
     #[serde(default)]
     #[schemars(length(max = 1000))]
     pub cluster_kinds: Vec<KindRule>,
+    /// Further Projects that Applications may name which are declared by
+    /// Applications of this one; globs.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub child_projects: Vec<String>,
     /// Fields that other webhooks and operators fill.
     #[serde(default)]
     #[schemars(length(max = 1000))]
@@ -65,7 +71,8 @@ pub struct Repository {
     #[serde(default)]
     #[schemars(length(max = 100))]
     pub branches: Vec<String>,
-    /// Keys whose signature a commit needs. None: no signature.
+    /// Keys, one of which has to have signed a commit: SSH public keys or their
+    /// SHA256 fingerprints, armored OpenPGP public keys. None: no signature.
     #[serde(default)]
     #[schemars(length(max = 100))]
     pub signers: Vec<String>,
@@ -124,8 +131,14 @@ pub enum Refusal {
     Destination { project: String, cluster: String, namespace: String },
     #[error("Project {project} does not take the kind {gvk}")]
     Kind { project: String, gvk: Gvk },
-    #[error("Project {project} asks for signatures, which are not checked yet")]
-    Signers { project: String },
+    #[error(
+        "Project {project} does not name {gvk}: kinds of this group that carry power are declared only where the Project names the group itself"
+    )]
+    Power { project: String, gvk: Gvk },
+    #[error(
+        "Application {child} names Project {named}, but Applications of Project {project} may declare none of it (childProjects)"
+    )]
+    Child { project: String, child: String, named: String },
 }
 
 impl Project {
@@ -144,27 +157,15 @@ impl Project {
         }
         let Some(source) = spec.source.as_ref() else { return Ok(()) };
         let repository = source.repo.clone().unwrap_or_default();
-        let known: Vec<&Repository> = self
-            .spec
-            .repositories
-            .iter()
-            .filter(|rule| matches(&normal(&rule.url), &normal(&repository)))
-            .collect();
+        let known: Vec<&Repository> = self.spec.rules_of(&repository).collect();
         if known.is_empty() {
             return Err(Refusal::Repository { project, repository });
         }
         let revision = &source.revision;
-        let by_branch: Vec<&&Repository> = known
-            .iter()
-            .filter(|rule| {
-                rule.branches.is_empty() || rule.branches.iter().any(|glob| matches(glob, revision))
-            })
-            .collect();
-        if by_branch.is_empty() {
+        // A commit or HEAD is no name of a branch: on which it lies, Git says.
+        let by_name = |rule: &Repository| rule.admits_branch(branch(revision)) || is_no_name(revision);
+        if !known.iter().any(|rule| by_name(rule)) {
             return Err(Refusal::Revision { project, repository, revision: revision.clone() });
-        }
-        if by_branch.iter().all(|rule| !rule.signers.is_empty()) {
-            return Err(Refusal::Signers { project });
         }
         if !spec.destination.namespace.is_empty() {
             self.reaches(&spec.destination.cluster, &spec.destination.namespace)?;
@@ -179,13 +180,34 @@ impl Project {
     /// When it may not.
     pub fn admits_object(&self, cluster: &str, gvk: &Gvk, namespace: &str) -> Result<(), Refusal> {
         let rules = if namespace.is_empty() { &self.spec.cluster_kinds } else { &self.spec.kinds };
-        let admitted = rules.iter().any(|rule| {
+        let fits = |rule: &&KindRule| {
             (rule.group == "*" || rule.group == gvk.group) && (rule.kind == "*" || rule.kind == gvk.kind)
-        });
+        };
+        let mut admitted = rules.iter().filter(fits).peekable();
+        // Whoever declares one of these says what else may be declared.
+        let has_power =
+            gvk.group == GROUP && matches!(gvk.kind.as_str(), "Application" | "Project" | "Override");
+        if has_power && admitted.peek().is_some() && !admitted.clone().any(|rule| rule.group == GROUP) {
+            return Err(Refusal::Power { project: self.project(), gvk: gvk.clone() });
+        }
+        let admitted = admitted.next().is_some();
         if !admitted {
             return Err(Refusal::Kind { project: self.project(), gvk: gvk.clone() });
         }
         if namespace.is_empty() { Ok(()) } else { self.reaches(cluster, namespace) }
+    }
+
+    /// Whether an Application of this Project may declare one of the Project
+    /// `named`.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn admits_child(&self, child: &str, named: &str) -> Result<(), Refusal> {
+        let project = self.project();
+        if named == project || self.spec.child_projects.iter().any(|glob| matches(glob, named)) {
+            return Ok(());
+        }
+        Err(Refusal::Child { project, child: child.to_owned(), named: named.to_owned() })
     }
 
     fn reaches(&self, cluster: &str, namespace: &str) -> Result<(), Refusal> {
@@ -199,6 +221,31 @@ impl Project {
             Err(Refusal::Destination { project: self.project(), cluster, namespace: namespace.into() })
         }
     }
+}
+
+impl ProjectSpec {
+    /// The rules of a repository, one of which a commit of it has to meet.
+    pub fn rules_of<'a>(&'a self, repository: &str) -> impl Iterator<Item = &'a Repository> {
+        let repository = normal(repository);
+        self.repositories.iter().filter(move |rule| matches(&normal(&rule.url), &repository))
+    }
+}
+
+impl Repository {
+    /// Whether this branch or tag counts.
+    pub fn admits_branch(&self, name: &str) -> bool {
+        self.branches.is_empty() || self.branches.iter().any(|glob| matches(glob, name))
+    }
+}
+
+/// A branch or tag by its name alone.
+fn branch(revision: &str) -> &str {
+    revision.strip_prefix("refs/heads/").or_else(|| revision.strip_prefix("refs/tags/")).unwrap_or(revision)
+}
+
+/// Whether a revision may be something else than a branch or a tag.
+fn is_no_name(revision: &str) -> bool {
+    revision == "HEAD" || revision.len() >= 4 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Glob on whole names: `*` does not cross a slash, `**` does. A pattern that
@@ -274,6 +321,41 @@ mod tests {
             let refusal = admits(ns, repo, revision, to).unwrap_err();
             assert!(refusal.contains(why), "{refusal}");
         }
+    }
+
+    #[test]
+    fn commits_are_left_to_git_and_names_are_not() {
+        let admits = |revision: &str| {
+            project().admits("team-a", &spec("https://git.example/a/shop", revision, "a-1")).is_ok()
+        };
+        for revision in
+            ["main", "refs/heads/main", "HEAD", "deadbeef", "0123456789012345678901234567890123456789"]
+        {
+            assert!(admits(revision), "{revision}");
+        }
+        for revision in ["dev", "refs/pull/7/head", "refs/heads/dev", "main2"] {
+            assert!(!admits(revision), "{revision}");
+        }
+    }
+
+    #[test]
+    fn kinds_with_power_are_named_and_children_stay_in_their_project() {
+        let application = Gvk::new("kubectl-gitops.dev/v1alpha1", "Application");
+        let refused = project().admits_object("in-cluster", &application, "a-1").unwrap_err().to_string();
+        assert!(refused.contains("names the group itself"), "{refused}");
+        let mut named = project();
+        named.spec.kinds.push(KindRule { group: GROUP.into(), kind: "Application".into() });
+        assert!(named.admits_object("in-cluster", &application, "a-1").is_ok());
+        assert!(
+            project()
+                .admits_object("in-cluster", &Gvk::new("kubectl-gitops.dev/v1alpha1", "Rollout"), "a-1")
+                .is_ok()
+        );
+        assert!(named.admits_child("a-1/x", "a").is_ok());
+        let refused = named.admits_child("a-1/x", "b").unwrap_err().to_string();
+        assert!(refused.contains("a-1/x") && refused.contains("childProjects"), "{refused}");
+        named.spec.child_projects.push("b*".into());
+        assert!(named.admits_child("a-1/x", "b").is_ok());
     }
 
     #[test]

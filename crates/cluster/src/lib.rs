@@ -10,6 +10,7 @@ mod logs;
 mod objects;
 mod openapi;
 mod permissions;
+mod resource;
 mod transport;
 
 pub use connect::ConnectOptions;

@@ -416,7 +416,7 @@ fn text_maps(value: &Value) -> Option<String> {
 }
 
 /// The marks that every sync sets: the field of the metadata, and the key.
-pub(crate) const MARKS: [(&str, &str); 4] = [
+pub const MARKS: [(&str, &str); 4] = [
     ("labels", LABEL_APPLICATION),
     ("annotations", ANNOTATION_OWNER),
     ("annotations", ANNOTATION_REVISION),

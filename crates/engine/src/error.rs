@@ -21,6 +21,9 @@ pub enum EngineError {
     NotCarriedOut { file: String, application: String, path: String },
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A commit that the Project does not take.
+    #[error("commit {commit} of {repo} does not count: {reason}")]
+    Untrusted { repo: String, commit: String, reason: String },
     #[error("{application}: {reason}")]
     Secret { application: String, reason: String },
     #[error(

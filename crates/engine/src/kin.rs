@@ -162,7 +162,7 @@ impl Kin {
 
 /// Judges objects; where one is not healthy, those near it are asked why. An
 /// object that is not there is missing.
-pub async fn judge<'a>(
+pub async fn healths<'a>(
     cluster: &Cluster,
     discovery: &Discovery,
     rules: &Rules,

@@ -1,18 +1,21 @@
 //! What plugin and webhook share: from an Application to its desired set, from
 //! there to what differs in a cluster, and to the writes that mend it.
 
+pub mod contest;
 pub mod desired;
 pub mod error;
+pub mod judge;
 pub mod kin;
 pub mod load;
 pub mod memory;
 pub mod rules;
 pub mod survey;
 pub mod sync;
+pub mod trust;
 
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;
-pub use kin::{Kin, Reach, judge};
+pub use kin::{Kin, Reach, healths};
 pub use load::{Loaded, read_file};
 pub use rules::Rules;
 pub use survey::{Survey, survey};

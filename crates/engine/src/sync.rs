@@ -9,7 +9,7 @@ use futures::StreamExt;
 use gitops_cluster::{ApplyOptions, Cluster, ClusterError, DeleteOptions, Discovery, ErrorKind};
 use gitops_core::compare::{Difference, Op};
 use gitops_core::delegation::{Delegated, begin, carry};
-use gitops_core::desired::{DesiredObject, stamp};
+use gitops_core::desired::{AppRef, DesiredObject, stamp};
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::names::{FIELD_MANAGER, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
@@ -17,12 +17,14 @@ use gitops_core::plan::{Action, Step};
 use gitops_core::verdict::Policy;
 use serde_json::Value;
 
+use crate::contest::{conflict, contested};
 use crate::desired::Environment;
 use crate::error::EngineError;
-use crate::kin::judge;
+use crate::kin::healths;
 use crate::load::Loaded;
+use crate::memory::expiring;
 use crate::rules::Rules;
-use crate::survey::{Survey, remember};
+use crate::survey::{Survey, remember, remember_run};
 
 mod patch;
 
@@ -77,6 +79,8 @@ pub struct Result {
     pub outcome: Outcome,
     /// `metadata.generation` after the write; 0 where nothing was written.
     pub generation: i64,
+    /// A Job that is gone some time after it has run.
+    pub is_expiring: bool,
     /// Filled where the sync waited.
     pub health: Option<HealthReport>,
 }
@@ -139,6 +143,7 @@ pub async fn sync(
     for step in &survey.plan.steps {
         groups.entry(step.group).or_default().push(step);
     }
+    let contested = contested(cluster, &survey.discovery, loaded, survey).await?;
     let mut failed_before = false;
     for steps in groups.into_values() {
         if options.dry_run == DryRun::None && !failed_before {
@@ -153,6 +158,7 @@ pub async fn sync(
             options,
             discovery: &discovery,
             interrupted,
+            contested: &contested,
             skip: failed_before,
         };
         let mut results: Vec<Result> = futures::stream::iter(steps.into_iter().map(|step| worker.step(step)))
@@ -160,9 +166,14 @@ pub async fn sync(
             .inspect(|result| progress.object(result))
             .collect()
             .await;
-        failed_before |= results.iter().any(|result| matches!(result.outcome, Outcome::Failed(_)));
+        failed_before |= results.iter().any(|result| {
+            matches!(result.outcome, Outcome::Failed(_)) && !contested.contains_key(&result.key)
+        });
         results.sort_by(|a, b| a.key.cmp(&b.key));
         report.results.append(&mut results);
+    }
+    if options.dry_run == DryRun::None {
+        remember_run(cluster, loaded, environment, survey, &report);
     }
     report.interrupted = interrupted.load(Ordering::Relaxed);
     if let Some(limit) = options.wait
@@ -198,6 +209,8 @@ struct Worker<'a> {
     options: &'a SyncOptions,
     discovery: &'a Discovery,
     interrupted: &'a AtomicBool,
+    /// Objects that are another Application's.
+    contested: &'a BTreeMap<ObjectKey, AppRef>,
     /// A group before failed.
     skip: bool,
 }
@@ -215,6 +228,7 @@ impl Worker<'_> {
             differences: step.differences.clone(),
             outcome,
             generation,
+            is_expiring: expiring(self.survey.desired.objects.get(&step.key)).is_some(),
             health: None,
         }
     }
@@ -222,6 +236,9 @@ impl Worker<'_> {
     /// The generation that was written, or what became of it instead.
     async fn carry_out(&self, step: &Step) -> std::result::Result<i64, Outcome> {
         let skipped = |reason: &str| Err(Outcome::Skipped(reason.to_owned()));
+        if let Some(owner) = self.contested.get(&step.key) {
+            return Err(Outcome::Failed(conflict(&step.key, owner, &self.loaded.application)));
+        }
         if step.action == Action::Unchanged {
             return Ok(0);
         }
@@ -372,6 +389,7 @@ async fn wait(
         let mut waiting = Vec::new();
         for result in report.results.iter_mut().filter(|result| result.action != Action::Prune) {
             let state = match live.get(&result.key) {
+                None if result.action == Action::Unchanged && result.is_expiring => HealthReport::expired(),
                 None => HealthReport::missing(),
                 // The API server's cache is a moment behind what was written.
                 Some(object) if generation(object) < result.generation => HealthReport {
@@ -392,7 +410,7 @@ async fn wait(
         if start.elapsed() > limit {
             report.timed_out = true;
             let judged =
-                judge(cluster, discovery, rules, waiting.iter().map(|(key, _)| (key, live.get(key)))).await;
+                healths(cluster, discovery, rules, waiting.iter().map(|(key, _)| (key, live.get(key)))).await;
             for result in &mut report.results {
                 if let Some(why) = judged.get(&result.key).filter(|why| why.health != Health::Healthy) {
                     result.health = Some(why.clone());

@@ -16,6 +16,7 @@ pub enum ErrorKind {
     Render,
     ToolMissing,
     ToolTooOld,
+    Unsigned,
     Unsupported,
     Local,
 }
@@ -43,6 +44,8 @@ pub enum SourceError {
     ToolMissing { tool: &'static str, path: String },
     #[error("{tool} is {found}, but {needed} or newer is needed")]
     ToolTooOld { tool: &'static str, found: String, needed: &'static str },
+    #[error("commit {commit} of {repo} does not count: {reason}")]
+    Unsigned { repo: String, commit: String, reason: String },
     #[error("{path}: {reason}")]
     Unsupported { path: String, reason: String },
     #[error("{}: {error}", path.display())]
@@ -65,6 +68,7 @@ impl SourceError {
             Self::Render { .. } => ErrorKind::Render,
             Self::ToolMissing { .. } => ErrorKind::ToolMissing,
             Self::ToolTooOld { .. } => ErrorKind::ToolTooOld,
+            Self::Unsigned { .. } => ErrorKind::Unsigned,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Io { .. } | Self::Git { .. } => ErrorKind::Local,
         }

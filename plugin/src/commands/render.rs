@@ -41,7 +41,7 @@ pub struct Arguments {
 
 /// Kubernetes' own kinds by name; all others count as namespaced.
 #[derive(Clone, Copy, Debug)]
-struct BuiltIn;
+pub(super) struct BuiltIn;
 
 const CLUSTER_SCOPED: &[&str] = &[
     "Namespace",

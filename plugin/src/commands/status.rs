@@ -42,8 +42,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let destination = Destination::reach(settings).await?;
     let applications = if arguments.all_namespaces {
-        let all = of_cluster(&destination.cluster, None, settings).await?;
-        all.into_iter().map(|(_, loaded)| loaded).collect::<Result<_, _>>()?
+        all(&destination, settings).await?
     } else {
         select(&arguments.selection, settings, Some(&destination.cluster)).await?
     };
@@ -71,6 +70,12 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     }
     let fine = reports.iter().all(|report| worst(report) == Health::Healthy && is_synced(report));
     Ok(if fine { code::YES } else { code::NO })
+}
+
+/// All Applications of the cluster.
+pub(super) async fn all(destination: &Destination, settings: &Settings) -> Result<Vec<Loaded>, Failure> {
+    let all = of_cluster(&destination.cluster, None, settings).await?;
+    all.into_iter().map(|(_, loaded)| loaded).collect()
 }
 
 /// Every object with its state.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use gitops_cluster::ErrorKind;
 use gitops_core::health::HealthReport;
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
@@ -288,7 +289,12 @@ fn exit_code(done: &SyncReport) -> u8 {
         Outcome::Failed(error) => Some(Failure::from(error.clone()).code),
         _ => None,
     });
+    let disputed = |result: &ObjectResult| match &result.outcome {
+        Outcome::Failed(error) => error.kind() == ErrorKind::Conflict,
+        _ => true,
+    };
     match first {
+        Some(code::CONFLICT) if !done.interrupted && done.results.iter().all(disputed) => code::CONFLICT,
         _ if done.interrupted => code::INTERRUPTED,
         Some(_) if changed => code::PARTLY,
         Some(code) => code,

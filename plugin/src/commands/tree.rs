@@ -6,6 +6,7 @@ use clap::Args;
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::plan::Action;
 use gitops_engine::{Kin, Loaded, Reach, Rules, Survey};
 use serde::Serialize;
 use serde_json::Value;
@@ -96,6 +97,9 @@ fn tree(loaded: &Loaded, survey: &Survey, kin: &Kin) -> Result<Tree, Failure> {
             let sync = Some(sync_word(step.action));
             match survey.live.get(&step.key) {
                 Some(live) => Node { sync, ..node(id, live, kin, &rules, DEPTH) },
+                None if step.action == Action::Unchanged => {
+                    Node { object: id, sync, report: HealthReport::expired(), children: Vec::new() }
+                }
                 None => Node { object: id, sync, report: HealthReport::missing(), children: Vec::new() },
             }
         })
@@ -104,9 +108,11 @@ fn tree(loaded: &Loaded, survey: &Survey, kin: &Kin) -> Result<Tree, Failure> {
         .plan
         .steps
         .iter()
-        .filter(|step| step.action != gitops_core::plan::Action::Prune)
-        .map(|step| {
-            survey.live.get(&step.key).map_or(Health::Missing, |live| kin.health(live, &rules).health)
+        .filter(|step| step.action != Action::Prune)
+        .map(|step| match survey.live.get(&step.key) {
+            Some(live) => kin.health(live, &rules).health,
+            None if step.action == Action::Unchanged => Health::Healthy,
+            None => Health::Missing,
         })
         .max_by_key(|health| health.rank());
     Ok(Tree {

@@ -102,6 +102,11 @@ impl HealthReport {
     pub fn missing() -> Self {
         Self::new(Health::Missing, "NotFound", "it is not in the cluster")
     }
+
+    /// Of a Job that has run and is gone, as its time to live says.
+    pub fn expired() -> Self {
+        Self::new(Health::Healthy, "Expired", "it has run, and its time to live is over")
+    }
 }
 
 /// What no rule for its kind has to judge: it is going, or its status is that of
