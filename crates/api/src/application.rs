@@ -569,7 +569,6 @@ impl Application {
         note(spec.sync.mode == SyncMode::Automatic, "spec.sync.mode: Automatic");
         note(spec.sync.retry != Retry::default(), "spec.sync.retry");
         note(!spec.sync.windows.is_empty(), "spec.sync.windows");
-        note(!spec.health.is_empty(), "spec.health");
         note(spec.ignore.iter().any(|rule| !rule.manager.is_empty()), "spec.ignore[].manager");
         note(spec.suspend, "spec.suspend");
         note(!spec.service_account_name.is_empty(), "spec.serviceAccountName");

@@ -37,6 +37,15 @@ impl Live {
     }
 }
 
+impl IntoIterator for Live {
+    type Item = (ObjectKey, Value);
+    type IntoIter = std::collections::hash_map::IntoIter<ObjectKey, Value>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.objects.into_iter()
+    }
+}
+
 /// How an object is applied.
 #[derive(Clone, Debug)]
 pub struct ApplyOptions {
@@ -90,18 +99,7 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> Result<Live, ClusterError> {
-        let mut paths: Vec<(String, &Kind)> = Vec::new();
-        for (gvk, namespaces) in wanted {
-            let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "list"))
-            else {
-                continue;
-            };
-            if kind.namespaced && namespaces.len() <= NAMESPACES {
-                paths.extend(namespaces.iter().map(|namespace| (kind.path(namespace, ""), kind)));
-            } else {
-                paths.push((kind.path("", ""), kind));
-            }
-        }
+        let paths = list_paths(discovery, wanted);
         let mut live = Live::default();
         let mut answers =
             futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind)))
@@ -110,6 +108,26 @@ impl Cluster {
             live.objects.extend(objects?);
         }
         Ok(live)
+    }
+
+    /// The same, but what may not be listed is left out and told.
+    pub async fn list_allowed(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+    ) -> (Live, Vec<ClusterError>) {
+        let paths = list_paths(discovery, wanted);
+        let (mut live, mut errors) = (Live::default(), Vec::new());
+        let mut answers =
+            futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind)))
+                .buffer_unordered(PARALLEL);
+        while let Some(objects) = answers.next().await {
+            match objects {
+                Ok(objects) => live.objects.extend(objects),
+                Err(error) => errors.push(error),
+            }
+        }
+        (live, errors)
     }
 
     async fn list_one(&self, path: String, kind: &Kind) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
@@ -275,6 +293,26 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// Where these kinds are listed; those that are not served are left out.
+fn list_paths<'a>(
+    discovery: &'a Discovery,
+    wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+) -> Vec<(String, &'a Kind)> {
+    let mut paths: Vec<(String, &Kind)> = Vec::new();
+    for (gvk, namespaces) in wanted {
+        let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "list"))
+        else {
+            continue;
+        };
+        if kind.namespaced && namespaces.len() <= NAMESPACES {
+            paths.extend(namespaces.iter().map(|namespace| (kind.path(namespace, ""), kind)));
+        } else {
+            paths.push((kind.path("", ""), kind));
+        }
+    }
+    paths
 }
 
 fn read(what: &str, body: &[u8]) -> Result<Value, ClusterError> {

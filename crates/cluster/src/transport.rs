@@ -123,7 +123,8 @@ impl Cluster {
         Err(ClusterError::from_answer(&self.server, &what, answer.status, retry_after, &answer.body))
     }
 
-    async fn send(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
+    /// A request with this client's own headers.
+    pub(crate) fn request(&self, call: Call<'_>) -> Result<Request<Body>, ClusterError> {
         let what = call.what.to_owned();
         let mut request = Request::builder().method(call.method).uri(call.path);
         for (name, value) in call.headers {
@@ -136,6 +137,12 @@ impl Cluster {
             |error: http::Error| ClusterError::Other { what: what.clone(), message: error.to_string() };
         let mut request = request.body(Body::from(call.body)).map_err(broken)?;
         request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        Ok(request)
+    }
+
+    async fn send(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
+        let what = call.what.to_owned();
+        let request = self.request(call)?;
         let exchange = async {
             let response = self.client.send(request).await.map_err(|error| self.not_sent(&error))?;
             self.answered.store(true, Ordering::Relaxed);
@@ -152,7 +159,7 @@ impl Cluster {
     }
 
     /// A plugin that gives no credentials is no unreachable server.
-    fn not_sent(&self, error: &kube::Error) -> ClusterError {
+    pub(crate) fn not_sent(&self, error: &kube::Error) -> ClusterError {
         match error {
             kube::Error::Auth(error) => ClusterError::Configuration(format!("no credentials: {error}")),
             other if self.answered.load(Ordering::Relaxed) => self.cut(other),
@@ -160,7 +167,7 @@ impl Cluster {
         }
     }
 
-    fn cut(&self, error: &dyn std::error::Error) -> ClusterError {
+    pub(crate) fn cut(&self, error: &dyn std::error::Error) -> ClusterError {
         ClusterError::Cut { server: self.server.to_string(), reason: root(error) }
     }
 }

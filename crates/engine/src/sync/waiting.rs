@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use gitops_cluster::Discovery;
-use gitops_core::health::{Health, HealthReport, health};
+use gitops_core::health::{Health, HealthReport};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::Action;
 use serde_json::Value;
 
 use super::{Outcome, Report, Result, Run};
 use crate::error::EngineError;
+use crate::kin::healths;
+use crate::rules::Rules;
 
 /// How often the API server is asked.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
@@ -48,7 +50,7 @@ pub(super) async fn until_healthy(
     results: &mut [&mut Result],
     enough: &[Health],
 ) -> std::result::Result<Waited, EngineError> {
-    let start = Instant::now();
+    let (start, rules) = (Instant::now(), Rules::of(run.loaded)?);
     let counts = |result: &Result| {
         result.action != Action::Prune
             && result.hook.is_none()
@@ -78,7 +80,7 @@ pub(super) async fn until_healthy(
                     reason: "NotSeen".into(),
                     message: "the change is not seen yet".into(),
                 },
-                Some(object) => health(object),
+                Some(object) => rules.health(object),
             };
             if !enough.contains(&state.health) {
                 waiting.push((result.key.clone(), state.clone()));
@@ -89,6 +91,14 @@ pub(super) async fn until_healthy(
             return Ok(Waited::Healthy);
         }
         if start.elapsed() > run.options.timeout {
+            // Why not, as far as what it owns can tell.
+            let objects = waiting.iter().map(|(key, _)| (key, live.get(key)));
+            let judged = healths(run.cluster, discovery, &rules, objects).await;
+            for result in results.iter_mut() {
+                if let Some(why) = judged.get(&result.key).filter(|why| why.health != Health::Healthy) {
+                    result.health = Some(why.clone());
+                }
+            }
             return Ok(Waited::TimedOut(waiting));
         }
         if run.stop.reason().is_some() {
