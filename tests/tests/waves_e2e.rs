@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use gitops_tests::cluster::eventually;
-use gitops_tests::shop::DEPLOYMENT;
-use gitops_tests::{FakeNode, Fault, FaultyProxy, Namespace, Ran, Repo, TestCluster, cluster};
+use gitops_tests::shop::{CONFIG, DEPLOYMENT};
+use gitops_tests::{FakeNode, Fault, FaultyProxy, Namespace, Ran, Repo, Shop, TestCluster, cluster};
 use serde_json::{Value, json};
 
 /// A namespace and a repository with a `gitops.yaml` that fills it.
@@ -531,6 +531,29 @@ fn without_a_lease_it_says_so_and_goes_on() {
     cluster().kubectl(&format!("delete clusterrole,clusterrolebinding {}", place.namespace.name)).ok();
     assert!(ran.stderr.contains("without a Lease") && ran.stderr.contains("forbidden"), "{}", ran.stderr);
     assert!(place.has("configmap web"));
+}
+
+/// The webhook lets go what a hook's delete policy lets go, and nothing else.
+#[test]
+fn hooks_are_run_under_full_enforcement() {
+    let hooked = json!({"argocd.argoproj.io/hook": "PreSync"});
+    let helm = json!({"helm.sh/hook": "post-install", "helm.sh/hook-delete-policy": "hook-succeeded"});
+    let generated = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "run-", "annotations": hooked}});
+    let shop = Shop::with(&[
+        ("app/config.yaml", CONFIG),
+        ("app/a.yaml", &config("before", &hooked)),
+        ("app/b.yaml", &config("after", &helm)),
+        ("app/c.yaml", &generated.to_string()),
+    ]);
+    assert_ne!(shop.kubectl("get configmap after").code, 0);
+    let uid = || shop.kubectl("get configmap before -o jsonpath={.metadata.uid}").ok().stdout;
+    let first = uid();
+    shop.repo.commit("change", &[("app/config.yaml", &CONFIG.replace("hello", "moin"))]);
+    shop.sync().ok();
+    assert_ne!(uid(), first);
+    let names = shop.kubectl("get configmap -o name").stdout;
+    assert_eq!(names.matches("/run-").count(), 2, "{names}");
+    shop.kubectl("delete configmap web").refused(&["web"]);
 }
 
 /// What a small sync writes: a hook, a change, a wave, a prune.

@@ -21,7 +21,7 @@ const RENEW: Duration = Duration::from_secs(5);
 /// What a claim came to.
 #[derive(Debug)]
 pub enum Claim {
-    Held(Lease),
+    Held(Box<Lease>),
     /// Someone else syncs.
     Taken {
         holder: String,
@@ -83,7 +83,7 @@ pub async fn claim(cluster: &Cluster, application: &AppRef, holder: &str, lost: 
     match take(&place).await {
         Ok(Taken::Ours { before }) => {
             let renewing = tokio::spawn(renew(place.clone(), lost.clone()));
-            Claim::Held(Lease { place, renewing, before })
+            Claim::Held(Box::new(Lease { place, renewing, before }))
         }
         Ok(Taken::Theirs(holder)) => Claim::Taken { holder },
         Err(error) => Claim::Unusable(error),

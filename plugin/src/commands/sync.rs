@@ -287,7 +287,7 @@ impl Case<'_> {
     async fn claim(&self) -> Result<Option<Lease>, Failure> {
         let (cluster, application) = (&self.destination.cluster, &self.loaded.application);
         match lease::claim(cluster, application, &holder(), &self.stop.lost).await {
-            Claim::Held(lease) => Ok(Some(lease)),
+            Claim::Held(lease) => Ok(Some(*lease)),
             Claim::Taken { holder } => Err(Failure {
                 message: format!(
                     "Application {application} is being synced by {holder}; nothing was applied"
