@@ -26,8 +26,8 @@ impl GitCache {
     ) -> Result<Vec<String>, SourceError> {
         let repository = self.repository(repo)?;
         let error = |error: gix::Error| git_error(repo, &error);
-        let tip = gix::ObjectId::from_hex(tip.as_bytes()).map_err(|e| git_error(repo, &e.into()))?;
-        let mut commit = repository.find_commit(tip).map_err(|e| git_error(repo, &e.into()))?;
+        let tip = gix::ObjectId::from_hex(tip.as_bytes()).map_err(|e| git_error(repo, &e))?;
+        let mut commit = repository.find_commit(tip).map_err(|e| git_error(repo, &e))?;
         let mut here = id_at(&commit, path).map_err(error)?;
         let mut passed = Vec::new();
         for looked_at in 0..LOOKED_AT {
