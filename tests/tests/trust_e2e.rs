@@ -1,7 +1,7 @@
 //! Who may say what is true: principals with real RBAC try to widen their own
 //! reach; Projects limit branches, signers and children; an Override opens for
 //! a while; the guard and what it guards.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -201,7 +201,8 @@ fn the_webhooks_account_changes_only_what_is_its_own() {
         .iter()
         .position(|entry| entry["name"] == "own.kubectl-gitops.dev")
         .unwrap();
-    let refused: Vec<(&str, Box<dyn Fn(&mut Value)>)> = vec![
+    type Change = Box<dyn Fn(&mut Value)>;
+    let refused: Vec<(&str, Change)> = vec![
         ("fails open", Box::new(|object| object["webhooks"][0]["failurePolicy"] = json!("Ignore"))),
         (
             "has conditions",

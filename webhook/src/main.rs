@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsConfig;
 use clap::Parser;
 use gitops_cluster::{Cluster, ConnectOptions};
@@ -77,7 +78,10 @@ async fn run(settings: Settings) -> Result<(), Error> {
     let tls = RustlsConfig::from_config(certificate.server()?);
 
     let handle = axum_server::Handle::new();
+    // An answer over HTTP/2 is two small writes: the second would wait 40 ms for
+    // the API server to acknowledge the first.
     let https = axum_server::bind_rustls(settings.listen, tls.clone())
+        .map(|acceptor| acceptor.acceptor(NoDelayAcceptor::new()))
         .handle(handle.clone())
         .serve(server::reviews(keeper.clone()).into_make_service());
     let http = axum_server::bind(settings.http)
