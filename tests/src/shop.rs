@@ -131,8 +131,10 @@ impl Shop {
 
     /// `kubectl gitops sync` of the Application in the cluster.
     pub fn sync(&self) -> Ran {
-        self.cluster
-            .gitops(std::path::Path::new("/"), &format!("sync web --namespace {} --prune", self.name()))
+        self.cluster.gitops(
+            std::path::Path::new("/"),
+            &format!("sync web --namespace {} --prune --confirm-prune", self.name()),
+        )
     }
 
     /// kubectl in this namespace.

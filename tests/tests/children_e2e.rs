@@ -339,13 +339,21 @@ fn hooks_lost_pods_and_a_leaving_application_may_go() {
     let pod = |name: &str, node: Option<&str>| {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": node, "terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "c:1"}]}}).to_string()
     };
-    let shop = Shop::with(&[
-        ("app/before.yaml", &hook("before", "BeforeHookCreation")),
-        ("app/after.yaml", &hook("after", "HookSucceeded")),
+    let (before, after) = (hook("before", "BeforeHookCreation"), hook("after", "HookSucceeded"));
+    let shop = Shop::unheld(&[
+        ("app/before.yaml", &before),
+        ("app/after.yaml", &after),
         ("app/here.yaml", &pod("here", None)),
         ("app/lost.yaml", &pod("lost", Some("no-such-node"))),
         ("app/config.yaml", CONFIG),
     ]);
+    shop.hold(json!({}));
+    // Nothing runs their Pods here: the hooks are made by hand, as Git says.
+    let sync = format!("sync web --namespace {} --hooks never", shop.name());
+    shop.cluster.gitops(std::path::Path::new("/"), &sync).ok();
+    for hook in [before, after] {
+        shop.kubectl_stdin("create -f -", &hook).ok();
+    }
     shop.kubectl("delete job before --wait=false").ok();
     shop.kubectl("delete job after --wait=false").refused(&["Job"]);
     shop.kubectl("delete pod here --wait=false").refused(&["Pod"]);

@@ -32,8 +32,15 @@ pub async fn validate(keeper: &Keeper, request: &Request) -> Answer {
     let Some(operation) = request.operation() else {
         return Answer::deny(format!("operation {:?} is not known", request.operation));
     };
-    let world = keeper.world();
-    let Some((gvk, key)) = request.identity(&world) else {
+    let mut world = keeper.world();
+    let mut identity = request.identity(&world);
+    if identity.is_none() {
+        // A kind that was defined a moment ago.
+        keeper.learn().await;
+        world = keeper.world();
+        identity = request.identity(&world);
+    }
+    let Some((gvk, key)) = identity else {
         return Answer::deny(format!(
             "{} {} is of no kind that is known here",
             request.kind.kind, request.name

@@ -36,7 +36,7 @@ use crate::world::{Held, World};
 /// How long a denial waits for news from Git: the API server waits 3 s in all.
 const BUDGET: Duration = Duration::from_millis(500);
 /// Git is not asked more often than this before denials.
-const MINIMUM: Duration = Duration::from_millis(500);
+const MINIMUM: Duration = Duration::from_millis(200);
 /// How long the cluster's version and kinds are taken to stay as they are.
 const ENVIRONMENT: Duration = Duration::from_secs(10);
 /// Older commits kept rendered for judging.

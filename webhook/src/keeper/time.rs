@@ -10,8 +10,9 @@ use gitops_core::index::Part;
 use gitops_engine::desired::packed;
 use gitops_engine::trust::signed;
 use gitops_engine::{EngineError, Loaded};
+use tokio::sync::watch;
 
-use super::{BUDGET, Keeper, MINIMUM, News, OLDER, Standing};
+use super::{BUDGET, Keeper, MINIMUM, News, OLDER, Passes, Standing};
 use crate::metrics::ResultLabels;
 use crate::world::Held;
 
@@ -73,18 +74,12 @@ impl Keeper {
     /// Asks Git for news of an Application, before a denial: one at a time, in
     /// a budget of time, not too often. What is known then decides.
     pub async fn refresh(&self, application: &AppRef) -> News {
-        let asked = {
-            let mut followers = self.followers.lock().await;
-            followers.get_mut(application).map(|follower| {
-                let due = follower.asked.elapsed() >= MINIMUM;
-                if due {
-                    follower.asked = Instant::now();
-                    follower.wake.notify_one();
-                }
-                (due, follower.passes.clone())
-            })
-        };
-        let Some((due, mut passes)) = asked else { return News::Late };
+        let Some((mut due, mut passes)) = self.ask(application).await else { return News::Late };
+        if !due {
+            // Asked a moment ago, perhaps before the commit came.
+            tokio::time::sleep(MINIMUM).await;
+            due = self.ask(application).await.is_some_and(|(due, _)| due);
+        }
         // A look that is under way may have read Git before the commit came:
         // the one that begins after it has not.
         let begun = passes.borrow().begun;
@@ -98,6 +93,19 @@ impl Keeper {
         };
         self.metrics.refreshes.get_or_create(&ResultLabels { result: result.into() }).inc();
         if heard { News::Fresh } else { News::Late }
+    }
+
+    /// Wakes an Application's follower, unless that was done a moment ago.
+    async fn ask(&self, application: &AppRef) -> Option<(bool, watch::Receiver<Passes>)> {
+        let mut followers = self.followers.lock().await;
+        followers.get_mut(application).map(|follower| {
+            let due = follower.asked.elapsed() >= MINIMUM;
+            if due {
+                follower.asked = Instant::now();
+                follower.wake.notify_one();
+            }
+            (due, follower.passes.clone())
+        })
     }
 
     /// What an Application declared at another commit, if that commit lies
