@@ -13,15 +13,24 @@ use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::{Interactive, Mode, Policy, Untracked};
 use gitops_engine::Loaded;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::asked::Beside;
 use crate::configurations::Scope;
 
+/// A kind that Git itself defines.
+#[derive(Clone, Debug)]
+pub struct Defined {
+    pub kind: Kind,
+    /// Its types, as an OpenAPI document: the API server tells them some time
+    /// after it serves the kind.
+    pub document: Value,
+}
+
 /// The kinds that an Application's own definitions bring.
-fn defined(part: &Part) -> Vec<Kind> {
+pub fn defined(part: &Part) -> Vec<Defined> {
     let definitions = part.keys().filter(|key| key.kind == "CustomResourceDefinition");
-    let mut kinds = Vec::new();
+    let mut found = Vec::new();
     for definition in definitions.filter_map(|key| part.get(key)) {
         let text = |value: &Value, pointer: &str| {
             value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -32,7 +41,7 @@ fn defined(part: &Part) -> Vec<Kind> {
                 let found = version.get("subresources").and_then(|all| all.get(field));
                 found.map(|_| field.to_owned())
             };
-            kinds.push(Kind {
+            let kind = Kind {
                 gvk: Gvk {
                     group: text(spec, "/group"),
                     version: text(version, "/name"),
@@ -42,10 +51,18 @@ fn defined(part: &Part) -> Vec<Kind> {
                 namespaced: text(spec, "/scope") == "Namespaced",
                 verbs: Vec::new(),
                 subresources: ["scale", "status"].into_iter().filter_map(names).collect(),
-            });
+            };
+            let mut types = version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or_default();
+            if types.is_object() {
+                let Gvk { group, version, kind } = &kind.gvk;
+                types["x-kubernetes-group-version-kind"] =
+                    json!([{"group": group, "version": version, "kind": kind}]);
+            }
+            let document = json!({"components": {"schemas": {"defined": types}}});
+            found.push(Defined { kind, document });
         }
     }
-    kinds
+    found
 }
 
 /// An Application that is enforced.
@@ -141,7 +158,8 @@ impl World {
             .map(|key| key.namespace.clone())
             .filter(|name| !name.is_empty())
             .collect();
-        let defined = enforced.iter().flat_map(|held| defined(&held.part)).collect();
+        let defined =
+            enforced.iter().flat_map(|held| defined(&held.part)).map(|defined| defined.kind).collect();
         let any = |matters: fn(&Policy) -> bool| enforced.iter().any(|held| matters(&held.policy));
         let beside = Beside {
             interactive: any(|policy| policy.interactive != Interactive::Allow),

@@ -15,7 +15,7 @@ use super::{BUDGET, Keeper, MINIMUM, Surroundings};
 use crate::configurations;
 use crate::events;
 use crate::tampered::{self, Fault};
-use crate::world::World;
+use crate::world::{Defined, World, defined};
 
 impl Keeper {
     /// Makes the world anew.
@@ -29,7 +29,16 @@ impl Keeper {
         let schemas = if known { Ok(before.schemas.clone()) } else { self.cluster.schemas(&kinds).await };
         let known = self.surroundings().await.map(|known| (*known.discovery).clone());
         match (schemas.map_err(EngineError::from), known) {
-            (Ok(schemas), Ok(discovery)) => self.world.store(Arc::new(World::new(&held, schemas, discovery))),
+            (Ok(mut schemas), Ok(discovery)) => {
+                for Defined { kind, document } in held.values().flat_map(|held| defined(&held.part)) {
+                    if !schemas.has(&kind.gvk)
+                        && let Err(error) = schemas.add_document(&document, std::slice::from_ref(&kind.gvk))
+                    {
+                        tracing::warn!(kind = %kind.gvk, %error, "its definition in Git has no types");
+                    }
+                }
+                self.world.store(Arc::new(World::new(&held, schemas, discovery)));
+            }
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(%error, "the types of the declared kinds are not known; the index stays as it was")
             }
