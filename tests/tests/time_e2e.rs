@@ -128,6 +128,34 @@ fn replicas_git_and_time() {
     a_cold_restart_without_git_holds_from_the_copy_in_the_cluster();
     git_that_hangs_delays_no_answer();
     a_dead_repository_holds_up_nobody_else();
+    a_replica_that_knows_nothing_lets_nothing_go();
+}
+
+fn a_replica_that_knows_nothing_lets_nothing_go() {
+    let stage = Stage::set();
+    let server = stage.server("127.0.0.1:0");
+    let webhook = stage.replica("warm", &Replica::default());
+    stage.hold(&server);
+    let rules = || {
+        let path = "get validatingwebhookconfiguration gitops -o jsonpath={.webhooks[0].rules}";
+        cluster().kubectl(path).ok().stdout
+    };
+    let before = rules();
+    drop(server);
+    webhook.kill();
+    // Neither Git, nor a disk, nor a copy in the cluster.
+    let copies = "delete secrets --namespace gitops-system --selector kubectl-gitops.dev/copy";
+    cluster().kubectl(copies).ok();
+    let webhook = stage.replica("blank", &Replica::default());
+    let live = stage.live();
+    let mut evil = live.clone();
+    evil["spec"]["replicas"] = json!(9);
+    let answer = webhook.update("deployments", &live, &evil);
+    assert_eq!(answer["allowed"], false, "{answer}");
+    let mut unrelated = live.clone();
+    unrelated["metadata"]["annotations"]["note"] = json!("fine");
+    assert_eq!(webhook.update("deployments", &live, &unrelated)["allowed"], true);
+    assert_eq!(rules(), before, "the API server is to ask as before");
 }
 
 fn a_cut_off_replica_takes_nothing_back() {

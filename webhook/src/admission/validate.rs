@@ -224,7 +224,9 @@ impl Case<'_> {
         // A child has its owner's annotations, and is judged by it.
         let owned = old.is_some_and(|old| old.pointer("/metadata/ownerReferences/0").is_some());
         let claimed = || world.claimed(old.filter(|_| !owned));
-        let Some(held) = world.owner(self.key).or_else(claimed) else { return Standing::Known };
+        let Some(held) = world.owner(self.key).or_else(claimed) else {
+            return if self.keeper.waits_for(old) { Standing::Ahead } else { Standing::Known };
+        };
         match revision_of(old) {
             Some(recorded) => self.keeper.standing(held, recorded).await,
             None => Standing::Known,

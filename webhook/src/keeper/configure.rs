@@ -3,7 +3,7 @@
 //! somebody else changes them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use gitops_cluster::ApplyOptions;
 use gitops_core::children::KINDS;
@@ -52,6 +52,12 @@ impl Keeper {
     pub(super) async fn configure(&self) {
         let ca_bundle = self.ca_bundle.borrow().clone();
         if ca_bundle.is_empty() || !self.is_ready() {
+            return;
+        }
+        // What is not known here yet is still asked about, as another replica or
+        // this one's forerunner has written it.
+        let waits = !self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if waits && self.configured.lock().await.is_none() {
             return;
         }
         let world = self.world();

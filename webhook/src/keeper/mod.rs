@@ -7,7 +7,7 @@ mod pass;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -17,6 +17,7 @@ use gitops_cluster::{Cluster, Discovery};
 use gitops_core::contention::{Contention, Contentions};
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
+use gitops_core::names::ANNOTATION_OWNER;
 use gitops_engine::Environment;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
@@ -53,6 +54,9 @@ pub struct Keeper {
     contentions: std::sync::Mutex<Contentions>,
     world: ArcSwap<World>,
     held: Mutex<BTreeMap<AppRef, Held>>,
+    /// Applications that were enforced before, and that this replica could not
+    /// render yet: what they declare is not known here.
+    waiting: std::sync::Mutex<BTreeSet<AppRef>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
     older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
     history: History,
@@ -123,6 +127,7 @@ impl Keeper {
             contentions: std::sync::Mutex::default(),
             world: ArcSwap::from_pointee(World::default()),
             held: Mutex::default(),
+            waiting: std::sync::Mutex::default(),
             followers: Mutex::default(),
             older: Mutex::default(),
             history,
@@ -223,6 +228,7 @@ impl Keeper {
                 old.task.abort();
             }
             self.metrics.forget(&name);
+            self.wait_for(&name, false);
             self.held.lock().await.remove(&name);
             self.history.forget(&name);
             if let Err(error) = self.copies().forget(&name).await {
@@ -278,6 +284,25 @@ impl Keeper {
             asked: Instant::now().checked_sub(MINIMUM).unwrap_or_else(Instant::now),
             version,
         }
+    }
+
+    /// Notes whether what an Application declares is still to be known.
+    fn wait_for(&self, application: &AppRef, waits: bool) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waits {
+            waiting.insert(application.clone());
+        } else {
+            waiting.remove(application);
+        }
+    }
+
+    /// Whether an object says that it belongs to an Application of which it is
+    /// not known here what it declares.
+    pub fn waits_for(&self, object: Option<&Value>) -> bool {
+        let owner = object
+            .and_then(|object| object.get("metadata")?.get("annotations")?.get(ANNOTATION_OWNER)?.as_str());
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        owner.is_some_and(|owner| waiting.iter().any(|application| application.to_string() == owner))
     }
 
     /// Ready once every Application has been looked at.
