@@ -54,14 +54,13 @@ impl Keeper {
         if ca_bundle.is_empty() || !self.is_ready() {
             return;
         }
-        // What is not known here yet is still asked about, as another replica or
-        // this one's forerunner has written it.
-        let waits = !self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if waits && self.configured.lock().await.is_none() {
-            return;
-        }
         let world = self.world();
-        let scope = world.scope();
+        let mut scope = world.scope();
+        // What is not known here yet is asked about all the same.
+        for (kinds, namespace) in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            scope.kinds.extend(kinds.iter().cloned());
+            scope.namespaces.insert(namespace.clone());
+        }
         // Asked anew every so often: new kinds are new ways to make what nobody
         // declares.
         let Ok(Surroundings { discovery, .. }) = self.surroundings().await else { return };

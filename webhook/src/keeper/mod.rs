@@ -18,6 +18,7 @@ use gitops_core::contention::{Contention, Contentions};
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::names::ANNOTATION_OWNER;
+use gitops_core::object::Gvk;
 use gitops_engine::Environment;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
@@ -54,9 +55,9 @@ pub struct Keeper {
     contentions: std::sync::Mutex<Contentions>,
     world: ArcSwap<World>,
     held: Mutex<BTreeMap<AppRef, Held>>,
-    /// Applications that were enforced before, and that this replica could not
-    /// render yet: what they declare is not known here.
-    waiting: std::sync::Mutex<BTreeSet<AppRef>>,
+    /// Applications that were enforced before and are not held here yet: what
+    /// they declare is not known, but for kinds and namespace.
+    waiting: std::sync::Mutex<BTreeMap<AppRef, (BTreeSet<Gvk>, String)>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
     older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
     history: History,
@@ -206,6 +207,7 @@ impl Keeper {
         for application in applications {
             let name = reference(application);
             there.insert(name.clone());
+            self.wait_for(application).await;
             let project =
                 projects.iter().find(|project| project.name_any() == application.spec.project).cloned();
             let version = format!(
@@ -228,7 +230,7 @@ impl Keeper {
                 old.task.abort();
             }
             self.metrics.forget(&name);
-            self.wait_for(&name, false);
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             self.held.lock().await.remove(&name);
             self.history.forget(&name);
             if let Err(error) = self.copies().forget(&name).await {
@@ -286,13 +288,21 @@ impl Keeper {
         }
     }
 
-    /// Notes whether what an Application declares is still to be known.
-    fn wait_for(&self, application: &AppRef, waits: bool) {
+    /// Notes an Application that was enforced before, by another replica or this
+    /// one's forerunner, until it is held here.
+    async fn wait_for(&self, application: &Application) {
+        let name = reference(application);
+        let enforced = application.status.as_ref().filter(|status| status.revision.is_some());
+        let held = self.held.lock().await.contains_key(&name);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waits {
-            waiting.insert(application.clone());
-        } else {
-            waiting.remove(application);
+        if held {
+            waiting.remove(&name);
+        } else if let Some(status) = enforced {
+            let kinds = status.kinds.iter().filter_map(|kind| kind.split_once(' '));
+            let kinds = kinds.map(|(version, kind)| Gvk::new(version, kind)).collect();
+            let destination = application.spec.destination.namespace.clone();
+            let namespace = if destination.is_empty() { name.namespace.clone() } else { destination };
+            waiting.insert(name, (kinds, namespace));
         }
     }
 
@@ -302,7 +312,7 @@ impl Keeper {
         let owner = object
             .and_then(|object| object.get("metadata")?.get("annotations")?.get(ANNOTATION_OWNER)?.as_str());
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        owner.is_some_and(|owner| waiting.iter().any(|application| application.to_string() == owner))
+        owner.is_some_and(|owner| waiting.keys().any(|application| application.to_string() == owner))
     }
 
     /// Ready once every Application has been looked at.

@@ -53,9 +53,7 @@ impl Keeper {
                 status::Pass { error: Some((reason, error.to_string())), revision, ..status::Pass::default() }
             }
         };
-        let is_held = self.held.lock().await.contains_key(&name);
-        let was_enforced = application.status.as_ref().is_some_and(|status| status.revision.is_some());
-        self.wait_for(&name, !is_held && was_enforced);
+        self.wait_for(application).await;
         let world = self.world();
         if let Some(held) = self.held.lock().await.get(&name) {
             pass.objects = held.part.len();
