@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::{AppRef, DesiredSet};
-use gitops_engine::desired::{commit, desired};
+use gitops_engine::desired::{commit, desired, whole_trees};
 use gitops_engine::load::{self, FILE, Loaded};
 use gitops_engine::{Environment, Survey, survey};
 use gitops_source::{Commit, RepoUrl};
@@ -123,6 +123,19 @@ impl Destination {
         survey.desired.delegated().mistakes.iter().for_each(|mistake| printer.warning(mistake));
         Ok((commit, survey))
     }
+}
+
+/// Tells which sources are rendered anew on every commit.
+pub async fn tell_whole_trees(
+    loaded: &Loaded,
+    environment: &Environment,
+    commit: &Commit,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    for note in whole_trees(loaded, environment, &commit.id).await? {
+        printer.talk(&format!("{}: {note}", loaded.application.name));
+    }
+    Ok(())
 }
 
 /// What an Application declares at the commit that it, or `revision`, means.

@@ -80,6 +80,10 @@ impl From<SourceError> for Failure {
                 format!("install {tool}, or set KUBECTL_GITOPS_{} to its path", tool.to_uppercase())
             }
             (SourceError::ToolTooOld { tool, .. }, _) => format!("install a newer {tool}"),
+            (_, SourceKind::Sops) => {
+                "set KUBECTL_GITOPS_SOPS_AGE_KEY or SOPS_AGE_KEY_FILE, or put the key as age into the Secret of source.secretRef".into()
+            }
+            (_, SourceKind::Registry) => "check repo, chart and version of the source".into(),
             (_, SourceKind::Unsupported) => "change it in Git, and commit".into(),
             _ => "check that the disk has room and the cache folder is yours (--cache-dir)".into(),
         };
@@ -88,7 +92,11 @@ impl From<SourceError> for Failure {
 }
 
 fn by_itself(tool: &str, path: &str) -> String {
-    if tool == "helm" { format!("helm template {path}") } else { format!("kustomize build {path}") }
+    match tool {
+        "helm" => format!("helm template {path}"),
+        "jsonnet" => format!("jsonnet {path}"),
+        _ => format!("kustomize build {path}"),
+    }
 }
 
 impl From<ClusterError> for Failure {

@@ -15,7 +15,7 @@ use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::object::Gvk;
 use gitops_engine::desired::{commit, packed};
-use gitops_engine::{EngineError, Environment, Loaded, load};
+use gitops_engine::{EngineError, Environment, Loaded, load, revisions};
 use gitops_source::Credentials;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
@@ -327,8 +327,8 @@ impl Keeper {
             spec.destination.namespace = application.namespace().unwrap_or_default();
         }
         project.admits(&application.namespace().unwrap_or_default(), &spec)?;
-        let credentials = load::credentials_of(&self.cluster, application, &Credentials::Usual).await?;
-        let mut loaded = Loaded::from_resource(application, credentials)?;
+        let access = load::access_of(&self.cluster, application).await?;
+        let mut loaded = Loaded::from_resource(application, &access, &Credentials::Usual)?;
         loaded.project = Some(project.spec.clone());
         Ok(loaded)
     }
@@ -348,6 +348,8 @@ impl Keeper {
             git_timeout: Duration::from_secs(60),
             kube_version: version.trim_start_matches('v').to_owned(),
             api_versions: discovery.api_versions(),
+            // Those of an Application are in the Secret that it names.
+            keys: gitops_source::sops::Keys::default(),
         };
         let known = Surroundings { environment, discovery: Arc::new(discovery) };
         *kept = Some((Instant::now(), known.clone()));
@@ -494,12 +496,12 @@ impl Keeper {
         to: &str,
     ) -> Option<Arc<Part>> {
         let from = from.unwrap_or(revision).to_owned();
-        let (git, repo) = (gitops_source::GitCache::open(&self.settings.cache_dir), held.loaded.repo.clone());
+        let (git, loaded) = (gitops_source::GitCache::open(&self.settings.cache_dir), held.loaded.clone());
         let (revision, to) = (revision.to_owned(), to.to_owned());
         let wanted = revision.clone();
         let inside = tokio::task::spawn_blocking(move || {
-            git.is_ancestor(&repo, &from, &wanted).unwrap_or(false)
-                && git.is_ancestor(&repo, &wanted, &to).unwrap_or(false)
+            revisions::is_before(&loaded, &git, &from, &wanted).unwrap_or(false)
+                && revisions::is_before(&loaded, &git, &wanted, &to).unwrap_or(false)
         });
         if !inside.await.unwrap_or(false) {
             return None;

@@ -6,7 +6,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::application::{ApplicationSpec, EnforcementFloor, default_destination_cluster};
+use crate::application::{ApplicationSpec, EnforcementFloor, Source, default_destination_cluster};
 
 /// Which repositories may say what, in which namespaces, of which kinds.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -142,7 +142,16 @@ impl Project {
         if !self.spec.application_namespaces.iter().any(|glob| matches(glob, namespace)) {
             return Err(Refusal::ApplicationNamespace { project, namespace: namespace.into() });
         }
-        let Some(source) = spec.source.as_ref() else { return Ok(()) };
+        // Every source says what is true, those that others only refer to, too.
+        spec.all_sources().into_iter().try_for_each(|source| self.admits_source(source))?;
+        if !spec.destination.namespace.is_empty() {
+            self.reaches(&spec.destination.cluster, &spec.destination.namespace)?;
+        }
+        Ok(())
+    }
+
+    fn admits_source(&self, source: &Source) -> Result<(), Refusal> {
+        let project = self.project();
         let repository = source.repo.clone().unwrap_or_default();
         let known: Vec<&Repository> = self
             .spec
@@ -153,7 +162,9 @@ impl Project {
         if known.is_empty() {
             return Err(Refusal::Repository { project, repository });
         }
-        let revision = &source.revision;
+        // A chart's version is what a revision is elsewhere.
+        let chart = source.helm.as_ref().filter(|helm| !helm.chart.is_empty());
+        let revision = chart.map_or(&source.revision, |helm| &helm.version);
         let by_branch: Vec<&&Repository> = known
             .iter()
             .filter(|rule| {
@@ -165,9 +176,6 @@ impl Project {
         }
         if by_branch.iter().all(|rule| !rule.signers.is_empty()) {
             return Err(Refusal::Signers { project });
-        }
-        if !spec.destination.namespace.is_empty() {
-            self.reaches(&spec.destination.cluster, &spec.destination.namespace)?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ pub mod desired;
 pub mod error;
 pub mod load;
 pub mod memory;
+pub mod revisions;
 pub mod survey;
 pub mod sync;
 

@@ -17,6 +17,8 @@ pub enum ErrorKind {
     ToolMissing,
     ToolTooOld,
     Unsupported,
+    Sops,
+    Registry,
     Local,
 }
 
@@ -45,6 +47,10 @@ pub enum SourceError {
     ToolTooOld { tool: &'static str, found: String, needed: &'static str },
     #[error("{path}: {reason}")]
     Unsupported { path: String, reason: String },
+    #[error("{file}: SOPS: {reason}")]
+    Sops { file: String, reason: String },
+    #[error("{place}: {reason}")]
+    Registry { place: String, reason: String },
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: std::io::Error },
     #[error("{repo}: {reason}")]
@@ -66,6 +72,8 @@ impl SourceError {
             Self::ToolMissing { .. } => ErrorKind::ToolMissing,
             Self::ToolTooOld { .. } => ErrorKind::ToolTooOld,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Sops { .. } => ErrorKind::Sops,
+            Self::Registry { .. } => ErrorKind::Registry,
             Self::Io { .. } | Self::Git { .. } => ErrorKind::Local,
         }
     }

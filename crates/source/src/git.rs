@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::error::SourceError;
 use crate::location::{Credentials, RepoUrl};
 
+mod import;
 mod snapshot;
 
 pub use snapshot::{FileEntry, Snapshot};

@@ -7,7 +7,7 @@ use gitops_core::object::Gvk;
 use gitops_core::plan::order_of;
 use serde_json::Value;
 
-use crate::applications::{Destination, declared, select};
+use crate::applications::{Destination, declared, select, tell_whole_trees};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::output::{self, Format};
@@ -97,20 +97,15 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     };
     let mut objects = Vec::new();
     for loaded in select(&arguments.selection, settings, cluster.as_ref()).await? {
-        let (_, set) = match &destination {
-            Some(destination) => {
-                declared(&loaded, &destination.environment, revision, &destination.discovery).await?
-            }
-            None => {
-                declared(
-                    &loaded,
-                    &settings.environment(&arguments.kube_version, Vec::new()),
-                    revision,
-                    &BuiltIn,
-                )
-                .await?
-            }
+        let environment = match &destination {
+            Some(destination) => destination.environment.clone(),
+            None => settings.environment(&arguments.kube_version, Vec::new()),
         };
+        let (commit, set) = match &destination {
+            Some(destination) => declared(&loaded, &environment, revision, &destination.discovery).await?,
+            None => declared(&loaded, &environment, revision, &BuiltIn).await?,
+        };
+        tell_whole_trees(&loaded, &environment, &commit, printer).await?;
         let mut sorted: Vec<DesiredObject> = set.objects.into_values().collect();
         sorted.sort_by(|a, b| {
             order_of(&a.key.kind).cmp(&order_of(&b.key.kind)).then_with(|| a.key.cmp(&b.key))

@@ -6,11 +6,11 @@ use gitops_core::desired::AppRef;
 use gitops_core::health::{Health, HealthReport, health};
 use gitops_core::plan::Action;
 use gitops_engine::Survey;
-use gitops_engine::load::{self, Loaded};
+use gitops_engine::load::{self, Loaded, Place};
 use gitops_source::Commit;
 
 use super::diff;
-use crate::applications::{Destination, select};
+use crate::applications::{Destination, select, tell_whole_trees};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::output::{self, Format, Report};
@@ -47,6 +47,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         let (commit, survey) =
             destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
         let report = report(loaded, &survey);
+        tell_whole_trees(loaded, &destination.environment, &commit, printer).await?;
         match arguments.output {
             Format::Text | Format::Wide => {
                 if index > 0 {
@@ -123,9 +124,14 @@ pub(super) fn sync_word(action: Action) -> &'static str {
 }
 
 fn text(loaded: &Loaded, commit: &Commit, report: &Report, wide: bool, printer: &Printer) {
-    let source = loaded.source();
     printer.line(&printer.ink(Ink::Bold, &format!("Application {}", loaded.application)));
-    printer.line(&format!("  source:   {} {} {}", loaded.repo, source.revision, source.path));
+    for Place { source, repo, .. } in &loaded.sources {
+        let what = match source.helm.as_ref().filter(|helm| !helm.chart.is_empty()) {
+            Some(helm) => format!("chart {} {}", helm.chart, helm.version),
+            None => format!("{} {}", source.revision, source.path),
+        };
+        printer.line(&format!("  source:   {repo} {what}"));
+    }
     printer.line(&format!(
         "  revision: {} {} ({}, {})",
         &commit.id[..12],
