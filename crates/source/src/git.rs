@@ -213,6 +213,13 @@ pub fn enclosing(folder: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((root, inside))
 }
 
+/// The address of a repository's `origin`.
+pub fn origin(root: &Path) -> Option<String> {
+    let repository = gix::open_opts(root, gix::open::Options::isolated()).ok()?;
+    let url = repository.config_snapshot().string("remote.origin.url")?;
+    Some(url.to_string())
+}
+
 /// The user's own configuration counts for fetching (helpers, proxies), never
 /// a prompt; repository hooks and filters are not run by a fetch.
 fn fetching(repo: &RepoUrl, credentials: &Credentials, key: Option<&KeyFiles>) -> gix::open::Options {

@@ -45,7 +45,11 @@ pub(super) fn render(
         let output = tools::run("helm", &tools.helm, &arguments, &chart, &reach);
         objects_of(request, &output.map_err(|error| named(error, &request.path))?)
     };
-    let first = run()?;
+    let first = match run() {
+        Ok(first) => first,
+        // What a tool makes of encrypted text says less than why it is so.
+        Err(error) => return Err(checkout.sops.failed.unwrap_or(error)),
+    };
     if !known_steady {
         clock::shift(&chart)?;
         same_twice("helm", &request.path, &first, &run()?)?;

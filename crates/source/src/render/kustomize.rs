@@ -46,7 +46,11 @@ pub(super) fn render(
         let output = tools::run("kustomize", &tools.kustomize, &arguments, layer, &reach);
         objects_of(snapshot, request, &output.map_err(|error| named(error, &request.path))?)
     };
-    let first = run()?;
+    let first = match run() {
+        Ok(first) => first,
+        // What a tool makes of encrypted text says less than why it is so.
+        Err(error) => return Err(checkout.sops.failed.unwrap_or(error)),
+    };
     if inflates && !known_steady {
         clock::shift(&checkout.root())?;
         same_twice("kustomize", &request.path, &first, &run()?)?;
