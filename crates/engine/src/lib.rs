@@ -1,6 +1,7 @@
 //! What plugin and webhook share: from an Application to its desired set, from
 //! there to what differs in a cluster, and to the writes that mend it.
 
+pub mod change;
 pub mod desired;
 pub mod error;
 pub mod load;

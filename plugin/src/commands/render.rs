@@ -1,5 +1,7 @@
 //! `kubectl gitops render`
 
+mod branch;
+
 use clap::Args;
 use gitops_core::compare::MASK;
 use gitops_core::desired::{DesiredObject, Scopes};
@@ -20,7 +22,7 @@ use crate::settings::Settings;
 /// namespaced. Values of Secrets are masked.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl gitops render\n  kubectl gitops render web --origin\n  kubectl gitops render --repo . --path apps/web -o jsonl"
+    after_help = "Examples:\n  kubectl gitops render\n  kubectl gitops render web --origin\n  kubectl gitops render --repo . --path apps/web -o jsonl\n  kubectl gitops render --to-branch rendered --push"
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -34,6 +36,12 @@ pub struct Arguments {
     /// Kubernetes' version, for charts that ask for it
     #[arg(long, value_name = "VERSION", default_value = "", conflicts_with = "live")]
     kube_version: String,
+    /// Commit the objects to this branch of the repository, one file each, instead of printing them
+    #[arg(long, value_name = "BRANCH", conflicts_with_all = ["origin", "output"])]
+    to_branch: Option<String>,
+    /// Push that branch to origin
+    #[arg(long, requires = "to_branch")]
+    push: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value = "yaml")]
     output: Format,
@@ -41,7 +49,7 @@ pub struct Arguments {
 
 /// Kubernetes' own kinds by name; all others count as namespaced.
 #[derive(Clone, Copy, Debug)]
-struct BuiltIn;
+pub(super) struct BuiltIn;
 
 const CLUSTER_SCOPED: &[&str] = &[
     "Namespace",
@@ -95,7 +103,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         None if named && arguments.selection.repo.is_none() => Some(settings.cluster().await?),
         None => None,
     };
-    let mut objects = Vec::new();
+    let mut rendered = Vec::new();
     for loaded in select(&arguments.selection, settings, cluster.as_ref()).await? {
         let environment = match &destination {
             Some(destination) => destination.environment.clone(),
@@ -110,8 +118,16 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         sorted.sort_by(|a, b| {
             order_of(&a.key.kind).cmp(&order_of(&b.key.kind)).then_with(|| a.key.cmp(&b.key))
         });
-        objects.extend(sorted);
+        rendered.push(branch::Rendered {
+            application: loaded.application.name.clone(),
+            revision: commit.id,
+            objects: sorted,
+        });
     }
+    if let Some(name) = &arguments.to_branch {
+        return branch::run(name, arguments.push, &rendered, settings, printer);
+    }
+    let objects: Vec<DesiredObject> = rendered.into_iter().flat_map(|one| one.objects).collect();
     let values: Vec<Value> = objects.iter().map(masked).collect();
     match arguments.output {
         Format::Name => objects.iter().for_each(|object| {

@@ -2,6 +2,7 @@
 //! what a hostile repository does not get.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod changes;
 mod closures;
 mod fetching;
 mod hostile;
