@@ -74,7 +74,7 @@ fn arguments(checkout: &mut Checkout, request: &RenderRequest) -> Result<Vec<Str
         arguments.extend(["--values".into(), values_file(checkout, request, file)?]);
     }
     if helm.values.is_object() {
-        let values = checkout.put("values.json", &helm.values.to_string())?;
+        let values = checkout.put("values.json", helm.values.to_string())?;
         arguments.extend(["--values".into(), values.display().to_string()]);
     }
     for (key, value) in &helm.set {
