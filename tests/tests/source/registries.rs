@@ -338,9 +338,7 @@ static ONE: Mutex<()> = Mutex::new(());
 #[test]
 fn charts_lie_in_a_registry() {
     let _one = ONE.lock();
-    let Some(registry) = Registry::start() else {
-        return println!("skipped: docker-registry is not installed");
-    };
+    let registry = Registry::start().expect("docker-registry is missing: run tests/cluster/install-packages");
     let bench = Bench::new();
     for (version, color) in [("1.0.0", "red"), ("1.2.0+build.1", "green")] {
         package(registry.folder.path(), version, color);
@@ -378,9 +376,7 @@ fn charts_lie_in_a_registry() {
 #[test]
 fn artifacts_are_rendered_like_folders() {
     let _one = ONE.lock();
-    let Some(registry) = Registry::start() else {
-        return println!("skipped: docker-registry is not installed");
-    };
+    let registry = Registry::start().expect("docker-registry is missing: run tests/cluster/install-packages");
     let bench = Bench::new();
     let flux = "application/vnd.cncf.flux.content.v1.tar+gzip";
     let first = packed(&[
