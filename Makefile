@@ -24,8 +24,8 @@ test-core: ## the pure tests of core alone: seconds
 test-e2e: ## the tests on a real Kubernetes alone
 	tests/run e2e
 
-soak: ## the property tests with many more cases
-	PROPTEST_CASES=20000 cargo test --locked -p gitops-core --release
+soak: ## property tests, fuzz targets and round trips with many more cases
+	tests/run soak
 
 bench: ## the benchmarks, each beside its peer; also to target/bench.jsonl
 	tests/run bench

@@ -1,12 +1,17 @@
 //! Which Applications a command means, and what they declare.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::{AppRef, DesiredSet};
+use gitops_core::health::HealthReport;
+use gitops_core::object::ObjectKey;
+use gitops_core::plan::Action;
 use gitops_engine::desired::{commit, desired, whole_trees};
 use gitops_engine::load::{self, FILE, Loaded};
-use gitops_engine::{Environment, Survey, survey};
+use gitops_engine::trust::trust;
+use gitops_engine::{Environment, Kin, Reach, Rules, Survey, healths, survey};
 use gitops_source::{Commit, RepoUrl};
 
 use crate::cli::Selection;
@@ -41,6 +46,18 @@ pub async fn select(
         found.push(load::from_cluster(cluster, &reference, &settings.credentials).await?);
     }
     Ok(found)
+}
+
+/// All Applications of the file that is meant; none where no file is.
+pub fn in_file(
+    selection: &Selection,
+    settings: &Settings,
+    cluster: &Cluster,
+) -> Result<Vec<Loaded>, Failure> {
+    let named = selection.file.clone().or_else(|| load::find_file(&settings.folder));
+    let Some(file) = named.filter(|_| selection.repo.is_none()) else { return Ok(Vec::new()) };
+    let namespace = settings.namespace.clone().unwrap_or_else(|| cluster.default_namespace().to_owned());
+    Ok(load::read_file(&file, &namespace, &settings.credentials)?)
 }
 
 fn none_found() -> Failure {
@@ -123,6 +140,65 @@ impl Destination {
         survey.desired.delegated().mistakes.iter().for_each(|mistake| printer.warning(mistake));
         Ok((commit, survey))
     }
+
+    /// The health of an Application's objects, with the reasons that those near
+    /// them know.
+    pub async fn healths(
+        &self,
+        loaded: &Loaded,
+        survey: &Survey,
+    ) -> Result<BTreeMap<ObjectKey, HealthReport>, Failure> {
+        let rules = Rules::of(loaded)?;
+        let objects = survey.plan.steps.iter().map(|step| (&step.key, survey.live.get(&step.key)));
+        let mut healths = healths(&self.cluster, &self.discovery, &rules, objects).await;
+        for step in survey.plan.steps.iter().filter(|step| step.action == Action::Unchanged) {
+            if survey.live.get(&step.key).is_none() {
+                healths.insert(step.key.clone(), HealthReport::expired());
+            }
+        }
+        Ok(healths)
+    }
+
+    /// What an Application's objects own. What may not be listed is told.
+    pub async fn kin(&self, survey: &Survey, reach: Reach, printer: &Printer) -> Kin {
+        let namespaces: BTreeSet<String> = (survey.plan.steps.iter())
+            .map(|step| step.key.namespace.clone())
+            .filter(|namespace| !namespace.is_empty())
+            .collect();
+        let kin = Kin::look(&self.cluster, &self.discovery, &namespaces, reach).await;
+        if let Some(error) = kin.left_out.first() {
+            let more = kin.left_out.len() - 1;
+            let more = if more > 0 { format!(" (and {more} kinds more)") } else { String::new() };
+            printer.warning(&format!("not everything can be seen: {error}{more}"));
+        }
+        kin
+    }
+}
+
+/// All Applications of the cluster, or of one namespace. One that cannot be
+/// read is told beside the others.
+pub async fn of_cluster(
+    cluster: &Cluster,
+    namespace: Option<&str>,
+    settings: &Settings,
+) -> Result<Vec<(AppRef, Result<Loaded, Failure>)>, Failure> {
+    let within = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+    let path = format!("/apis/kubectl-gitops.dev/v1alpha1{within}/applications");
+    let list = cluster.get_json(&path).await.map_err(|error| match error.kind() {
+        gitops_cluster::ErrorKind::NotFound => Failure::from(error)
+            .hint("the cluster has no Applications: install the chart, or use gitops.yaml"),
+        _ => error.into(),
+    })?;
+    let mut found = Vec::new();
+    for item in list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten() {
+        let text = |pointer: &str| {
+            item.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+        };
+        let reference = AppRef { namespace: text("/metadata/namespace"), name: text("/metadata/name") };
+        let loaded = load::from_cluster(cluster, &reference, &settings.credentials).await;
+        found.push((reference, loaded.map_err(Failure::from)));
+    }
+    Ok(found)
 }
 
 /// Tells which sources are rendered anew on every commit.
@@ -146,6 +222,14 @@ pub async fn declared(
     scopes: &(impl gitops_core::desired::Scopes + Clone + Send + 'static),
 ) -> Result<(Commit, DesiredSet), Failure> {
     let commit = commit(loaded, environment, revision).await?;
+    // An artifact has no branch to look for its commit on: its name has to count.
+    let mut asked = loaded.clone();
+    if let Some((first, revision)) = asked.sources.first_mut().zip(revision)
+        && !first.source.is_git()
+    {
+        first.source.revision = revision.to_owned();
+    }
+    trust(&asked, environment, &commit.id).await?;
     let set = desired(loaded, environment, &commit.id, scopes).await?;
     Ok((commit, set))
 }

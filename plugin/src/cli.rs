@@ -25,10 +25,23 @@ pub enum Command {
     Sync(commands::sync::Arguments),
     Diff(commands::diff::Arguments),
     Status(commands::status::Arguments),
+    Why(commands::why::Arguments),
+    List(commands::list::Arguments),
+    Tree(commands::tree::Arguments),
+    Wait(commands::wait::Arguments),
+    Logs(commands::logs::Arguments),
+    Events(commands::events::Arguments),
+    History(commands::history::Arguments),
+    Delete(commands::delete::Arguments),
+    Check(commands::check::Arguments),
+    Health(commands::health::Arguments),
     Render(commands::render::Arguments),
     Init(commands::init::Arguments),
+    Override(commands::overriding::Arguments),
     Completion(commands::completion::Arguments),
     Version(commands::version::Arguments),
+    #[command(hide = true)]
+    ManPages(commands::man::Arguments),
     /// Prints the reference of all commands.
     #[command(hide = true)]
     MarkdownHelp,

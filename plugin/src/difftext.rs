@@ -128,6 +128,8 @@ mod tests {
             outcome: None,
             error: None,
             health: None,
+            hook: None,
+            note: String::new(),
         };
         object(&report, "apps/web.yaml:1", &Printer::new(ColorChoice::Never)).join("\n")
     }

@@ -37,6 +37,11 @@ impl Failure {
         Self::new(code::USAGE, message)
     }
 
+    /// Something is there that stands in the way.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(code::CONFLICT, message)
+    }
+
     /// What fits nowhere else.
     pub fn other(message: impl Into<String>) -> Self {
         Self::new(code::NO, message)
@@ -84,6 +89,9 @@ impl From<SourceError> for Failure {
                 "set KUBECTL_GITOPS_SOPS_AGE_KEY or SOPS_AGE_KEY_FILE, or put the key as age into the Secret of source.secretRef".into()
             }
             (_, SourceKind::Registry) => "check repo, chart and version of the source".into(),
+            (_, SourceKind::Unsigned) => {
+                "sign the commit with a key that the Project names: git commit --amend -S, then push".into()
+            }
             (_, SourceKind::Unsupported) => "change it in Git, and commit".into(),
             _ => "check that the disk has room and the cache folder is yours (--cache-dir)".into(),
         };
@@ -102,6 +110,18 @@ fn by_itself(tool: &str, path: &str) -> String {
 impl From<ClusterError> for Failure {
     fn from(error: ClusterError) -> Self {
         let message = error.to_string();
+        match error {
+            ClusterError::Fields { .. } => {
+                return Self::new(code::CONFLICT, message)
+                    .hint("leave these fields out of Git, or decide with --conflicts=take or keep");
+            }
+            ClusterError::Immutable { .. } => {
+                return Self::new(code::REFUSED, message).hint(
+                    "change it back in Git, or let it be made anew: --replace, or sync option Replace=true or Force=true",
+                );
+            }
+            _ => {}
+        }
         match error.kind() {
             ClusterKind::Configuration => Self::new(code::UNREACHABLE, message)
                 .hint("see `kubectl config get-contexts`; choose one with --context"),
@@ -142,8 +162,15 @@ impl From<EngineError> for Failure {
             EngineError::Refused(_) => {
                 Self::new(code::REFUSED, error.to_string()).hint("ask whoever keeps the Project")
             }
+            EngineError::Untrusted { .. } => Self::new(code::REFUSED, error.to_string()).hint(
+                "merge the commit into a branch that the Project takes, or ask whoever keeps the Project",
+            ),
             EngineError::Secret { .. } => {
                 Self::git(error.to_string()).hint("create the Secret in the Application's namespace")
+            }
+            EngineError::Rewound { .. } => Self::git(error.to_string()).hint("git revert, then push"),
+            EngineError::Shared { .. } => {
+                Self::new(code::CONFLICT, error.to_string()).hint("declare it in one of the two only")
             }
             EngineError::Internal(_) => Self::other(error.to_string()),
         }

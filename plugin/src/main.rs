@@ -1,13 +1,17 @@
 //! `kubectl gitops`: brings clusters to what Git says.
 
 mod applications;
+mod checks;
 mod cli;
 mod commands;
+mod dependencies;
 mod difftext;
 mod error;
+mod layout;
 mod output;
 mod printer;
 mod settings;
+mod synctext;
 
 use std::process::ExitCode;
 
@@ -52,18 +56,35 @@ fn run(cli: Cli, printer: &Printer) -> Result<u8, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::other(error.to_string()))?;
-    runtime.block_on(async {
-        match cli.command {
-            Command::Sync(arguments) => commands::sync::run(arguments, &settings, printer).await,
-            Command::Diff(arguments) => commands::diff::run(arguments, &settings, printer).await,
-            Command::Status(arguments) => commands::status::run(arguments, &settings, printer).await,
-            Command::Render(arguments) => commands::render::run(arguments, &settings, printer).await,
-            Command::Init(arguments) => commands::init::run(&arguments, &settings, printer),
-            Command::Completion(arguments) => commands::completion::run(&arguments, printer),
-            Command::Version(arguments) => commands::version::run(&arguments, &settings, printer).await,
-            Command::MarkdownHelp => commands::reference::run(printer),
-        }
-    })
+    let code = runtime.block_on(execute(cli.command, &settings, printer));
+    // A question that nobody answers does not keep the program.
+    runtime.shutdown_background();
+    code
+}
+
+async fn execute(command: Command, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    match command {
+        Command::Sync(arguments) => commands::sync::run(arguments, settings, printer).await,
+        Command::Diff(arguments) => commands::diff::run(arguments, settings, printer).await,
+        Command::Status(arguments) => commands::status::run(arguments, settings, printer).await,
+        Command::Why(arguments) => commands::why::run(arguments, settings, printer).await,
+        Command::List(arguments) => commands::list::run(arguments, settings, printer).await,
+        Command::Tree(arguments) => commands::tree::run(arguments, settings, printer).await,
+        Command::Wait(arguments) => commands::wait::run(arguments, settings, printer).await,
+        Command::Logs(arguments) => commands::logs::run(arguments, settings, printer).await,
+        Command::Events(arguments) => commands::events::run(arguments, settings, printer).await,
+        Command::History(arguments) => commands::history::run(arguments, settings, printer).await,
+        Command::Delete(arguments) => commands::delete::run(arguments, settings, printer).await,
+        Command::Check(arguments) => commands::check::run(arguments, settings, printer).await,
+        Command::Health(arguments) => commands::health::run(&arguments, printer),
+        Command::Render(arguments) => commands::render::run(arguments, settings, printer).await,
+        Command::Init(arguments) => commands::init::run(&arguments, settings, printer),
+        Command::Override(arguments) => commands::overriding::run(arguments, settings, printer).await,
+        Command::Completion(arguments) => commands::completion::run(&arguments, printer),
+        Command::Version(arguments) => commands::version::run(&arguments, settings, printer).await,
+        Command::ManPages(arguments) => commands::man::run(&arguments, printer),
+        Command::MarkdownHelp => commands::reference::run(printer),
+    }
 }
 
 /// Logs go to stderr; kubectl's levels from 0 (warnings) up.

@@ -6,7 +6,7 @@ use gitops_core::desired::DesiredSet;
 use gitops_core::health::HealthReport;
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::plan::Action;
+use gitops_core::plan::{Action, Phase};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -89,6 +89,11 @@ pub struct ObjectReport {
     pub error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthReport>,
+    /// Of a hook: its phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook: Option<Phase>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
 }
 
 /// How many objects there are of each action.
@@ -98,6 +103,9 @@ pub struct Counts {
     pub update: usize,
     pub prune: usize,
     pub unchanged: usize,
+    /// Hooks that were run and ended well.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub hooks: usize,
     #[serde(skip_serializing_if = "is_zero")]
     pub failed: usize,
     #[serde(skip_serializing_if = "is_zero")]

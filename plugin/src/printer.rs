@@ -21,7 +21,14 @@ pub enum Ink {
 pub struct Printer {
     color: bool,
     stderr_color: bool,
+    width: usize,
 }
+
+/// Columns where nobody says how many there are, and the fewest and most that
+/// text is laid out for.
+const WIDTH: usize = 100;
+const NARROWEST: usize = 40;
+const WIDEST: usize = 160;
 
 impl Printer {
     /// By the flag, NO_COLOR, CLICOLOR_FORCE, and whether a terminal listens.
@@ -32,10 +39,51 @@ impl Printer {
             ColorChoice::Never => false,
             ColorChoice::Auto => !set("NO_COLOR") && (set("CLICOLOR_FORCE") || terminal),
         };
+        let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let terminal =
+            || terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
         Self {
             color: color(std::io::stdout().is_terminal()),
             stderr_color: color(std::io::stderr().is_terminal()),
+            width: said.or_else(terminal).unwrap_or(WIDTH).clamp(NARROWEST, WIDEST),
         }
+    }
+
+    /// The same, for text of so many columns.
+    #[cfg(test)]
+    pub fn wide(self, width: usize) -> Self {
+        Self { width, ..self }
+    }
+
+    /// Columns of the terminal.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Whether a person looks at stdout.
+    pub fn is_seen(&self) -> bool {
+        std::io::stdout().is_terminal()
+    }
+
+    /// A new page of a picture that is drawn again and again.
+    pub fn page(&self, lines: &[String]) {
+        if self.is_seen() {
+            self.line("\u{1b}[H\u{1b}[2J");
+        }
+        lines.iter().for_each(|line| self.line(line));
+    }
+
+    /// Asks; an answer that is no yes is a no.
+    pub fn asks(&self, question: &str) -> bool {
+        let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
+        let mut answer = String::new();
+        let _ = std::io::stdin().read_line(&mut answer);
+        matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    }
+
+    /// Whether there is somebody to answer.
+    pub fn can_ask(&self) -> bool {
+        std::io::stdin().is_terminal()
     }
 
     /// Text in a colour, where colours are shown.
@@ -58,6 +106,17 @@ impl Printer {
     /// Talk, with a line end.
     pub fn talk(&self, text: &str) {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+
+    /// Asks a person; where there is none, the answer is no.
+    pub fn confirms(&self, question: &str) -> bool {
+        if !self.is_watched() || !std::io::stdin().is_terminal() {
+            return false;
+        }
+        let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
     /// A mistake that stops nothing.

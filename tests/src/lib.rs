@@ -11,20 +11,25 @@
 
 pub mod cluster;
 pub mod fake_node;
+pub mod faults;
+pub mod generate;
 pub mod git_server;
 pub mod injector;
 pub mod node_cluster;
 pub mod repo;
 pub mod roundtrip;
 pub mod shop;
+pub mod webhook;
 
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
 pub use fake_node::FakeNode;
+pub use faults::{Fault, FaultyProxy};
 pub use git_server::GitServer;
 pub use injector::Injector;
 pub use node_cluster::NodeCluster;
 pub use repo::Repo;
 pub use shop::Shop;
+pub use webhook::{Replica, Webhook};
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! A cluster with a real node, for one test: what runs there are real pods.
+//! A cluster for one test, with a real node or without: what runs on the node
+//! are real pods.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,10 +19,26 @@ impl NodeCluster {
     /// # Panics
     /// When it does not come up.
     pub fn up(prefix: &str) -> Self {
+        Self::with(prefix, &["--node"])
+    }
+
+    /// Brings up one without a node: the control plane alone, with our
+    /// definitions and namespace.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn control_plane(prefix: &str) -> Self {
+        let this = Self::with(prefix, &[]);
+        let definitions = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/gitops/templates/crds");
+        this.cluster.kubectl(&format!("apply --server-side -f {definitions}")).ok();
+        this.cluster.kubectl("create namespace gitops-system").ok();
+        this
+    }
+
+    fn with(prefix: &str, arguments: &[&str]) -> Self {
         let name = format!("{prefix}-{}", std::process::id());
-        let up =
-            ran(Command::new(crate::binary("test-cluster")).args(["up", "--node", "--name", &name]), None)
-                .ok();
+        let mut command = Command::new(crate::binary("test-cluster"));
+        let up = ran(command.args(["up", "--name", &name]).args(arguments), None).ok();
         Self { name, cluster: TestCluster::at(PathBuf::from(up.stdout.trim())) }
     }
 

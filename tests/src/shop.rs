@@ -58,7 +58,11 @@ impl Shop {
 
     /// A namespace and a repository; nothing is held yet.
     pub fn unheld(files: &[(&str, &str)]) -> Self {
-        let cluster = webhook_cluster();
+        Self::at(webhook_cluster(), files)
+    }
+
+    /// The same in another cluster.
+    pub fn at(cluster: &'static TestCluster, files: &[(&str, &str)]) -> Self {
         let namespace = cluster.namespace("shop");
         let repo = Repo::with(files);
         Self { cluster, namespace, repo }

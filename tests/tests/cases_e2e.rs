@@ -559,3 +559,33 @@ fn what_git_does_not_declare_may_not_appear_where_it_matters() {
         assert!(!ran.stderr.contains("hunter2") && !ran.stderr.contains("aHVudGVyMg"), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn custom_kinds_are_closed_where_asked() {
+    let group = format!("closed{}.example.com", std::process::id());
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("dbs.{group}")}, "spec": {
+        "group": group, "scope": "Namespaced", "names": {"kind": "Db", "plural": "dbs"}, "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}}, "schema": {"openAPIV3Schema": {
+            "type": "object", "properties": {"status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}, "spec": {"type": "object", "properties": {
+                "size": {"type": "integer"}, "tier": {"type": "string", "default": "small"}, "note": {"type": "string"}}}}}}}]}});
+    let db = format!("apiVersion: {group}/v1\nkind: Db\nmetadata: {{name: web}}\nspec: {{size: 1}}\n");
+    let shop = Shop::unheld(&[
+        ("app/config.yaml", CONFIG),
+        ("app/crd.json", &definition.to_string()),
+        ("app/db.yaml", &db),
+    ]);
+    shop.hold(json!({"enforcement": {"customKinds": "Closed"}}));
+    shop.sync().ok();
+    let kind = format!("dbs.{group}");
+    let patch = |what: &[&str], patch: &str| {
+        let mut arguments = vec!["patch", kind.as_str(), "web", "--type=merge", "-p", patch];
+        arguments.extend(what);
+        shop.kubectl_args(&arguments)
+    };
+    eventually("the kind's types are known, its default is no difference", Duration::from_secs(30), || {
+        patch(&["--dry-run=server"], r#"{"spec":{"note":"x"}}"#).stderr.contains("spec.note").then_some(())
+    });
+    patch(&[], r#"{"spec":{"note":"x"}}"#).refused(&["spec.note", "(not declared)"]);
+    patch(&[], r#"{"spec":{"tier":"large"}}"#).refused(&["spec.tier"]);
+    patch(&[], r#"{"metadata":{"annotations":{"note":"fine"}}}"#).ok();
+    patch(&["--subresource=status"], r#"{"status":{"ready":true}}"#).ok();
+}

@@ -37,4 +37,31 @@ fn an_application_of_two_repositories_is_held_at_the_commits_of_both() {
     let refused = shop.kubectl_args(&["patch", "configmap", "web", "-p", &back.to_string()]);
     assert!(refused.stderr.contains("denied the request"), "{}", refused.stderr);
     assert_eq!(live()["data"]["color"], "blue");
+    // Nor when the values alone go back, or are of a branch that does not count.
+    let newest = revision(&values);
+    values.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    let message = shop.wait_for("Rendered", "False");
+    assert!(message.contains("went back") && message.contains(&newest), "{message}");
+    assert_eq!(shop.get("application", "web").unwrap()["status"]["revision"], newest);
+    let refused = shop.kubectl_args(&["patch", "configmap", "web", "-p", r#"{"data":{"color":"red"}}"#]);
+    assert!(refused.stderr.contains("denied the request"), "{}", refused.stderr);
+    let forward = values.commit("black", &[("web.yaml", "color: black\n")]);
+    shop.wait_for("Rendered", "True");
+    shop.sync().ok();
+    values.git(&["checkout", "--quiet", "-b", "dev"]);
+    let dev = values.commit("dev", &[("web.yaml", "color: pink\n")]);
+    values.git(&["checkout", "--quiet", "main"]);
+    let rules = json!({"spec": {"repositories": [
+        {"url": shop.repo.url()}, {"url": values.url(), "branches": ["main"]}]}});
+    shop.kubectl_args(&["patch", "project", shop.name(), "--type=merge", "-p", &rules.to_string()]).ok();
+    let point = json!([{"op": "replace", "path": "/spec/sources/1/revision", "value": dev}]);
+    shop.kubectl_args(&["patch", "application", "web", "--type=json", "-p", &point.to_string()]).ok();
+    let message = shop.wait_for("Rendered", "False");
+    assert!(message.contains(&dev[..12]) && message.contains("no branch"), "{message}");
+    let sync = shop.sync();
+    assert!(sync.code == 3 && sync.stderr.contains("no branch"), "{}{}", sync.stdout, sync.stderr);
+    assert_eq!(live()["data"]["color"], "black");
+    assert!(
+        shop.get("application", "web").unwrap()["status"]["revision"].as_str().unwrap().ends_with(&forward)
+    );
 }

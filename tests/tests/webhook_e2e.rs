@@ -181,6 +181,24 @@ fn time_moves_forward_only() {
 }
 
 #[test]
+fn a_commit_on_the_way_to_the_tip_may_be_applied_by_any_client() {
+    let shop = Shop::open();
+    let replicas =
+        |count: u32| gitops_tests::shop::DEPLOYMENT.replace("replicas: 2", &format!("replicas: {count}"));
+    let apply = |text: &str| shop.kubectl_stdin("apply --server-side --force-conflicts -f -", text);
+    shop.repo.commit("three", &[("app/web.yaml", &replicas(3))]);
+    shop.repo.commit("elsewhere", &[("README.md", "nothing\n")]);
+    shop.repo.commit("four", &[("app/web.yaml", &replicas(4))]);
+    refused(&apply(&replicas(5)), &["spec.replicas"]);
+    refused(&apply(&replicas(3).replace("image: web:1", "image: evil")), &["image"]);
+    apply(&replicas(3)).ok();
+    shop.sync().ok();
+    // The way is behind now.
+    refused(&apply(&replicas(3)), &["spec.replicas"]);
+    assert_eq!(shop.get("deployment", "web").unwrap()["spec"]["replicas"], 4);
+}
+
+#[test]
 fn our_marks_are_held() {
     let shop = Shop::open();
     refused(

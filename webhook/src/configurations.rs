@@ -9,6 +9,7 @@ use gitops_core::names::{FIELD_MANAGER_WEBHOOK, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use serde_json::{Value, json};
 
+use crate::asked::{self, Beside};
 use crate::error::Error;
 use crate::settings::Settings;
 
@@ -21,6 +22,7 @@ pub struct Scope {
     /// Kinds that Git itself defines: their first objects are asked about, too.
     pub defined: Vec<Kind>,
     pub namespaces: BTreeSet<String>,
+    pub beside: Beside,
 }
 
 /// Both configurations.
@@ -40,6 +42,8 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
             "matchPolicy": "Equivalent",
             "sideEffects": "NoneOnDryRun",
             "timeoutSeconds": 3,
+            // Written, so that nobody else's stays.
+            "objectSelector": {},
             "rules": rules,
         })
     };
@@ -48,7 +52,9 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
     let values = if namespaces.is_empty() { json!([""]) } else { json!(namespaces) };
     let selector = json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": values}]});
 
-    let mut validate = entry("validate", "/validate", "Fail", rules(&namespaced, true));
+    let mut validate_rules = rules(&namespaced, true);
+    validate_rules.extend(asked::rules(&namespaced, discovery, scope.beside));
+    let mut validate = entry("validate", "/validate", "Fail", validate_rules);
     let mut mutate_rules = rules(&namespaced, false);
     mutate_rules.push(json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"], "scope": "Namespaced"}));
     let mut mutate = entry("mutate", "/mutate", "Ignore", mutate_rules);
@@ -58,6 +64,10 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
         if scope.namespaces.is_empty() {
             held["rules"] = json!([]);
         }
+    }
+    // Who asks for an Override is stamped on it.
+    if let Some(rules) = mutate["rules"].as_array_mut() {
+        rules.push(json!({"apiGroups": [GROUP], "apiVersions": ["v1alpha1"], "resources": ["overrides"], "operations": ["CREATE"], "scope": "Cluster"}));
     }
     let one = |group: &str, resources: &[&str], operations: &[&str]| json!({"apiGroups": [group], "apiVersions": ["*"], "resources": resources, "operations": operations, "scope": "*"});
     let namespaces = entry("namespaces", "/validate", "Fail", vec![one("", &["namespaces"], &OPERATIONS)]);
@@ -113,7 +123,7 @@ fn rules(kinds: &[&Kind], with_subresources: bool) -> Vec<Value> {
 
 /// Writes both configurations.
 pub async fn apply(cluster: &Cluster, discovery: &Discovery, configurations: &[Value]) -> Result<(), Error> {
-    let options = ApplyOptions { field_manager: FIELD_MANAGER_WEBHOOK, dry_run: false };
+    let options = ApplyOptions { field_manager: FIELD_MANAGER_WEBHOOK, ..ApplyOptions::default() };
     for configuration in configurations {
         let (Ok(gvk), Ok(key)) = (Gvk::of(configuration), ObjectKey::of(configuration)) else { continue };
         if let Some(kind) = discovery.kind(&gvk) {

@@ -1,13 +1,23 @@
 //! `gitops-webhook`: refuses every write that Git does not say.
 
 mod admission;
+mod asked;
 mod configurations;
+mod copy;
 mod error;
+mod events;
+#[cfg(test)]
+mod fuzz;
+mod guard;
+mod history;
 mod keeper;
 mod metrics;
+mod overrides;
+mod recent;
 mod server;
 mod settings;
 mod status;
+mod tampered;
 mod tls;
 mod world;
 
@@ -15,6 +25,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsConfig;
 use clap::Parser;
 use gitops_cluster::{Cluster, ConnectOptions};
@@ -70,7 +81,10 @@ async fn run(settings: Settings) -> Result<(), Error> {
     let tls = RustlsConfig::from_config(certificate.server()?);
 
     let handle = axum_server::Handle::new();
+    // An answer over HTTP/2 is two small writes: the second would wait 40 ms for
+    // the API server to acknowledge the first.
     let https = axum_server::bind_rustls(settings.listen, tls.clone())
+        .map(|acceptor| acceptor.acceptor(NoDelayAcceptor::new()))
         .handle(handle.clone())
         .serve(server::reviews(keeper.clone()).into_make_service());
     let http = axum_server::bind(settings.http)
@@ -85,13 +99,17 @@ async fn run(settings: Settings) -> Result<(), Error> {
     tracing::info!(listen = %settings.listen, http = %settings.http, "listening");
     keeper.vouch(&certificate).await;
     let upkeep = tokio::spawn(keep_certificate(keeper.clone(), tls, certificate));
-    let following = tokio::spawn(keeper.clone().run());
+    let following = [
+        tokio::spawn(keeper.clone().run()),
+        tokio::spawn(overrides::watch(keeper.clone())),
+        tokio::spawn(guard::watch(keeper.clone())),
+    ];
 
     asked_to_stop().await;
     tracing::info!("draining");
     keeper.drain();
     tokio::time::sleep(LEAVING).await;
-    following.abort();
+    following.iter().for_each(tokio::task::JoinHandle::abort);
     upkeep.abort();
     handle.graceful_shutdown(Some(DRAIN));
     let io = |what: &'static str| move |error| Error::Io { what: what.to_owned(), error };

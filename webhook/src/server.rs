@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::Value;
 
-use crate::admission::{AdmissionReview, Answer, mutate, validate};
+use crate::admission::{AdmissionReview, Answer, mutate, salvage, validate};
 use crate::keeper::Keeper;
 
 /// Old and new object of 1.5 MiB each, and room.
@@ -37,7 +37,7 @@ pub fn health(keeper: Arc<Keeper>) -> Router {
 async fn on_validate(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
     let review = match parse(&body) {
         Ok(review) => review,
-        Err(response) => return *response,
+        Err(error) => return unread(&body, &error, Answer::deny),
     };
     let uid = review.request.uid.clone();
     // A task of its own: should judging ever panic, the write is refused.
@@ -54,7 +54,7 @@ async fn on_validate(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response
 async fn on_mutate(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
     let review = match parse(&body) {
         Ok(review) => review,
-        Err(response) => return *response,
+        Err(error) => return unread(&body, &error, |_| Answer::allow()),
     };
     let uid = review.request.uid.clone();
     let answer = tokio::spawn(async move { mutate(&keeper, &review.request).await })
@@ -63,10 +63,22 @@ async fn on_mutate(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
     json(&answer.into_review(&uid))
 }
 
-fn parse(body: &[u8]) -> Result<AdmissionReview, Box<Response>> {
-    serde_json::from_slice(body).map_err(|error| {
-        Box::new((StatusCode::BAD_REQUEST, format!("this is no AdmissionReview: {error}\n")).into_response())
-    })
+fn parse(body: &[u8]) -> Result<AdmissionReview, serde_json::Error> {
+    serde_json::from_slice(body)
+}
+
+/// The answer to a review that cannot be read: one with its uid, where it has
+/// one, else a refusal of the request.
+fn unread(body: &[u8], error: &serde_json::Error, answer: impl FnOnce(String) -> Answer) -> Response {
+    let message = format!("this is no AdmissionReview: {error}");
+    match salvage::uid(body) {
+        Some(uid) => {
+            tracing::warn!(%uid, %error, "a review cannot be read");
+            let message = format!("kubectl-gitops cannot read this write, so it is refused: {message}");
+            json(&answer(message).into_review(&uid))
+        }
+        None => (StatusCode::BAD_REQUEST, format!("{message}\n")).into_response(),
+    }
 }
 
 fn json(value: &Value) -> Response {
@@ -89,7 +101,7 @@ async fn on_metrics(State(keeper): State<Arc<Keeper>>) -> Response {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
+pub mod tests {
     use axum::body::Body;
     use axum::http::Request;
     use clap::Parser;
@@ -102,7 +114,7 @@ mod tests {
     use crate::settings::Settings;
 
     /// A keeper whose API server answers every question with an error.
-    fn keeper() -> Arc<Keeper> {
+    pub fn keeper() -> Arc<Keeper> {
         let broken = tower::service_fn(async |_: Request<kube::client::Body>| {
             Ok::<_, std::convert::Infallible>(Response::builder().status(500).body(Body::empty()).unwrap())
         });
@@ -112,7 +124,7 @@ mod tests {
         Keeper::new(Cluster::from_client(client, "https://nowhere", "default", None), settings)
     }
 
-    async fn ask(router: Router, path: &str, body: impl Into<Body>) -> (StatusCode, String) {
+    pub async fn ask(router: Router, path: &str, body: impl Into<Body>) -> (StatusCode, String) {
         let request =
             Request::post(path).header("content-type", "application/json").body(body.into()).unwrap();
         let answer = router.oneshot(request).await.unwrap();
@@ -142,15 +154,24 @@ mod tests {
 
     #[tokio::test]
     async fn garbage_is_refused_and_named() {
-        let missing = r#"{"request": {"uid": "u"}}"#.to_owned();
         for path in ["/validate", "/mutate"] {
-            for body in ["", "garbage", "[]", "{}", "\u{0}", missing.as_str()] {
+            for body in ["", "garbage", "[]", "{}", "\u{0}", r#"{"request": {}}"#] {
                 let (status, text) = ask(reviews(keeper()), path, body.to_owned()).await;
                 assert_eq!(status, StatusCode::BAD_REQUEST, "{body:?}: {text}");
                 assert!(text.starts_with("this is no AdmissionReview: "), "{text}");
             }
             let (status, _) = ask(reviews(keeper()), path, vec![b' '; MAX_BODY + 1]).await;
             assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_refused_with_its_uid() {
+        for (path, allowed) in [("/validate", false), ("/mutate", true)] {
+            let answer = judged(path, json!({"uid": "u-7", "operation": 7})).await;
+            assert_eq!(answer["allowed"], allowed, "{answer}");
+            let message = answer["status"]["message"].as_str().unwrap_or("no AdmissionReview");
+            assert!(message.contains("no AdmissionReview"), "{answer}");
         }
     }
 

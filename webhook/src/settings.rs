@@ -40,6 +40,9 @@ pub struct Settings {
     /// How often Git is asked for news: 500ms, 30s, 5m
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub poll_interval: Duration,
+    /// Watch the policy gitops-guard and its binding, which the chart installs
+    #[arg(long)]
+    pub guard: bool,
     /// How to log
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,

@@ -12,14 +12,25 @@ use serde_json::{Value, json};
 pub struct Pass {
     /// The commit that is in force.
     pub revision: Option<String>,
+    /// Git has answered.
+    pub heard: bool,
     /// Why the newest commit is not.
-    pub error: Option<String>,
+    pub error: Option<(&'static str, String)>,
     pub objects: usize,
     pub kinds: Vec<String>,
     /// Objects that another Application declares as well.
     pub conflicts: Vec<String>,
     /// What Git both declares and leaves to others.
     pub mistakes: Vec<String>,
+    /// Who fights over which field.
+    pub contended: Vec<String>,
+}
+
+impl Pass {
+    /// Whether the status says the same of both.
+    fn says(&self, other: &Self) -> bool {
+        *self == Self { heard: self.heard, ..other.clone() }
+    }
 }
 
 /// What was said last, so that nothing is said twice.
@@ -28,7 +39,7 @@ pub struct Said(Option<Pass>);
 
 /// Writes the status of a pass.
 pub async fn write(client: &kube::Client, application: &Application, pass: &Pass, last: &mut Said) {
-    if last.0.as_ref() == Some(pass) {
+    if last.0.as_ref().is_some_and(|last| last.says(pass)) {
         return;
     }
     let applications: Api<Application> =
@@ -52,7 +63,7 @@ fn status(application: &Application, pass: &Pass) -> Value {
     let rendered = match &pass.error {
         None if !pass.mistakes.is_empty() => ("True", "Mistakes", limited(&pass.mistakes.join("\n"))),
         None => ("True", "Rendered", "the newest commit is rendered".to_owned()),
-        Some(error) => ("False", "Failed", limited(error)),
+        Some((reason, error)) => ("False", *reason, limited(error)),
     };
     let enforced = match &pass.revision {
         None => ("False", "NeverRendered", "nothing is enforced: no commit could be rendered yet".to_owned()),
@@ -60,6 +71,7 @@ fn status(application: &Application, pass: &Pass) -> Value {
             ("True", "LastGoodCommit", format!("the last good commit is enforced: {revision}"))
         }
         Some(_) if !pass.conflicts.is_empty() => ("True", "Conflicts", limited(&pass.conflicts.join("\n"))),
+        Some(_) if !pass.contended.is_empty() => ("True", "Contended", limited(&pass.contended.join("\n"))),
         Some(revision) => ("True", "Enforced", format!("commit {revision} is enforced")),
     };
     let mut status = json!({

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use gitops_cluster::{Discovery, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::index::{Index, Part};
+use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
-use gitops_core::verdict::{Mode, Policy};
+use gitops_core::verdict::{Interactive, Mode, Policy, Untracked};
 use gitops_engine::Loaded;
 use serde_json::Value;
 
+use crate::asked::Beside;
 use crate::configurations::Scope;
 
 /// The kinds that an Application's own definitions bring.
@@ -75,6 +77,7 @@ impl World {
                 let policy = namespaces.entry(key.namespace.clone()).or_insert_with(|| held.policy.clone());
                 policy.mode = policy.mode.max(held.policy.mode);
                 policy.untracked = policy.untracked.max(held.policy.untracked);
+                policy.interactive = policy.interactive.max(held.policy.interactive);
             }
         }
         Self {
@@ -91,12 +94,24 @@ impl World {
         self.held.get(&self.index.owner(key)?.application)
     }
 
+    /// The Application that an object says is its owner.
+    pub fn claimed(&self, object: Option<&Value>) -> Option<&Held> {
+        let owner = object?.get("metadata")?.get("annotations")?.get(ANNOTATION_OWNER)?.as_str()?;
+        let (namespace, name) = owner.split_once('/')?;
+        self.held.get(&AppRef { namespace: namespace.into(), name: name.into() })
+    }
+
     /// The Applications that go to a namespace.
     pub fn applications_in(&self, namespace: &str) -> impl Iterator<Item = &AppRef> {
         self.held
             .values()
             .filter(move |held| held.loaded.namespace == namespace)
             .map(|held| &held.loaded.application)
+    }
+
+    /// An Application's uid.
+    pub fn uid_of(&self, application: &AppRef) -> Option<&str> {
+        self.held.get(application).map(|held| held.part.precedence.1.as_str())
     }
 
     /// Whether a kind is served, and its types are known.
@@ -120,6 +135,11 @@ impl World {
             .filter(|name| !name.is_empty())
             .collect();
         let defined = enforced.iter().flat_map(|held| defined(&held.part)).collect();
-        Scope { kinds, defined, namespaces }
+        let any = |matters: fn(&Policy) -> bool| enforced.iter().any(|held| matters(&held.policy));
+        let beside = Beside {
+            interactive: any(|policy| policy.interactive != Interactive::Allow),
+            untracked: any(|policy| policy.untracked != Untracked::Allow),
+        };
+        Scope { kinds, defined, namespaces, beside }
     }
 }

@@ -129,6 +129,13 @@ impl Default for Source {
 }
 
 impl Source {
+    /// Whether it is a commit of a repository, no chart or artifact of a registry.
+    pub fn is_git(&self) -> bool {
+        let chart = self.helm.as_ref().is_some_and(|helm| !helm.chart.is_empty());
+        let registry = self.repo.as_ref().is_some_and(|repo| repo.starts_with("oci://"));
+        !chart && !registry && self.kind != SourceType::Oci
+    }
+
     /// Whether it is only there for others to refer to.
     pub fn is_reference(&self) -> bool {
         let plain = Self {
@@ -600,12 +607,8 @@ impl Application {
         };
         note(spec.sync.mode == SyncMode::Automatic, "spec.sync.mode: Automatic");
         note(spec.sync.retry != Retry::default(), "spec.sync.retry");
-        note(spec.sync.prune_budget != PruneBudget::default(), "spec.sync.pruneBudget");
         note(!spec.sync.windows.is_empty(), "spec.sync.windows");
-        note(!spec.sync.options.is_empty(), "spec.sync.options");
-        note(!spec.health.is_empty(), "spec.health");
         note(spec.ignore.iter().any(|rule| !rule.manager.is_empty()), "spec.ignore[].manager");
-        note(!spec.depends_on.is_empty(), "spec.dependsOn");
         note(spec.suspend, "spec.suspend");
         note(!spec.service_account_name.is_empty(), "spec.serviceAccountName");
         note(spec.destination.cluster != default_destination_cluster(), "spec.destination.cluster");

@@ -8,6 +8,7 @@ pub mod overrides;
 pub mod policy;
 pub mod project;
 pub mod rollout;
+mod sync;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

@@ -1,6 +1,7 @@
 //! Project: the root of trust. It says which repositories, branches and
 //! signers may say what, in which namespaces and clusters, of which kinds.
 
+use gitops_core::names::GROUP;
 use gitops_core::object::Gvk;
 use globset::{GlobBuilder, GlobMatcher};
 use kube::{CustomResource, KubeSchema};
@@ -41,6 +42,11 @@ pub struct ProjectSpec {
     #[serde(default)]
     #[schemars(length(max = 1000))]
     pub cluster_kinds: Vec<KindRule>,
+    /// Further Projects that Applications may name which are declared by
+    /// Applications of this one; globs.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub child_projects: Vec<String>,
     /// Fields that other webhooks and operators fill.
     #[serde(default)]
     #[schemars(length(max = 1000))]
@@ -65,7 +71,8 @@ pub struct Repository {
     #[serde(default)]
     #[schemars(length(max = 100))]
     pub branches: Vec<String>,
-    /// Keys whose signature a commit needs. None: no signature.
+    /// Keys, one of which has to have signed a commit: SSH public keys or their
+    /// SHA256 fingerprints, armored OpenPGP public keys. None: no signature.
     #[serde(default)]
     #[schemars(length(max = 100))]
     pub signers: Vec<String>,
@@ -120,12 +127,20 @@ pub enum Refusal {
     Repository { project: String, repository: String },
     #[error("Project {project} does not take revision {revision} of {repository}")]
     Revision { project: String, repository: String, revision: String },
+    #[error("Project {project} does not take this of {repository}: {reason}")]
+    Artifact { project: String, repository: String, reason: String },
     #[error("Project {project} does not reach namespace {namespace} of cluster {cluster}")]
     Destination { project: String, cluster: String, namespace: String },
     #[error("Project {project} does not take the kind {gvk}")]
     Kind { project: String, gvk: Gvk },
-    #[error("Project {project} asks for signatures, which are not checked yet")]
-    Signers { project: String },
+    #[error(
+        "Project {project} does not name {gvk}: kinds of this group that carry power are declared only where the Project names the group itself"
+    )]
+    Power { project: String, gvk: Gvk },
+    #[error(
+        "Application {child} names Project {named}, but Applications of Project {project} may declare none of it (childProjects)"
+    )]
+    Child { project: String, child: String, named: String },
 }
 
 impl Project {
@@ -153,29 +168,22 @@ impl Project {
     fn admits_source(&self, source: &Source) -> Result<(), Refusal> {
         let project = self.project();
         let repository = source.repo.clone().unwrap_or_default();
-        let known: Vec<&Repository> = self
-            .spec
-            .repositories
-            .iter()
-            .filter(|rule| matches(&normal(&rule.url), &normal(&repository)))
-            .collect();
+        let known: Vec<&Repository> = self.spec.rules_of(&repository).collect();
         if known.is_empty() {
             return Err(Refusal::Repository { project, repository });
         }
-        // A chart's version is what a revision is elsewhere.
-        let chart = source.helm.as_ref().filter(|helm| !helm.chart.is_empty());
-        let revision = chart.map_or(&source.revision, |helm| &helm.version);
-        let by_branch: Vec<&&Repository> = known
-            .iter()
-            .filter(|rule| {
-                rule.branches.is_empty() || rule.branches.iter().any(|glob| matches(glob, revision))
-            })
-            .collect();
-        if by_branch.is_empty() {
-            return Err(Refusal::Revision { project, repository, revision: revision.clone() });
+        if !source.is_git() {
+            return self.spec.admits_artifact(source).map_err(|reason| Refusal::Artifact {
+                project,
+                repository,
+                reason,
+            });
         }
-        if by_branch.iter().all(|rule| !rule.signers.is_empty()) {
-            return Err(Refusal::Signers { project });
+        let revision = &source.revision;
+        // A commit or HEAD is no name of a branch: on which it lies, Git says.
+        let by_name = |rule: &Repository| rule.admits_branch(branch(revision)) || is_no_name(revision);
+        if !known.iter().any(|rule| by_name(rule)) {
+            return Err(Refusal::Revision { project, repository, revision: revision.clone() });
         }
         Ok(())
     }
@@ -187,13 +195,34 @@ impl Project {
     /// When it may not.
     pub fn admits_object(&self, cluster: &str, gvk: &Gvk, namespace: &str) -> Result<(), Refusal> {
         let rules = if namespace.is_empty() { &self.spec.cluster_kinds } else { &self.spec.kinds };
-        let admitted = rules.iter().any(|rule| {
+        let fits = |rule: &&KindRule| {
             (rule.group == "*" || rule.group == gvk.group) && (rule.kind == "*" || rule.kind == gvk.kind)
-        });
+        };
+        let mut admitted = rules.iter().filter(fits).peekable();
+        // Whoever declares one of these says what else may be declared.
+        let has_power =
+            gvk.group == GROUP && matches!(gvk.kind.as_str(), "Application" | "Project" | "Override");
+        if has_power && admitted.peek().is_some() && !admitted.clone().any(|rule| rule.group == GROUP) {
+            return Err(Refusal::Power { project: self.project(), gvk: gvk.clone() });
+        }
+        let admitted = admitted.next().is_some();
         if !admitted {
             return Err(Refusal::Kind { project: self.project(), gvk: gvk.clone() });
         }
         if namespace.is_empty() { Ok(()) } else { self.reaches(cluster, namespace) }
+    }
+
+    /// Whether an Application of this Project may declare one of the Project
+    /// `named`.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn admits_child(&self, child: &str, named: &str) -> Result<(), Refusal> {
+        let project = self.project();
+        if named == project || self.spec.child_projects.iter().any(|glob| matches(glob, named)) {
+            return Ok(());
+        }
+        Err(Refusal::Child { project, child: child.to_owned(), named: named.to_owned() })
     }
 
     fn reaches(&self, cluster: &str, namespace: &str) -> Result<(), Refusal> {
@@ -207,6 +236,88 @@ impl Project {
             Err(Refusal::Destination { project: self.project(), cluster, namespace: namespace.into() })
         }
     }
+}
+
+impl ProjectSpec {
+    /// The rules of a repository, one of which a commit of it has to meet.
+    pub fn rules_of<'a>(&'a self, repository: &str) -> impl Iterator<Item = &'a Repository> {
+        let repository = normal(repository);
+        self.repositories.iter().filter(move |rule| matches(&normal(&rule.url), &repository))
+    }
+
+    /// Whether a source that does not lie in Git may be used. No branch reaches
+    /// it, so it has to name the version that counts, and nothing else can come
+    /// of that name; its signature is not checked yet.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admits_artifact(&self, source: &Source) -> Result<(), String> {
+        let signed =
+            || "its rule has signers, and signatures of charts and artifacts are not checked yet".to_owned();
+        let repository = source.repo.as_deref().unwrap_or_default();
+        // A chart of a registry lies below its repository, which may have a rule, too.
+        if let Some(helm) = source.helm.as_ref().filter(|helm| !helm.chart.is_empty()) {
+            let chart = format!("{}/{}", repository.trim_end_matches('/'), helm.chart);
+            if self.rules_of(&chart).any(|rule| !rule.signers.is_empty()) {
+                return Err(signed());
+            }
+        }
+        let mut why = None;
+        for rule in self.rules_of(repository) {
+            if !rule.signers.is_empty() {
+                why = Some(signed());
+            } else if rule.branches.is_empty() {
+                return Ok(());
+            } else {
+                match fixed_version(source) {
+                    Ok(version) if rule.admits_branch(version) => return Ok(()),
+                    Ok(version) => {
+                        let branches = rule.branches.join(", ");
+                        why = Some(format!("{version} is none of the versions that count ({branches})"));
+                    }
+                    Err(reason) => why = Some(reason),
+                }
+            }
+        }
+        Err(why.unwrap_or_else(|| "no rule is about it".into()))
+    }
+}
+
+impl Repository {
+    /// Whether this branch or tag counts.
+    pub fn admits_branch(&self, name: &str) -> bool {
+        self.branches.is_empty() || self.branches.iter().any(|glob| matches(glob, name))
+    }
+}
+
+/// A branch or tag by its name alone.
+fn branch(revision: &str) -> &str {
+    revision.strip_prefix("refs/heads/").or_else(|| revision.strip_prefix("refs/tags/")).unwrap_or(revision)
+}
+
+/// The one version of a chart, or tag of an artifact, that a source can mean.
+fn fixed_version(source: &Source) -> Result<&str, String> {
+    if let Some(helm) = source.helm.as_ref().filter(|helm| !helm.chart.is_empty()) {
+        // A digest behind it only says more.
+        let version = helm.version.split('@').next().unwrap_or_default();
+        let numbers = version.trim_start_matches('v').split(['-', '+']).next().unwrap_or_default();
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let rest = version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+".contains(&byte));
+        if numbers.split('.').count() == 3 && numbers.split('.').all(is_number) && rest {
+            return Ok(version);
+        }
+        return Err(format!("{:?} is a range, and only some versions count: name one", helm.version));
+    }
+    // By its digest an artifact is found under any tag, or none.
+    if source.revision.contains([':', '@']) {
+        return Err(format!("{:?} is a digest, and only some tags count: name one", source.revision));
+    }
+    Ok(if source.revision == "HEAD" { "latest" } else { &source.revision })
+}
+
+/// Whether a revision may be something else than a branch or a tag.
+fn is_no_name(revision: &str) -> bool {
+    revision == "HEAD" || revision.len() >= 4 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Glob on whole names: `*` does not cross a slash, `**` does. A pattern that
@@ -282,6 +393,110 @@ mod tests {
             let refusal = admits(ns, repo, revision, to).unwrap_err();
             assert!(refusal.contains(why), "{refusal}");
         }
+    }
+
+    #[test]
+    fn commits_are_left_to_git_and_names_are_not() {
+        let admits = |revision: &str| {
+            project().admits("team-a", &spec("https://git.example/a/shop", revision, "a-1")).is_ok()
+        };
+        for revision in
+            ["main", "refs/heads/main", "HEAD", "deadbeef", "0123456789012345678901234567890123456789"]
+        {
+            assert!(admits(revision), "{revision}");
+        }
+        for revision in ["dev", "refs/pull/7/head", "refs/heads/dev", "main2"] {
+            assert!(!admits(revision), "{revision}");
+        }
+    }
+
+    #[test]
+    fn every_source_is_admitted_by_itself() {
+        let admits = |sources: serde_json::Value| {
+            let spec = serde_json::from_value(serde_json::json!({"sources": sources})).unwrap();
+            project().admits("team-a", &spec).map_err(|refusal| refusal.to_string())
+        };
+        let source = |repo: &str, revision: &str| serde_json::json!({"repo": repo, "revision": revision, "ref": revision});
+        let good = source("https://git.example/a/shop", "main");
+        assert_eq!(admits(serde_json::json!([good, source("https://git.example/a/web", "HEAD")])), Ok(()));
+        for (other, why) in [
+            (source("https://git.example/b/shop", "main"), "repository https://git.example/b/shop"),
+            (source("https://git.example/a/web", "dev"), "revision dev of https://git.example/a/web"),
+            (source("oci://git.example/a/web", "main"), "repository oci://git.example/a/web"),
+        ] {
+            let refusal = admits(serde_json::json!([good, other])).unwrap_err();
+            assert!(refusal.contains(why), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn charts_and_artifacts_have_to_name_what_counts() {
+        let admits = |rules: serde_json::Value, source: serde_json::Value| {
+            let mut project = project();
+            project.spec.repositories = serde_json::from_value(rules).unwrap();
+            let spec = serde_json::from_value(serde_json::json!({"source": source})).unwrap();
+            project.admits("team-a", &spec).map_err(|refusal| refusal.to_string())
+        };
+        let (repo, below) = ("oci://reg.example/a", "oci://reg.example/a/web");
+        let chart =
+            |version: &str| serde_json::json!({"repo": repo, "helm": {"chart": "web", "version": version}});
+        let artifact = |tag: &str| serde_json::json!({"repo": repo, "revision": tag});
+        let free = || serde_json::json!([{"url": "oci://reg.example/*"}]);
+        let some = || serde_json::json!([{"url": repo, "branches": ["1.*", "latest", "main"]}]);
+        let signed = || serde_json::json!([{"url": repo, "signers": ["SHA256:x"]}]);
+        for source in [chart("^1.2"), chart(""), artifact("HEAD"), artifact("sha256:ab")] {
+            assert_eq!(admits(free(), source), Ok(()));
+        }
+        for source in [
+            chart("1.2.3"),
+            chart("1.2.3-rc.1@sha256:ab"),
+            artifact("HEAD"),
+            artifact("main"),
+            artifact("1.2"),
+        ] {
+            assert_eq!(admits(some(), source), Ok(()));
+        }
+        for (source, why) in [
+            (chart("2.0.0"), "none of the versions"),
+            (chart("1.x || 2.x"), "is a range"),
+            (chart("1.2"), "is a range"),
+            (chart(""), "is a range"),
+            (chart("sha256:ab"), "is a range"),
+            (artifact("deadbeef"), "none of the versions"),
+            (artifact("1.2@sha256:ab"), "is a digest"),
+            (artifact("sha256:ab"), "is a digest"),
+        ] {
+            let refusal = admits(some(), source.clone()).unwrap_err();
+            assert!(refusal.contains(why), "{source} {refusal}");
+        }
+        for source in [chart("1.2.3"), artifact("main"), artifact("sha256:ab")] {
+            assert!(admits(signed(), source).unwrap_err().contains("not checked yet"));
+        }
+        let both = serde_json::json!([{"url": repo}, {"url": below, "signers": ["SHA256:x"]}]);
+        assert!(admits(both, chart("1.2.3")).unwrap_err().contains("not checked yet"));
+        let git = serde_json::json!({"repo": "https://git.example/a", "helm": {"chart": "web", "version": "1.2.3"}});
+        let rule = serde_json::json!([{"url": "https://git.example/a", "signers": ["SHA256:x"]}]);
+        assert!(admits(rule, git).unwrap_err().contains("not checked yet"));
+    }
+
+    #[test]
+    fn kinds_with_power_are_named_and_children_stay_in_their_project() {
+        let application = Gvk::new("kubectl-gitops.dev/v1alpha1", "Application");
+        let refused = project().admits_object("in-cluster", &application, "a-1").unwrap_err().to_string();
+        assert!(refused.contains("names the group itself"), "{refused}");
+        let mut named = project();
+        named.spec.kinds.push(KindRule { group: GROUP.into(), kind: "Application".into() });
+        assert!(named.admits_object("in-cluster", &application, "a-1").is_ok());
+        assert!(
+            project()
+                .admits_object("in-cluster", &Gvk::new("kubectl-gitops.dev/v1alpha1", "Rollout"), "a-1")
+                .is_ok()
+        );
+        assert!(named.admits_child("a-1/x", "a").is_ok());
+        let refused = named.admits_child("a-1/x", "b").unwrap_err().to_string();
+        assert!(refused.contains("a-1/x") && refused.contains("childProjects"), "{refused}");
+        named.spec.child_projects.push("b*".into());
+        assert!(named.admits_child("a-1/x", "b").is_ok());
     }
 
     #[test]

@@ -19,6 +19,15 @@ pub enum ErrorKind {
     Other,
 }
 
+/// A field that someone else has set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldConflict {
+    /// The field manager's name, as `kubectl-edit`.
+    pub manager: String,
+    /// As the API server writes it: `spec.replicas`.
+    pub path: String,
+}
+
 /// An error of this crate.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -26,6 +35,9 @@ pub enum ClusterError {
     Configuration(String),
     #[error("{server} cannot be reached: {reason}")]
     Unreachable { server: String, reason: String },
+    /// It was there, and went away in the middle of an answer, or broke.
+    #[error("{server}: {reason}")]
+    Cut { server: String, reason: String },
     #[error("{server} does not take these credentials")]
     Unauthorized { server: String },
     #[error("{what}: forbidden: {message}")]
@@ -36,6 +48,12 @@ pub enum ClusterError {
     Denied { what: String, webhook: String, message: String },
     #[error("{what}: {message}")]
     Conflict { what: String, message: String },
+    /// Fields that others have set and apply would change.
+    #[error("{what}: {}", fields(.conflicts))]
+    Fields { what: String, conflicts: Vec<FieldConflict> },
+    /// Fields that cannot be changed, by the API server's word.
+    #[error("{what}: {message}")]
+    Immutable { what: String, message: String, fields: Vec<String> },
     #[error("{what}: {message}")]
     Invalid { what: String, message: String },
     #[error("{what}: no answer in time")]
@@ -47,17 +65,23 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
+    /// Whether the same request may succeed a moment later, and does no harm
+    /// when it is sent twice.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Cut { .. } | Self::Timeout { .. })
+    }
+
     /// What the error is about.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Configuration(_) => ErrorKind::Configuration,
-            Self::Unreachable { .. } => ErrorKind::Unreachable,
+            Self::Unreachable { .. } | Self::Cut { .. } => ErrorKind::Unreachable,
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Forbidden { .. } => ErrorKind::Forbidden,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Denied { .. } => ErrorKind::Denied,
-            Self::Conflict { .. } => ErrorKind::Conflict,
-            Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::Conflict { .. } | Self::Fields { .. } => ErrorKind::Conflict,
+            Self::Invalid { .. } | Self::Immutable { .. } => ErrorKind::Invalid,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::Other { .. } => ErrorKind::Other,
@@ -81,7 +105,14 @@ impl ClusterError {
         if let Some((webhook, message)) = denied(&text) {
             return Self::Denied { what, webhook, message };
         }
-        let reason = answer.get("reason").and_then(Value::as_str).unwrap_or("");
+        let conflicts = field_conflicts(&answer);
+        if status == StatusCode::CONFLICT && !conflicts.is_empty() {
+            return Self::Fields { what, conflicts };
+        }
+        let fields = immutable(&answer);
+        if status == StatusCode::UNPROCESSABLE_ENTITY && !fields.is_empty() {
+            return Self::Immutable { what, message: text, fields };
+        }
         match status {
             StatusCode::UNAUTHORIZED => Self::Unauthorized { server: server.to_owned() },
             StatusCode::FORBIDDEN => Self::Forbidden { what, message: text },
@@ -92,7 +123,7 @@ impl ClusterError {
                     .replace('"', ""),
             },
             StatusCode::NOT_FOUND => Self::NotFound { what },
-            StatusCode::CONFLICT if reason != "AlreadyExists" => Self::Conflict { what, message: text },
+            StatusCode::CONFLICT => Self::Conflict { what, message: text },
             StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
                 Self::Invalid { what, message: text }
             }
@@ -103,9 +134,55 @@ impl ClusterError {
             StatusCode::INTERNAL_SERVER_ERROR if text.contains("failed calling webhook") => {
                 Self::Busy { what, message: text, retry_after: None }
             }
+            status if status.is_server_error() => {
+                let reason = format!("{what}: {status}: {}", text.lines().next().unwrap_or_default());
+                Self::Cut { server: server.to_owned(), reason }
+            }
             _ => Self::Other { what, message: text },
         }
     }
+}
+
+fn fields(conflicts: &[FieldConflict]) -> String {
+    let told: Vec<String> = conflicts
+        .iter()
+        .map(|conflict| format!("{} is set by {}", conflict.path, conflict.manager))
+        .collect();
+    told.join(", ")
+}
+
+fn causes(answer: &Value) -> impl Iterator<Item = (&str, &str, String)> {
+    let causes = answer.pointer("/details/causes").and_then(Value::as_array);
+    causes.into_iter().flatten().map(|cause| {
+        let text = |field: &str| cause.get(field).and_then(Value::as_str).unwrap_or_default();
+        (text("reason"), text("message"), text("field").trim_start_matches('.').to_owned())
+    })
+}
+
+/// `conflict with "kubectl-edit" using apps/v1`, one for each field.
+fn field_conflicts(answer: &Value) -> Vec<FieldConflict> {
+    causes(answer)
+        .filter(|(reason, ..)| *reason == "FieldManagerConflict")
+        .map(|(_, message, path)| {
+            let manager = message.split('"').nth(1).unwrap_or(message).to_owned();
+            FieldConflict { manager, path }
+        })
+        .collect()
+}
+
+/// The words of the API server's validation for what never changes.
+fn immutable(answer: &Value) -> Vec<String> {
+    const WORDS: [&str; 5] = [
+        "immutable",
+        "may not change",
+        "may not be changed",
+        "cannot change",
+        "updates to statefulset spec for fields other than",
+    ];
+    causes(answer)
+        .filter(|(_, message, _)| WORDS.iter().any(|words| message.contains(words)))
+        .map(|(.., field)| field)
+        .collect()
 }
 
 /// A webhook's own words in the API server's answer.
@@ -119,6 +196,36 @@ fn denied(text: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn answer(code: u16, causes: &Value) -> ClusterError {
+        let body = serde_json::json!({"kind": "Status", "message": "no", "reason": "x", "details": {"causes": causes}});
+        let status = StatusCode::from_u16(code).unwrap_or_default();
+        ClusterError::from_answer("s", "Deployment shop/web", status, None, body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn conflicts_name_manager_and_field() {
+        let causes = serde_json::json!([{"reason": "FieldManagerConflict", "message": "conflict with \"kubectl-edit\" using apps/v1", "field": ".spec.replicas"}]);
+        let error = answer(409, &causes);
+        assert_eq!(error.to_string(), "Deployment shop/web: spec.replicas is set by kubectl-edit");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+    }
+
+    #[test]
+    fn what_cannot_be_changed_is_told_apart() {
+        let causes = serde_json::json!([{"reason": "FieldValueInvalid", "message": "Invalid value: x: field is immutable", "field": "spec.selector"}]);
+        assert!(
+            matches!(answer(422, &causes), ClusterError::Immutable { fields, .. } if fields == ["spec.selector"])
+        );
+        let causes = serde_json::json!([{"reason": "FieldValueInvalid", "message": "must be positive", "field": "spec.replicas"}]);
+        assert!(matches!(answer(422, &causes), ClusterError::Invalid { .. }));
+    }
+
+    #[test]
+    fn a_broken_server_may_be_asked_again() {
+        assert!(answer(500, &Value::Null).is_passing() && answer(429, &Value::Null).is_passing());
+        assert!(!answer(404, &Value::Null).is_passing() && !answer(401, &Value::Null).is_passing());
+    }
 
     #[test]
     fn a_denial_keeps_the_webhooks_words() {

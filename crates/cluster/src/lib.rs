@@ -6,12 +6,17 @@ mod connect;
 mod discovery;
 mod disk;
 mod error;
+mod logs;
 mod objects;
 mod openapi;
+mod permissions;
+mod resource;
 mod transport;
 
 pub use connect::ConnectOptions;
 pub use discovery::{Discovery, Kind};
-pub use error::{ClusterError, ErrorKind};
+pub use error::{ClusterError, ErrorKind, FieldConflict};
+pub use logs::LogOptions;
 pub use objects::{Applied, ApplyOptions, DeleteOptions, Live};
+pub use permissions::Access;
 pub use transport::Cluster;

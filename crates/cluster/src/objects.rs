@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use gitops_core::names::FIELD_MANAGER;
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::plan::Propagation;
 use http::{Method, header};
 use serde_json::{Value, json};
 
@@ -35,11 +37,38 @@ impl Live {
     }
 }
 
+impl IntoIterator for Live {
+    type Item = (ObjectKey, Value);
+    type IntoIter = std::collections::hash_map::IntoIter<ObjectKey, Value>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.objects.into_iter()
+    }
+}
+
 /// How an object is applied.
 #[derive(Clone, Debug)]
 pub struct ApplyOptions {
     pub field_manager: &'static str,
     pub dry_run: bool,
+    /// Take fields over that others have set.
+    pub force: bool,
+    /// Refuse fields that the kind does not have.
+    pub strict: bool,
+}
+
+impl Default for ApplyOptions {
+    fn default() -> Self {
+        Self { field_manager: FIELD_MANAGER, dry_run: false, force: true, strict: true }
+    }
+}
+
+impl ApplyOptions {
+    fn query(&self) -> String {
+        let validation = if self.strict { "Strict" } else { "Ignore" };
+        let dry = if self.dry_run { "&dryRun=All" } else { "" };
+        format!("fieldManager={}&fieldValidation={validation}{dry}", self.field_manager)
+    }
 }
 
 /// What an apply did.
@@ -55,6 +84,7 @@ pub struct DeleteOptions {
     /// Only the object of this uid.
     pub uid: Option<String>,
     pub dry_run: bool,
+    pub propagation: Propagation,
 }
 
 impl Cluster {
@@ -69,18 +99,7 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> Result<Live, ClusterError> {
-        let mut paths: Vec<(String, &Kind)> = Vec::new();
-        for (gvk, namespaces) in wanted {
-            let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "list"))
-            else {
-                continue;
-            };
-            if kind.namespaced && namespaces.len() <= NAMESPACES {
-                paths.extend(namespaces.iter().map(|namespace| (kind.path(namespace, ""), kind)));
-            } else {
-                paths.push((kind.path("", ""), kind));
-            }
-        }
+        let paths = list_paths(discovery, wanted);
         let mut live = Live::default();
         let mut answers =
             futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind)))
@@ -89,6 +108,26 @@ impl Cluster {
             live.objects.extend(objects?);
         }
         Ok(live)
+    }
+
+    /// The same, but what may not be listed is left out and told.
+    pub async fn list_allowed(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+    ) -> (Live, Vec<ClusterError>) {
+        let paths = list_paths(discovery, wanted);
+        let (mut live, mut errors) = (Live::default(), Vec::new());
+        let mut answers =
+            futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind)))
+                .buffer_unordered(PARALLEL);
+        while let Some(objects) = answers.next().await {
+            match objects {
+                Ok(objects) => live.objects.extend(objects),
+                Err(error) => errors.push(error),
+            }
+        }
+        (live, errors)
     }
 
     async fn list_one(&self, path: String, kind: &Kind) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
@@ -133,9 +172,11 @@ impl Cluster {
         }
     }
 
-    /// Applies an object on the server's side, taking fields over from others.
+    /// Applies an object on the server's side.
     ///
     /// # Errors
+    /// [`ClusterError::Fields`] when others have set fields and they are not to
+    /// be taken over; else
     /// What the API server or a webhook says against it.
     pub async fn apply(
         &self,
@@ -144,12 +185,7 @@ impl Cluster {
         object: &Value,
         options: &ApplyOptions,
     ) -> Result<Applied, ClusterError> {
-        let path = format!(
-            "{}?fieldManager={}&force=true{}",
-            kind.path_of(key),
-            options.field_manager,
-            dry_run(options.dry_run)
-        );
+        let path = format!("{}?force={}&{}", kind.path_of(key), options.force, options.query());
         let answer = self.write(Method::PATCH, path, "application/apply-patch+yaml", object, key).await?;
         Ok(Applied { created: answer.0 == http::StatusCode::CREATED, object: answer.1 })
     }
@@ -165,17 +201,42 @@ impl Cluster {
         patch: &Value,
         options: &ApplyOptions,
     ) -> Result<Value, ClusterError> {
-        let path = format!(
-            "{}?fieldManager={}{}",
-            kind.path_of(key),
-            options.field_manager,
-            dry_run(options.dry_run)
-        );
+        let path = format!("{}?{}", kind.path_of(key), options.query());
         Ok(self.write(Method::PATCH, path, "application/json-patch+json", patch, key).await?.1)
     }
 
-    /// Deletes an object and, in the background, what it owns. One that is not
-    /// there is fine.
+    /// Puts an object in the place of the one that is there; only that of its
+    /// `metadata.resourceVersion`, if it has one.
+    ///
+    /// # Errors
+    /// A conflict when it has changed meanwhile; else what the API server says.
+    pub async fn replace(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+        object: &Value,
+        options: &ApplyOptions,
+    ) -> Result<Value, ClusterError> {
+        let path = format!("{}?{}", kind.path_of(key), options.query());
+        Ok(self.write(Method::PUT, path, "application/json", object, key).await?.1)
+    }
+
+    /// Makes an object that is not there.
+    ///
+    /// # Errors
+    /// A conflict when it is; else what the API server says.
+    pub async fn create(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+        object: &Value,
+        options: &ApplyOptions,
+    ) -> Result<Value, ClusterError> {
+        let path = format!("{}?{}", kind.path(&key.namespace, ""), options.query());
+        Ok(self.write(Method::POST, path, "application/json", object, key).await?.1)
+    }
+
+    /// Deletes an object and what it owns. One that is not there is fine.
     ///
     /// # Errors
     /// What the API server or a webhook says against it.
@@ -185,8 +246,7 @@ impl Cluster {
         key: &ObjectKey,
         options: &DeleteOptions,
     ) -> Result<(), ClusterError> {
-        let mut body =
-            json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
+        let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": format!("{:?}", options.propagation)});
         if let Some(uid) = &options.uid {
             body["preconditions"] = json!({"uid": uid});
         }
@@ -199,8 +259,8 @@ impl Cluster {
         }
     }
 
-    /// Sends a write; what is refused for lack of room is tried again a few
-    /// times.
+    /// Sends a write. All of ours may be sent twice: an apply says the same
+    /// again, the others name the version or uid they are meant for.
     async fn write(
         &self,
         method: Method,
@@ -209,30 +269,11 @@ impl Cluster {
         body: &Value,
         key: &ObjectKey,
     ) -> Result<(http::StatusCode, Value), ClusterError> {
-        const TRIES: u32 = 4;
         let what = key.to_string();
-        let bytes = body.to_string().into_bytes();
         let headers = [(header::CONTENT_TYPE, media.to_owned())];
-        for attempt in 1.. {
-            let call = Call {
-                method: method.clone(),
-                path: path.clone(),
-                headers: &headers,
-                body: bytes.clone(),
-                what: &what,
-            };
-            match self.ask(call).await {
-                Err(ClusterError::Busy { retry_after, .. }) if attempt < TRIES => {
-                    let pause = retry_after.map_or(Duration::from_millis(200 << attempt), |seconds| {
-                        Duration::from_secs(seconds.min(10))
-                    });
-                    tokio::time::sleep(pause).await;
-                }
-                Err(error) => return Err(error),
-                Ok(answer) => return Ok((answer.status, read(&what, &answer.body)?)),
-            }
-        }
-        unreachable!("the loop returns at its last try")
+        let body = body.to_string().into_bytes();
+        let answer = self.ask(Call { method, path, headers: &headers, body, what: &what }).await?;
+        Ok((answer.status, read(&what, &answer.body)?))
     }
 
     /// Waits until these kinds are served, as after applying their definitions.
@@ -254,8 +295,24 @@ impl Cluster {
     }
 }
 
-fn dry_run(dry: bool) -> &'static str {
-    if dry { "&dryRun=All" } else { "" }
+/// Where these kinds are listed; those that are not served are left out.
+fn list_paths<'a>(
+    discovery: &'a Discovery,
+    wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+) -> Vec<(String, &'a Kind)> {
+    let mut paths: Vec<(String, &Kind)> = Vec::new();
+    for (gvk, namespaces) in wanted {
+        let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "list"))
+        else {
+            continue;
+        };
+        if kind.namespaced && namespaces.len() <= NAMESPACES {
+            paths.extend(namespaces.iter().map(|namespace| (kind.path(namespace, ""), kind)));
+        } else {
+            paths.push((kind.path("", ""), kind));
+        }
+    }
+    paths
 }
 
 fn read(what: &str, body: &[u8]) -> Result<Value, ClusterError> {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -18,6 +19,8 @@ pub struct Cluster {
     namespace: Arc<str>,
     headers: HeaderMap,
     timeout: Option<Duration>,
+    /// Whether it has ever answered: then a failure is worth another try.
+    answered: Arc<AtomicBool>,
     pub(crate) cache_dir: Option<PathBuf>,
 }
 
@@ -28,6 +31,7 @@ impl std::fmt::Debug for Cluster {
 }
 
 /// A request before it is sent.
+#[derive(Clone)]
 pub(crate) struct Call<'a> {
     pub(crate) method: Method,
     /// With its query.
@@ -59,6 +63,7 @@ impl Cluster {
             namespace: namespace.into(),
             headers: HeaderMap::new(),
             timeout: None,
+            answered: Arc::default(),
             cache_dir,
         }
     }
@@ -86,8 +91,29 @@ impl Cluster {
         &self.namespace
     }
 
-    /// Sends a request; an answer that is no success is an error.
+    /// Sends a request; an answer that is no success is an error. What is
+    /// lost on the way, or refused for lack of room, is asked again a few
+    /// times: only what may be sent twice comes here.
     pub(crate) async fn ask(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
+        const TRIES: u32 = 4;
+        for attempt in 1..TRIES {
+            match self.once(call.clone()).await {
+                Err(error) if error.is_passing() => {
+                    let pause = match error {
+                        ClusterError::Busy { retry_after: Some(seconds), .. } => {
+                            Duration::from_secs(seconds.min(10))
+                        }
+                        _ => Duration::from_millis(100 << attempt),
+                    };
+                    tokio::time::sleep(pause).await;
+                }
+                other => return other,
+            }
+        }
+        self.once(call).await
+    }
+
+    async fn once(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
         let what = call.what.to_owned();
         let answer = self.send(call).await?;
         if answer.status.is_success() || answer.status == StatusCode::NOT_MODIFIED {
@@ -97,7 +123,8 @@ impl Cluster {
         Err(ClusterError::from_answer(&self.server, &what, answer.status, retry_after, &answer.body))
     }
 
-    async fn send(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
+    /// A request with this client's own headers.
+    pub(crate) fn request(&self, call: Call<'_>) -> Result<Request<Body>, ClusterError> {
         let what = call.what.to_owned();
         let mut request = Request::builder().method(call.method).uri(call.path);
         for (name, value) in call.headers {
@@ -110,10 +137,17 @@ impl Cluster {
             |error: http::Error| ClusterError::Other { what: what.clone(), message: error.to_string() };
         let mut request = request.body(Body::from(call.body)).map_err(broken)?;
         request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        Ok(request)
+    }
+
+    async fn send(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
+        let what = call.what.to_owned();
+        let request = self.request(call)?;
         let exchange = async {
             let response = self.client.send(request).await.map_err(|error| self.not_sent(&error))?;
+            self.answered.store(true, Ordering::Relaxed);
             let (parts, body) = response.into_parts();
-            let body = body.collect().await.map_err(|error| self.unreachable(&error))?.to_bytes().to_vec();
+            let body = body.collect().await.map_err(|error| self.cut(&error))?.to_bytes().to_vec();
             Ok(Answer { status: parts.status, headers: parts.headers, body })
         };
         match self.timeout {
@@ -125,20 +159,25 @@ impl Cluster {
     }
 
     /// A plugin that gives no credentials is no unreachable server.
-    fn not_sent(&self, error: &kube::Error) -> ClusterError {
+    pub(crate) fn not_sent(&self, error: &kube::Error) -> ClusterError {
         match error {
             kube::Error::Auth(error) => ClusterError::Configuration(format!("no credentials: {error}")),
-            other => self.unreachable(other),
+            other if self.answered.load(Ordering::Relaxed) => self.cut(other),
+            other => ClusterError::Unreachable { server: self.server.to_string(), reason: root(other) },
         }
     }
 
-    fn unreachable(&self, error: &dyn std::error::Error) -> ClusterError {
-        let mut reason = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            reason = error.to_string();
-            source = error.source();
-        }
-        ClusterError::Unreachable { server: self.server.to_string(), reason }
+    pub(crate) fn cut(&self, error: &dyn std::error::Error) -> ClusterError {
+        ClusterError::Cut { server: self.server.to_string(), reason: root(error) }
     }
+}
+
+/// What lies at the bottom of an error.
+fn root(error: &dyn std::error::Error) -> String {
+    let (mut reason, mut source) = (error.to_string(), error.source());
+    while let Some(error) = source {
+        reason = error.to_string();
+        source = error.source();
+    }
+    reason
 }

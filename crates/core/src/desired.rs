@@ -15,6 +15,7 @@ use crate::delegation::Delegated;
 use crate::names::{ANNOTATION_ORIGIN, ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use crate::object::{Gvk, IdentityError, ObjectKey};
 use crate::path::{Path, Segment, plain};
+use crate::plan::{annotations, is_hook};
 
 /// An Application by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -154,7 +155,9 @@ pub trait Scopes {
 pub enum DesiredError {
     #[error("{origin}: {error}")]
     Identity { origin: String, error: IdentityError },
-    #[error("{origin}: {gvk} {name} has metadata.generateName: an object in Git needs a name")]
+    #[error(
+        "{origin}: {gvk} {name} has metadata.generateName: an object in Git that is no hook needs a name"
+    )]
     GenerateName { origin: String, gvk: Gvk, name: String },
     #[error("{key} is declared twice: {first} and {second}")]
     Duplicate { key: ObjectKey, first: String, second: String },
@@ -202,6 +205,8 @@ impl Stored for DesiredObject {
 pub struct Builder<'a, S> {
     default_namespace: &'a str,
     scopes: WithDefinitions<'a>,
+    /// Kinds may be unknown until their turn comes.
+    lenient: bool,
     kinds: BTreeMap<Gvk, Arc<Gvk>>,
     objects: BTreeMap<ObjectKey, S>,
     /// Of kinds whose definition may still come.
@@ -221,11 +226,18 @@ impl<'a, S: Stored> Builder<'a, S> {
         Self {
             default_namespace,
             scopes: WithDefinitions { known: scopes, defined: Vec::new() },
+            lenient: false,
             kinds: BTreeMap::new(),
             objects: BTreeMap::new(),
             waiting: Vec::new(),
             errors: Vec::new(),
         }
+    }
+
+    /// Takes kinds that nobody knows yet for namespaced ones.
+    #[must_use]
+    pub fn lenient(self, lenient: bool) -> Self {
+        Self { lenient, ..self }
     }
 
     /// One more; mistakes are told by [`Builder::finish`].
@@ -240,7 +252,7 @@ impl<'a, S: Stored> Builder<'a, S> {
     }
 
     fn place(&mut self, rendered: Rendered) {
-        match desired(rendered, self.default_namespace, &self.scopes) {
+        match desired(rendered, self.default_namespace, &self.scopes, self.lenient) {
             Ok(object) => {
                 if let Some(first) = self.objects.get(&object.key) {
                     let (first, second) = (first.origin().to_string(), object.origin.to_string());
@@ -301,6 +313,7 @@ fn desired(
     rendered: Rendered,
     default_namespace: &str,
     scopes: &dyn Scopes,
+    lenient: bool,
 ) -> Result<DesiredObject, DesiredError> {
     let Rendered { mut value, file, line, lines } = rendered;
     let origin = Origin { file, line, lines: None };
@@ -309,12 +322,21 @@ fn desired(
     if value.pointer("/metadata/name").is_none_or(Value::is_null)
         && let Some(name) = value.pointer("/metadata/generateName").and_then(Value::as_str)
     {
-        return Err(DesiredError::GenerateName { origin: at, gvk, name: name.to_owned() });
+        if !is_hook(&value) {
+            return Err(DesiredError::GenerateName { origin: at, gvk, name: name.to_owned() });
+        }
+        // Each run has a name of its own; no object can have this one.
+        value["metadata"]["name"] = format!("{name}*").into();
     }
     let mut key =
         ObjectKey::of(&value).map_err(|error| DesiredError::Identity { origin: at.clone(), error })?;
     let name = key.name.clone();
-    match scopes.namespaced(&gvk) {
+    let scope = scopes.namespaced(&gvk).or_else(|| {
+        // Whose definition comes later is taken for namespaced until then.
+        let own = annotations::options(&value).ok().and_then(|options| options.skip_missing);
+        own.unwrap_or(lenient).then_some(true)
+    });
+    match scope {
         None => return Err(DesiredError::UnknownKind { origin: at, gvk, name }),
         Some(true) if key.namespace.is_empty() && default_namespace.is_empty() => {
             return Err(DesiredError::NoNamespace { origin: at, gvk, name });
@@ -416,7 +438,7 @@ fn text_maps(value: &Value) -> Option<String> {
 }
 
 /// The marks that every sync sets: the field of the metadata, and the key.
-pub(crate) const MARKS: [(&str, &str); 4] = [
+pub const MARKS: [(&str, &str); 4] = [
     ("labels", LABEL_APPLICATION),
     ("annotations", ANNOTATION_OWNER),
     ("annotations", ANNOTATION_REVISION),
@@ -499,7 +521,7 @@ mod tests {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(texts.join("\n"), @r#"
         ConfigMap shop/a is declared twice: 0.yaml:1 and 1.yaml:1
-        3.yaml:1: v1 ConfigMap a- has metadata.generateName: an object in Git needs a name
+        3.yaml:1: v1 ConfigMap a- has metadata.generateName: an object in Git that is no hook needs a name
         4.yaml:1: v1 ConfigMap l: metadata.labels["a"] is 1, which is not text: quote it
         2.yaml:1: example.com/v1 Db d: the cluster has no such kind
         "#);
@@ -513,6 +535,30 @@ mod tests {
             json!({"apiVersion": "example.com/v1", "kind": "Db", "metadata": {"name": "d"}}),
         ]);
         assert_eq!(set.unwrap().objects.len(), 2);
+    }
+
+    #[test]
+    fn a_kind_may_come_later_where_that_is_said() {
+        let object = |annotations: Value| Rendered {
+            value: json!({"apiVersion": "example.com/v1", "kind": "Db", "metadata": {"name": "d", "annotations": annotations}}),
+            file: "f".into(),
+            line: 1,
+            lines: None,
+        };
+        let late = json!({"argocd.argoproj.io/sync-options": "SkipDryRunOnMissingResource=true"});
+        let known = |lenient: bool, annotations: Value| {
+            let mut builder = Builder::<DesiredObject>::new("shop", &Known).lenient(lenient);
+            builder.add(object(annotations));
+            builder.finish().is_ok()
+        };
+        assert!(known(false, late) && known(true, json!({})) && !known(false, json!({})));
+    }
+
+    #[test]
+    fn names_are_generated_for_hooks_only() {
+        let hook = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "run-", "annotations": {"argocd.argoproj.io/hook": "PreSync"}}});
+        let set = build(vec![hook]).unwrap();
+        assert_eq!(set.objects.keys().next().unwrap().name, "run-*");
     }
 
     #[test]

@@ -86,6 +86,14 @@ impl Part {
         Some(DesiredObject { key: key.clone(), gvk: (*want.gvk).clone(), value, origin: want.origin.clone() })
     }
 
+    /// Only the objects that another part declares otherwise, or not at all.
+    #[must_use]
+    pub fn otherwise_than(mut self, other: &Self) -> Self {
+        self.objects.retain(|key, want| other.objects.get(key).is_none_or(|there| there.json != want.json));
+        self.objects.shrink_to_fit();
+        self
+    }
+
     /// What its objects leave to others.
     pub fn delegated(&self) -> &Delegated {
         &self.delegated
@@ -250,6 +258,13 @@ mod tests {
                 ("old", "new")
             );
         }
+    }
+
+    #[test]
+    fn what_two_commits_declare_alike_is_left_out() {
+        let (before, tip) = (part("a", "1", &["x", "y"]), part("a", "1", &["x", "z"]));
+        let otherwise = Part::clone(&before).otherwise_than(&tip);
+        assert_eq!(otherwise.keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["y"]);
     }
 
     #[test]

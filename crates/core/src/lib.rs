@@ -4,11 +4,17 @@
 //! are arguments. The same [`compare`] serves diff, sync, controller and
 //! webhook, so that what `diff` shows is exactly what the webhook refuses.
 
+pub mod children;
 pub mod compare;
+pub mod contention;
+pub mod copy;
 pub mod delegation;
 pub mod desired;
+#[cfg(test)]
+mod fuzz;
 pub mod health;
 pub mod index;
+pub mod managers;
 pub mod names;
 pub mod object;
 pub mod path;

@@ -29,8 +29,10 @@ pub const ANNOTATION_OWNER: &str = "kubectl-gitops.dev/owner";
 pub const ANNOTATION_REVISION: &str = "kubectl-gitops.dev/revision";
 /// Annotation: `file:line` in the repository.
 pub const ANNOTATION_ORIGIN: &str = "kubectl-gitops.dev/origin";
-/// Annotation: sync wave of an object.
-pub const ANNOTATION_SYNC_WAVE: &str = "kubectl-gitops.dev/sync-wave";
+
+/// Annotation of an Override: the user who asked for it, as the API server knew
+/// them.
+pub const ANNOTATION_REQUESTED_BY: &str = "kubectl-gitops.dev/requested-by";
 
 /// Finalizer, only where cascading deletion was asked for.
 pub const FINALIZER_PRUNE: &str = "kubectl-gitops.dev/prune";

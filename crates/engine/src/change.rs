@@ -5,7 +5,7 @@
 use gitops_core::compare::{CompareOptions, Difference, Op, World, compare};
 use gitops_core::desired::DesiredSet;
 use gitops_core::path::{Path, Segment};
-use gitops_core::plan::{Action, Step, order_of};
+use gitops_core::plan::{Action, Options, Stage, Step, order_of};
 use gitops_core::schema::Schemas;
 use serde_json::Value;
 
@@ -24,8 +24,16 @@ pub fn change(base: &DesiredSet, head: &DesiredSet, schemas: &Schemas) -> Vec<St
             }
         };
         if action == Action::Create || !differences.is_empty() {
-            let group = order_of(&key.kind);
-            steps.push(Step { key: key.clone(), gvk: object.gvk.clone(), action, differences, group });
+            steps.push(Step {
+                key: key.clone(),
+                gvk: object.gvk.clone(),
+                action,
+                differences,
+                stage: Stage::Apply,
+                wave: 0,
+                group: order_of(&key.kind),
+                options: Options::default(),
+            });
         }
     }
     for (key, object) in base.objects.iter().filter(|(key, _)| !head.objects.contains_key(*key)) {
@@ -34,7 +42,10 @@ pub fn change(base: &DesiredSet, head: &DesiredSet, schemas: &Schemas) -> Vec<St
             gvk: object.gvk.clone(),
             action: Action::Prune,
             differences: Vec::new(),
+            stage: Stage::Prune,
+            wave: 0,
             group: u32::MAX,
+            options: Options::default(),
         });
     }
     steps.sort_by(|a, b| a.group.cmp(&b.group).then_with(|| a.key.cmp(&b.key)));

@@ -182,7 +182,8 @@ async fn objects<S: Stored + Send + 'static>(
         (loaded.clone(), environment.clone(), commit.to_owned(), scopes.clone());
     blocking(move || {
         let renders = renders(&loaded, &environment, &commit)?;
-        let mut builder = Builder::<S>::new(&loaded.namespace, &scopes);
+        let late = loaded.sync_options()?.skip_missing == Some(true);
+        let mut builder = Builder::<S>::new(&loaded.namespace, &scopes).lenient(late);
         let (tools, cache) = (&environment.tools, &environment.cache_dir);
         for Render { snapshot, request, elsewhere } in &renders {
             let mut names = Names::new(elsewhere.as_deref());

@@ -21,8 +21,18 @@ pub enum EngineError {
     NotCarriedOut { file: String, application: String, path: String },
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A commit that the Project does not take.
+    #[error("commit {commit} of {repo} does not count: {reason}")]
+    Untrusted { repo: String, commit: String, reason: String },
     #[error("{application}: {reason}")]
     Secret { application: String, reason: String },
+    #[error(
+        "the branch went back from commit {from} to {to}, which is older, and is not followed: push a commit that reverts"
+    )]
+    Rewound { from: String, to: String },
+    /// Another Application declares an object too.
+    #[error("{key} is Application {owner}'s; nothing was applied (FailOnSharedResource)")]
+    Shared { key: String, owner: String },
     #[error("{0}")]
     Internal(String),
 }

@@ -2,16 +2,25 @@
 //! there to what differs in a cluster, and to the writes that mend it.
 
 pub mod change;
+pub mod contest;
 pub mod desired;
 pub mod error;
+pub mod judge;
+pub mod kin;
+pub mod lease;
 pub mod load;
 pub mod memory;
+pub mod owners;
 pub mod revisions;
+pub mod rules;
 pub mod survey;
 pub mod sync;
+pub mod trust;
 
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;
+pub use kin::{Kin, Reach, healths};
 pub use load::{Loaded, read_file};
+pub use rules::Rules;
 pub use survey::{Survey, survey};
-pub use sync::{DryRun, Outcome, Progress, Report, SyncOptions, sync};
+pub use sync::{Conflicts, DryRun, Outcome, Progress, Report, RunHooks, Stop, SyncOptions, has_work, sync};

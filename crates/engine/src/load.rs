@@ -9,6 +9,7 @@ use gitops_cluster::{Cluster, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::plan::Options;
 use gitops_core::verdict::Policy;
 use gitops_source::location::UrlError;
 use gitops_source::{Credentials, RepoUrl, Secret, git, yaml};
@@ -58,6 +59,21 @@ impl Loaded {
     /// The first source.
     pub fn source(&self) -> Source {
         self.sources.first().map(|place| place.source.clone()).unwrap_or_default()
+    }
+
+    /// Its sync options.
+    ///
+    /// # Errors
+    /// When one is unknown.
+    pub fn sync_options(&self) -> Result<Options, EngineError> {
+        let file = format!("Application {}", self.application);
+        self.spec.sync_options().map_err(|reason| EngineError::Application { file, reason })
+    }
+
+    /// Whether the destination's namespace is made where it is not there.
+    pub fn creates_namespace(&self) -> bool {
+        self.spec.destination.create_namespace
+            || self.sync_options().is_ok_and(|options| options.create_namespace == Some(true))
     }
 
     /// How it is held.
@@ -114,6 +130,10 @@ impl Loaded {
                 path: (*path).to_owned(),
             });
         }
+        application
+            .spec
+            .sync_options()
+            .map_err(|reason| EngineError::Application { file: file.into(), reason })?;
         let sources = places(application, &reference, file, enclosing, access, usual)?;
         let first = sources.first().ok_or_else(|| EngineError::Application {
             file: file.into(),

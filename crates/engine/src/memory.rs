@@ -1,13 +1,14 @@
 //! What a sync remembers where nothing is installed that could: the kinds an
 //! Application has declared in a cluster, so that what leaves Git altogether
 //! is still found. It only says where to look; what may be pruned is decided
-//! by what earlier commits really declared.
+//! by what earlier commits really declared. And the Jobs that have run and are
+//! gone, so that they do not run twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gitops_core::desired::AppRef;
+use gitops_core::desired::{AppRef, DesiredObject};
 use gitops_core::object::Gvk;
 use sha2::{Digest, Sha256};
 
@@ -16,6 +17,22 @@ use sha2::{Digest, Sha256};
 pub struct Places {
     pub kinds: BTreeSet<Gvk>,
     pub namespaces: BTreeSet<String>,
+    /// The commit whose hooks have all ended well.
+    #[serde(default)]
+    pub hooks: String,
+    /// Jobs that go some time after they have run, by namespace and name: the
+    /// hash of what Git said when they were made.
+    #[serde(default)]
+    pub run: BTreeMap<String, String>,
+}
+
+/// The name and the hash under which a Job is remembered that its time to live
+/// takes away. While Git says the same, it is not made again.
+pub fn expiring(object: Option<&DesiredObject>) -> Option<(String, String)> {
+    let object = object.filter(|object| object.key.group == "batch" && object.key.kind == "Job")?;
+    object.value.pointer("/spec/ttlSecondsAfterFinished")?;
+    let hash = hex::encode(Sha256::digest(object.value.to_string()));
+    Some((format!("{}/{}", object.key.namespace, object.key.name), hash))
 }
 
 /// One Application's file.
@@ -55,5 +72,48 @@ impl Memory {
         {
             tracing::warn!(path = %self.path.display(), %error, "could not be kept");
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use gitops_core::desired::{DesiredSet, Rendered, Scopes};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    struct Namespaced;
+    impl Scopes for Namespaced {
+        fn namespaced(&self, _: &Gvk) -> Option<bool> {
+            Some(true)
+        }
+    }
+
+    fn declared(value: Value) -> DesiredObject {
+        let application = AppRef { namespace: "n".into(), name: "a".into() };
+        let rendered = Rendered { value, file: "f".into(), line: 1, lines: None };
+        let set = DesiredSet::build(application, "c".into(), "shop", &Namespaced, vec![rendered]).unwrap();
+        set.objects.into_values().next().unwrap()
+    }
+
+    #[test]
+    fn only_jobs_with_a_time_to_live_are_remembered() {
+        let job = |kind: &str, spec: Value| {
+            let object =
+                json!({"apiVersion": "batch/v1", "kind": kind, "metadata": {"name": "j"}, "spec": spec});
+            expiring(Some(&declared(object)))
+        };
+        let (name, hash) = job("Job", json!({"ttlSecondsAfterFinished": 0})).unwrap();
+        assert_eq!(name, "shop/j");
+        assert_ne!(job("Job", json!({"ttlSecondsAfterFinished": 1})).unwrap().1, hash);
+        assert_eq!(job("Job", json!({})), None);
+        assert_eq!(job("CronJob", json!({"ttlSecondsAfterFinished": 0})), None);
+    }
+
+    #[test]
+    fn what_an_older_version_wrote_is_still_read() {
+        let places: Places = serde_json::from_str(r#"{"kinds": [], "namespaces": ["shop"]}"#).unwrap();
+        assert!(places.run.is_empty() && places.namespaces.contains("shop"));
     }
 }

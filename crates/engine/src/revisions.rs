@@ -6,7 +6,7 @@
 //! says exactly what was rendered, and a later reader can render it again. Its
 //! first twelve characters are the first source's commit, as everywhere.
 
-use gitops_source::{GitCache, SourceError};
+use gitops_source::{GitCache, RepoUrl, SourceError};
 
 use crate::load::Loaded;
 
@@ -47,6 +47,33 @@ pub fn is_before(loaded: &Loaded, git: &GitCache, earlier: &str, later: &str) ->
     Ok(true)
 }
 
+/// What has to move forward between two revisions, where it changed: the
+/// repository of every source, its commit before and its commit now. Where the
+/// sources themselves are others, each is held to every commit there was.
+pub fn pairs(loaded: &Loaded, before: &str, now: &str) -> Vec<(RepoUrl, String, String)> {
+    let count = loaded.sources.len();
+    let Some(now) = split(now, count) else { return Vec::new() };
+    let all: Vec<String> = before.split(BETWEEN).map(str::to_owned).collect();
+    let before = split(before, count);
+    let mut pairs = Vec::new();
+    for (index, (place, now)) in loaded.sources.iter().zip(now).enumerate() {
+        let known = match &before {
+            Some(before) => std::slice::from_ref(&before[index]),
+            None => all.as_slice(),
+        };
+        if !known.contains(&now) {
+            let pair = |known: &String| (place.repo.clone(), known.clone(), now.clone());
+            pairs.extend(known.iter().map(pair));
+        }
+    }
+    pairs
+}
+
+/// The first source's commit.
+pub fn first(revision: &str) -> &str {
+    revision.split(BETWEEN).next().unwrap_or_default()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -60,5 +87,25 @@ mod tests {
         assert_eq!(join(&commits(&["a", "a", "a"])), "a");
         assert_eq!(split("a", 3).unwrap(), commits(&["a", "a", "a"]));
         assert_eq!(split("a+b", 3), None);
+        assert_eq!((first("a+b"), first("a")), ("a", "a"));
+    }
+
+    #[test]
+    fn every_source_has_to_move_forward_by_itself() {
+        let head =
+            "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {name: shop}\nspec:";
+        let text =
+            format!("{head}\n  sources: [{{repo: \"https://h/x\"}}, {{repo: \"https://h/y\", path: b}}]\n");
+        let usual = gitops_source::Credentials::Usual;
+        let loaded = crate::load::read_text("a", &text, None, "shop", &usual).unwrap().remove(0);
+        let pairs = |before: &str, now: &str| -> Vec<String> {
+            let shown = |(repo, before, now): (RepoUrl, String, String)| format!("{repo} {before} {now}");
+            pairs(&loaded, before, now).into_iter().map(shown).collect()
+        };
+        assert_eq!(pairs("a+b", "a+c"), ["https://h/y b c"]);
+        assert_eq!(pairs("a+b", "b+a"), ["https://h/x a b", "https://h/y b a"]);
+        assert_eq!(pairs("a", "a+b"), ["https://h/y a b"]);
+        // Of three sources, once: which of them these are is not known.
+        assert_eq!(pairs("a+b+c", "a+d"), ["https://h/y a d", "https://h/y b d", "https://h/y c d"]);
     }
 }

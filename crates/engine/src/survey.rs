@@ -8,7 +8,7 @@ use gitops_core::delegation::{Free, Grant};
 use gitops_core::desired::DesiredSet;
 use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::plan::{Plan, plan};
+use gitops_core::plan::{Action, Options, Plan, plan};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 use serde_json::Value;
@@ -16,7 +16,8 @@ use serde_json::Value;
 use crate::desired::{Environment, desired};
 use crate::error::EngineError;
 use crate::load::Loaded;
-use crate::memory::{Memory, Places};
+use crate::memory::{Memory, Places, expiring};
+use crate::sync::{Outcome, Report};
 
 /// Earlier commits that are rendered to find out what they declared.
 const MAX_EARLIER: usize = 20;
@@ -29,6 +30,12 @@ pub struct Survey {
     pub plan: Plan,
     pub schemas: Schemas,
     pub discovery: Discovery,
+    /// The Application's sync options.
+    pub options: Options,
+    /// Objects that were another Application's and are this one's now.
+    pub moved: BTreeSet<ObjectKey>,
+    /// Objects that Git no longer declares here and that are let be, and why.
+    pub held: BTreeMap<ObjectKey, String>,
 }
 
 /// Lists what is there and plans what would change. Nothing is written to the
@@ -49,13 +56,25 @@ pub async fn survey(
     let wanted = wanted(&set, &places);
     let (live, schemas) = tokio::try_join!(cluster.list(discovery, &wanted), cluster.schemas(&kinds))?;
     let earlier = earlier(loaded, environment, discovery, &set, &live).await?;
-    let plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy(loaded)?);
-    Ok(Survey { desired: set, live, plan, schemas, discovery: discovery.clone() })
+    let options = loaded.sync_options()?;
+    let mut plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy(loaded)?, &options)
+        .map_err(EngineError::Desired)?;
+    for step in plan.steps.iter_mut().filter(|step| step.action == Action::Create) {
+        let known = expiring(set.objects.get(&step.key));
+        if known.is_some_and(|(name, hash)| places.run.get(&name) == Some(&hash)) {
+            step.action = Action::Unchanged;
+        }
+    }
+    let (discovery, moved, held) = (discovery.clone(), BTreeSet::new(), BTreeMap::new());
+    Ok(Survey { desired: set, live, plan, schemas, discovery, options, moved, held })
 }
 
 /// What an Application leaves to others. A restart is a request of its time and
 /// no difference afterwards.
-pub(crate) fn policy(loaded: &Loaded) -> Result<Policy, EngineError> {
+///
+/// # Errors
+/// When it or its Project holds a path that cannot be read.
+pub fn policy(loaded: &Loaded) -> Result<Policy, EngineError> {
     let mut policy = loaded.policy()?;
     if let Ok(path) = "spec.template.metadata.annotations[\"kubectl.kubernetes.io/restartedAt\"]".parse() {
         policy.grants.push(Grant { group: None, kind: "*".into(), name: "*".into(), free: Free::any(path) });
@@ -79,13 +98,33 @@ fn wanted(set: &DesiredSet, places: &Places) -> BTreeMap<Gvk, BTreeSet<String>> 
 /// still there from before.
 pub(crate) fn remember(cluster: &Cluster, loaded: &Loaded, environment: &Environment, survey: &Survey) {
     let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
-    let mut places = Places::default();
+    let before = memory.read();
+    let mut places = Places { run: before.run, hooks: before.hooks, ..Places::default() };
+    places.run.retain(|name, _| {
+        let declared = survey.desired.objects.values().filter_map(|object| expiring(Some(object)));
+        declared.into_iter().any(|(known, _)| known == *name)
+    });
     let mut note = |key: &ObjectKey, gvk: &Gvk| {
         places.kinds.insert(gvk.clone());
         places.namespaces.insert(key.namespace.clone());
     };
     survey.desired.objects.values().for_each(|object| note(&object.key, &object.gvk));
     survey.plan.steps.iter().for_each(|step| note(&step.key, &step.gvk));
+    memory.write(&places);
+}
+
+/// Remembers the Jobs that a sync has made, or found as Git says.
+pub(crate) fn remember_run(
+    cluster: &Cluster,
+    loaded: &Loaded,
+    environment: &Environment,
+    survey: &Survey,
+    report: &Report,
+) {
+    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let mut places = memory.read();
+    let done = report.results.iter().filter(|result| matches!(result.outcome, Outcome::Done));
+    places.run.extend(done.filter_map(|result| expiring(survey.desired.objects.get(&result.key))));
     memory.write(&places);
 }
 

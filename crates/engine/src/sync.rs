@@ -1,31 +1,31 @@
-//! Carrying out a plan: in order groups, side by side within one. Writes only
-//! what differs, and reports what was and what was not done.
+//! Carrying out a plan: phases and waves in order, side by side within a
+//! group. Writes only what differs, and reports what was and what was not
+//! done.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::StreamExt;
-use gitops_cluster::{ApplyOptions, Cluster, ClusterError, DeleteOptions, Discovery, ErrorKind};
-use gitops_core::compare::{Difference, Op};
-use gitops_core::delegation::{Delegated, begin, carry};
-use gitops_core::desired::{DesiredObject, stamp};
-use gitops_core::health::{Health, HealthReport, health};
-use gitops_core::names::{FIELD_MANAGER, GROUP};
+use gitops_cluster::{Cluster, ClusterError};
+use gitops_core::compare::Difference;
+use gitops_core::health::HealthReport;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::plan::{Action, Step};
-use gitops_core::verdict::Policy;
-use serde_json::Value;
+use gitops_core::plan::{Action, Phase, Select, Step};
 
 use crate::desired::Environment;
 use crate::error::EngineError;
 use crate::load::Loaded;
-use crate::survey::{Survey, remember};
+use crate::memory::Memory;
+use crate::survey::{Survey, remember, remember_run};
 
+mod adopt;
+mod hooks;
 mod patch;
+mod waiting;
+mod waves;
+mod worker;
 
-/// How long a definition may take until its kind is served.
-const SERVED: Duration = Duration::from_secs(30);
+pub use adopt::Conflicts;
 
 /// Whether anything is really written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,20 +38,70 @@ pub enum DryRun {
     Server,
 }
 
+/// When hooks are run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunHooks {
+    /// When something changes, or those of this commit have not ended well yet.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
 /// How a plan is carried out.
 #[derive(Clone, Debug)]
 pub struct SyncOptions {
     pub dry_run: DryRun,
     pub prune: bool,
-    /// Wait until everything is healthy, at most this long.
-    pub wait: Option<Duration>,
+    /// Wait at the end until everything is healthy.
+    pub wait: bool,
+    /// How long each wave and hook, and the wait at the end, may take.
+    pub timeout: Duration,
     /// Writes under way at once.
     pub parallel: usize,
+    /// Which objects are meant; hooks run only in a whole sync.
+    pub select: Select,
+    pub hooks: RunHooks,
+    /// None: by who has set a field.
+    pub conflicts: Option<Conflicts>,
+    /// Make anew what cannot be changed.
+    pub replace: bool,
+    /// The same for claims of volumes, whose data goes with them.
+    pub force: bool,
 }
 
 impl Default for SyncOptions {
     fn default() -> Self {
-        Self { dry_run: DryRun::None, prune: false, wait: None, parallel: 24 }
+        Self {
+            dry_run: DryRun::None,
+            prune: false,
+            wait: false,
+            timeout: Duration::from_secs(300),
+            parallel: 24,
+            select: Select::default(),
+            hooks: RunHooks::Auto,
+            conflicts: None,
+            replace: false,
+            force: false,
+        }
+    }
+}
+
+/// What ends a sync between two objects.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    pub interrupted: Arc<AtomicBool>,
+    /// Another sync has taken over.
+    pub lost: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// Why to stop, if so.
+    pub fn reason(&self) -> Option<&'static str> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Some("the sync was interrupted");
+        }
+        self.lost.load(Ordering::Relaxed).then_some("another sync has taken over")
     }
 }
 
@@ -59,10 +109,18 @@ impl Default for SyncOptions {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Done,
-    /// Not touched: pruning was not asked for, a group before failed, or the
-    /// sync was interrupted.
+    /// Not touched: pruning was not asked for, something before failed, or the
+    /// sync was stopped.
     Skipped(String),
     Failed(ClusterError),
+    /// A hook that was run and ended badly.
+    HookFailed(String),
+}
+
+impl Outcome {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::HookFailed(_))
+    }
 }
 
 /// An object and what became of it.
@@ -75,8 +133,14 @@ pub struct Result {
     pub outcome: Outcome,
     /// `metadata.generation` after the write; 0 where nothing was written.
     pub generation: i64,
+    /// A Job that is gone some time after it has run.
+    pub is_expiring: bool,
     /// Filled where the sync waited.
     pub health: Option<HealthReport>,
+    /// Of a hook: when it ran.
+    pub hook: Option<Phase>,
+    /// What a person should know of how it was done; often empty.
+    pub note: String,
 }
 
 /// What a sync did.
@@ -84,6 +148,8 @@ pub struct Result {
 pub struct Report {
     pub results: Vec<Result>,
     pub interrupted: bool,
+    /// Another sync has taken over.
+    pub lost: bool,
     /// Not everything was healthy in time.
     pub timed_out: bool,
 }
@@ -91,15 +157,19 @@ pub struct Report {
 impl Report {
     /// How many objects failed.
     pub fn failed(&self) -> usize {
-        self.results.iter().filter(|result| matches!(result.outcome, Outcome::Failed(_))).count()
+        self.results.iter().filter(|result| result.outcome.is_failure()).count()
     }
 
-    /// How many objects this was done to.
+    /// How many objects this was done to; hooks are counted by themselves.
     pub fn done(&self, action: Action) -> usize {
-        self.results
-            .iter()
-            .filter(|result| result.action == action && matches!(result.outcome, Outcome::Done))
-            .count()
+        let counts = |result: &&Result| result.hook.is_none() && result.action == action;
+        self.results.iter().filter(counts).filter(|result| matches!(result.outcome, Outcome::Done)).count()
+    }
+
+    /// How many hooks were run and ended well.
+    pub fn hooks(&self) -> usize {
+        let ran = |result: &&Result| result.hook.is_some() && matches!(result.outcome, Outcome::Done);
+        self.results.iter().filter(ran).count()
     }
 }
 
@@ -107,11 +177,69 @@ impl Report {
 pub trait Progress: Sync {
     /// An object is done, skipped or failed.
     fn object(&self, result: &Result);
-    /// Everything is written; this is not healthy yet.
+    /// What is waited for, and is not healthy or ended yet.
     fn waiting(&self, waiting: &[(ObjectKey, HealthReport)]);
 }
 
-/// Carries out a survey's plan. `interrupted` stops it between objects.
+/// Everything that carrying out takes.
+struct Run<'a> {
+    cluster: &'a Cluster,
+    loaded: &'a Loaded,
+    survey: &'a Survey,
+    options: &'a SyncOptions,
+    progress: &'a dyn Progress,
+    stop: &'a Stop,
+}
+
+/// Whether a step writes something under these options.
+fn is_work(step: &Step, survey: &Survey, options: &SyncOptions) -> bool {
+    let prunes = step.action == Action::Prune;
+    step.action != Action::Unchanged
+        && !survey.held.contains_key(&step.key)
+        && !(prunes && (!options.prune || step.is_kept()))
+}
+
+/// Whether a step is meant by the selection.
+fn is_meant(step: &Step, survey: &Survey, options: &SyncOptions) -> bool {
+    let declared = survey.desired.objects.get(&step.key).map(|object| &object.value);
+    let object = declared.or_else(|| survey.live.get(&step.key));
+    options.select.takes(&step.key, &step.gvk, step.action, object)
+}
+
+fn memory(cluster: &Cluster, loaded: &Loaded, environment: &Environment) -> Memory {
+    Memory::of(&environment.cache_dir, cluster.server(), &loaded.application)
+}
+
+/// Whether hooks are to be run.
+fn hooks_due(survey: &Survey, options: &SyncOptions, memory: &Memory) -> bool {
+    let regular = |phase: Phase| matches!(phase, Phase::PreSync | Phase::Sync | Phase::PostSync);
+    let changes = || survey.plan.steps.iter().any(|step| is_work(step, survey, options));
+    options.select.is_all()
+        && match options.hooks {
+            RunHooks::Never => false,
+            RunHooks::Always => true,
+            RunHooks::Auto => {
+                changes()
+                    || survey.plan.hooks.iter().any(|hook| regular(hook.phase))
+                        && memory.read().hooks != survey.desired.revision
+            }
+        }
+}
+
+/// Whether a sync would write anything.
+pub fn has_work(
+    cluster: &Cluster,
+    loaded: &Loaded,
+    environment: &Environment,
+    survey: &Survey,
+    options: &SyncOptions,
+) -> bool {
+    let changes = |step: &Step| is_work(step, survey, options) && is_meant(step, survey, options);
+    survey.plan.steps.iter().any(changes)
+        || !survey.plan.hooks.is_empty() && hooks_due(survey, options, &memory(cluster, loaded, environment))
+}
+
+/// Carries out a survey's plan. `stop` ends it between objects.
 ///
 /// # Errors
 /// When the API server cannot be asked at all; what is refused for one object
@@ -123,269 +251,30 @@ pub async fn sync(
     survey: &Survey,
     options: &SyncOptions,
     progress: &dyn Progress,
-    interrupted: &AtomicBool,
+    stop: &Stop,
 ) -> std::result::Result<Report, EngineError> {
     if options.dry_run == DryRun::None {
         // Before the first write, so that even an interrupted sync is found.
         remember(cluster, loaded, environment, survey);
     }
-    let (policy, delegated) = (loaded.policy()?, survey.desired.delegated());
-    let mut report = Report::default();
-    let mut discovery = survey.discovery.clone();
-    let mut groups: BTreeMap<u32, Vec<&Step>> = BTreeMap::new();
-    for step in &survey.plan.steps {
-        groups.entry(step.group).or_default().push(step);
+    let memory = memory(cluster, loaded, environment);
+    let hooks = hooks_due(survey, options, &memory);
+    let run = Run { cluster, loaded, survey, options, progress, stop };
+    let mut report = waves::carry_out(&run, hooks).await?;
+    if options.dry_run == DryRun::None {
+        remember_run(cluster, loaded, environment, survey, &report);
     }
-    let mut failed_before = false;
-    for steps in groups.into_values() {
-        if options.dry_run == DryRun::None && !failed_before {
-            discovery = served(cluster, discovery, &steps).await?;
-        }
-        let worker = Worker {
-            cluster,
-            policy: &policy,
-            delegated: &delegated,
-            loaded,
-            survey,
-            options,
-            discovery: &discovery,
-            interrupted,
-            skip: failed_before,
-        };
-        let mut results: Vec<Result> = futures::stream::iter(steps.into_iter().map(|step| worker.step(step)))
-            .buffer_unordered(options.parallel.max(1))
-            .inspect(|result| progress.object(result))
-            .collect()
-            .await;
-        failed_before |= results.iter().any(|result| matches!(result.outcome, Outcome::Failed(_)));
-        results.sort_by(|a, b| a.key.cmp(&b.key));
-        report.results.append(&mut results);
+    report.interrupted = stop.interrupted.load(Ordering::Relaxed);
+    report.lost = stop.lost.load(Ordering::Relaxed);
+    let whole = options.dry_run == DryRun::None
+        && report.failed() == 0
+        && !report.timed_out
+        && stop.reason().is_none();
+    if whole && hooks {
+        memory.write(&crate::memory::Places { hooks: survey.desired.revision.clone(), ..memory.read() });
     }
-    report.interrupted = interrupted.load(Ordering::Relaxed);
-    if let Some(limit) = options.wait
-        && options.dry_run == DryRun::None
-        && !failed_before
-        && !report.interrupted
-    {
-        wait(cluster, &discovery, &mut report, limit, progress, interrupted).await?;
+    if whole && options.wait {
+        waiting::at_the_end(&run, &mut report).await?;
     }
     Ok(report)
-}
-
-/// Waits for kinds that a definition before them brought.
-async fn served(
-    cluster: &Cluster,
-    discovery: Discovery,
-    steps: &[&Step],
-) -> std::result::Result<Discovery, EngineError> {
-    let missing: Vec<Gvk> = steps
-        .iter()
-        .filter(|step| step.action == Action::Create && discovery.kind(&step.gvk).is_none())
-        .map(|step| step.gvk.clone())
-        .collect();
-    if missing.is_empty() { Ok(discovery) } else { Ok(cluster.wait_served(&missing, SERVED).await?) }
-}
-
-struct Worker<'a> {
-    cluster: &'a Cluster,
-    policy: &'a Policy,
-    delegated: &'a Delegated,
-    loaded: &'a Loaded,
-    survey: &'a Survey,
-    options: &'a SyncOptions,
-    discovery: &'a Discovery,
-    interrupted: &'a AtomicBool,
-    /// A group before failed.
-    skip: bool,
-}
-
-impl Worker<'_> {
-    async fn step(&self, step: &Step) -> Result {
-        let (outcome, generation) = match self.carry_out(step).await {
-            Ok(generation) => (Outcome::Done, generation),
-            Err(outcome) => (outcome, 0),
-        };
-        Result {
-            key: step.key.clone(),
-            gvk: step.gvk.clone(),
-            action: step.action,
-            differences: step.differences.clone(),
-            outcome,
-            generation,
-            health: None,
-        }
-    }
-
-    /// The generation that was written, or what became of it instead.
-    async fn carry_out(&self, step: &Step) -> std::result::Result<i64, Outcome> {
-        let skipped = |reason: &str| Err(Outcome::Skipped(reason.to_owned()));
-        if step.action == Action::Unchanged {
-            return Ok(0);
-        }
-        if self.interrupted.load(Ordering::Relaxed) {
-            return skipped("the sync was interrupted");
-        }
-        if self.skip {
-            return skipped("an object before it failed");
-        }
-        if step.action == Action::Prune && !self.options.prune {
-            return skipped("pruning was not asked for (--prune)");
-        }
-        if self.options.dry_run == DryRun::Client {
-            return Ok(0);
-        }
-        self.tried_again(step).await.or_else(|error| {
-            if self.is_unchecked(step, &error) {
-                return skipped("its namespace or kind is not there yet, so the server cannot check it");
-            }
-            Err(Outcome::Failed(error))
-        })
-    }
-
-    /// A webhook that has not heard of the commit yet refuses at first, and
-    /// asks Git meanwhile.
-    async fn tried_again(&self, step: &Step) -> std::result::Result<i64, ClusterError> {
-        const TRIES: u32 = 3;
-        for attempt in 1.. {
-            let result = match (step.action, self.survey.desired.objects.get(&step.key)) {
-                (Action::Prune, _) => self.prune(step).await.map(|()| 0),
-                (_, Some(object)) => self.write(step, object).await,
-                (_, None) => Ok(0),
-            };
-            match result {
-                Err(ClusterError::Denied { webhook, .. }) if attempt < TRIES && webhook.ends_with(GROUP) => {
-                    tokio::time::sleep(Duration::from_millis(700)).await;
-                }
-                other => return other,
-            }
-        }
-        unreachable!("the loop returns at its last try")
-    }
-
-    /// On the server's dry run, what stands on things that a real sync would
-    /// make first cannot be judged.
-    fn is_unchecked(&self, step: &Step, error: &ClusterError) -> bool {
-        let namespace = ObjectKey {
-            group: String::new(),
-            kind: "Namespace".into(),
-            namespace: String::new(),
-            name: step.key.namespace.clone(),
-        };
-        let made_here = self.survey.desired.objects.contains_key(&namespace)
-            || self.loaded.spec.destination.create_namespace;
-        self.options.dry_run == DryRun::Server
-            && error.kind() == ErrorKind::NotFound
-            && (made_here || self.discovery.kind(&step.gvk).is_none())
-    }
-
-    async fn write(&self, step: &Step, object: &DesiredObject) -> std::result::Result<i64, ClusterError> {
-        let kind = self
-            .discovery
-            .kind(&object.gvk)
-            .ok_or_else(|| ClusterError::NotFound { what: object.gvk.to_string() })?;
-        let options =
-            ApplyOptions { field_manager: FIELD_MANAGER, dry_run: self.options.dry_run == DryRun::Server };
-        let mut stamped = stamp(object, &self.loaded.application, &self.survey.desired.revision);
-        let live = self.survey.live.get(&step.key);
-        let free = self.policy.free(&step.key, self.delegated.of(&step.key));
-        match live {
-            Some(live) => carry(&mut stamped, live, &free),
-            None => begin(&mut stamped, &free),
-        }
-        carry_replicas(&mut stamped, live);
-        // An apply cannot take away what others added, nor change a template
-        // and what was left in it at once: then all goes in one patch first.
-        if let Some(live) = live
-            && step
-                .differences
-                .iter()
-                .any(|difference| difference.op == Op::Add || patch::changes_strategy(difference))
-        {
-            let patch = patch::to_git(live, &stamped, &step.differences);
-            self.cluster.patch(kind, &step.key, &patch, &options).await?;
-        }
-        Ok(generation(&self.cluster.apply(kind, &step.key, &stamped, &options).await?.object))
-    }
-
-    async fn prune(&self, step: &Step) -> std::result::Result<(), ClusterError> {
-        let Some(kind) = self.discovery.kind(&step.gvk) else { return Ok(()) };
-        let uid = self
-            .survey
-            .live
-            .get(&step.key)
-            .and_then(|live| live.pointer("/metadata/uid")?.as_str())
-            .map(str::to_owned);
-        self.cluster
-            .delete(kind, &step.key, &DeleteOptions { uid, dry_run: self.options.dry_run == DryRun::Server })
-            .await
-    }
-}
-
-fn generation(object: &Value) -> i64 {
-    object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0)
-}
-
-/// Replicas that Git leaves out stay what they are: dropping them from an
-/// apply would reset a running workload to 1.
-fn carry_replicas(stamped: &mut Value, live: Option<&Value>) {
-    let scaled = matches!(
-        stamped.get("kind").and_then(Value::as_str),
-        Some("Deployment" | "StatefulSet" | "ReplicaSet")
-    );
-    if !scaled || stamped.pointer("/spec/replicas").is_some() {
-        return;
-    }
-    let ours = live.is_some_and(|live| live.pointer("/spec/replicas").is_some());
-    if let (true, Some(live)) = (ours, live) {
-        stamped["spec"]["replicas"] = live["spec"]["replicas"].clone();
-    }
-}
-
-/// Asks until all is healthy, or one never will be.
-async fn wait(
-    cluster: &Cluster,
-    discovery: &Discovery,
-    report: &mut Report,
-    limit: Duration,
-    progress: &dyn Progress,
-    interrupted: &AtomicBool,
-) -> std::result::Result<(), EngineError> {
-    let start = Instant::now();
-    let mut wanted: BTreeMap<Gvk, std::collections::BTreeSet<String>> = BTreeMap::new();
-    for result in report.results.iter().filter(|result| result.action != Action::Prune) {
-        wanted.entry(result.gvk.clone()).or_default().insert(result.key.namespace.clone());
-    }
-    loop {
-        let live = cluster.list(discovery, &wanted).await?;
-        let mut waiting = Vec::new();
-        for result in report.results.iter_mut().filter(|result| result.action != Action::Prune) {
-            let state = match live.get(&result.key) {
-                None => HealthReport::missing(),
-                // The API server's cache is a moment behind what was written.
-                Some(object) if generation(object) < result.generation => HealthReport {
-                    health: Health::Progressing,
-                    reason: "NotSeen".into(),
-                    message: "the change is not seen yet".into(),
-                },
-                Some(object) => health(object),
-            };
-            if state.health != Health::Healthy {
-                waiting.push((result.key.clone(), state.clone()));
-            }
-            result.health = Some(state);
-        }
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        if start.elapsed() > limit {
-            report.timed_out = true;
-            return Ok(());
-        }
-        if interrupted.load(Ordering::Relaxed) {
-            report.interrupted = true;
-            return Ok(());
-        }
-        progress.waiting(&waiting);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
 }

@@ -16,6 +16,7 @@ pub enum ErrorKind {
     Render,
     ToolMissing,
     ToolTooOld,
+    Unsigned,
     Unsupported,
     Sops,
     Registry,
@@ -45,6 +46,8 @@ pub enum SourceError {
     ToolMissing { tool: &'static str, path: String },
     #[error("{tool} is {found}, but {needed} or newer is needed")]
     ToolTooOld { tool: &'static str, found: String, needed: &'static str },
+    #[error("commit {commit} of {repo} does not count: {reason}")]
+    Unsigned { repo: String, commit: String, reason: String },
     #[error("{path}: {reason}")]
     Unsupported { path: String, reason: String },
     #[error("{file}: SOPS: {reason}")]
@@ -71,6 +74,7 @@ impl SourceError {
             Self::Render { .. } => ErrorKind::Render,
             Self::ToolMissing { .. } => ErrorKind::ToolMissing,
             Self::ToolTooOld { .. } => ErrorKind::ToolTooOld,
+            Self::Unsigned { .. } => ErrorKind::Unsigned,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Sops { .. } => ErrorKind::Sops,
             Self::Registry { .. } => ErrorKind::Registry,

@@ -20,7 +20,10 @@ use sha2::{Digest, Sha256};
 use crate::error::SourceError;
 use crate::location::{Credentials, RepoUrl};
 
+mod history;
 mod import;
+mod passed;
+mod signature;
 mod snapshot;
 
 pub use snapshot::{FileEntry, Snapshot};
@@ -188,6 +191,36 @@ impl GitCache {
         let (ancestor, descendant) = (id(ancestor)?, id(descendant)?);
         let base = repository.merge_base(ancestor, descendant).map_err(|error| git_error(repo, &error))?;
         Ok(base.is_some_and(|base| base.detach() == ancestor))
+    }
+
+    /// Whether a commit is one of a branch or tag that `counts`, or lies before
+    /// one.
+    ///
+    /// # Errors
+    /// When the commit, or the repository itself, is not here.
+    pub fn is_on(
+        &self,
+        repo: &RepoUrl,
+        commit: &str,
+        counts: &dyn Fn(&str) -> bool,
+    ) -> Result<bool, SourceError> {
+        let repository = self.repository(repo)?;
+        let references = repository.references().map_err(|error| git_error(repo, &error))?;
+        let all = references.all().map_err(|error| git_error(repo, &error))?;
+        let mut tips = Vec::new();
+        for reference in all.filter_map(Result::ok) {
+            let name = reference.name().as_bstr().to_string();
+            let short = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/"));
+            if short.is_some_and(counts)
+                && let Ok(id) = reference.into_fully_peeled_id()
+            {
+                tips.push(id.to_string());
+            }
+        }
+        if tips.iter().any(|tip| tip == commit) {
+            return Ok(true);
+        }
+        Ok(tips.iter().any(|tip| self.is_ancestor(repo, commit, tip).unwrap_or(false)))
     }
 
     /// The files of a commit.

@@ -7,6 +7,8 @@
 //! Nothing in a repository is executed: no hooks, filters or plugins.
 
 pub mod error;
+#[cfg(test)]
+mod fuzz;
 pub mod git;
 pub mod location;
 pub mod registry;

@@ -122,6 +122,8 @@ pub(super) fn object(survey: &Survey, step: &Step) -> ObjectReport {
         outcome: None,
         error: None,
         health: None,
+        hook: None,
+        note: String::new(),
     }
 }
 

@@ -1,21 +1,26 @@
 //! `kubectl gitops status`
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
-use gitops_core::desired::AppRef;
-use gitops_core::health::{Health, HealthReport, health};
+use gitops_core::health::{Health, HealthReport};
+use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
-use gitops_engine::Survey;
-use gitops_engine::load::{self, Loaded, Place};
+use gitops_engine::load::Place;
+use gitops_engine::{Loaded, Survey};
 use gitops_source::Commit;
 
 use super::diff;
-use crate::applications::{Destination, select, tell_whole_trees};
+use crate::applications::{Destination, of_cluster, select, tell_whole_trees};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
-use crate::output::{self, Format, Report};
+use crate::layout;
+use crate::output::{self, Format, ObjectReport, Report};
 use crate::printer::{Ink, Printer};
 use crate::settings::Settings;
+
+/// Up to so many objects are all shown.
+const FEW: usize = 15;
 
 /// Tells whether what is in Git is running, and if not, why
 ///
@@ -46,14 +51,16 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     for (index, loaded) in applications.iter().enumerate() {
         let (commit, survey) =
             destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
-        let report = report(loaded, &survey);
+        let report = report(loaded, &survey, &destination.healths(loaded, &survey).await?);
         tell_whole_trees(loaded, &destination.environment, &commit, printer).await?;
         match arguments.output {
             Format::Text | Format::Wide => {
                 if index > 0 {
                     printer.line("");
                 }
-                text(loaded, &commit, &report, arguments.output == Format::Wide, printer);
+                let now = jiff::Timestamp::now().as_second();
+                let wide = arguments.output == Format::Wide;
+                text(loaded, &commit, &report, now, wide, printer).iter().for_each(|line| printer.line(line));
             }
             Format::Name => printer.line(&format!("application/{}", loaded.application.name)),
             _ => {}
@@ -67,49 +74,40 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     Ok(if fine { code::YES } else { code::NO })
 }
 
-async fn all(destination: &Destination, settings: &Settings) -> Result<Vec<Loaded>, Failure> {
-    let list = destination.cluster.get_json("/apis/kubectl-gitops.dev/v1alpha1/applications").await?;
-    let mut found = Vec::new();
-    for item in list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten() {
-        let text = |pointer: &str| {
-            item.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-        };
-        let reference = AppRef { namespace: text("/metadata/namespace"), name: text("/metadata/name") };
-        found.push(load::from_cluster(&destination.cluster, &reference, &settings.credentials).await?);
-    }
-    Ok(found)
+/// All Applications of the cluster.
+pub(super) async fn all(destination: &Destination, settings: &Settings) -> Result<Vec<Loaded>, Failure> {
+    let all = of_cluster(&destination.cluster, None, settings).await?;
+    all.into_iter().map(|(_, loaded)| loaded).collect()
 }
 
-fn report(loaded: &Loaded, survey: &Survey) -> Report {
+/// Every object with its state.
+pub(super) fn report(
+    loaded: &Loaded,
+    survey: &Survey,
+    healths: &BTreeMap<ObjectKey, HealthReport>,
+) -> Report {
     let mut report = Report::new("Status", loaded.application.to_string(), survey.desired.revision.clone());
     for step in &survey.plan.steps {
         report.counts.add(step.action);
-        let state = survey.live.get(&step.key).map_or_else(HealthReport::missing, health);
-        report.objects.push(output::ObjectReport { health: Some(state), ..diff::object(survey, step) });
+        let state = healths.get(&step.key).cloned().unwrap_or_else(HealthReport::missing);
+        report.objects.push(ObjectReport { health: Some(state), ..diff::object(survey, step) });
     }
     report
 }
 
-fn is_synced(report: &Report) -> bool {
+pub(super) fn is_synced(report: &Report) -> bool {
     report.objects.iter().all(|object| object.action == Action::Unchanged)
 }
 
-fn worst(report: &Report) -> Health {
-    let rank = |health: Health| match health {
-        Health::Healthy => 0,
-        Health::Suspended => 1,
-        Health::Unknown => 2,
-        Health::Progressing => 3,
-        Health::Missing => 4,
-        Health::Degraded => 5,
-    };
+/// The whole is as its worst object.
+pub(super) fn worst(report: &Report) -> Health {
     report
         .objects
         .iter()
-        .filter(|o| o.action != Action::Prune)
-        .filter_map(|o| o.health.as_ref())
-        .map(|h| h.health)
-        .max_by_key(|h| rank(*h))
+        .filter(|object| object.action != Action::Prune)
+        .filter_map(|object| object.health.as_ref())
+        .map(|report| report.health)
+        .max_by_key(|health| health.rank())
         .unwrap_or(Health::Healthy)
 }
 
@@ -123,73 +121,230 @@ pub(super) fn sync_word(action: Action) -> &'static str {
     }
 }
 
-fn text(loaded: &Loaded, commit: &Commit, report: &Report, wide: bool, printer: &Printer) {
-    printer.line(&printer.ink(Ink::Bold, &format!("Application {}", loaded.application)));
+fn is_healthy(object: &ObjectReport) -> bool {
+    object.action == Action::Prune || object.health.as_ref().is_some_and(|h| h.health == Health::Healthy)
+}
+
+/// The answer first: is what is in Git running, and if not, why.
+fn answer(report: &Report) -> String {
+    let count = |test: &dyn Fn(&ObjectReport) -> bool| report.objects.iter().filter(|o| test(o)).count();
+    let parts: Vec<String> = [
+        (count(&|o| o.action == Action::Create), "missing"),
+        (count(&|o| o.action == Action::Update), "not as Git says"),
+        (count(&|o| o.action == Action::Prune), "no longer in Git"),
+        (count(&|o| o.action != Action::Create && !is_healthy(o)), "not healthy"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    let total = layout::counted(report.objects.len(), "object");
+    if parts.is_empty() {
+        format!("yes, {total} as Git says, healthy")
+    } else {
+        format!("no, of {total}: {}", parts.join(", "))
+    }
+}
+
+fn text(
+    loaded: &Loaded,
+    commit: &Commit,
+    report: &Report,
+    now: i64,
+    wide: bool,
+    printer: &Printer,
+) -> Vec<String> {
+    let (sync, health) = (is_synced(report), worst(report));
+    let fine = sync && health == Health::Healthy;
+    let ink = |good: bool| if good { Ink::Git } else { Ink::Live };
+    let mut lines = vec![printer.ink(Ink::Bold, &format!("Application {}", loaded.application))];
+    let mut fact = |name: &str, text: &str, colour: Option<Ink>| {
+        // Only what stays on its line is coloured as a whole.
+        for (index, line) in layout::wrapped(text, &" ".repeat(12), printer.width()).iter().enumerate() {
+            let start = if index == 0 { format!("  {:<10}", format!("{name}:")) } else { " ".repeat(12) };
+            let line = line.trim_start();
+            lines.push(start + &colour.map_or_else(|| line.to_owned(), |colour| printer.ink(colour, line)));
+        }
+    };
+    fact("running", &answer(report), Some(ink(fine)));
     for Place { source, repo, .. } in &loaded.sources {
         let what = match source.helm.as_ref().filter(|helm| !helm.chart.is_empty()) {
             Some(helm) => format!("chart {} {}", helm.chart, helm.version),
             None => format!("{} {}", source.revision, source.path),
         };
-        printer.line(&format!("  source:   {repo} {what}"));
+        fact("source", &format!("{repo} {what}"), None);
     }
-    printer.line(&format!(
-        "  revision: {} {} ({}, {})",
-        &commit.id[..12],
-        commit.subject,
-        commit.author,
-        age(commit.time)
-    ));
-    let (sync, health) = (is_synced(report), worst(report));
-    let ink = |good: bool| if good { Ink::Git } else { Ink::Live };
-    printer
-        .line(&format!("  sync:     {}", printer.ink(ink(sync), if sync { "Synced" } else { "OutOfSync" })));
-    printer.line(&format!(
-        "  health:   {}",
-        printer.ink(ink(health == Health::Healthy), &format!("{health:?}"))
-    ));
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(if wide {
-        vec!["OBJECT", "SYNC", "HEALTH", "WHY", "FIELDS"]
-    } else {
-        vec!["OBJECT", "SYNC", "HEALTH", "WHY"]
-    });
-    for object in &report.objects {
-        let place = if object.object.namespace.is_empty() {
-            String::new()
-        } else {
-            format!("{}/", object.object.namespace)
-        };
-        let state = object.health.clone().unwrap_or_else(HealthReport::missing);
-        let why = if object.action == Action::Prune {
-            "Git no longer declares it".to_owned()
-        } else {
-            state.message.clone()
-        };
-        let mut row = vec![
-            format!("{} {place}{}", object.object.kind, object.object.name),
-            sync_word(object.action).to_owned(),
-            format!("{:?}", state.health),
-            why,
-        ];
-        if wide {
-            let fields: Vec<String> =
-                object.differences.iter().map(|located| located.difference.path.to_string()).collect();
-            row.push(fields.join(", "));
-        }
-        table.add_row(row);
+    let by = format!("({}, {})", commit.author, layout::age(commit.time, now));
+    fact("revision", &format!("{} {} {by}", &commit.id[..12], commit.subject), None);
+    fact("sync", if sync { "Synced" } else { "OutOfSync" }, Some(ink(sync)));
+    fact("health", health.name(), Some(layout::health_ink(health)));
+
+    // On one screen: what is in order is only counted where there is much of it.
+    let troubled = |object: &&ObjectReport| object.action != Action::Unchanged || !is_healthy(object);
+    let all = wide || report.objects.len() <= FEW;
+    let shown: Vec<&ObjectReport> = report.objects.iter().filter(|o| all || troubled(o)).collect();
+    if !shown.is_empty() {
+        lines.push(String::new());
+        let rows: Vec<Vec<String>> = shown.iter().map(|object| row(object, wide)).collect();
+        lines.extend(layout::columns(&["OBJECT", "SYNC", "HEALTH", "WHY"], &rows, printer));
     }
-    printer.line("");
-    table.to_string().lines().for_each(|line| printer.line(line.trim_end()));
+    let left_out = report.objects.len() - shown.len();
+    if left_out > 0 {
+        lines.push(printer.ink(Ink::Dim, &format!("{left_out} more are in sync and healthy (-o wide)")));
+    }
+    lines
 }
 
-/// How long ago, roughly.
-fn age(time: i64) -> String {
-    let seconds = (jiff::Timestamp::now().as_second() - time).max(0);
-    match seconds {
-        0..=119 => format!("{seconds} seconds ago"),
-        120..=7199 => format!("{} minutes ago", seconds / 60),
-        7200..=172_799 => format!("{} hours ago", seconds / 3600),
-        _ => format!("{} days ago", seconds / 86_400),
+fn row(object: &ObjectReport, wide: bool) -> Vec<String> {
+    let state = object.health.clone().unwrap_or_else(HealthReport::missing);
+    let fields: Vec<String> =
+        object.differences.iter().map(|located| located.difference.path.to_string()).collect();
+    let mut why = match object.action {
+        Action::Prune => "Git no longer declares it".to_owned(),
+        _ if state.health == Health::Healthy && !wide => String::new(),
+        _ => state.message.clone(),
+    };
+    if let Some((first, more)) = fields.split_first() {
+        let more = match (more.len(), wide) {
+            (0, _) => String::new(),
+            (_, true) => format!(", {}", more.join(", ")),
+            (count, false) => format!(" and {count} more"),
+        };
+        let comma = if why.is_empty() { "" } else { "; " };
+        why.push_str(&format!("{comma}differs in {first}{more}"));
+    }
+    let health = if object.action == Action::Prune { "" } else { state.health.name() };
+    vec![layout::object(&object.object), sync_word(object.action).to_owned(), health.to_owned(), why]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use gitops_core::compare::{Difference, Op};
+    use gitops_core::object::Gvk;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::ColorChoice;
+    use crate::output::{Located, ObjectId};
+
+    fn object(kind: &str, name: &str, action: Action, health: HealthReport) -> ObjectReport {
+        let key = ObjectKey {
+            group: String::new(),
+            kind: kind.into(),
+            namespace: "shop".into(),
+            name: name.into(),
+        };
+        let difference = Difference {
+            path: "spec.replicas".parse().unwrap(),
+            op: Op::Change,
+            git: Some(json!(2)),
+            tried: Some(json!(5)),
+        };
+        let differences = vec![Located { difference, file: "web.yaml".into(), line: Some(7) }];
+        ObjectReport {
+            object: ObjectId::new(&Gvk::new("v1", kind), &key),
+            action,
+            differences: if action == Action::Update { differences } else { Vec::new() },
+            outcome: None,
+            error: None,
+            health: Some(health),
+            hook: None,
+            note: String::new(),
+        }
+    }
+
+    fn shown(objects: Vec<ObjectReport>, width: usize) -> String {
+        let loaded = gitops_engine::load::from_flags(
+            "web",
+            "shop",
+            "https://git.example/shop.git".parse().unwrap(),
+            "main",
+            "app",
+            gitops_source::Credentials::Usual,
+        );
+        let commit = Commit {
+            id: "0123456789abcdef".into(),
+            subject: "Two replicas".into(),
+            author: "Ada".into(),
+            time: 0,
+        };
+        let mut report = Report::new("Status", "shop/web".into(), commit.id.clone());
+        report.objects = objects;
+        text(&loaded, &commit, &report, 300, false, &Printer::new(ColorChoice::Never).wide(width)).join("\n")
+    }
+
+    fn healthy() -> HealthReport {
+        HealthReport::new(Health::Healthy, "", "it is there")
+    }
+
+    #[test]
+    fn one_screen_answers() {
+        let pull = HealthReport::new(
+            Health::Degraded,
+            "ErrImagePull",
+            "0 of 2 replicas are available: Pod web-1: container web cannot get its image web:1: not found",
+        );
+        let objects = || {
+            vec![
+                object("ConfigMap", "web", Action::Unchanged, healthy()),
+                object("Deployment", "web", Action::Update, pull.clone()),
+                object("Service", "web", Action::Create, HealthReport::missing()),
+                object("Secret", "old", Action::Prune, healthy()),
+            ]
+        };
+        insta::assert_snapshot!(shown(objects(), 100), @"
+        Application shop/web
+          running:  no, of 4 objects: 1 missing, 1 not as Git says, 1 no longer in Git, 1 not healthy
+          source:   https://git.example/shop.git main app
+          revision: 0123456789ab Two replicas (Ada, 5 minutes ago)
+          sync:     OutOfSync
+          health:   Degraded
+
+        OBJECT               SYNC       HEALTH    WHY
+        ConfigMap shop/web   Synced     Healthy
+        Deployment shop/web  OutOfSync  Degraded  0 of 2 replicas are available: Pod web-1: container web
+                                                  cannot get its image web:1: not found; differs in
+                                                  spec.replicas
+        Service shop/web     Missing    Missing   it is not in the cluster
+        Secret shop/old      Extra                Git no longer declares it
+        ");
+        insta::assert_snapshot!(shown(objects(), 60), @"
+        Application shop/web
+          running:  no, of 4 objects: 1 missing, 1 not as Git says,
+                    1 no longer in Git, 1 not healthy
+          source:   https://git.example/shop.git main app
+          revision: 0123456789ab Two replicas (Ada, 5 minutes ago)
+          sync:     OutOfSync
+          health:   Degraded
+
+        OBJECT               SYNC       HEALTH
+        ConfigMap shop/web   Synced     Healthy
+        Deployment shop/web  OutOfSync  Degraded
+            0 of 2 replicas are available: Pod web-1: container web
+            cannot get its image web:1: not found; differs in
+            spec.replicas
+        Service shop/web     Missing    Missing
+            it is not in the cluster
+        Secret shop/old      Extra
+            Git no longer declares it
+        ");
+    }
+
+    #[test]
+    fn much_that_is_in_order_is_counted() {
+        let mut objects: Vec<ObjectReport> =
+            (0..20).map(|n| object("ConfigMap", &format!("c{n}"), Action::Unchanged, healthy())).collect();
+        insta::assert_snapshot!(shown(objects.clone(), 100), @"
+        Application shop/web
+          running:  yes, 20 objects as Git says, healthy
+          source:   https://git.example/shop.git main app
+          revision: 0123456789ab Two replicas (Ada, 5 minutes ago)
+          sync:     Synced
+          health:   Healthy
+        20 more are in sync and healthy (-o wide)
+        ");
+        objects.push(object("Deployment", "web", Action::Create, HealthReport::missing()));
+        assert!(shown(objects, 100).ends_with("20 more are in sync and healthy (-o wide)"));
     }
 }

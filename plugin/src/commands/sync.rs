@@ -5,29 +5,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use gitops_core::health::HealthReport;
 use gitops_core::object::ObjectKey;
-use gitops_core::plan::Action;
-use gitops_engine::sync::{Outcome, Result as ObjectResult};
-use gitops_engine::{DryRun, Loaded, Progress, Report as SyncReport, Survey, SyncOptions, sync};
+use gitops_core::plan::{Action, Doubt, Select};
+use gitops_engine::lease::{self, Claim, Lease};
+use gitops_engine::sync::Conflicts;
+use gitops_engine::{
+    DryRun, Loaded, Report as SyncReport, RunHooks, Stop, Survey, SyncOptions, has_work, owners, sync,
+};
 use gitops_source::Commit;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::applications::{Destination, select};
+use crate::applications::{Destination, in_file, select};
 use crate::cli::Selection;
+use crate::dependencies::Dependencies;
 use crate::error::{Failure, code};
-use crate::output::{self, Format, ObjectId, ObjectReport, Report};
-use crate::printer::{Ink, Printer};
+use crate::output::{self, Format, Report};
+use crate::printer::Printer;
 use crate::settings::{Settings, duration};
+use crate::synctext::{self, Lines};
 
 /// Brings the cluster to what Git says
 ///
-/// Objects are applied on the server's side, in the order in which they are
-/// needed; only those that differ are written. Running it again after an
-/// interruption goes on where it stopped.
+/// Objects are applied on the server's side, in the order of their phases,
+/// waves and kinds; only those that differ are written. Argo CD's and Helm's
+/// annotations for hooks, waves and sync options are heeded. Running it again
+/// after an interruption goes on where it stopped.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl gitops sync\n  kubectl gitops sync web --wait\n  kubectl gitops sync --prune --dry-run=server\n  kubectl gitops sync --repo https://git.example/shop.git --path apps/web -n shop"
+    after_help = "Examples:\n  kubectl gitops sync\n  kubectl gitops sync web --wait\n  kubectl gitops sync --prune --dry-run=server\n  kubectl gitops sync web --kind Deployment -l tier=front\n  kubectl gitops sync --repo https://git.example/shop.git --path apps/web -n shop"
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -38,12 +42,42 @@ pub struct Arguments {
     /// Delete what an earlier commit declared and this one does not
     #[arg(long)]
     prune: bool,
+    /// Prune more than the Application's budget, and what is to be confirmed (Prune=confirm)
+    #[arg(long)]
+    confirm_prune: bool,
+    /// Prune everything when Git declares nothing any more
+    #[arg(long)]
+    allow_empty: bool,
     /// Wait until everything is healthy
     #[arg(long)]
     wait: bool,
-    /// How long to wait
+    /// How long each wave, each hook, and --wait may take
     #[arg(long, default_value = "5m", value_name = "DURATION")]
     timeout: String,
+    /// Only objects of this kind, such as Deployment or Deployment.apps; may be repeated
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<String>,
+    /// Only objects of this name, or namespace/name; may be repeated
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+    /// Only objects with these labels
+    #[arg(short = 'l', long = "selector", value_name = "SELECTOR")]
+    labels: Option<String>,
+    /// Only objects that differ: what is unchanged is not waited for
+    #[arg(long)]
+    out_of_sync: bool,
+    /// When hooks are run: auto means when something changes or they have not ended well for this commit
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    hooks: HooksWhen,
+    /// What becomes of fields that others have set; else taken from tools such as kubectl and Helm, and failed for controllers
+    #[arg(long, value_enum, value_name = "HOW")]
+    conflicts: Option<ConflictsHow>,
+    /// Delete and make anew what cannot be changed
+    #[arg(long)]
+    replace: bool,
+    /// With --replace: PersistentVolumeClaims too, with their data
+    #[arg(long, requires = "replace")]
+    force: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -57,48 +91,98 @@ enum DryRunBy {
     None,
 }
 
-pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
-    let limit = duration(&arguments.timeout)?.unwrap_or(Duration::MAX);
-    let destination = Destination::reach(settings).await?;
-    let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
-    let interrupted = interruption();
-    let (mut reports, mut worst) = (Vec::new(), code::YES);
-    for loaded in &applications {
-        let options = SyncOptions {
-            dry_run: match arguments.dry_run {
+/// When hooks are run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum HooksWhen {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// How conflicts are decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ConflictsHow {
+    Take,
+    Keep,
+    Fail,
+}
+
+impl Arguments {
+    fn options(&self) -> Result<SyncOptions, Failure> {
+        let labels = self.labels.as_deref().map(str::parse).transpose();
+        let labels = labels.map_err(|error: gitops_core::plan::select::SelectorError| {
+            Failure::usage(error.to_string()).hint("write app=web,tier!=back or 'app in (a,b)'")
+        })?;
+        Ok(SyncOptions {
+            dry_run: match self.dry_run {
                 Some(DryRunBy::Client) => DryRun::Client,
                 Some(DryRunBy::Server) => DryRun::Server,
                 Some(DryRunBy::None) | None => DryRun::None,
             },
-            prune: arguments.prune || loaded.spec.sync.prune,
-            wait: arguments.wait.then_some(limit),
+            prune: self.prune,
+            wait: self.wait,
+            timeout: duration(&self.timeout)?.unwrap_or(Duration::MAX),
+            select: Select {
+                kinds: self.kind.clone(),
+                names: self.name.clone(),
+                labels: labels.unwrap_or_default(),
+                out_of_sync: self.out_of_sync,
+            },
+            hooks: match self.hooks {
+                HooksWhen::Auto => RunHooks::Auto,
+                HooksWhen::Always => RunHooks::Always,
+                HooksWhen::Never => RunHooks::Never,
+            },
+            conflicts: self.conflicts.map(|how| match how {
+                ConflictsHow::Take => Conflicts::Take,
+                ConflictsHow::Keep => Conflicts::Keep,
+                ConflictsHow::Fail => Conflicts::Fail,
+            }),
+            replace: self.replace,
+            force: self.force,
             ..SyncOptions::default()
+        })
+    }
+}
+
+pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    let options = arguments.options()?;
+    let destination = Destination::reach(settings).await?;
+    let chosen = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
+    let known = in_file(&arguments.selection, settings, &destination.cluster)?;
+    let stop = Stop { interrupted: interruption(), ..Stop::default() };
+    let (mut reports, mut worst) = (Vec::new(), code::YES);
+    let mut dependencies = Dependencies::new(&chosen, &known)?;
+    for loaded in dependencies.ordered() {
+        if options.dry_run == DryRun::None
+            && let Some(reason) =
+                dependencies.missing(&loaded, &destination, settings, &options, printer).await?
+        {
+            printer.warning(&format!("Application {} is not synced: {reason}", loaded.application));
+            worst = worst.max(code::NO);
+            continue;
+        }
+        let options = SyncOptions {
+            prune: options.prune || loaded.spec.sync.prune,
+            wait: options.wait || dependencies.is_awaited(&loaded),
+            ..options.clone()
         };
-        let start = Instant::now();
-        let (commit, survey) =
-            destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
-        let talk = arguments.output == Format::Text || arguments.output == Format::Wide;
-        let progress = Lines::new(printer, &survey, options.dry_run, talk);
-        if options.dry_run == DryRun::None {
-            namespace(&destination, loaded, &survey).await?;
+        let case = Case {
+            destination: &destination,
+            loaded: &loaded,
+            known: &known,
+            arguments: &arguments,
+            printer,
+            stop: &stop,
+        };
+        let (report, code, is_done) = case.run(&options).await?;
+        worst = worst.max(code);
+        reports.push(report);
+        if code == code::YES {
+            dependencies.succeeded(&loaded);
         }
-        let done = sync(
-            &destination.cluster,
-            loaded,
-            &destination.environment,
-            &survey,
-            &options,
-            &progress,
-            &interrupted,
-        )
-        .await?;
-        progress.finish();
-        if talk {
-            summary(loaded, &commit, &done, options.dry_run, start.elapsed(), printer);
-        }
-        worst = worst.max(exit_code(&done));
-        reports.push(report(loaded, &survey, &done));
-        if done.interrupted {
+        if !is_done {
             break;
         }
     }
@@ -130,6 +214,140 @@ fn interruption() -> Arc<AtomicBool> {
     flag
 }
 
+/// One Application's sync.
+struct Case<'a> {
+    destination: &'a Destination,
+    loaded: &'a Loaded,
+    /// The Applications of the same file.
+    known: &'a [Loaded],
+    arguments: &'a Arguments,
+    printer: &'a Printer,
+    stop: &'a Stop,
+}
+
+impl Case<'_> {
+    /// The report, its exit code, and whether to go on.
+    async fn run(&self, options: &SyncOptions) -> Result<(Report, u8, bool), Failure> {
+        let (start, cluster, loaded) = (Instant::now(), &self.destination.cluster, self.loaded);
+        let writes = options.dry_run == DryRun::None;
+        let version = if writes { lease::version(cluster, &loaded.application).await } else { None };
+        let (mut commit, mut survey) = self.survey().await?;
+        if writes {
+            namespace(self.destination, loaded, &survey).await?;
+        }
+        let environment = &self.destination.environment;
+        let mut lease = None;
+        if writes && has_work(cluster, loaded, environment, &survey, options) {
+            lease = self.claim().await?;
+            // Someone has synced since the survey: what it says is over.
+            if lease.as_ref().is_some_and(|lease| lease.before != version) {
+                (commit, survey) = self.survey().await?;
+            }
+        }
+        let done = self.carry_out(&survey, &commit, options, start).await;
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        let done = done?;
+        let is_done = !done.interrupted && !done.lost;
+        Ok((synctext::report(loaded, &survey, &done), synctext::exit_code(&done), is_done))
+    }
+
+    async fn survey(&self) -> Result<(Commit, Survey), Failure> {
+        let revision = self.arguments.selection.revision.as_deref();
+        let (commit, mut survey) = self.destination.survey(self.loaded, revision, self.printer).await?;
+        let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
+        let others: Vec<Loaded> =
+            self.known.iter().filter(|known| known.application != self.loaded.application).cloned().collect();
+        owners::settle(cluster, self.loaded, environment, &mut survey, &others).await?;
+        Ok((commit, survey))
+    }
+
+    async fn carry_out(
+        &self,
+        survey: &Survey,
+        commit: &Commit,
+        options: &SyncOptions,
+        start: Instant,
+    ) -> Result<SyncReport, Failure> {
+        self.confirm(survey, options)?;
+        let talk = matches!(self.arguments.output, Format::Text | Format::Wide);
+        let progress = Lines::new(self.printer, survey, options.dry_run, talk);
+        let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
+        let done = sync(cluster, self.loaded, environment, survey, options, &progress, self.stop).await;
+        progress.finish();
+        let done = done?;
+        if talk {
+            synctext::summary(self.loaded, commit, &done, options.dry_run, start.elapsed(), self.printer);
+        }
+        Ok(done)
+    }
+
+    /// Claims the Application, so that no two syncs mix.
+    async fn claim(&self) -> Result<Option<Lease>, Failure> {
+        let (cluster, application) = (&self.destination.cluster, &self.loaded.application);
+        match lease::claim(cluster, application, &holder(), &self.stop.lost).await {
+            Claim::Held(lease) => Ok(Some(*lease)),
+            Claim::Taken { holder } => Err(Failure {
+                message: format!(
+                    "Application {application} is being synced by {holder}; nothing was applied"
+                ),
+                hint: Some("wait until it is done, and try again".into()),
+                code: code::CONFLICT,
+            }),
+            Claim::Unusable(error) => {
+                self.printer.warning(&format!(
+                    "without a Lease, two syncs of {application} at once are not kept apart: {error}"
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Asks a person before much is deleted; where there is none to ask,
+    /// nothing is done at all.
+    fn confirm(&self, survey: &Survey, options: &SyncOptions) -> Result<(), Failure> {
+        let mut plan = survey.plan.clone();
+        plan.steps.retain(|step| {
+            let object = survey.live.get(&step.key);
+            step.action != Action::Prune
+                || !survey.held.contains_key(&step.key)
+                    && options.select.takes(&step.key, &step.gvk, step.action, object)
+        });
+        let budget = self.loaded.spec.prune_budget();
+        let doubt = budget.doubt(&plan, self.arguments.allow_empty).filter(|_| options.prune);
+        let Some(doubt) = doubt else { return Ok(()) };
+        let is_empty = matches!(doubt, Doubt::Empty { .. });
+        if options.dry_run != DryRun::None {
+            self.printer.warning(&doubt.to_string());
+            return Ok(());
+        }
+        if !is_empty
+            && (self.arguments.confirm_prune || self.printer.confirms(&format!("{doubt}. Prune them?")))
+        {
+            return Ok(());
+        }
+        let hint = if is_empty {
+            "if that is meant, use --allow-empty"
+        } else {
+            "look at them with --dry-run; if that is meant, use --confirm-prune"
+        };
+        Err(Failure {
+            message: format!("{doubt}; nothing was applied"),
+            hint: Some(hint.into()),
+            code: code::CONFLICT,
+        })
+    }
+}
+
+/// Who syncs, for whoever meets the Lease.
+fn holder() -> String {
+    let user = std::env::var("USER").unwrap_or_else(|_| "someone".into());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "a computer" } else { host.trim() };
+    format!("{user} on {host}, process {}, since {}", std::process::id(), jiff::Timestamp::now())
+}
+
 /// Makes the destination's namespace where the Application asks for it, and
 /// says so where nobody will.
 async fn namespace(destination: &Destination, loaded: &Loaded, survey: &Survey) -> Result<(), Failure> {
@@ -154,170 +372,12 @@ async fn namespace(destination: &Destination, loaded: &Loaded, survey: &Survey) 
         if survey.desired.objects.contains_key(&key) || destination.cluster.get(kind, &key).await?.is_some() {
             continue;
         }
-        if !(loaded.spec.destination.create_namespace && name == loaded.namespace) {
+        if !(loaded.creates_namespace() && name == loaded.namespace) {
             return Err(Failure { message: format!("{key} is not there; nothing was applied"), hint: None, code: code::REFUSED }
                 .hint(format!("kubectl create namespace {name}, or declare it in Git, or set spec.destination.createNamespace")));
         }
         let object = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        let options = ApplyOptions { field_manager: gitops_core::names::FIELD_MANAGER, dry_run: false };
-        destination.cluster.apply(kind, &key, &object, &options).await?;
+        destination.cluster.apply(kind, &key, &object, &ApplyOptions::default()).await?;
     }
     Ok(())
-}
-
-/// Progress: a bar where someone watches, plain lines elsewhere.
-struct Lines<'a> {
-    printer: &'a Printer,
-    bar: Option<ProgressBar>,
-    dry_run: DryRun,
-    talk: bool,
-}
-
-impl<'a> Lines<'a> {
-    fn new(printer: &'a Printer, survey: &Survey, dry_run: DryRun, talk: bool) -> Self {
-        let bar = (talk && printer.is_watched()).then(|| {
-            let bar = ProgressBar::new(survey.plan.steps.len() as u64);
-            if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { printer, bar, dry_run, talk }
-    }
-
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.printer.line(text)),
-            None => self.printer.line(text),
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-impl Progress for Lines<'_> {
-    fn object(&self, result: &ObjectResult) {
-        if let Some(bar) = &self.bar {
-            bar.inc(1);
-            bar.set_message(result.key.to_string());
-        }
-        if !self.talk {
-            return;
-        }
-        let would = if self.dry_run == DryRun::None { "" } else { " (dry run)" };
-        match &result.outcome {
-            Outcome::Done if result.action == Action::Unchanged => {}
-            Outcome::Done => {
-                let (word, ink) = match result.action {
-                    Action::Create => ("created", Ink::Git),
-                    Action::Update => ("changed", Ink::Change),
-                    _ => ("pruned", Ink::Live),
-                };
-                self.line(&format!("{} {}{would}", self.printer.ink(ink, word), result.key));
-            }
-            Outcome::Skipped(reason) => {
-                self.line(&format!("{} {}: {reason}", self.printer.ink(Ink::Dim, "skipped"), result.key))
-            }
-            Outcome::Failed(error) => {
-                self.line(&format!("{} {}: {error}", self.printer.ink(Ink::Live, "failed"), result.key))
-            }
-        }
-    }
-
-    fn waiting(&self, waiting: &[(ObjectKey, HealthReport)]) {
-        if let (Some(bar), Some((key, state))) = (&self.bar, waiting.first()) {
-            bar.set_message(format!("waiting for {} objects: {key}: {}", waiting.len(), state.message));
-        }
-    }
-}
-
-fn summary(
-    loaded: &Loaded,
-    commit: &Commit,
-    done: &SyncReport,
-    dry_run: DryRun,
-    took: Duration,
-    printer: &Printer,
-) {
-    let skipped = done.results.iter().filter(|result| matches!(result.outcome, Outcome::Skipped(_))).count();
-    let mut parts = vec![
-        format!("{} created", done.done(Action::Create)),
-        format!("{} changed", done.done(Action::Update)),
-        format!("{} pruned", done.done(Action::Prune)),
-        format!("{} unchanged", done.done(Action::Unchanged)),
-    ];
-    for (count, word) in [(done.failed(), "failed"), (skipped, "skipped")] {
-        if count > 0 {
-            parts.push(format!("{count} {word}"));
-        }
-    }
-    let dry = if dry_run == DryRun::None { "" } else { ", nothing was written (dry run)" };
-    printer.talk(&format!(
-        "{} at {} ({}): {}{dry} in {:.1} s",
-        loaded.application,
-        &commit.id[..12],
-        commit.subject,
-        parts.join(", "),
-        took.as_secs_f64()
-    ));
-    if done.timed_out {
-        for result in &done.results {
-            if let Some(health) =
-                result.health.as_ref().filter(|health| health.health != gitops_core::health::Health::Healthy)
-            {
-                printer.talk(&format!("  {} is {:?}: {}", result.key, health.health, health.message));
-            }
-        }
-        printer.talk("not everything was healthy in time; look on with: kubectl gitops status");
-    }
-    if done.interrupted {
-        printer.talk("interrupted; run it again to go on");
-    }
-}
-
-fn exit_code(done: &SyncReport) -> u8 {
-    let changed = done
-        .results
-        .iter()
-        .any(|result| result.action != Action::Unchanged && matches!(result.outcome, Outcome::Done));
-    let first = done.results.iter().find_map(|result| match &result.outcome {
-        Outcome::Failed(error) => Some(Failure::from(error.clone()).code),
-        _ => None,
-    });
-    match first {
-        _ if done.interrupted => code::INTERRUPTED,
-        Some(_) if changed => code::PARTLY,
-        Some(code) => code,
-        None if done.timed_out => code::TIMEOUT,
-        None => code::YES,
-    }
-}
-
-fn report(loaded: &Loaded, survey: &Survey, done: &SyncReport) -> Report {
-    let mut report = Report::new("Sync", loaded.application.to_string(), survey.desired.revision.clone());
-    for result in &done.results {
-        let (outcome, error) = match &result.outcome {
-            Outcome::Done => ("done", None),
-            Outcome::Skipped(reason) => ("skipped", Some(reason.clone())),
-            Outcome::Failed(error) => ("failed", Some(error.to_string())),
-        };
-        match outcome {
-            "done" => report.counts.add(result.action),
-            "skipped" => report.counts.skipped += 1,
-            _ => report.counts.failed += 1,
-        }
-        report.objects.push(ObjectReport {
-            object: ObjectId::new(&result.gvk, &result.key),
-            action: result.action,
-            differences: output::located(&survey.desired, &result.gvk, &result.key, &result.differences),
-            outcome: Some(outcome),
-            error,
-            health: result.health.clone(),
-        });
-    }
-    report
 }

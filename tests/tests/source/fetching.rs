@@ -184,3 +184,27 @@ fn a_key_of_its_own_is_shown_to_known_hosts_only() {
         assert!(!format!("{error:?}").contains("PRIVATE KEY"), "{error}");
     }
 }
+
+#[test]
+fn the_way_to_the_tip_is_told_by_what_a_path_went_through() {
+    let bench = Bench::new();
+    let repo = Repo::with(&[("app/a.yaml", "a: 1\n"), ("b.yaml", "b: 1\n")]);
+    let one = repo.head();
+    repo.commit("elsewhere", &[("b.yaml", "b: 2\n")]);
+    let two = repo.commit("two", &[("app/a.yaml", "a: 2\n")]);
+    repo.git(&["checkout", "--quiet", "-b", "side"]);
+    repo.commit("on a branch", &[("app/a.yaml", "a: 9\n")]);
+    let three = repo.commit("and back", &[("app/a.yaml", "a: 3\n")]);
+    repo.git(&["checkout", "--quiet", "main"]);
+    repo.git(&["merge", "--quiet", "--no-ff", "-m", "merged", "side"]);
+    let merged = repo.head();
+    let tip = repo.commit("four", &[("app/a.yaml", "a: 4\n")]);
+    let url: RepoUrl = repo.url().parse().unwrap();
+    let passed = |path: &str, most| bench.cache().passed(&url, &tip, path, most).unwrap();
+    assert_eq!(passed("app", 8), [merged.clone(), two.clone(), one.clone()]);
+    assert_eq!(passed("app/a.yaml", 2), [merged, two]);
+    assert_eq!(passed(".", 8).len(), 4);
+    assert_eq!(passed("nothing", 8), Vec::<String>::new());
+    assert!(!passed(".", 8).contains(&three) && !passed(".", 8).contains(&tip));
+    assert!(bench.cache().passed(&url, &"0".repeat(40), "app", 8).is_err());
+}

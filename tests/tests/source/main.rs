@@ -79,6 +79,18 @@ impl Bench {
         self.cache().fetch(&url, revision, &Credentials::Usual, LONG)
     }
 
+    /// What the engine renders with.
+    fn environment(&self) -> gitops_engine::Environment {
+        gitops_engine::Environment {
+            cache_dir: self.renders(),
+            tools: self.tools.clone(),
+            git_timeout: LONG,
+            kube_version: String::new(),
+            api_versions: Vec::new(),
+            keys: gitops_source::sops::Keys::default(),
+        }
+    }
+
     fn renders(&self) -> PathBuf {
         self.home.path().join("cache")
     }

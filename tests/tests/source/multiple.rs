@@ -44,14 +44,7 @@ async fn a_revision_names_the_commit_of_every_source() {
         charts.url()
     );
     own.commit("describe", &[("gitops.yaml", &application(&spec))]);
-    let environment = gitops_engine::Environment {
-        cache_dir: bench.renders(),
-        tools: bench.tools.clone(),
-        git_timeout: super::LONG,
-        kube_version: String::new(),
-        api_versions: Vec::new(),
-        keys: gitops_source::sops::Keys::default(),
-    };
+    let environment = bench.environment();
     let file = own.file("gitops.yaml");
     let loaded =
         gitops_engine::read_file(&file, "shop", &gitops_source::Credentials::Usual).unwrap().remove(0);
@@ -69,6 +62,63 @@ async fn a_revision_names_the_commit_of_every_source() {
     let git = environment.git();
     let before = |a: &str, b: &str| gitops_engine::revisions::is_before(&loaded, &git, a, b).unwrap();
     assert!(before(&first, &second) && !before(&second, &first));
+}
+
+#[tokio::test]
+async fn a_project_is_asked_about_the_commit_of_every_source() {
+    let bench = Bench::new();
+    let (charts, own) = (charts(), Repo::with(&[("values.yaml", "color: red\n")]));
+    let environment = bench.environment();
+    let loaded = |source: &str| {
+        let spec = format!(
+            "  sources:\n  - {{repo: \"{}\", path: web}}\n  - {{{source}, ref: own}}\n",
+            charts.url()
+        );
+        own.commit("describe", &[("gitops.yaml", &application(&spec))]);
+        let file = own.file("gitops.yaml");
+        gitops_engine::read_file(&file, "shop", &gitops_source::Credentials::Usual).unwrap().remove(0)
+    };
+    let asked = async |source: &str, revision: &str, second: serde_json::Value| {
+        let mut loaded = loaded(source);
+        let rules =
+            serde_json::json!({"repositories": [{"url": charts.url(), "branches": ["main"]}, second]});
+        loaded.project = Some(serde_json::from_value(rules).unwrap());
+        let trust = gitops_engine::trust::trust(&loaded, &environment, revision).await;
+        trust.map_err(|error| error.to_string())
+    };
+    let here = format!("repo: \"{}\"", own.url());
+    let rule = |rest: serde_json::Value| {
+        let mut rule = serde_json::json!({"url": own.url()});
+        rule.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        rule
+    };
+    own.git(&["checkout", "--quiet", "-b", "dev"]);
+    let dev = own.commit("dev", &[("values.yaml", "color: blue\n")]);
+    own.git(&["checkout", "--quiet", "main"]);
+    let (first, main) = (charts.head(), own.head());
+    let tip = format!("{first}+{main}");
+    let on_main = || rule(serde_json::json!({"branches": ["main"]}));
+    assert_eq!(asked(&here, &tip, on_main()).await, Ok(()));
+    let refused = asked(&here, &format!("{first}+{dev}"), on_main()).await.unwrap_err();
+    assert!(refused.contains(&dev[..12]) && refused.contains("on no branch"), "{refused}");
+    let key = "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU";
+    let refused = asked(&here, &tip, rule(serde_json::json!({"signers": [key]}))).await.unwrap_err();
+    assert!(refused.contains(&main[..12]) && refused.contains("not signed"), "{refused}");
+    let refused = asked(&here, &tip, serde_json::json!({"url": "https://h/other"})).await.unwrap_err();
+    assert!(refused.contains(&own.url()) && refused.contains("does not take this repository"), "{refused}");
+    let refused = asked(&here, &format!("{tip}+{main}"), on_main()).await.unwrap_err();
+    assert!(refused.contains("2 sources"), "{refused}");
+    // What does not lie in Git bears no signature that could be checked.
+    let artifact = "repo: \"oci://reg.example/a\", revision: v1";
+    let oci =
+        |rest: &str| serde_json::from_str(&format!("{{\"url\": \"oci://reg.example/a\"{rest}}}")).unwrap();
+    assert_eq!(asked(artifact, &tip, oci("")).await, Ok(()));
+    for (rest, why) in
+        [(r#", "signers": ["SHA256:x"]"#, "not checked yet"), (r#", "branches": ["v2"]"#, "v2")]
+    {
+        let refused = asked(artifact, &tip, oci(rest)).await.unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
 }
 
 #[derive(Clone)]

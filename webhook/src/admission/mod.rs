@@ -1,7 +1,9 @@
 //! Reviews and their answers. In: an AdmissionReview's bytes. Out: an answer
 //! with the request's uid, whatever happens.
 
+mod family;
 mod mutate;
+pub mod salvage;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -54,14 +56,20 @@ pub struct Request {
     pub namespace: String,
     pub operation: String,
     #[serde(default)]
+    pub dry_run: bool,
+    #[serde(default)]
     pub user_info: UserInfo,
     #[serde(default)]
     pub object: Option<Value>,
     #[serde(default)]
     pub old_object: Option<Value>,
+    /// Of a DELETE: its DeleteOptions.
+    #[serde(default)]
+    pub options: Option<Value>,
 }
 
-/// Who writes. Never looked at by a verdict; for logs and access reviews.
+/// Who writes. A verdict looks at it for Overrides alone; else it is for logs
+/// and access reviews.
 #[derive(Debug, Default, Deserialize)]
 pub struct UserInfo {
     #[serde(default)]
@@ -88,7 +96,9 @@ impl Request {
     /// The object's kind and key; of a subresource's parent. On a
     /// deletecollection the request has no name, the object does.
     fn identity(&self, world: &World) -> Option<(Gvk, ObjectKey)> {
-        let parent = (!self.sub_resource.is_empty() && self.kind.kind == "Scale").then(|| {
+        // What is asked for by CONNECT is no object: its parent is.
+        let of_parent = self.kind.kind == "Scale" || self.operation == "CONNECT";
+        let parent = (!self.sub_resource.is_empty() && of_parent).then(|| {
             let kinds = world.discovery.kinds().iter();
             kinds
                 .filter(|kind| kind.gvk.group == self.resource.group && kind.plural == self.resource.resource)

@@ -1,9 +1,12 @@
 //! The mutating side: says where tracked objects come from, and gives Pods
 //! their rollout labels. Fails open: no rule needs it to have run.
 
+use gitops_core::children;
 use gitops_core::compare::{CompareOptions, OWN_MARKS, compare};
 use gitops_core::desired::{DesiredObject, stamp};
-use gitops_core::names::{LABEL_APPLICATION, LABEL_REVISION, LABEL_ROLLOUT_HASH, LABEL_TRACK};
+use gitops_core::names::{
+    ANNOTATION_REQUESTED_BY, GROUP, LABEL_APPLICATION, LABEL_REVISION, LABEL_ROLLOUT_HASH, LABEL_TRACK,
+};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout_hash::rollout_hash;
 use serde_json::{Value, json};
@@ -22,6 +25,9 @@ pub async fn mutate(keeper: &Keeper, request: &Request) -> Answer {
     };
     let mut changed = object.clone();
     mark(&world, request, &mut changed);
+    if request.kind.kind == "Override" && request.kind.group == GROUP && request.operation == "CREATE" {
+        set(&mut changed, "annotations", ANNOTATION_REQUESTED_BY, request.user_info.username.as_str().into());
+    }
     if request.kind.kind == "Pod" && request.kind.group.is_empty() && request.operation == "CREATE" {
         label_pod(keeper, &world, request, &mut changed).await;
     }
@@ -86,8 +92,7 @@ async fn label_pod(keeper: &Keeper, world: &World, request: &Request, pod: &mut 
     let namespace = request.namespace.as_str();
     let owner = match owner {
         (kind, name) if kind == "ReplicaSet" => {
-            let path = format!("/apis/apps/v1/namespaces/{namespace}/replicasets/{name}");
-            let Ok(replica_set) = keeper.cluster.get_json(&path).await else { return };
+            let Some(replica_set) = replica_set(keeper, namespace, pod).await else { return };
             controller(&replica_set).unwrap_or((kind, name))
         }
         other => other,
@@ -108,6 +113,28 @@ async fn label_pod(keeper: &Keeper, world: &World, request: &Request, pod: &mut 
     for (name, value) in labels {
         set(pod, "labels", name, value.into());
     }
+}
+
+/// The ReplicaSet that controls a Pod. It is kept for the validating side,
+/// which asks for it next.
+async fn replica_set(keeper: &Keeper, namespace: &str, pod: &Value) -> Option<Value> {
+    let owner = children::controller(Some(pod))?;
+    let key = ObjectKey {
+        group: owner.gvk.group.clone(),
+        kind: owner.gvk.kind.clone(),
+        namespace: namespace.to_owned(),
+        name: owner.name,
+    };
+    let _turn = match keeper.recent.get_or_turn(&key, &owner.uid).await {
+        Ok(seen) => return Some(seen),
+        Err(turn) => turn,
+    };
+    let kind = keeper.world().discovery.kind(&owner.gvk).cloned()?;
+    let live = keeper.cluster.get(&kind, &key).await.ok()??;
+    if live.pointer("/metadata/uid").and_then(Value::as_str) == Some(&owner.uid) {
+        keeper.recent.put(&key, &owner.uid, &live);
+    }
+    Some(live)
 }
 
 fn template(want: &DesiredObject) -> Option<&Value> {

@@ -3,20 +3,26 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use gitops_core::contention::Contention;
 use gitops_core::delegation::Free;
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::names::{ANNOTATION_REVISION, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::verdict::{Candidate, Context, Decision, Facts, Operation, Review, Verdict, denial, judge};
+use gitops_core::verdict::{
+    Candidate, Context, Decision, Facts, Operation, Review, Verdict, audit, denial, judge, paths,
+    revision_of, verb, word,
+};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::Value;
 
+use super::family::Learnt;
 use super::{Answer, Request};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, News, Standing};
 use crate::metrics::VerdictLabels;
+use crate::overrides;
 use crate::world::World;
 
 /// Answers a review.
@@ -33,29 +39,49 @@ pub async fn validate(keeper: &Keeper, request: &Request) -> Answer {
         ));
     };
     let case = Case { keeper, request, operation, gvk: &gvk, key: &key };
-    let verdict = case.decide(&world).await;
+    let verdict = overrides::apply(keeper, request, &gvk, case.decide(&world).await).await;
+    note_refusal(keeper, request, &verdict).await;
     keeper.metrics.admission.observe(start.elapsed().as_secs_f64());
     answer(keeper, request, &verdict, start)
 }
 
-fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant) -> Answer {
-    let result = match verdict.decision {
-        Decision::Allow => "allow",
-        Decision::Warn => "warn",
-        Decision::Deny => "deny",
+/// Who is refused on the same field again and again is fighting over it.
+async fn note_refusal(keeper: &Keeper, request: &Request, verdict: &Verdict) {
+    let Some(application) = verdict.application.as_ref().filter(|_| verdict.decision == Decision::Deny)
+    else {
+        return;
     };
+    if request.dry_run {
+        return;
+    }
+    let field = verdict.differences.first().map(|located| located.difference.path.to_string());
+    let by = Contention {
+        application: application.clone(),
+        key: verdict.key.clone(),
+        field: field.unwrap_or_default(),
+        user: request.user_info.username.clone(),
+    };
+    keeper.refused(&by).await;
+}
+
+fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant) -> Answer {
+    let result = if verdict.overridden.is_some() { "override" } else { word(verdict.decision) };
     keeper
         .metrics
         .verdicts
         .get_or_create(&VerdictLabels { result: result.into(), rule: verdict.rule.into() })
         .inc();
-    let paths: Vec<String> =
-        verdict.differences.iter().map(|located| located.difference.path.to_string()).collect();
-    tracing::info!(
-        uid = request.uid, user = request.user_info.username, operation = request.operation, object = %verdict.key, subresource = request.sub_resource,
-        verdict = result, rule = verdict.rule, revision = verdict.revision.as_deref().unwrap_or(""), paths = paths.join(" "),
-        micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX), "judged"
-    );
+    let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    if verdict.rule.is_empty() {
+        // Most writes by far: a line each would cost as much as judging them.
+        tracing::debug!(uid = request.uid, object = %verdict.key, micros, "allowed");
+    } else {
+        tracing::info!(
+            uid = request.uid, user = request.user_info.username, operation = request.operation, object = %verdict.key, subresource = request.sub_resource,
+            verdict = result, rule = verdict.rule, revision = verdict.revision.as_deref().unwrap_or(""), paths = paths(verdict),
+            micros, "judged"
+        );
+    }
     let mut answer = match verdict.decision {
         Decision::Deny => Answer::deny(denial(verdict)),
         Decision::Allow | Decision::Warn => Answer::allow(),
@@ -68,63 +94,155 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
             .collect();
         answer.warnings.push(words.join("; "));
     }
-    answer.audit.insert("verdict", result.into());
-    for (name, value) in [
-        ("rule", verdict.rule.to_owned()),
-        ("revision", verdict.revision.clone().unwrap_or_default()),
-        ("paths", paths.join(" ")),
-    ] {
-        if !value.is_empty() {
-            answer.audit.insert(name, value);
-        }
+    answer.audit = audit(verdict);
+    if let Some((name, reason)) = &verdict.overridden {
+        let words = format!("{} is not as Git says: Override {name} lets it pass", verdict.key);
+        answer.warnings.push(format!("{words}; when it ends, this is drift"));
+        answer.audit.insert("override", format!("{name}: {reason}"));
+        answer.audit.insert("verdict", result.into());
     }
     answer
 }
 
+/// Rules that Git's news cannot change.
+const BY_CLUSTER: &[&str] =
+    &["owners", "child", "adoption", "child-replicas", "scale-child", "endpoints", "interactive", "orphan"];
+
 /// A write that is being judged.
-struct Case<'a> {
-    keeper: &'a Keeper,
-    request: &'a Request,
-    operation: Operation,
-    gvk: &'a Gvk,
-    key: &'a ObjectKey,
+pub(super) struct Case<'a> {
+    pub(super) keeper: &'a Keeper,
+    pub(super) request: &'a Request,
+    pub(super) operation: Operation,
+    pub(super) gvk: &'a Gvk,
+    pub(super) key: &'a ObjectKey,
 }
 
 impl Case<'_> {
     async fn decide(&self, world: &Arc<World>) -> Verdict {
-        let mut facts = Facts { holds: self.holds(world), ..Facts::default() };
-        let first = self.judge(world, &[], &facts);
+        let (orphaning, standing) = (self.is_orphaning(), self.standing(world).await);
+        let mut facts = Facts {
+            holds: self.holds(world),
+            orphaning,
+            behind: standing != Standing::Known,
+            writer: self.request.user_info.username.clone(),
+            ..Facts::default()
+        };
+        let mut learnt = Learnt::default();
+        let first = self.informed(world, &[], &[], &mut facts, &mut learnt).await;
         if first.decision != Decision::Deny && first.rule.is_empty() {
             return first;
         }
         if first.rule == "own-kinds" {
-            facts.may_manage = self.may_manage().await;
-            return self.judge(world, &[], &facts);
+            let may = self.may_write_own().await;
+            facts.may_manage = may;
+            facts.may_override = may;
+            facts.namespace_terminating = !may && self.is_terminating().await;
+            return self.judge(world, &[], &[], &facts);
         }
-        if matches!(first.rule, "delete-declared" | "own-kinds") {
+        if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan" | "behind") {
             facts.namespace_terminating = self.is_terminating().await;
         }
+        // These look at the cluster, not at Git: news would change nothing.
+        if BY_CLUSTER.contains(&first.rule) && !facts.namespace_terminating {
+            return first;
+        }
         let older = self.older(world).await;
-        let second = self.judge(world, &older, &facts);
+        let second = self.judge(world, &older, &[], &facts);
         if second.rule.is_empty() {
             return second;
         }
+        if !world.knows(self.gvk) {
+            self.keeper.learn().await;
+        }
         let asked = self.concerned(world).into_iter().map(|application| self.keeper.refresh(application));
-        futures::future::join_all(asked).await;
+        let news = futures::future::join_all(asked).await;
         let world = self.keeper.world();
         let older = self.older(&world).await;
-        self.judge(&world, &older, &facts)
+        // What Git does not know although it has just answered is of a history
+        // that was left aside.
+        let fresh = !news.is_empty() && news.iter().all(|news| *news == News::Fresh);
+        facts.behind = match self.standing(&world).await {
+            Standing::Known => false,
+            Standing::Unknown => !fresh,
+            Standing::Ahead => true,
+        };
+        let third = self.informed(&world, &older, &[], &mut facts, &mut learnt).await;
+        if !matches!(third.rule, "toward-git" | "mixed-commits") {
+            return third;
+        }
+        let passed = self.passed(&world).await;
+        if passed.is_empty() {
+            return third;
+        }
+        self.informed(&world, &older, &passed, &mut facts, &mut learnt).await
     }
 
-    fn judge(&self, world: &World, older: &[Arc<Part>], facts: &Facts) -> Verdict {
-        let owner = world.owner(self.key);
-        let parts: Vec<&Arc<Part>> = owner.map(|held| &held.part).into_iter().chain(older).collect();
+    /// What the commits declared that lie between the recorded one and the tip
+    /// and that nobody names. Without a record nothing older than the tip counts.
+    async fn passed(&self, world: &World) -> Vec<Arc<Part>> {
+        let recorded = revision_of(self.request.old_object.as_ref());
+        match world.owner(self.key).zip(recorded) {
+            Some((held, recorded)) => self.keeper.passed(held, recorded).await,
+            None => Vec::new(),
+        }
+    }
+
+    /// Judges, and looks up what the rules ask for.
+    async fn informed(
+        &self,
+        world: &World,
+        older: &[Arc<Part>],
+        passed: &[Arc<Part>],
+        facts: &mut Facts,
+        learnt: &mut Learnt,
+    ) -> Verdict {
+        loop {
+            let verdict = self.judge(world, older, passed, facts);
+            if !self.learn(world, verdict.rule, facts, learnt).await {
+                return verdict;
+            }
+        }
+    }
+
+    /// Where the commit at which the object was last accepted stands.
+    async fn standing(&self, world: &World) -> Standing {
+        let parent;
+        let mut old = self.request.old_object.as_ref();
+        if self.request.sub_resource == "scale" {
+            parent = self.parent(world).await;
+            old = parent.as_ref();
+        }
+        // A child has its owner's annotations, and is judged by it.
+        let owned = old.is_some_and(|old| old.pointer("/metadata/ownerReferences/0").is_some());
+        let claimed = || world.claimed(old.filter(|_| !owned));
+        let Some(held) = world.owner(self.key).or_else(claimed) else { return Standing::Known };
+        match revision_of(old) {
+            Some(recorded) => self.keeper.standing(held, recorded).await,
+            None => Standing::Known,
+        }
+    }
+
+    /// The object of a subresource that comes without its parent's metadata.
+    async fn parent(&self, world: &World) -> Option<Value> {
+        world.owner(self.key)?;
+        let kind = world.discovery.kind(self.gvk)?;
+        self.keeper.cluster.get(kind, self.key).await.ok()?
+    }
+
+    /// Judges by the tip and by `older`, and by those of `passed` that the write
+    /// matches as a whole.
+    fn judge(&self, world: &World, older: &[Arc<Part>], passed: &[Arc<Part>], facts: &Facts) -> Verdict {
+        let root = facts.lineage.as_ref().and_then(|lineage| lineage.root.as_ref());
+        let owner = world.owner(self.key).or_else(|| world.owner(&root?.key));
+        let parts: Vec<&Arc<Part>> =
+            owner.map(|held| &held.part).into_iter().chain(older).chain(passed).collect();
         let objects: Vec<_> = parts.iter().map(|part| part.get(self.key)).collect();
-        let candidates: Vec<Candidate<'_>> = parts
+        let mut candidates: Vec<Candidate<'_>> = parts
             .iter()
             .zip(&objects)
             .map(|(part, object)| Candidate { revision: &part.revision, object: object.as_ref() })
             .collect();
+        let passed = candidates.split_off(candidates.len() - passed.len());
         let holding = if self.key.kind == "Namespace" { &self.key.name } else { &self.key.namespace };
         let policy = owner.map_or_else(|| world.policy_of(holding), |held| held.policy.clone());
         let delegated = owner.map_or(&[][..], |held| held.part.delegated().of(self.key));
@@ -149,7 +267,9 @@ impl Case<'_> {
             free: &free,
             facts,
         };
-        judge(&review, &context)
+        let passed = passed.into_iter().filter(|candidate| context.is_at(candidate, &review));
+        let all: Vec<Candidate<'_>> = candidates.iter().copied().chain(passed).collect();
+        judge(&review, &Context { candidates: &all, ..context })
     }
 
     /// The Applications whose newer commits might say otherwise: the one that
@@ -213,8 +333,10 @@ impl Case<'_> {
         namespace.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
     }
 
-    /// Whether the writer has the verb `manage` on this object of ours.
-    async fn may_manage(&self) -> bool {
+    /// Whether the writer has the verb that it takes to write this object of
+    /// ours.
+    async fn may_write_own(&self) -> bool {
+        let (verb, plural) = verb(&self.key.kind);
         let user = &self.request.user_info;
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -224,8 +346,8 @@ impl Case<'_> {
                 extra: Some(user.extra.clone()),
                 resource_attributes: Some(ResourceAttributes {
                     group: Some(GROUP.into()),
-                    resource: Some(self.request.resource.resource.clone()),
-                    verb: Some("manage".into()),
+                    resource: Some(plural),
+                    verb: Some(verb.into()),
                     namespace: Some(self.key.namespace.clone()),
                     name: Some(self.key.name.clone()),
                     ..ResourceAttributes::default()
@@ -238,7 +360,7 @@ impl Case<'_> {
         match reviews.create(&PostParams::default(), &review).await {
             Ok(answer) => answer.status.is_some_and(|status| status.allowed),
             Err(error) => {
-                tracing::warn!(%error, "whether a user may manage is not known, so they may not");
+                tracing::warn!(%error, verb, "whether a user has this verb is not known, so they have not");
                 false
             }
         }

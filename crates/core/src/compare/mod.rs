@@ -20,7 +20,7 @@ use crate::path::{Path, Segment};
 use crate::schema::Schemas;
 
 pub use metadata::{OWN_MARKS, has_power, is_ours};
-pub use scalar::unix_seconds;
+pub use scalar::{salted, unix_seconds};
 
 /// A difference between what Git says and what is there.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -2,6 +2,8 @@
 //! Out: differences, with paths built only where there is one.
 
 use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::iter::Peekable;
 use std::sync::LazyLock;
 
@@ -377,13 +379,11 @@ impl<'a> Walk<'a> {
         wants: &'a [Value],
         lives: &'a [Value],
     ) {
-        let find = |list: &'a [Value], element: &Value| {
-            list.iter().position(|other| same_keys(keys, element, other))
-        };
+        let (in_wants, in_lives) = (Finder::new(keys, wants), Finder::new(keys, lives));
         let mut last = None;
         let mut ordered = true;
         for want in wants {
-            match find(lives, want) {
+            match in_lives.find(want) {
                 Some(at) => {
                     ordered &= last < Some(at);
                     last = Some(at);
@@ -393,7 +393,7 @@ impl<'a> Walk<'a> {
             }
         }
         if self.world == World::Closed {
-            for live in lives.iter().filter(|live| find(wants, live).is_none()) {
+            for live in lives.iter().filter(|live| in_wants.find(live).is_none()) {
                 self.within(Step::Key(keys, live), |walk| walk.report(None, Some(live)));
             }
         }
@@ -411,11 +411,13 @@ impl<'a> Walk<'a> {
     }
 
     fn set(&mut self, wants: &'a [Value], lives: &'a [Value]) {
-        for want in wants.iter().filter(|want| !lives.contains(want)) {
+        let (in_wants, in_lives): (HashSet<&Value>, HashSet<&Value>) =
+            (wants.iter().collect(), lives.iter().collect());
+        for want in wants.iter().filter(|want| !in_lives.contains(want)) {
             self.within(Step::Item(want), |walk| walk.report(Some(want), None));
         }
         if self.world == World::Closed {
-            for live in lives.iter().filter(|live| !wants.contains(live)) {
+            for live in lives.iter().filter(|live| !in_wants.contains(live)) {
                 self.within(Step::Item(live), |walk| walk.report(None, Some(live)));
             }
         }
@@ -464,12 +466,58 @@ fn same_keys(keys: &[(String, Option<Value>)], a: &Value, b: &Value) -> bool {
     })
 }
 
+/// Finds elements by their keys: short lists by looking at all, long ones by
+/// hash, so that a list of many elements is no way to keep a judge busy.
+struct Finder<'v> {
+    keys: &'v [(String, Option<Value>)],
+    list: &'v [Value],
+    /// Positions by hash, in their order.
+    buckets: Option<HashMap<u64, Vec<usize>>>,
+}
+
+impl<'v> Finder<'v> {
+    const SHORT: usize = 16;
+
+    fn new(keys: &'v [(String, Option<Value>)], list: &'v [Value]) -> Self {
+        let buckets = (list.len() > Self::SHORT).then(|| {
+            let mut buckets: HashMap<u64, Vec<usize>> = HashMap::with_capacity(list.len());
+            for (at, element) in list.iter().enumerate() {
+                buckets.entry(hash_of(keys, element)).or_default().push(at);
+            }
+            buckets
+        });
+        Self { keys, list, buckets }
+    }
+
+    /// The first element with the keys of this one.
+    fn find(&self, element: &Value) -> Option<usize> {
+        let same = |at: &usize| same_keys(self.keys, element, &self.list[*at]);
+        match &self.buckets {
+            Some(buckets) => buckets.get(&hash_of(self.keys, element))?.iter().copied().find(same),
+            None => (0..self.list.len()).find(same),
+        }
+    }
+}
+
+/// Equal for elements with the same keys: numbers count by their value.
+fn hash_of(keys: &[(String, Option<Value>)], element: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for key in keys {
+        match key_of(key, element) {
+            Some(Value::Number(number)) => (number.as_f64().unwrap_or(0.0) + 0.0).to_bits().hash(&mut hasher),
+            value => value.hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
+
 /// Whether keys tell all elements of a list apart. Lists that Kubernetes lets
 /// through with doubled keys are compared by position.
 fn is_keyed(keys: &[(String, Option<Value>)], list: &[Value]) -> bool {
+    let finder = Finder::new(keys, list);
     list.iter().enumerate().all(|(index, element)| {
         element.is_object()
             && keys.iter().any(|key| key_of(key, element).is_some())
-            && !list[..index].iter().any(|other| same_keys(keys, element, other))
+            && finder.find(element) == Some(index)
     })
 }

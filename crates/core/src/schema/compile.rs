@@ -9,8 +9,10 @@ use serde_json::Value;
 use super::{Field, ListKind, Scalar, Schemas, Struct, Type, TypeId, tables};
 use crate::object::Gvk;
 
-/// Deeper inline nesting than this is compared structurally.
-const MAX_DEPTH: usize = 100;
+/// Deeper inline nesting than this is compared structurally; definitions that
+/// lie deeper are compiled after the others, so that no chain of references
+/// takes more stack than this.
+const MAX_DEPTH: usize = 60;
 /// A document with more types than this is refused.
 const MAX_TYPES: usize = 200_000;
 
@@ -34,14 +36,18 @@ impl Schemas {
             .pointer("/components/schemas")
             .and_then(Value::as_object)
             .ok_or(SchemaError::NoSchemas)?;
-        let mut compiler = Compiler { definitions, schemas: self, done: HashMap::new() };
+        let mut compiler =
+            Compiler { definitions, schemas: self, done: HashMap::new(), deferred: Vec::new() };
         for (name, definition) in definitions {
             for gvk in kinds_of(definition) {
                 if wanted.contains(&gvk) && !compiler.schemas.has(&gvk) {
-                    let id = compiler.named(name);
+                    let id = compiler.named(name, 0);
                     compiler.schemas.kinds.insert(gvk, id);
                 }
             }
+        }
+        while let Some((name, id)) = compiler.deferred.pop() {
+            compiler.define(name, id, 0);
         }
         if self.types.len() > MAX_TYPES { Err(SchemaError::TooLarge) } else { Ok(()) }
     }
@@ -59,6 +65,7 @@ struct Compiler<'a> {
     definitions: &'a serde_json::Map<String, Value>,
     schemas: &'a mut Schemas,
     done: HashMap<&'a str, TypeId>,
+    deferred: Vec<(&'a str, TypeId)>,
 }
 
 impl<'a> Compiler<'a> {
@@ -70,19 +77,28 @@ impl<'a> Compiler<'a> {
 
     /// A definition by name. Its place is taken before its fields are looked
     /// at, so that recursive ones (JSONSchemaProps) end.
-    fn named(&mut self, name: &'a str) -> TypeId {
+    fn named(&mut self, name: &'a str, depth: usize) -> TypeId {
         if let Some(id) = self.done.get(name) {
             return *id;
         }
-        let id = self.push(Type::Any);
+        let id = self.push(well_known(name).unwrap_or(Type::Any));
         self.done.insert(name, id);
-        if let Some(ty) = well_known(name) {
-            self.schemas.types[id.0 as usize] = ty;
-        } else if let Some(definition) = self.definitions.get(name) {
-            let ty = self.compile(definition, &short(name), 0);
-            self.schemas.types[id.0 as usize] = ty;
+        if well_known(name).is_some() {
+            return id;
+        }
+        if depth > MAX_DEPTH {
+            self.deferred.push((name, id));
+        } else {
+            self.define(name, id, depth);
         }
         id
+    }
+
+    fn define(&mut self, name: &'a str, id: TypeId, depth: usize) {
+        if let Some(definition) = self.definitions.get(name) {
+            let ty = self.compile(definition, &short(name), depth);
+            self.schemas.types[id.0 as usize] = ty;
+        }
     }
 
     fn reference(&mut self, schema: &'a Value, depth: usize) -> TypeId {
@@ -91,7 +107,7 @@ impl<'a> Compiler<'a> {
             if all.len() == 1 { all[0].get("$ref") } else { None }
         });
         if let Some(name) = target.and_then(Value::as_str).and_then(|r| r.rsplit('/').next()) {
-            return self.named(name);
+            return self.named(name, depth + 1);
         }
         let ty = self.compile(schema, "", depth + 1);
         self.push(ty)

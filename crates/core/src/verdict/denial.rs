@@ -13,6 +13,8 @@ use crate::compare::Op;
 const SHOWN: usize = 3;
 /// A value longer than this is cut.
 const MAX_VALUE: usize = 120;
+/// A path longer than this is cut: keys of maps may be long.
+const MAX_PATH: usize = 400;
 
 /// The text of a denial or warning. Never holds a Secret's value.
 pub fn denial(verdict: &Verdict) -> String {
@@ -23,15 +25,19 @@ pub fn denial(verdict: &Verdict) -> String {
     for located in verdict.differences.iter().take(SHOWN) {
         let difference = &located.difference;
         let absent = if difference.op == Op::Add { "(not declared)" } else { "(absent)" };
-        let _ = write!(text, "\n  field:  {}", difference.path);
+        let _ = write!(text, "\n  field:  {}", cut(difference.path.to_string(), MAX_PATH));
         let _ = write!(text, "\n  git:    {}", value(difference.git.as_ref(), absent));
         let _ = write!(text, "\n  tried:  {}", value(difference.tried.as_ref(), "(removed)"));
     }
     if verdict.rule == "delete-declared" {
         text.push_str("\n  field:  (the whole object)\n  git:    declared\n  tried:  (deleted)");
     }
-    if verdict.differences.len() > SHOWN {
-        let _ = write!(text, "\n  and {} more differences", verdict.differences.len() - SHOWN);
+    match (verdict.differences.len() + verdict.omitted).saturating_sub(SHOWN) {
+        0 => {}
+        1 => text.push_str("\n  and 1 more difference"),
+        more => {
+            let _ = write!(text, "\n  and {more} more differences");
+        }
     }
     if let Some(revision) = &verdict.revision {
         let short: String = revision.chars().take(12).collect();
@@ -44,7 +50,7 @@ pub fn denial(verdict: &Verdict) -> String {
             let _ = write!(text, ", application {application}");
         }
     }
-    let _ = write!(text, "\n  hint:   {}", hint(verdict));
+    let _ = write!(text, "\n  hint:   {}", advice(verdict));
     text
 }
 
@@ -56,7 +62,8 @@ fn place(located: &Located) -> String {
     }
 }
 
-fn hint(verdict: &Verdict) -> String {
+/// What to do about a verdict: the rule's hint, with the commands that end it.
+pub fn advice(verdict: &Verdict) -> String {
     match &verdict.application {
         Some(application)
             if verdict.hint.starts_with("change ") || verdict.hint.starts_with("remove it from ") =>
@@ -75,9 +82,13 @@ fn value(value: Option<&Value>, absent: &str) -> String {
         Value::String(text) if !text.is_empty() && !text.contains('\n') => text.clone(),
         other => other.to_string(),
     };
-    if text.chars().count() <= MAX_VALUE {
+    cut(text, MAX_VALUE)
+}
+
+fn cut(text: String, most: usize) -> String {
+    if text.chars().count() <= most {
         return text;
     }
-    let cut: String = text.chars().take(MAX_VALUE).collect();
+    let cut: String = text.chars().take(most).collect();
     format!("{cut}... ({} bytes)", text.len())
 }

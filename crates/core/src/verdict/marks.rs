@@ -10,16 +10,11 @@ use crate::names::{ANNOTATION_OWNER, ANNOTATION_REVISION};
 use crate::path::{Path, Segment};
 
 /// Reads a mark of an object.
-fn mark<'a>(object: Option<&'a Value>, field: &str, key: &str) -> Option<&'a Value> {
+pub(super) fn mark<'a>(object: Option<&'a Value>, field: &str, key: &str) -> Option<&'a Value> {
     object?.get("metadata")?.get(field)?.get(key)
 }
 
-/// The commit at which an object was last accepted.
-pub(crate) fn revision_of(object: Option<&Value>) -> Option<&str> {
-    mark(object, "annotations", ANNOTATION_REVISION)?.as_str()
-}
-
-fn difference(field: &str, key: &str, git: Option<Value>, tried: Option<&Value>) -> Difference {
+pub(super) fn difference(field: &str, key: &str, git: Option<Value>, tried: Option<&Value>) -> Difference {
     let path = Path::root().field("metadata").field(field).child(Segment::Field(key.to_owned()));
     let op = if tried.is_none() { Op::Remove } else { Op::Change };
     Difference { path, op, git, tried: tried.cloned() }
@@ -73,42 +68,5 @@ pub(super) fn pretender(review: &Review<'_>, context: &Context<'_>) -> Option<Ob
         }],
         message: "no Application declares it, so it is no Application's".into(),
         hint: "leave the annotation out, or add the object to Git".into(),
-    })
-}
-
-/// The recorded commit only moves forward, and only to one that the object
-/// matches as a whole (rule 7).
-pub(super) fn revision_forward(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
-    if !matches!(review.operation, Operation::Create | Operation::Update) || review.subresource == "scale" {
-        return None;
-    }
-    context.tip()?;
-    let (old, new) = (revision_of(review.old), revision_of(review.new));
-    if old == new {
-        return None;
-    }
-    let candidate = context.candidates.iter().find(|candidate| Some(candidate.revision) == new);
-    let matches = candidate
-        .and_then(|candidate| candidate.object)
-        .zip(review.new)
-        .is_some_and(|(want, new)| context.differences(want, new).is_empty());
-    // An object without a record may be made without one.
-    if matches {
-        return None;
-    }
-    let tip = context.candidates.first().map(|tip| Value::from(tip.revision));
-    let (message, hint) = if candidate.is_some() {
-        ("the object does not match the commit it claims", "sync it: kubectl gitops sync")
-    } else {
-        (
-            "that commit is unknown here, older than the recorded one, or not on the branch",
-            "pull, and sync again: time moves forward only",
-        )
-    };
-    let tried = new.map(Value::from);
-    Some(Objection {
-        differences: vec![difference("annotations", ANNOTATION_REVISION, tip, tried.as_ref())],
-        message: message.into(),
-        hint: hint.into(),
     })
 }

@@ -2,22 +2,39 @@
 //! facts that the rules need. Out: a verdict with the differences that led to
 //! it. Content is judged, never the writer.
 
+mod audit;
+mod children;
+#[cfg(test)]
+mod children_tests;
+mod deletes;
 mod denial;
+mod forward;
 mod marks;
+mod overriding;
+mod own;
+mod passed;
+mod requests;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::children::{Endpoints, Lineage, Surroundings};
 use crate::compare::{CompareOptions, Difference, World, compare, world_of};
 use crate::delegation::{Free, Grant};
 use crate::desired::{AppRef, DesiredObject};
+use crate::names::GROUP;
 use crate::object::{Gvk, ObjectKey};
 use crate::schema::Schemas;
 
-pub use denial::denial;
+pub use audit::{audit, paths, word};
+pub use denial::{advice, denial};
+pub use forward::revision_of;
+pub use overriding::Override;
+pub use own::{LONGEST, verb};
 pub use rules::{RULES, Rule};
 
 /// What a write does.
@@ -139,6 +156,28 @@ pub struct Facts {
     pub holds: usize,
     /// Whether the writer has the verb `manage` on this object of ours.
     pub may_manage: bool,
+    /// The object was last accepted at a commit that is not known here, or
+    /// newer than the newest known: another replica is ahead of this one.
+    pub behind: bool,
+    /// Who owns the object; None: not looked up yet.
+    pub lineage: Option<Lineage>,
+    /// What admission plugins put beside a Pod's template; None: not looked up
+    /// yet.
+    pub surroundings: Option<Surroundings>,
+    /// Where the traffic of this slice's Service may go.
+    pub endpoints: Endpoints,
+    /// A StatefulSet that Git declares makes this claim.
+    pub claimed: bool,
+    /// The DELETE asks for what the object owns to stay behind.
+    pub orphaning: bool,
+    /// The Application that declares the object is going away.
+    pub application_terminating: bool,
+    /// The node of this Pod is gone, or evicts it by a taint.
+    pub node_lost: bool,
+    /// Whether the writer has the verb `override`.
+    pub may_override: bool,
+    /// Who writes, for the stamp of an Override alone.
+    pub writer: String,
 }
 
 /// What becomes of a write.
@@ -172,13 +211,24 @@ pub struct Verdict {
     pub revision: Option<String>,
     /// File and line of the object in Git, where Git declares it.
     pub origin: Option<String>,
-    /// Secret values are masked.
+    /// The most powerful first, at most [`MAX_DIFFERENCES`]. Secret values are
+    /// masked.
     pub differences: Vec<Located>,
+    /// How many more there are.
+    pub omitted: usize,
     /// What the rule has to say.
     pub message: String,
     /// How to do it through Git.
     pub hint: String,
+    /// Name and reason of the Override that let it pass all the same.
+    pub overridden: Option<(String, String)>,
+    /// Whether an Override may let this refusal pass.
+    pub may_be_overridden: bool,
 }
+
+/// Differences that a verdict holds; the rest are counted, so that an answer
+/// and the work for it stay small however much was changed.
+pub const MAX_DIFFERENCES: usize = 100;
 
 /// What a rule says against a write.
 #[derive(Clone, Debug, Default)]
@@ -190,7 +240,10 @@ pub struct Objection {
 
 /// Judges a write by all rules.
 pub fn judge(review: &Review<'_>, context: &Context<'_>) -> Verdict {
-    judge_by(RULES, review, context)
+    let verdict = judge_by(RULES, review, context);
+    let may_be_overridden =
+        verdict.decision == Decision::Deny && overriding::may_be_overridden(review, context);
+    Verdict { may_be_overridden, ..verdict }
 }
 
 /// Judges a write by these rules: the first that objects decides.
@@ -204,21 +257,29 @@ pub fn judge_by(rules: &[Rule], review: &Review<'_>, context: &Context<'_>) -> V
         revision: tip.map(|tip| tip.revision.to_owned()),
         origin: context.tip().map(|object| object.origin.to_string()),
         differences: Vec::new(),
+        omitted: 0,
         message: String::new(),
         hint: String::new(),
+        overridden: None,
+        may_be_overridden: false,
     };
-    if context.policy.mode == Mode::Off {
+    // Our own kinds are closed in every mode: they say what the mode is.
+    let mode = if review.key.group == GROUP { Mode::Enforce } else { context.policy.mode };
+    if mode == Mode::Off {
         return verdict;
     }
     for rule in rules {
-        let Some(objection) = (rule.judge)(review, context) else { continue };
+        let Some(mut objection) = (rule.judge)(review, context) else { continue };
         verdict.rule = rule.id;
-        verdict.decision = match (context.policy.mode, rule.severity(context.policy)) {
+        verdict.decision = match (mode, rule.severity(context.policy)) {
             (Mode::Enforce, decision) => decision,
             (Mode::Warn, _) => Decision::Warn,
             (Mode::Audit | Mode::Off, _) => Decision::Allow,
         };
         let declared = tip.and_then(|tip| tip.object);
+        weight::sort(&mut objection.differences);
+        verdict.omitted = objection.differences.len().saturating_sub(MAX_DIFFERENCES);
+        objection.differences.truncate(MAX_DIFFERENCES);
         verdict.differences =
             objection.differences.into_iter().map(|d| located(d, review.gvk, declared)).collect();
         verdict.message = objection.message;
@@ -242,7 +303,15 @@ impl Context<'_> {
     /// What differs between `want` and `live` under this context's policy.
     fn differences(&self, want: &DesiredObject, live: &Value) -> Vec<Difference> {
         let options = CompareOptions { world: self.policy.world(&want.gvk), free: self.free };
-        compare(self.schemas, &want.gvk, &want.value, live, &options)
+        // Admission plugins fill Pods only; a template stays as it is written.
+        let is_pod = want.gvk.group.is_empty() && want.gvk.kind == "Pod";
+        match self.facts.surroundings.as_ref().filter(|_| is_pod) {
+            Some(around) => {
+                let filled = around.fill(want.value.clone());
+                compare(self.schemas, &want.gvk, &filled, live, &options)
+            }
+            None => compare(self.schemas, &want.gvk, &want.value, live, &options),
+        }
     }
 
     fn tip(&self) -> Option<&DesiredObject> {

@@ -3,11 +3,13 @@
 
 use serde_json::Value;
 
-use super::{Context, Decision, Objection, Operation, Policy, Review, Untracked, marks};
+use super::{
+    Context, Decision, Interactive, Objection, Operation, Policy, Review, Untracked, children, deletes,
+    forward, marks, own, requests, weight,
+};
 use crate::compare::{Difference, Op, has_power};
 use crate::delegation;
 use crate::desired::DesiredObject;
-use crate::names::GROUP;
 use crate::path::{Path, Segment};
 
 /// A rule of the verdict.
@@ -20,8 +22,8 @@ pub struct Rule {
 
 impl Rule {
     pub(super) fn severity(&self, policy: &Policy) -> Decision {
-        match (self.id, policy.untracked) {
-            ("untracked", Untracked::Warn) => Decision::Warn,
+        match (self.id, policy.untracked, policy.interactive) {
+            ("untracked", Untracked::Warn, _) | ("interactive", _, Interactive::Warn) => Decision::Warn,
             _ => Decision::Deny,
         }
     }
@@ -31,16 +33,26 @@ impl Rule {
 pub const RULES: &[Rule] = &[
     Rule { id: "delete-namespace", judge: delete_namespace },
     Rule { id: "delete-definition", judge: delete_definition },
-    Rule { id: "delete-declared", judge: delete_declared },
+    Rule { id: "delete-declared", judge: deletes::delete_declared },
+    Rule { id: "orphan", judge: deletes::orphan },
     Rule { id: "namespace-labels", judge: namespace_labels },
-    Rule { id: "own-kinds", judge: own_kinds },
+    Rule { id: "own-kinds", judge: own::own_kinds },
+    Rule { id: "override-window", judge: own::override_window },
+    Rule { id: "behind", judge: forward::behind },
+    Rule { id: "interactive", judge: requests::interactive },
     Rule { id: "scale", judge: scale },
+    Rule { id: "scale-child", judge: requests::scale_child },
     Rule { id: "held-marks", judge: marks::held },
-    Rule { id: "revision-forward", judge: marks::revision_forward },
+    Rule { id: "revision-forward", judge: forward::recorded },
     Rule { id: "toward-git", judge: toward_git },
     Rule { id: "mixed-commits", judge: mixed_commits },
     Rule { id: "pretender", judge: marks::pretender },
-    Rule { id: "untracked", judge: untracked },
+    Rule { id: "owners", judge: children::owners },
+    Rule { id: "child", judge: children::child },
+    Rule { id: "adoption", judge: children::adoption },
+    Rule { id: "child-replicas", judge: children::replicas },
+    Rule { id: "endpoints", judge: children::endpoints },
+    Rule { id: "untracked", judge: children::untracked },
 ];
 
 /// The members of a namespace go without a review (rule 4).
@@ -66,80 +78,6 @@ fn delete_definition(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
         hint: "remove them from Git first, commit, push and sync with --prune".into(),
         ..Objection::default()
     })
-}
-
-/// What Git declares is not deleted (rule 4).
-fn delete_declared(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
-    if review.operation != Operation::Delete
-        || !review.subresource.is_empty()
-        || context.facts.namespace_terminating
-    {
-        return None;
-    }
-    let want = context.tip()?;
-    let old = review.old?;
-    let immutable = context
-        .differences(want, old)
-        .iter()
-        .any(|difference| is_immutable(&want.key.kind, old, &difference.path));
-    if immutable || is_expired_job(old, review.now) {
-        return None;
-    }
-    Some(Objection { hint: format!("remove it from {}", want.origin), ..Objection::default() })
-}
-
-/// Fields that can only be changed by making the object anew.
-fn is_immutable(kind: &str, old: &Value, path: &Path) -> bool {
-    let fields: &[&str] = match kind {
-        "Deployment" | "DaemonSet" | "ReplicaSet" => &["spec.selector"],
-        "StatefulSet" => {
-            &["spec.selector", "spec.serviceName", "spec.podManagementPolicy", "spec.volumeClaimTemplates"]
-        }
-        "Job" => &[
-            "spec.selector",
-            "spec.template",
-            "spec.completions",
-            "spec.completionMode",
-            "spec.podFailurePolicy",
-        ],
-        "PersistentVolumeClaim" => &[
-            "spec.accessModes",
-            "spec.storageClassName",
-            "spec.volumeName",
-            "spec.volumeMode",
-            "spec.selector",
-        ],
-        "Service" => &["spec.clusterIP", "spec.clusterIPs"],
-        "RoleBinding" | "ClusterRoleBinding" => &["roleRef"],
-        "StorageClass" => &["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"],
-        "PriorityClass" => &["value", "preemptionPolicy"],
-        "Secret" if old.get("immutable") == Some(&Value::Bool(true)) => &["data", "immutable"],
-        "Secret" => &["type"],
-        "ConfigMap" if old.get("immutable") == Some(&Value::Bool(true)) => {
-            &["data", "binaryData", "immutable"]
-        }
-        "Pod" => &["spec"],
-        _ => &[],
-    };
-    fields.iter().any(|field| field.parse::<Path>().is_ok_and(|field| path.starts_with(&field)))
-}
-
-/// A Job that the TTL controller may take away: finished for longer than its
-/// `ttlSecondsAfterFinished`.
-fn is_expired_job(old: &Value, now: i64) -> bool {
-    let Some(ttl) = old.pointer("/spec/ttlSecondsAfterFinished").and_then(Value::as_i64) else {
-        return false;
-    };
-    let conditions = old.pointer("/status/conditions").and_then(Value::as_array);
-    let finished = conditions.into_iter().flatten().find(|condition| {
-        matches!(condition.get("type").and_then(Value::as_str), Some("Complete" | "Failed"))
-            && condition.get("status") == Some(&"True".into())
-    });
-    let at = finished
-        .and_then(|condition| condition.get("lastTransitionTime")?.as_str())
-        .and_then(crate::compare::unix_seconds);
-    // A second of grace: the controller's clock is not ours.
-    at.is_some_and(|at| at + ttl <= now + 1)
 }
 
 /// Labels of a namespace that decide what may run in it (root of trust).
@@ -177,38 +115,6 @@ fn namespace_labels(review: &Review<'_>, context: &Context<'_>) -> Option<Object
         differences,
         message: "this label decides what may run beside objects that Git declares".into(),
         hint: "declare the Namespace with its labels in Git".into(),
-    })
-}
-
-/// Our own kinds say what is true: their spec changes through Git, or by
-/// those with the verb `manage` (root of trust).
-fn own_kinds(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
-    if review.key.group != GROUP
-        || context.tip().is_some()
-        || context.facts.may_manage
-        || context.facts.namespace_terminating
-        || review.subresource == "status"
-    {
-        return None;
-    }
-    let spec = |object: Option<&Value>| object.and_then(|object| object.get("spec").cloned());
-    let (git, tried) = (spec(review.old), spec(review.new));
-    if git == tried {
-        return None;
-    }
-    let resource = format!("{}s.{GROUP}", review.key.kind.to_lowercase());
-    let namespace = if review.key.namespace.is_empty() {
-        String::new()
-    } else {
-        format!(" --namespace {}", review.key.namespace)
-    };
-    Some(Objection {
-        message: format!("it says what Git may say, so changing it takes the verb `manage` on {resource}"),
-        hint: format!(
-            "declare it in Git under a parent Application, or ask who may: kubectl auth can-i manage {resource}/{}{namespace}",
-            review.key.name
-        ),
-        ..Objection::default()
     })
 }
 
@@ -254,7 +160,7 @@ fn toward_git(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
             && let Some(old) = review.old
         {
             let before = context.differences(want, old);
-            added.retain(|difference| !before.contains(difference));
+            added.retain(|difference| !contains(&before, difference));
         }
         added.retain(|difference| !is_restart_of_now(difference, review.now));
         if added.is_empty() {
@@ -268,7 +174,14 @@ fn toward_git(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     Some(against_git(left, context))
 }
 
-fn is_whole_write(review: &Review<'_>) -> bool {
+/// Whether a sorted list holds a difference: two long lists meet in no time.
+fn contains(sorted: &[Difference], difference: &Difference) -> bool {
+    let order = |other: &Difference| other.path.cmp(&difference.path).then(other.op.cmp(&difference.op));
+    let first = sorted.partition_point(|other| order(other).is_lt());
+    sorted[first..].iter().take_while(|other| order(other).is_eq()).any(|other| other == difference)
+}
+
+pub(super) fn is_whole_write(review: &Review<'_>) -> bool {
     matches!(review.operation, Operation::Create | Operation::Update)
         && matches!(review.subresource, "" | "status")
 }
@@ -337,26 +250,9 @@ fn mixed_commits(review: &Review<'_>, context: &Context<'_>) -> Option<Objection
     None
 }
 
-/// Objects that nobody declares, in an enforced namespace (rule 6).
-fn untracked(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
-    let counted = context.policy.untracked != Untracked::Allow
-        && review.operation == Operation::Create
-        && review.subresource.is_empty()
-        && context.candidates.iter().all(|candidate| candidate.object.is_none());
-    let owned = review
-        .new?
-        .pointer("/metadata/ownerReferences")
-        .and_then(Value::as_array)
-        .is_some_and(|owners| !owners.is_empty());
-    (counted && !owned).then(|| Objection {
-        message: "no Application declares it, and this namespace takes only what Git declares".into(),
-        hint: "add it to the repository of one of this namespace's Applications".into(),
-        ..Objection::default()
-    })
-}
-
 /// An objection that points at the lines in Git.
-pub(super) fn against_git(differences: Vec<Difference>, context: &Context<'_>) -> Objection {
+pub(super) fn against_git(mut differences: Vec<Difference>, context: &Context<'_>) -> Objection {
+    weight::sort(&mut differences);
     let Some(want) = context.tip() else { return Objection { differences, ..Objection::default() } };
     let line = differences.first().and_then(|difference| want.line_of(&difference.path));
     let place = line.map_or_else(|| want.origin.to_string(), |line| format!("{}:{line}", want.origin.file));

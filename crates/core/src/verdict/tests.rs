@@ -15,7 +15,7 @@ fn app() -> AppRef {
     AppRef { namespace: "shop".into(), name: "web".into() }
 }
 
-fn declared(value: Value) -> DesiredObject {
+pub(super) fn declared(value: Value) -> DesiredObject {
     struct All;
     impl Scopes for All {
         fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
@@ -40,30 +40,30 @@ fn declared(value: Value) -> DesiredObject {
     set.objects.into_values().next().unwrap()
 }
 
-fn web(image: &str, replicas: u32) -> Value {
+pub(super) fn web(image: &str, replicas: u32) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image, "args": ["a"]}]}}}})
 }
 
 /// A case: a write, and what Git says about its object.
-struct Case {
-    name: &'static str,
-    operation: Operation,
-    subresource: &'static str,
-    old: Option<Value>,
-    new: Option<Value>,
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) operation: Operation,
+    pub(super) subresource: &'static str,
+    pub(super) old: Option<Value>,
+    pub(super) new: Option<Value>,
     /// Commit and object, the tip first.
-    wants: Vec<(&'static str, Option<Value>)>,
-    tracked: bool,
-    facts: Facts,
-    delegated: Vec<Free>,
-    policy: Policy,
+    pub(super) wants: Vec<(&'static str, Option<Value>)>,
+    pub(super) tracked: bool,
+    pub(super) facts: Facts,
+    pub(super) delegated: Vec<Free>,
+    pub(super) policy: Policy,
     /// The rule that objects, or nothing.
-    expect: &'static str,
+    pub(super) expect: &'static str,
 }
 
-fn case(name: &'static str, expect: &'static str) -> Case {
+pub(super) fn case(name: &'static str, expect: &'static str) -> Case {
     Case {
         name,
         operation: Operation::Update,
@@ -79,7 +79,7 @@ fn case(name: &'static str, expect: &'static str) -> Case {
     }
 }
 
-fn with(mut value: Value, pointer: &str, to: Value) -> Value {
+pub(super) fn with(mut value: Value, pointer: &str, to: Value) -> Value {
     let (parent, field) = pointer.rsplit_once('/').unwrap();
     match value.pointer_mut(parent).unwrap() {
         Value::Array(items) if field == "-" => items.push(to),
@@ -132,8 +132,36 @@ fn application(repo: &str) -> Value {
     json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"source": {"repo": repo}}})
 }
 
-fn scale(replicas: u32) -> Value {
+fn override_at(by: &str, expires: i64) -> Value {
+    let at = format!(
+        "2026-05-28T{:02}:{:02}:{:02}Z",
+        20 + (1600 + expires - NOW) / 3600,
+        (1600 + expires - NOW) / 60 % 60,
+        (1600 + expires - NOW) % 60
+    );
+    json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Override", "metadata": {"name": "inc", "annotations": {"kubectl-gitops.dev/requested-by": by}},
+        "spec": {"namespaces": ["shop"], "reason": "INC-12", "expiresAt": at}})
+}
+
+/// An Override is made by one who may.
+fn open_override(name: &'static str, expect: &'static str, new: Value) -> Case {
+    Case {
+        operation: Operation::Create,
+        old: None,
+        new: Some(new),
+        wants: vec![("c2", None)],
+        tracked: false,
+        facts: Facts { may_override: true, writer: "ada".into(), ..Facts::default() },
+        ..case(name, expect)
+    }
+}
+
+pub(super) fn scale(replicas: u32) -> Value {
     json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"replicas": replicas}})
+}
+
+fn behind(case: Case) -> Case {
+    Case { facts: Facts { behind: true, ..Facts::default() }, ..case }
 }
 
 /// Git leaves the replicas out.
@@ -149,6 +177,12 @@ fn autoscaled() -> Vec<Free> {
 }
 
 fn cases() -> Vec<Case> {
+    let mut all = own_cases();
+    all.extend(children_tests::cases());
+    all
+}
+
+fn own_cases() -> Vec<Case> {
     let git = || web("web:1", 2);
     let create = |name, expect, new| Case {
         operation: Operation::Create,
@@ -322,6 +356,98 @@ fn cases() -> Vec<Case> {
             tracked: false,
             ..case("nor may it go", "own-kinds")
         },
+        Case {
+            old: Some(application("a")),
+            new: Some(with(application("a"), "/metadata/finalizers", json!(["evil.example.com/stay"]))),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("nor be kept from going", "own-kinds")
+        },
+        Case {
+            old: Some(with(application("a"), "/metadata/finalizers", json!(["foregroundDeletion"]))),
+            new: Some(application("a")),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("Kubernetes' own finalizer goes", "")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(with(
+                application("a"),
+                "/metadata/ownerReferences",
+                json!([{"kind": "ConfigMap", "name": "x"}]),
+            )),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("nor be given an owner to go with", "own-kinds")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(with(
+                application("a"),
+                "/metadata/labels",
+                json!({"kubectl-gitops.dev/application": "x"}),
+            )),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("nor bear a mark of ours", "own-kinds")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(with(application("a"), "/metadata/finalizers", json!(["evil.example.com/stay"]))),
+            wants: vec![("c2", Some(application("a")))],
+            ..case("nor be kept from going where Git declares it", "own-kinds")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(with(application("a"), "/metadata/annotations", json!({"note": "fine"}))),
+            wants: vec![("c2", Some(application("a")))],
+            ..case("a note on it is free", "")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(application("b")),
+            wants: vec![("c2", Some(application("a")))],
+            facts: Facts { may_manage: true, ..Facts::default() },
+            ..case("a declared Application changes through Git alone", "toward-git")
+        },
+        Case {
+            facts: Facts { may_manage: true, writer: "ada".into(), ..Facts::default() },
+            ..open_override("an Override takes its own verb", "own-kinds", override_at("ada", NOW + 60))
+        },
+        Case {
+            wants: vec![("c2", Some(override_at("ada", NOW + 60)))],
+            facts: Facts { writer: "ada".into(), ..Facts::default() },
+            ..open_override("and is never Git's", "own-kinds", override_at("ada", NOW + 60))
+        },
+        open_override("with it, it opens", "", override_at("ada", NOW + 60)),
+        open_override("four hours at most", "override-window", override_at("ada", NOW + 5 * 3600)),
+        open_override("and not in the past", "override-window", override_at("ada", NOW - 1)),
+        open_override("and not as somebody else", "override-window", override_at("bob", NOW + 60)),
+        Case {
+            operation: Operation::Update,
+            old: Some(override_at("ada", NOW + 60)),
+            ..open_override("it may end earlier", "", override_at("ada", NOW))
+        },
+        Case {
+            operation: Operation::Update,
+            old: Some(override_at("ada", NOW + 60)),
+            ..open_override("but never later", "override-window", override_at("ada", NOW + 61))
+        },
+        Case {
+            operation: Operation::Update,
+            old: Some(override_at("ada", NOW + 60)),
+            ..open_override(
+                "nor for somebody else",
+                "override-window",
+                with(override_at("ada", NOW + 60), "/spec/users", json!(["eve"])),
+            )
+        },
+        Case {
+            operation: Operation::Update,
+            old: Some(override_at("ada", NOW + 60)),
+            ..open_override("nor become somebody else's", "override-window", override_at("eve", NOW + 60))
+        },
         scaled("scaling away from Git", "scale", 2, 5),
         scaled("scaling back to Git", "", 5, 2),
         Case { wants: unscaled(), ..scaled("replicas that Git leaves out", "", 2, 5) },
@@ -360,6 +486,31 @@ fn cases() -> Vec<Case> {
                 with(marked(git(), "c2"), "/spec/replicas", json!(3)),
             )
         },
+        behind(update(
+            "a replica that is behind takes nothing back",
+            "behind",
+            marked(web("web:2", 2), "c3"),
+            web("web:1", 2),
+        )),
+        behind(update("nor does it move on", "behind", marked(git(), "c3"), web("web:2", 2))),
+        behind(update(
+            "what Git says nothing about may change",
+            "",
+            marked(git(), "c3"),
+            with(marked(git(), "c3"), "/metadata/labels/team", json!("blue")),
+        )),
+        Case {
+            wants: vec![("c2", None)],
+            ..behind(update(
+                "a newer commit may declare what this replica does not know",
+                "behind",
+                marked(git(), "c3"),
+                with(marked(git(), "c3"), "/spec/replicas", json!(5)),
+            ))
+        },
+        Case { wants: vec![("c2", None)], ..behind(delete("nor may it go", "behind", marked(git(), "c3"))) },
+        Case { wants: vec![("c2", None)], ..delete("once Git is known, it may", "", marked(git(), "c3")) },
+        behind(scaled("scaling back to an old commit", "behind", 5, 2)),
         update("marks as a sync sets them", "", git(), marked(git(), "c2")),
         update(
             "our label may not go",
@@ -424,6 +575,18 @@ fn modes_soften_the_verdict() {
 }
 
 #[test]
+fn our_own_kinds_are_closed_in_every_mode() {
+    for mode in [Mode::Off, Mode::Audit, Mode::Warn] {
+        let policy = Policy { mode, ..Policy::default() };
+        for want in [None, Some(application("a"))] {
+            let (old, new) = (Some(application("a")), Some(application("b")));
+            let case = Case { old, new, wants: vec![("c2", want)], policy: policy.clone(), ..case("", "") };
+            assert_eq!(verdict_of(&case, RULES).decision, Decision::Deny, "{mode:?}");
+        }
+    }
+}
+
+#[test]
 fn denials_have_six_parts() {
     let text = |case: &Case| denial(&verdict_of(case, RULES));
     insta::assert_snapshot!(text(&Case { subresource: "scale", old: Some(scale(2)), new: Some(scale(5)), ..case("", "") }), @"
@@ -472,6 +635,48 @@ fn fifty_differences_fit_on_a_screen_and_secrets_stay_secret() {
     assert!(!text.contains("aHVudGVy") && !text.contains("c3VwZXI="), "{text}");
 }
 
+#[test]
+fn an_override_covers_what_it_names_and_no_more() {
+    let open = Override {
+        name: "inc".into(),
+        users: vec!["ada".into()],
+        namespaces: vec!["shop".into()],
+        expires_at: NOW + 60,
+        ..Override::default()
+    };
+    let key = |group: &str, kind: &str, namespace: &str, name: &str| ObjectKey {
+        group: group.into(),
+        kind: kind.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+    };
+    let web = key("apps", "Deployment", "shop", "web");
+    let only = |kinds: &[&str], names: &[&str]| Override {
+        kinds: kinds.iter().map(ToString::to_string).collect(),
+        names: names.iter().map(ToString::to_string).collect(),
+        ..open.clone()
+    };
+    for (by, key, user, now, covers) in [
+        (&open, &web, "ada", NOW, true),
+        (&open, &web, "eve", NOW, false),
+        (&open, &web, "ada", NOW + 60, false),
+        (&open, &key("", "Namespace", "", "shop"), "ada", NOW, true),
+        (&open, &key("", "Namespace", "", "other"), "ada", NOW, false),
+        (&open, &key("apps", "Deployment", "other", "web"), "ada", NOW, false),
+        (&open, &key("rbac.authorization.k8s.io", "ClusterRole", "", "shop"), "ada", NOW, false),
+        (&open, &key("kubectl-gitops.dev", "Application", "shop", "web"), "ada", NOW, false),
+        (&Override { users: Vec::new(), ..open.clone() }, &web, "ada", NOW, false),
+        (&Override { namespaces: Vec::new(), ..open.clone() }, &key("", "Node", "", "n"), "ada", NOW, true),
+        (&only(&["Deployment"], &["web"]), &web, "ada", NOW, true),
+        (&only(&["Deployment.apps"], &[]), &web, "ada", NOW, true),
+        (&only(&["Deployment.example.com"], &[]), &web, "ada", NOW, false),
+        (&only(&["ConfigMap"], &[]), &web, "ada", NOW, false),
+        (&only(&[], &["api"]), &web, "ada", NOW, false),
+    ] {
+        assert_eq!(by.covers(key, user, now), covers, "{by:?} {key} {user}");
+    }
+}
+
 proptest! {
     /// Rule 1, for any drift: what is added is refused, what is repaired is not.
     #[test]
@@ -488,5 +693,34 @@ proptest! {
         let case = Case { old: Some(drift(before)), new: Some(drift(after)), ..case("", "") };
         let grows = after & !before != 0;
         prop_assert_eq!(verdict_of(&case, RULES).decision == Decision::Deny, grows);
+    }
+}
+
+/// Git says nothing of limits; the namespace's LimitRange does.
+#[test]
+fn a_declared_pod_may_have_what_its_surroundings_put() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"containers": [{"name": "web", "image": "web:1"}]}});
+    let range = json!({"spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "100m"}}]}});
+    let around = Surroundings { limit_ranges: vec![range], ..Default::default() };
+    let limited = |cpu: &str| {
+        with(
+            pod.clone(),
+            "/spec/containers/0/resources",
+            json!({"limits": {"cpu": cpu}, "requests": {"cpu": "100m"}}),
+        )
+    };
+    for (cpu, surroundings, rule) in
+        [("1", Some(around.clone()), ""), ("2", Some(around), "toward-git"), ("1", None, "toward-git")]
+    {
+        let case = Case {
+            operation: Operation::Create,
+            old: None,
+            new: Some(limited(cpu)),
+            wants: vec![("c2", Some(pod.clone()))],
+            facts: Facts { surroundings, ..Facts::default() },
+            ..case("a Pod under a LimitRange", rule)
+        };
+        assert_eq!(verdict_of(&case, RULES).rule, rule, "{cpu}");
     }
 }

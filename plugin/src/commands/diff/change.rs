@@ -175,6 +175,8 @@ fn object(head: &DesiredSet, step: &Step) -> ObjectReport {
         outcome: None,
         error: None,
         health: None,
+        hook: None,
+        note: String::new(),
     }
 }
 

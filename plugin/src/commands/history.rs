@@ -1,0 +1,176 @@
+//! `kubectl gitops history`
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use gitops_core::names::{ANNOTATION_REVISION, OUTPUT_API_VERSION};
+use gitops_engine::revisions::first;
+use gitops_engine::{Loaded, Survey};
+use gitops_source::Commit;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::applications::{Destination, select};
+use crate::cli::Selection;
+use crate::error::{Failure, code};
+use crate::layout;
+use crate::output::{self, Format};
+use crate::printer::{Ink, Printer};
+use crate::settings::Settings;
+
+/// Lists the commits that changed an Application's path, newest first, and which one is live
+///
+/// Live is the newest one if the cluster is as it says. A commit that wrote
+/// objects which are still as it left them says how many; an older one that
+/// did not may have been synced all the same.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kubectl gitops history\n  kubectl gitops history web --limit 50 -o json"
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// How many commits
+    #[arg(long, default_value_t = 20, value_name = "COUNT")]
+    limit: usize,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// A commit, and what the cluster has of it.
+#[derive(Clone, Debug, Serialize)]
+struct Entry {
+    revision: String,
+    /// RFC 3339.
+    time: String,
+    author: String,
+    subject: String,
+    /// The cluster is as this commit says.
+    live: bool,
+    /// Objects whose last write was this commit's.
+    objects: usize,
+    #[serde(skip)]
+    seconds: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    api_version: &'static str,
+    kind: &'static str,
+    application: String,
+    path: String,
+    items: Vec<Entry>,
+}
+
+pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    let destination = Destination::reach(settings).await?;
+    let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
+    let mut reports = Vec::new();
+    for loaded in &applications {
+        let revision = arguments.selection.revision.as_deref();
+        let (commit, survey) = destination.survey(loaded, revision, printer).await?;
+        let items = entries(&destination, loaded, &commit, &survey, arguments.limit)?;
+        let path = loaded.source().path;
+        let application = loaded.application.to_string();
+        if matches!(arguments.output, Format::Text | Format::Wide) {
+            let now = jiff::Timestamp::now().as_second();
+            printer.line(&printer.ink(Ink::Bold, &format!("Application {application}, path {path}")));
+            text(&items, now, printer).iter().for_each(|line| printer.line(line));
+        }
+        if arguments.output == Format::Name {
+            items.iter().for_each(|entry| printer.line(&entry.revision));
+        }
+        reports.push(Report { api_version: OUTPUT_API_VERSION, kind: "History", application, path, items });
+    }
+    if matches!(arguments.output, Format::Json | Format::Yaml | Format::Jsonl) {
+        output::print(&reports, arguments.output, printer)?;
+    }
+    Ok(code::YES)
+}
+
+fn entries(
+    destination: &Destination,
+    loaded: &Loaded,
+    commit: &Commit,
+    survey: &Survey,
+    limit: usize,
+) -> Result<Vec<Entry>, Failure> {
+    let (git, path) = (destination.environment.git(), loaded.source().path);
+    let commits = git.history(&loaded.repo, first(&commit.id), &path, limit)?;
+    // An object names the commit of its last write, which may have changed
+    // something else: what counts is what that commit has at the path.
+    let mut written: BTreeMap<String, usize> = BTreeMap::new();
+    for object in survey.plan.steps.iter().filter_map(|step| survey.live.get(&step.key)) {
+        let mark = object.pointer("/metadata/annotations").and_then(|all| all.get(ANNOTATION_REVISION));
+        if let Some(id) =
+            mark.and_then(Value::as_str).and_then(|id| git.path_id(&loaded.repo, first(id), &path))
+        {
+            *written.entry(id).or_default() += 1;
+        }
+    }
+    let settled = survey.plan.is_settled();
+    let entry = |(index, (commit, id)): (usize, (Commit, Option<String>))| Entry {
+        revision: commit.id,
+        time: jiff::Timestamp::from_second(commit.time).map(|time| time.to_string()).unwrap_or_default(),
+        author: commit.author,
+        subject: commit.subject,
+        live: index == 0 && settled,
+        // Of two commits with the same content the newer one counts.
+        objects: id.and_then(|id| written.remove(&id)).unwrap_or(0),
+        seconds: commit.time,
+    };
+    Ok(commits.into_iter().enumerate().map(entry).collect())
+}
+
+fn text(items: &[Entry], now: i64, printer: &Printer) -> Vec<String> {
+    let row = |entry: &Entry| {
+        let state = match (entry.live, entry.objects) {
+            (true, _) => "live".to_owned(),
+            (false, 0) => String::new(),
+            (false, count) => layout::counted(count, "object"),
+        };
+        vec![
+            entry.revision.chars().take(12).collect(),
+            layout::age(entry.seconds, now),
+            state,
+            format!("{} ({})", entry.subject, entry.author),
+        ]
+    };
+    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    layout::columns(&["REVISION", "WHEN", "IN CLUSTER", "WHAT"], &rows, printer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ColorChoice;
+
+    #[test]
+    fn the_live_commit_is_named() {
+        let entry = |revision: &str, live, objects| Entry {
+            revision: revision.into(),
+            time: String::new(),
+            author: "Ada".into(),
+            subject: "Two replicas".into(),
+            live,
+            objects,
+            seconds: 0,
+        };
+        let items = [
+            entry("0123456789abcdef", true, 1),
+            entry("1123456789abcdef", false, 2),
+            entry("2123456789abcdef", false, 0),
+        ];
+        insta::assert_snapshot!(text(&items, 300, &Printer::new(ColorChoice::Never).wide(60)).join("\n"), @"
+        REVISION      WHEN           IN CLUSTER
+        0123456789ab  5 minutes ago  live
+            Two replicas (Ada)
+        1123456789ab  5 minutes ago  2 objects
+            Two replicas (Ada)
+        2123456789ab  5 minutes ago
+            Two replicas (Ada)
+        ");
+    }
+}

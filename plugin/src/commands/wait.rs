@@ -1,0 +1,134 @@
+//! `kubectl gitops wait`
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use gitops_core::health::{Health, HealthReport};
+use gitops_core::object::ObjectKey;
+use gitops_core::plan::Action;
+use gitops_engine::Loaded;
+
+use super::status;
+use crate::applications::{Destination, select};
+use crate::cli::Selection;
+use crate::error::{Failure, code};
+use crate::output::{self, Format};
+use crate::printer::Printer;
+use crate::settings::{Settings, duration};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Waits until Applications are healthy, or in sync
+///
+/// Exit code 0: they are; 8: not in time, with what they wait for.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kubectl gitops wait web\n  kubectl gitops wait --for=synced --timeout 2m\n  kubectl gitops wait --for=healthy,synced -o json"
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// For what; healthy means every object Git declares is there and well
+    #[arg(long = "for", value_enum, value_delimiter = ',', default_value = "healthy", value_name = "WHAT")]
+    wanted: Vec<Wanted>,
+    /// How long; 0 without an end
+    #[arg(long, default_value = "5m", value_name = "DURATION")]
+    timeout: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Wanted {
+    Healthy,
+    Synced,
+}
+
+pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    let limit = duration(&arguments.timeout)?.unwrap_or(Duration::MAX);
+    let (destination, start) = (Destination::reach(settings).await?, Instant::now());
+    let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
+    let (mut late, mut reports) = (false, Vec::new());
+    for loaded in &applications {
+        let waited = tokio::select! {
+            waited = one(&destination, loaded, &arguments, limit, start, printer) => waited?,
+            _ = tokio::signal::ctrl_c() => return Ok(code::INTERRUPTED),
+        };
+        late |= !waited.1;
+        reports.push(waited.0);
+    }
+    match arguments.output {
+        Format::Text | Format::Wide => {}
+        Format::Name => {
+            reports.iter().for_each(|report| printer.line(&format!("application/{}", report.application)))
+        }
+        format => output::print(&reports, format, printer)?,
+    }
+    Ok(if late { code::TIMEOUT } else { code::YES })
+}
+
+/// The last report, and whether it is what was wanted.
+async fn one(
+    destination: &Destination,
+    loaded: &Loaded,
+    arguments: &Arguments,
+    limit: Duration,
+    start: Instant,
+    printer: &Printer,
+) -> Result<(output::Report, bool), Failure> {
+    // The commit is the one of now: a newer one is another wait's.
+    let (commit, mut survey) =
+        destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
+    let mut said = String::new();
+    loop {
+        let healths = destination.healths(loaded, &survey).await?;
+        let open = open(&survey.plan.steps, &healths, &arguments.wanted);
+        if open.is_empty() {
+            printer.talk(&format!("{} is {}", loaded.application, words(&arguments.wanted)));
+            return Ok((status::report(loaded, &survey, &healths), true));
+        }
+        if start.elapsed() >= limit {
+            printer.talk(&format!("{} is not {} in time:", loaded.application, words(&arguments.wanted)));
+            open.iter().for_each(|line| printer.talk(&format!("  {line}")));
+            return Ok((status::report(loaded, &survey, &healths), false));
+        }
+        let line = format!("waiting for {} of {}: {}", open.len(), loaded.application, open[0]);
+        if line != said {
+            printer.talk(&line);
+            said = line;
+        }
+        tokio::time::sleep(INTERVAL.min(limit.saturating_sub(start.elapsed()))).await;
+        survey = destination.survey(loaded, Some(&commit.id), printer).await?.1;
+    }
+}
+
+fn words(wanted: &[Wanted]) -> &'static str {
+    match (wanted.contains(&Wanted::Healthy), wanted.contains(&Wanted::Synced)) {
+        (true, true) => "healthy and in sync",
+        (false, true) => "in sync",
+        _ => "healthy",
+    }
+}
+
+/// What is not yet as it is wanted, in words.
+fn open(
+    steps: &[gitops_core::plan::Step],
+    healths: &BTreeMap<ObjectKey, HealthReport>,
+    wanted: &[Wanted],
+) -> Vec<String> {
+    let mut open = Vec::new();
+    for step in steps {
+        if wanted.contains(&Wanted::Synced) && step.action != Action::Unchanged {
+            open.push(format!("{} is {}", step.key, status::sync_word(step.action)));
+        } else if wanted.contains(&Wanted::Healthy)
+            && step.action != Action::Prune
+            && let Some(state) = healths.get(&step.key).filter(|state| state.health != Health::Healthy)
+        {
+            open.push(format!("{} is {}: {}", step.key, state.health.name(), state.message));
+        }
+    }
+    open
+}

@@ -1,0 +1,136 @@
+//! Text that fits a terminal. In: words and a width. Out: lines.
+
+use gitops_core::health::Health;
+
+use crate::output::ObjectId;
+use crate::printer::{Ink, Printer};
+
+/// Words in lines of at most `width` columns, each behind `indent`. A word that
+/// is longer than a line has a line of its own.
+pub fn wrapped(text: &str, indent: &str, width: usize) -> Vec<String> {
+    let room = width.saturating_sub(indent.chars().count()).max(20);
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+            lines.push(format!("{indent}{line}"));
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if !line.is_empty() {
+        lines.push(format!("{indent}{line}"));
+    }
+    lines
+}
+
+/// Columns side by side, the last one wrapped; where there is no room for it
+/// beside the others, it comes below them.
+pub fn columns(header: &[&str], rows: &[Vec<String>], printer: &Printer) -> Vec<String> {
+    let last = header.len().saturating_sub(1);
+    let size = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(String::as_str);
+        cells.chain([header[column]]).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let sizes: Vec<usize> = (0..last).map(size).collect();
+    let before: usize = sizes.iter().map(|size| size + 2).sum();
+    let beside = before + 30 <= printer.width();
+    let fixed = |row: &[&str]| {
+        let cells = row.iter().zip(&sizes).map(|(cell, size)| format!("{cell:<size$}  "));
+        cells.collect::<String>()
+    };
+    let mut lines = Vec::new();
+    let heading = format!("{}{}", fixed(&header[..last]), if beside { header[last] } else { "" });
+    lines.push(printer.ink(Ink::Dim, heading.trim_end()));
+    for row in rows {
+        let cells: Vec<&str> = row.iter().map(String::as_str).collect();
+        let start = fixed(&cells[..last.min(cells.len())]);
+        let indent = " ".repeat(if beside { before } else { 4 });
+        let text = wrapped(cells.get(last).unwrap_or(&""), &indent, printer.width());
+        match (beside, text.split_first()) {
+            (true, Some((first, more))) => {
+                lines.push(format!("{start}{}", first.trim_start()));
+                lines.extend(more.iter().cloned());
+            }
+            _ => {
+                lines.push(start.trim_end().to_owned());
+                lines.extend(text);
+            }
+        }
+    }
+    lines
+}
+
+/// A health in its colour.
+pub fn health(state: Health, printer: &Printer) -> String {
+    printer.ink(health_ink(state), state.name())
+}
+
+/// The colour of a health.
+pub fn health_ink(state: Health) -> Ink {
+    match state {
+        Health::Healthy => Ink::Git,
+        Health::Degraded | Health::Missing => Ink::Live,
+        Health::Progressing | Health::Suspended | Health::Unknown => Ink::Change,
+    }
+}
+
+/// `Deployment shop/web`.
+pub fn object(id: &ObjectId) -> String {
+    if id.namespace.is_empty() {
+        format!("{} {}", id.kind, id.name)
+    } else {
+        format!("{} {}/{}", id.kind, id.namespace, id.name)
+    }
+}
+
+/// `1 object`, `2 objects`.
+pub fn counted(number: usize, word: &str) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
+}
+
+/// How long ago, roughly, in seconds since 1970.
+pub fn age(time: i64, now: i64) -> String {
+    match (now - time).max(0) {
+        seconds @ 0..=119 => format!("{seconds} seconds ago"),
+        seconds @ 120..=7199 => format!("{} minutes ago", seconds / 60),
+        seconds @ 7200..=172_799 => format!("{} hours ago", seconds / 3600),
+        seconds => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ColorChoice;
+
+    #[test]
+    fn narrow_terminals_get_the_last_column_below() {
+        let rows = [
+            vec!["Deployment shop/web".into(), "Synced".into(), "0 of 2 replicas are available: Pod web-1: container web cannot get its image web:1: not found".into()],
+            vec!["ConfigMap shop/web".into(), "Synced".into(), String::new()],
+        ];
+        let text = |width| {
+            columns(&["OBJECT", "SYNC", "WHY"], &rows, &Printer::new(ColorChoice::Never).wide(width))
+                .join("\n")
+        };
+        insta::assert_snapshot!(text(100), @"
+        OBJECT               SYNC    WHY
+        Deployment shop/web  Synced  0 of 2 replicas are available: Pod web-1: container web cannot get its
+                                     image web:1: not found
+        ConfigMap shop/web   Synced
+        ");
+        insta::assert_snapshot!(text(50), @"
+        OBJECT               SYNC
+        Deployment shop/web  Synced
+            0 of 2 replicas are available: Pod web-1:
+            container web cannot get its image web:1: not
+            found
+        ConfigMap shop/web   Synced
+        ");
+        assert!(text(50).lines().all(|line| line.chars().count() <= 50));
+    }
+}

@@ -1,0 +1,138 @@
+//! How commits stand to each other, and what those before the tip declared. In:
+//! commits that Git has already brought. Out: answers that never change, so
+//! they are kept.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gitops_cluster::Discovery;
+use gitops_core::desired::AppRef;
+use gitops_core::index::Part;
+use gitops_engine::Environment;
+use gitops_engine::desired::packed;
+use gitops_source::{GitCache, RepoUrl};
+
+use crate::world::Held;
+
+/// Commits before the tip that are looked at for one denial.
+const PASSED: usize = 8;
+/// Answers kept about pairs of commits.
+const PAIRS: usize = 4096;
+
+/// Repository, ancestor, descendant.
+type Pair = (RepoUrl, String, String);
+
+/// What is known of the commits behind the tips.
+#[derive(Debug)]
+pub struct History {
+    git: GitCache,
+    ancestry: Mutex<HashMap<Pair, bool>>,
+    passed: Mutex<HashMap<AppRef, Arc<tokio::sync::Mutex<Passed>>>>,
+}
+
+/// The commits before a tip, newest first, as far as they have been rendered.
+#[derive(Debug, Default)]
+struct Passed {
+    tip: String,
+    commits: Vec<String>,
+    /// Only what is declared otherwise than at the tip; None: cannot be rendered.
+    parts: Vec<Option<Arc<Part>>>,
+}
+
+impl History {
+    pub fn new(cache_dir: &Path) -> Self {
+        Self { git: GitCache::open(cache_dir), ancestry: Mutex::default(), passed: Mutex::default() }
+    }
+
+    /// Whether one commit is the other or comes before it; None: one of them is
+    /// not here.
+    pub async fn is_ancestor(&self, repo: &RepoUrl, ancestor: &str, descendant: &str) -> Option<bool> {
+        let pair = (repo.clone(), ancestor.to_owned(), descendant.to_owned());
+        if let Some(known) = held(&self.ancestry).get(&pair) {
+            return Some(*known);
+        }
+        let (git, asked) = (self.git.clone(), pair.clone());
+        let answer = tokio::task::spawn_blocking(move || git.is_ancestor(&asked.0, &asked.1, &asked.2).ok());
+        let answer = answer.await.ok()??;
+        let mut ancestry = held(&self.ancestry);
+        if ancestry.len() >= PAIRS {
+            ancestry.clear();
+        }
+        ancestry.insert(pair, answer);
+        Some(answer)
+    }
+
+    /// Whether a commit is here.
+    pub async fn contains(&self, repo: &RepoUrl, commit: &str) -> bool {
+        let (git, repo, commit) = (self.git.clone(), repo.clone(), commit.to_owned());
+        tokio::task::spawn_blocking(move || git.contains(&repo, &commit)).await.unwrap_or(false)
+    }
+
+    /// What the commits after `from` and before the tip declared otherwise than
+    /// the tip, newest first. Rendered once, one at a time; who stops waiting
+    /// does not stop it.
+    pub async fn passed(
+        &self,
+        of: &Held,
+        from: &str,
+        environment: Environment,
+        discovery: Arc<Discovery>,
+    ) -> Vec<Arc<Part>> {
+        // Which commits of several sources were in force together, nobody knows.
+        if of.loaded.sources.len() > 1 {
+            return Vec::new();
+        }
+        let passed = held(&self.passed).entry(of.part.application.clone()).or_default().clone();
+        let (git, of, until) = (self.git.clone(), of.clone(), from.to_owned());
+        let repo = of.loaded.repo.clone();
+        let look = tokio::spawn(async move {
+            let mut passed = passed.lock().await;
+            passed.look(git, &of, &until, &environment, &discovery).await;
+            passed.commits.iter().cloned().zip(passed.parts.iter().cloned()).collect::<Vec<_>>()
+        });
+        let mut parts = Vec::new();
+        for (commit, part) in look.await.unwrap_or_default() {
+            let Some(part) = part.filter(|_| commit != from) else { continue };
+            if self.is_ancestor(&repo, from, &commit).await == Some(true) {
+                parts.push(part);
+            }
+        }
+        parts
+    }
+
+    /// Forgets an Application that is gone.
+    pub fn forget(&self, application: &AppRef) {
+        held(&self.passed).remove(application);
+    }
+}
+
+impl Passed {
+    /// Finds the commits and renders those down to `until`.
+    async fn look(
+        &mut self,
+        git: GitCache,
+        of: &Held,
+        until: &str,
+        environment: &Environment,
+        discovery: &Discovery,
+    ) {
+        let tip = &of.part;
+        if self.tip != tip.revision {
+            let (repo, path, revision) =
+                (of.loaded.repo.clone(), of.loaded.source().path, tip.revision.clone());
+            let commits = tokio::task::spawn_blocking(move || git.passed(&repo, &revision, &path, PASSED));
+            let commits = commits.await.ok().and_then(Result::ok).unwrap_or_default();
+            *self = Self { tip: tip.revision.clone(), commits, parts: Vec::new() };
+        }
+        while let Some(commit) = self.commits.get(self.parts.len()).filter(|commit| *commit != until) {
+            let precedence = tip.precedence.clone();
+            let part = packed(&of.loaded, environment, commit, discovery, precedence).await;
+            self.parts.push(part.ok().map(|part| Arc::new(part.otherwise_than(tip))));
+        }
+    }
+}
+
+fn held<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,331 @@
+//! Follows Applications and their repositories. Each Application has a task of
+//! its own, so that a repository that is away holds up nobody else. Out: the
+//! [`World`], the webhook configurations, and each Application's status.
+
+mod configure;
+mod pass;
+mod time;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use futures::StreamExt;
+use gitops_api::{Application, Project};
+use gitops_cluster::{Cluster, Discovery};
+use gitops_core::contention::{Contention, Contentions};
+use gitops_core::desired::AppRef;
+use gitops_core::index::Part;
+use gitops_engine::Environment;
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Api, ResourceExt};
+use serde_json::Value;
+use tokio::sync::{Mutex, Notify, watch};
+
+use crate::events::Events;
+use crate::history::History;
+use crate::metrics::Metrics;
+use crate::overrides::Overrides;
+use crate::recent::Recent;
+use crate::settings::Settings;
+use crate::status;
+use crate::tls;
+use crate::world::{Held, World};
+
+/// How long a denial waits for news from Git: the API server waits 3 s in all.
+const BUDGET: Duration = Duration::from_millis(500);
+/// Git is not asked more often than this before denials.
+const MINIMUM: Duration = Duration::from_millis(500);
+/// How long the cluster's version and kinds are taken to stay as they are.
+const ENVIRONMENT: Duration = Duration::from_secs(10);
+/// Older commits kept rendered for judging.
+const OLDER: usize = 64;
+
+/// The running state of the program.
+pub struct Keeper {
+    pub cluster: Cluster,
+    pub settings: Settings,
+    pub metrics: Metrics,
+    pub recent: Recent,
+    pub overrides: Overrides,
+    pub events: Events,
+    contentions: std::sync::Mutex<Contentions>,
+    world: ArcSwap<World>,
+    held: Mutex<BTreeMap<AppRef, Held>>,
+    followers: Mutex<HashMap<AppRef, Follower>>,
+    older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
+    history: History,
+    surroundings: Mutex<Option<(Instant, Surroundings)>>,
+    /// What was written last.
+    configured: Mutex<Option<[Value; 2]>>,
+    ca_bundle: watch::Sender<String>,
+    serving: watch::Sender<bool>,
+}
+
+/// The task that follows one Application.
+struct Follower {
+    task: tokio::task::JoinHandle<()>,
+    wake: Arc<Notify>,
+    passes: watch::Receiver<Passes>,
+    asked: Instant,
+    /// What it was started for.
+    version: String,
+}
+
+/// The cluster, as far as rendering depends on it.
+#[derive(Clone)]
+struct Surroundings {
+    environment: Environment,
+    discovery: Arc<Discovery>,
+}
+
+/// How many looks at an Application have begun and ended, and which was the
+/// last to hear from Git.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passes {
+    begun: u64,
+    ended: u64,
+    heard: u64,
+}
+
+/// Where a recorded commit stands to the one in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// On the way to it, or of a history that was left aside.
+    Known,
+    /// Never seen here.
+    Unknown,
+    /// Newer than the one in force.
+    Ahead,
+}
+
+/// What became of asking Git for news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// What is known now is what Git says.
+    Fresh,
+    /// Git has not answered, or not in time.
+    Late,
+}
+
+impl Keeper {
+    pub fn new(cluster: Cluster, settings: Settings) -> Arc<Self> {
+        let history = History::new(&settings.cache_dir);
+        let events = Events::new(cluster.client());
+        Arc::new(Self {
+            cluster,
+            settings,
+            metrics: Metrics::default(),
+            recent: Recent::default(),
+            overrides: Overrides::default(),
+            events,
+            contentions: std::sync::Mutex::default(),
+            world: ArcSwap::from_pointee(World::default()),
+            held: Mutex::default(),
+            followers: Mutex::default(),
+            older: Mutex::default(),
+            history,
+            surroundings: Mutex::default(),
+            configured: Mutex::default(),
+            ca_bundle: watch::Sender::new(String::new()),
+            serving: watch::Sender::new(false),
+        })
+    }
+
+    /// What is known now.
+    pub fn world(&self) -> Arc<World> {
+        self.world.load_full()
+    }
+
+    /// Whether it answers and every Application has been looked at once.
+    pub fn is_ready(&self) -> bool {
+        *self.serving.borrow()
+    }
+
+    /// Writes go elsewhere from now on.
+    pub fn drain(&self) {
+        self.serving.send_replace(false);
+    }
+
+    /// A new certificate is in use.
+    pub async fn vouch(&self, certificate: &tls::Certificate) {
+        self.ca_bundle.send_replace(certificate.ca_bundle());
+        if let Some(expiry) = certificate.expiry() {
+            self.metrics.expiry.set(expiry - jiff::Timestamp::now().as_second());
+        }
+        self.configure().await;
+    }
+
+    /// Watches Applications and Projects until the program ends.
+    pub async fn run(self: Arc<Self>) {
+        let client = self.cluster.client();
+        let (applications, application_writer) = reflector::store();
+        let (projects, project_writer) = reflector::store();
+        let application_stream = watcher(Api::<Application>::all(client.clone()), watcher::Config::default())
+            .default_backoff()
+            .reflect(application_writer)
+            .touched_objects();
+        let project_stream = watcher(Api::<Project>::all(client), watcher::Config::default())
+            .default_backoff()
+            .reflect(project_writer)
+            .touched_objects();
+        let changes = futures::stream::select(
+            application_stream.map(|event| event.map(drop)),
+            project_stream.map(|event| event.map(drop)),
+        );
+        let mut changes = std::pin::pin!(changes);
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                event = changes.next() => match event {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => tracing::warn!(%error, "watching Applications and Projects"),
+                    None => return,
+                },
+                _ = tick.tick() => self.configure().await,
+            }
+            let known = tokio::time::timeout(Duration::from_millis(10), async {
+                applications.wait_until_ready().await.is_ok() && projects.wait_until_ready().await.is_ok()
+            });
+            if known.await == Ok(true) {
+                self.follow(&applications.state(), &projects.state()).await;
+            }
+        }
+    }
+
+    /// Starts, restarts and ends followers.
+    async fn follow(self: &Arc<Self>, applications: &[Arc<Application>], projects: &[Arc<Project>]) {
+        let mut followers = self.followers.lock().await;
+        let mut there = BTreeSet::new();
+        for application in applications {
+            let name = reference(application);
+            there.insert(name.clone());
+            let project =
+                projects.iter().find(|project| project.name_any() == application.spec.project).cloned();
+            let version = format!(
+                "{} {:?} {:?}",
+                application.uid().unwrap_or_default(),
+                application.metadata.generation,
+                project.as_ref().map(|p| (p.uid(), p.metadata.generation))
+            );
+            if followers.get(&name).is_some_and(|follower| follower.version == version) {
+                continue;
+            }
+            if let Some(old) = followers.remove(&name) {
+                old.task.abort();
+            }
+            followers.insert(name, self.start(application.clone(), project, version));
+        }
+        let gone: Vec<AppRef> = followers.keys().filter(|name| !there.contains(*name)).cloned().collect();
+        for name in gone {
+            if let Some(old) = followers.remove(&name) {
+                old.task.abort();
+            }
+            self.metrics.forget(&name);
+            self.held.lock().await.remove(&name);
+            self.history.forget(&name);
+            if let Err(error) = self.copies().forget(&name).await {
+                tracing::warn!(application = %name, %error, "its copy in the cluster stays behind");
+            }
+            self.publish().await;
+        }
+        if followers.is_empty() {
+            self.serve();
+        }
+    }
+
+    fn serve(&self) {
+        if !self.ca_bundle.borrow().is_empty() {
+            self.serving.send_replace(true);
+        }
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        application: Arc<Application>,
+        project: Option<Arc<Project>>,
+        version: String,
+    ) -> Follower {
+        let wake = Arc::new(Notify::new());
+        let (count, passes) = watch::channel(Passes::default());
+        let (keeper, woken) = (self.clone(), wake.clone());
+        let task = tokio::spawn(async move {
+            let (mut last, mut copied) = (status::Said::default(), None);
+            loop {
+                count.send_modify(|passes| passes.begun += 1);
+                let first = count.borrow().begun == 1;
+                let pass = keeper.pass(&application, project.as_deref(), first).await;
+                count.send_modify(|passes| {
+                    passes.ended += 1;
+                    if pass.heard {
+                        passes.heard = passes.ended;
+                    }
+                });
+                keeper.ready_after_all().await;
+                status::write(&keeper.cluster.client(), &application, &pass, &mut last).await;
+                if pass.error.is_none() && copied != pass.revision {
+                    keeper.copy(&reference(&application)).await;
+                    copied.clone_from(&pass.revision);
+                }
+                let _ = tokio::time::timeout(keeper.settings.poll_interval, woken.notified()).await;
+            }
+        });
+        Follower {
+            task,
+            wake,
+            passes,
+            asked: Instant::now().checked_sub(MINIMUM).unwrap_or_else(Instant::now),
+            version,
+        }
+    }
+
+    /// Ready once every Application has been looked at.
+    async fn ready_after_all(&self) {
+        if *self.serving.borrow() {
+            return;
+        }
+        let followers = self.followers.lock().await;
+        if followers.values().all(|follower| follower.passes.borrow().ended > 0) {
+            self.serve();
+            drop(followers);
+            self.configure().await;
+        }
+    }
+
+    /// Notes a refusal. Who fights over a field is named: in an Event, and in
+    /// the Application's status.
+    pub async fn refused(&self, by: &Contention) {
+        let begins = self
+            .contentions
+            .lock()
+            .is_ok_and(|mut known| known.refused(by, jiff::Timestamp::now().as_second()));
+        if !begins {
+            return;
+        }
+        if let Some(uid) = self.world().uid_of(&by.application) {
+            self.events.contended(by, uid);
+        }
+        if let Some(follower) = self.followers.lock().await.get(&by.application) {
+            follower.wake.notify_one();
+        }
+    }
+
+    fn contended(&self, application: &AppRef) -> Vec<String> {
+        let now = jiff::Timestamp::now().as_second();
+        self.contentions
+            .lock()
+            .map(|known| known.of(application, now).iter().map(ToString::to_string).collect())
+            .unwrap_or_default()
+    }
+}
+
+fn reference(application: &Application) -> AppRef {
+    AppRef { namespace: application.namespace().unwrap_or_default(), name: application.name_any() }
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keeper({} objects)", self.world().index.len())
+    }
+}

@@ -1,0 +1,158 @@
+//! What other commits say. In: a recorded or claimed commit. Out: where it
+//! stands to the one in force, what it declared, and news from Git.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gitops_api::Application;
+use gitops_core::desired::AppRef;
+use gitops_core::index::Part;
+use gitops_engine::desired::packed;
+use gitops_engine::trust::signed;
+use gitops_engine::{EngineError, Loaded, revisions};
+
+use super::{BUDGET, Keeper, MINIMUM, News, OLDER, Standing};
+use crate::metrics::ResultLabels;
+use crate::world::Held;
+
+impl Keeper {
+    /// A branch that went back to where it was before the commit in force is not
+    /// followed: time moves forward, and a mirror with old references looks the
+    /// same. One that left that commit aside has a new history, and is. Of
+    /// several sources none may go back, whatever the others do.
+    pub(super) async fn moves_forward(
+        &self,
+        loaded: &Loaded,
+        held: Option<&Held>,
+        application: &Application,
+        tip: &str,
+    ) -> Result<(), EngineError> {
+        let known = held.map(|held| held.part.revision.clone());
+        let known = known.or_else(|| std::fs::read_to_string(self.memory(&loaded.application)).ok());
+        let known = known.or_else(|| application.status.as_ref()?.revision.clone());
+        let Some(known) = known.map(|known| known.trim().to_owned()) else { return Ok(()) };
+        for (repo, before, now) in revisions::pairs(loaded, &known, tip) {
+            if self.history.is_ancestor(&repo, &now, &before).await == Some(true) {
+                return Err(EngineError::Rewound { from: known, to: tip.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether one revision comes before another in every source, as far as
+    /// both are known.
+    async fn is_ancestor(&self, loaded: &Loaded, ancestor: &str, descendant: &str) -> bool {
+        let count = loaded.sources.len();
+        let (Some(ancestor), Some(descendant)) =
+            (revisions::split(ancestor, count), revisions::split(descendant, count))
+        else {
+            return false;
+        };
+        for ((place, ancestor), descendant) in loaded.sources.iter().zip(&ancestor).zip(&descendant) {
+            if self.history.is_ancestor(&place.repo, ancestor, descendant).await != Some(true) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether the commit at which an object was last accepted is known here and
+    /// no newer than the one in force: with several sources, in none of them.
+    pub async fn standing(&self, held: &Held, recorded: &str) -> Standing {
+        if recorded == held.part.revision {
+            return Standing::Known;
+        }
+        let (loaded, count) = (&held.loaded, held.loaded.sources.len());
+        let split = |revision: &str| revisions::split(revision, count);
+        // Of other sources than those that there are now.
+        let Some((ours, recorded)) = split(&held.part.revision).zip(split(recorded)) else {
+            return Standing::Unknown;
+        };
+        let mut standing = Standing::Known;
+        for ((place, ours), recorded) in loaded.sources.iter().zip(&ours).zip(&recorded) {
+            match self.history.is_ancestor(&place.repo, ours, recorded).await {
+                Some(true) if ours != recorded => return Standing::Ahead,
+                Some(_) => {}
+                None if self.history.contains(&place.repo, recorded).await => {}
+                None => standing = Standing::Unknown,
+            }
+        }
+        standing
+    }
+
+    /// What the commits between `from` and the tip declared of what the tip
+    /// declares otherwise: those that nobody names, looked at before a denial.
+    pub async fn passed(&self, held: &Held, from: &str) -> Vec<Arc<Part>> {
+        let Ok(known) = self.surroundings().await else { return Vec::new() };
+        let look = self.history.passed(held, from, known.environment, known.discovery);
+        match tokio::time::timeout(BUDGET, look).await {
+            Ok(parts) => parts,
+            Err(_) => {
+                tracing::info!(application = %held.part.application, "the commits before the tip take longer to render");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Asks Git for news of an Application, before a denial: one at a time, in
+    /// a budget of time, not too often. What is known then decides.
+    pub async fn refresh(&self, application: &AppRef) -> News {
+        let asked = {
+            let mut followers = self.followers.lock().await;
+            followers.get_mut(application).map(|follower| {
+                let due = follower.asked.elapsed() >= MINIMUM;
+                if due {
+                    follower.asked = Instant::now();
+                    follower.wake.notify_one();
+                }
+                (due, follower.passes.clone())
+            })
+        };
+        let Some((due, mut passes)) = asked else { return News::Late };
+        // A look that is under way may have read Git before the commit came:
+        // the one that begins after it has not.
+        let begun = passes.borrow().begun;
+        let news = tokio::time::timeout(BUDGET, passes.wait_for(|passes| passes.ended > begun)).await;
+        let heard = matches!(&news, Ok(Ok(passes)) if passes.heard > begun);
+        let result = match (due, news) {
+            (_, Ok(Ok(_))) if heard => "fresh",
+            (_, Ok(Ok(_))) => "failed",
+            (true, _) => "late",
+            (false, _) => "recent",
+        };
+        self.metrics.refreshes.get_or_create(&ResultLabels { result: result.into() }).inc();
+        if heard { News::Fresh } else { News::Late }
+    }
+
+    /// What an Application declared at another commit, if that commit lies
+    /// between `from` and `to`.
+    pub async fn between(
+        &self,
+        held: &Held,
+        revision: &str,
+        from: Option<&str>,
+        to: &str,
+    ) -> Option<Arc<Part>> {
+        let from = from.unwrap_or(revision).to_owned();
+        if !(self.is_ancestor(&held.loaded, &from, revision).await
+            && self.is_ancestor(&held.loaded, revision, to).await)
+        {
+            return None;
+        }
+        let key = (held.loaded.application.clone(), revision.to_owned());
+        if let Some(part) = self.older.lock().await.get(&key) {
+            return Some(part.clone());
+        }
+        let known = self.surroundings().await.ok()?;
+        signed(&held.loaded, &known.environment, revision).await.ok()?;
+        let precedence = held.part.precedence.clone();
+        let part = packed(&held.loaded, &known.environment, revision, &*known.discovery, precedence).await;
+        let part = Arc::new(part.ok()?);
+        let mut older = self.older.lock().await;
+        if older.len() >= OLDER {
+            older.clear();
+        }
+        older.insert(key, part.clone());
+        Some(part)
+    }
+}
