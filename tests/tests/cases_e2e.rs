@@ -189,7 +189,7 @@ fn what_the_api_server_gives_out_is_kept() {
         &json!({"spec": {"ports": [{"port": 80, "nodePort": if port == 30123 { 30124 } else { 30123 }}]}})
             .to_string(),
     )
-    .ok();
+    .refused(&["nodePort", "Kubernetes has set this field"]);
     patched(&shop, "service", r#"{"spec":{"externalIPs":["203.0.113.7"]}}"#).refused(&["externalIPs"]);
 }
 

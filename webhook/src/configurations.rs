@@ -70,7 +70,12 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
         rules.push(json!({"apiGroups": [GROUP], "apiVersions": ["v1alpha1"], "resources": ["overrides"], "operations": ["CREATE"], "scope": "Cluster"}));
     }
     let one = |group: &str, resources: &[&str], operations: &[&str]| json!({"apiGroups": [group], "apiVersions": ["*"], "resources": resources, "operations": operations, "scope": "*"});
-    let namespaces = entry("namespaces", "/validate", "Fail", vec![one("", &["namespaces"], &OPERATIONS)]);
+    let namespaces = entry(
+        "namespaces",
+        "/validate",
+        "Fail",
+        vec![one("", &["namespaces", "namespaces/status", "namespaces/finalize"], &OPERATIONS)],
+    );
     let mut cluster_rules = rules(&cluster, true);
     cluster_rules.push(json!({"apiGroups": ["apiextensions.k8s.io"], "apiVersions": ["v1"], "resources": ["customresourcedefinitions"], "operations": ["DELETE"], "scope": "Cluster"}));
     let cluster = entry("cluster", "/validate", "Fail", cluster_rules);

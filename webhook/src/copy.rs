@@ -142,7 +142,11 @@ impl Copies {
         let params = ListParams::default().labels(&format!("{LABEL}={}", id(application)));
         let list = self.secrets.list(&params).await?;
         let place = |secret: &Secret| secret.metadata.name.as_deref()?.rsplit('-').next()?.parse().ok();
-        let placed = list.items.into_iter().filter_map(|secret| Some((place(&secret)?, secret)));
+        // By the exact name: others are not guarded.
+        let placed = list.items.into_iter().filter_map(|secret| {
+            let index = place(&secret)?;
+            (secret.metadata.name.as_deref() == Some(&name(application, index))).then_some((index, secret))
+        });
         Ok(placed.collect())
     }
 }

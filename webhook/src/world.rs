@@ -94,6 +94,13 @@ impl World {
         self.held.get(&self.index.owner(key)?.application)
     }
 
+    /// How many objects in other namespaces are held by Applications of this one:
+    /// they would be let go with it.
+    pub fn held_from(&self, namespace: &str) -> usize {
+        let from_here = self.held.values().filter(|held| held.loaded.application.namespace == namespace);
+        from_here.flat_map(|held| held.part.keys()).filter(|key| key.namespace != namespace).count()
+    }
+
     /// The Application that an object says is its owner.
     pub fn claimed(&self, object: Option<&Value>) -> Option<&Held> {
         let owner = object?.get("metadata")?.get("annotations")?.get(ANNOTATION_OWNER)?.as_str()?;

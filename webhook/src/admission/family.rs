@@ -10,6 +10,7 @@ use gitops_core::children::{
     Endpoints, Lineage, Owner, Reference, State, Surroundings, adopters, adopts, controller, is_claim_of,
     references, selects, service_of,
 };
+use gitops_core::compare::{CompareOptions, compare};
 use gitops_core::desired::DesiredObject;
 use gitops_core::names::API_VERSION;
 use gitops_core::object::{Gvk, ObjectKey};
@@ -22,6 +23,8 @@ use crate::world::World;
 /// Owners above an object's own: a Pod of a Job of a CronJob of a custom
 /// resource is three away.
 const GENERATIONS: usize = 5;
+/// More owners than this are not looked up, and count as unknown.
+const MAX_OWNERS: usize = 16;
 
 /// What has been looked up for one review.
 #[derive(Debug, Default)]
@@ -131,8 +134,15 @@ impl Case<'_> {
             if lineage.owner(&reference.uid).is_some() {
                 continue;
             }
+            if lineage.owners.len() >= MAX_OWNERS {
+                let state = State::Unknown(format!("it names more than {MAX_OWNERS} owners"));
+                lineage.owners.push(Owner { reference, state, descends: false });
+                break;
+            }
+            let controls = reference.controller;
             let (owner, root) = self.owner(world, reference, recent).await;
-            if lineage.root.is_none() {
+            // By whom it is judged is not the writer's choice: the one in control.
+            if lineage.root.is_none() && controls {
                 lineage.root = root;
             }
             lineage.owners.push(owner);
@@ -347,7 +357,9 @@ impl Case<'_> {
             };
             part.keys().filter(here).filter_map(|key| part.get(key))
         });
-        sets.into_iter().any(|set| is_claim_of(&self.key.name, &set))
+        let Some(claim) = self.written() else { return false };
+        sets.into_iter()
+            .any(|set| is_claim_of(&self.key.name, &set) && is_as_its_template(world, claim, &set))
     }
 
     /// Whether the object says where a Service's traffic goes.
@@ -419,4 +431,22 @@ impl Case<'_> {
 fn plain(name: &str) -> Option<&str> {
     let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     (!name.is_empty() && name.chars().all(ok) && !name.starts_with('.')).then_some(name)
+}
+
+/// Whether a claim says what its StatefulSet's template says; a template that
+/// names no class has the cluster's default.
+fn is_as_its_template(world: &World, claim: &Value, set: &DesiredObject) -> bool {
+    let name = claim.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let templates = set.value.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+    let of_name = |template: &&Value| {
+        let own = template.pointer("/metadata/name").and_then(Value::as_str);
+        own.is_some_and(|own| name.starts_with(&format!("{own}-")))
+    };
+    let gvk = Gvk::new("v1", "PersistentVolumeClaim");
+    templates.into_iter().flatten().filter(of_name).any(|template| {
+        let mut want = claim.clone();
+        want["spec"] = template["spec"].clone();
+        compare(&world.schemas, &gvk, &want, claim, &CompareOptions::of(&gvk)).is_empty()
+            && claim.pointer("/spec/volumeName") == template.pointer("/spec/volumeName")
+    })
 }

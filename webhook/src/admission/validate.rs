@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use gitops_core::compare::{World as Closedness, world_of};
 use gitops_core::contention::Contention;
 use gitops_core::delegation::Free;
 use gitops_core::desired::AppRef;
@@ -127,6 +128,7 @@ impl Case<'_> {
             writer: self.request.user_info.username.clone(),
             ..Facts::default()
         };
+        facts.scale_path = self.scale_path().await;
         let mut learnt = Learnt::default();
         let first = self.informed(world, &[], &[], &mut facts, &mut learnt).await;
         if first.decision != Decision::Deny && first.rule.is_empty() {
@@ -222,6 +224,24 @@ impl Case<'_> {
         }
     }
 
+    /// The field that `/scale` of a custom kind sets, by its definition.
+    async fn scale_path(&self) -> Option<gitops_core::path::Path> {
+        if self.request.sub_resource != "scale" || world_of(self.gvk) == Closedness::Closed {
+            return None;
+        }
+        let (plural, group) = (&self.request.resource.resource, &self.gvk.group);
+        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{group}");
+        let definition = self.keeper.cluster.get_json(&path).await.ok()?;
+        let versions = definition.pointer("/spec/versions")?.as_array()?;
+        let version = versions.iter().find(|version| version["name"] == self.gvk.version)?;
+        version
+            .pointer("/subresources/scale/specReplicasPath")?
+            .as_str()?
+            .trim_start_matches('.')
+            .parse()
+            .ok()
+    }
+
     /// The object of a subresource that comes without its parent's metadata.
     async fn parent(&self, world: &World) -> Option<Value> {
         world.owner(self.key)?;
@@ -244,7 +264,13 @@ impl Case<'_> {
             .collect();
         let passed = candidates.split_off(candidates.len() - passed.len());
         let holding = if self.key.kind == "Namespace" { &self.key.name } else { &self.key.namespace };
-        let policy = owner.map_or_else(|| world.policy_of(holding), |held| held.policy.clone());
+        let policy = match owner {
+            Some(held) if world.owner(self.key).is_some() => held.policy.clone(),
+            // Nobody declares it: whoever it names as its owner makes it no freer
+            // than its namespace is.
+            Some(held) => world.policy_of(holding).and(&held.policy),
+            None => world.policy_of(holding),
+        };
         let delegated = owner.map_or(&[][..], |held| held.part.delegated().of(self.key));
         let mut free = policy.free(self.key, delegated);
         if self.operation == Operation::Create {
@@ -285,7 +311,7 @@ impl Case<'_> {
     fn holds(&self, world: &World) -> usize {
         let object = self.request.old_object.as_ref().or(self.request.object.as_ref());
         match (self.key.group.as_str(), self.key.kind.as_str()) {
-            ("", "Namespace") => world.index.declared_in(&self.key.name),
+            ("", "Namespace") => world.index.declared_in(&self.key.name) + world.held_from(&self.key.name),
             ("apiextensions.k8s.io", "CustomResourceDefinition") => {
                 let text = |pointer: &str| {
                     object.and_then(|object| object.pointer(pointer)?.as_str()).unwrap_or_default()

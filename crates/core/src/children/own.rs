@@ -47,7 +47,9 @@ const MADE: &[(&str, &str, &str, &str)] = &[
 pub fn makes(owner: &Reference, child: &Gvk) -> bool {
     let gvk = &owner.gvk;
     let known = (gvk.group.as_str(), gvk.kind.as_str(), child.group.as_str(), child.kind.as_str());
-    world_of(gvk) == World::Declared || MADE.contains(&known) || owner.controller && is_judged(child, gvk)
+    // An operator controls what it makes, and gives no rights.
+    let operators = world_of(gvk) == World::Declared && child.group != "rbac.authorization.k8s.io";
+    MADE.contains(&known) || owner.controller && (operators || is_judged(child, gvk))
 }
 
 /// Whether an object that nobody declares is Kubernetes' own by its name or

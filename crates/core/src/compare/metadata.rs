@@ -30,6 +30,23 @@ const POWER: &[&str] = &[
     "admission.gatekeeper.sh/",
     "istio-injection",
     "sidecar.istio.io/",
+    "traffic.sidecar.istio.io/",
+    "linkerd.io/",
+    "kubernetes.io/ingress.class",
+    "cert-manager.io/",
+    // Who a service account is to a cloud.
+    "eks.amazonaws.com/",
+    "iam.gke.io/",
+    "azure.workload.identity/",
+    // Where traffic comes in.
+    "networking.gke.io/",
+    "cloud.google.com/",
+    "metallb.io/",
+    "metallb.universe.tf/",
+    "k8s.v1.cni.cncf.io/networks",
+    // Fields of autoscaling/v2 in an object of autoscaling/v1.
+    "autoscaling.alpha.kubernetes.io/metrics",
+    "autoscaling.alpha.kubernetes.io/behavior",
 ];
 
 /// Whether a label or annotation changes what its object may do.

@@ -260,7 +260,7 @@ fn a_hook_ends_as_its_kind_does() {
     let job = |status: Value| state("batch/v1", "Job", json!({}), status);
     let ended = |kind: &str| job(json!({"conditions": [{"type": kind, "status": "True", "message": "why"}]}));
     assert_eq!(ended("Complete"), HookState::Succeeded);
-    assert_eq!(ended("Failed"), HookState::Failed("why".into()));
+    assert_eq!(ended("Failed"), HookState::Failed("it has failed: why (0 Pods failed)".into()));
     assert!(matches!(job(json!({"active": 1})), HookState::Running(_)));
     let pod = |policy: &str, phase: &str| {
         state(

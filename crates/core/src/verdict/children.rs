@@ -293,6 +293,8 @@ pub(super) fn untracked(review: &Review<'_>, context: &Context<'_>) -> Option<Ob
     let counted = context.policy.untracked != Untracked::Allow
         && review.operation == Operation::Create
         && review.subresource.is_empty()
+        // It is a namespace that takes only what Git declares.
+        && !review.key.namespace.is_empty()
         && !is_declared(context);
     let new = review.new.filter(|_| counted)?;
     if is_kubernetes_own(review.key, new)

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::marks::{self, difference};
 use super::{Context, Objection, Operation, Review};
+use crate::delegation;
 use crate::names::ANNOTATION_REVISION;
 
 /// The commit at which an object was last accepted.
@@ -23,7 +24,9 @@ pub(super) fn behind(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
     let stays = match (context.tip(), review.operation) {
         (_, Operation::Connect) => true,
         (_, Operation::Delete) => !review.subresource.is_empty(),
-        _ if review.subresource == "scale" => replicas(Some(old)) == replicas(review.new),
+        _ if review.subresource == "scale" => {
+            replicas(Some(old)) == replicas(review.new) || is_delegated(context, replicas(review.new))
+        }
         (Some(want), _) => context.differences(want, old) == context.differences(want, review.new?),
         // The newer commit may declare it: what is not metadata stays.
         (None, _) => body(old) == body(review.new?),
@@ -43,6 +46,12 @@ pub(super) fn behind(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
 
 fn replicas(object: Option<&Value>) -> Option<&Value> {
     object?.pointer("/spec/replicas")
+}
+
+/// Whether these replicas are an autoscaler's own matter.
+fn is_delegated(context: &Context<'_>, tried: Option<&Value>) -> bool {
+    let path = delegation::replicas();
+    context.free.iter().any(|free| path.is_within(&free.path) && free.admits(tried))
 }
 
 /// An object without metadata and status.

@@ -8,6 +8,7 @@ mod children;
 mod children_tests;
 mod deletes;
 mod denial;
+mod filled;
 mod forward;
 mod marks;
 mod overriding;
@@ -28,6 +29,7 @@ use crate::delegation::{Free, Grant};
 use crate::desired::{AppRef, DesiredObject};
 use crate::names::GROUP;
 use crate::object::{Gvk, ObjectKey};
+use crate::path::Path;
 use crate::schema::Schemas;
 
 pub use audit::{audit, paths, word};
@@ -125,6 +127,16 @@ impl Policy {
         granted.chain(delegated.iter().cloned()).collect()
     }
 
+    /// Of both the stricter; what this one leaves to others stays left to them.
+    pub fn and(mut self, other: &Self) -> Self {
+        self.mode = self.mode.max(other.mode);
+        self.untracked = self.untracked.max(other.untracked);
+        self.interactive = self.interactive.max(other.interactive);
+        self.close_custom_kinds |= other.close_custom_kinds;
+        self.grants.extend(other.grants.iter().cloned());
+        self
+    }
+
     /// The world in which a kind is compared.
     pub fn world(&self, gvk: &Gvk) -> World {
         if self.close_custom_kinds { World::Closed } else { world_of(gvk) }
@@ -159,6 +171,8 @@ pub struct Facts {
     /// The object was last accepted at a commit that is not known here, or
     /// newer than the newest known: another replica is ahead of this one.
     pub behind: bool,
+    /// The field that `/scale` of a custom kind sets.
+    pub scale_path: Option<Path>,
     /// Who owns the object; None: not looked up yet.
     pub lineage: Option<Lineage>,
     /// What admission plugins put beside a Pod's template; None: not looked up
@@ -268,6 +282,7 @@ pub fn judge_by(rules: &[Rule], review: &Review<'_>, context: &Context<'_>) -> V
     if mode == Mode::Off {
         return verdict;
     }
+    let context = &Context { candidates: open(review, context), ..*context };
     for rule in rules {
         let Some(mut objection) = (rule.judge)(review, context) else { continue };
         verdict.rule = rule.id;
@@ -287,6 +302,19 @@ pub fn judge_by(rules: &[Rule], review: &Review<'_>, context: &Context<'_>) -> V
         break;
     }
     verdict
+}
+
+/// The commits by which a write may be judged. An object that is as the newest
+/// says has arrived there: what lies before is older (rule 7).
+fn open<'a>(review: &Review<'_>, context: &Context<'a>) -> &'a [Candidate<'a>] {
+    let arrived = || {
+        let (want, old) = context.tip().zip(review.old)?;
+        (review.subresource != "scale" && context.differences(want, old).is_empty()).then_some(())
+    };
+    match context.candidates {
+        [tip, _, ..] if arrived().is_some() => std::slice::from_ref(tip),
+        all => all,
+    }
 }
 
 fn located(mut difference: Difference, gvk: &Gvk, declared: Option<&DesiredObject>) -> Located {

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::{
     Context, Decision, Interactive, Objection, Operation, Policy, Review, Untracked, children, deletes,
-    forward, marks, own, requests, weight,
+    filled, forward, marks, own, requests, weight,
 };
-use crate::compare::{Difference, Op, has_power};
+use crate::compare::{Difference, Op, World, has_power, world_of};
 use crate::delegation;
 use crate::desired::DesiredObject;
 use crate::path::{Path, Segment};
@@ -46,6 +46,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "revision-forward", judge: forward::recorded },
     Rule { id: "toward-git", judge: toward_git },
     Rule { id: "mixed-commits", judge: mixed_commits },
+    Rule { id: "filled-once", judge: filled::once },
     Rule { id: "pretender", judge: marks::pretender },
     Rule { id: "owners", judge: children::owners },
     Rule { id: "child", judge: children::child },
@@ -118,7 +119,7 @@ fn namespace_labels(review: &Review<'_>, context: &Context<'_>) -> Option<Object
     })
 }
 
-/// `/scale` is judged like `spec.replicas` (rule 5).
+/// `/scale` is judged like the field that it sets (rule 5).
 fn scale(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     if review.subresource != "scale" {
         return None;
@@ -129,13 +130,23 @@ fn scale(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
     if tried == review.old.and_then(replicas) {
         return None;
     }
-    let path = delegation::replicas();
+    let path = match (world_of(review.gvk), &context.facts.scale_path) {
+        (World::Closed, _) => delegation::replicas(),
+        (World::Declared, Some(path)) => path.clone(),
+        (World::Declared, None) => {
+            return Some(Objection {
+                message: "which field its /scale sets is not known".into(),
+                hint: "try again once its CustomResourceDefinition can be read".into(),
+                ..Objection::default()
+            });
+        }
+    };
     let mut free = context.free.iter().filter(|free| path.is_within(&free.path)).peekable();
     let between = free.peek().and_then(|free| free.bounds.as_ref()).map(|bounds| bounds.to_string().into());
     if free.any(|free| free.admits(tried.as_ref())) {
         return None;
     }
-    let declared = |object: &DesiredObject| replicas(&object.value);
+    let declared = |object: &DesiredObject| path.find(&object.value).cloned();
     let mut wanted = context.candidates.iter().filter_map(|candidate| candidate.object).map(declared);
     if wanted.any(|git| git == tried || git.is_none() && between.is_none()) {
         return None;
@@ -183,7 +194,7 @@ fn contains(sorted: &[Difference], difference: &Difference) -> bool {
 
 pub(super) fn is_whole_write(review: &Review<'_>) -> bool {
     matches!(review.operation, Operation::Create | Operation::Update)
-        && matches!(review.subresource, "" | "status")
+        && matches!(review.subresource, "" | "status" | "finalize")
 }
 
 /// `kubectl rollout restart` writes the time into the template.

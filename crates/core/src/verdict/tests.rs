@@ -97,7 +97,9 @@ const NOW: i64 = 1_780_000_000;
 
 fn verdict_of(case: &Case, rules: &[Rule]) -> Verdict {
     let any = case.new.as_ref().or(case.old.as_ref()).unwrap();
-    let parent = if case.subresource == "scale" { web("", 0) } else { any.clone() };
+    let declared_at_tip =
+        || case.wants.first().and_then(|(_, want)| want.clone()).unwrap_or_else(|| web("", 0));
+    let parent = if case.subresource == "scale" { declared_at_tip() } else { any.clone() };
     let (gvk, key) = (Gvk::of(&parent).unwrap(), ObjectKey::of(&parent).unwrap());
     let objects: Vec<_> =
         case.wants.iter().map(|(revision, value)| (*revision, value.clone().map(declared))).collect();
@@ -158,6 +160,24 @@ fn open_override(name: &'static str, expect: &'static str, new: Value) -> Case {
 
 pub(super) fn scale(replicas: u32) -> Value {
     json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"replicas": replicas}})
+}
+
+fn ingress(class: &str) -> Value {
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"ingressClassName": Some(class).filter(|class| !class.is_empty())}})
+}
+
+fn claim(volume: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "shop"},
+        "spec": {"volumeName": Some(volume).filter(|volume| !volume.is_empty())}})
+}
+
+fn shard(size: u32) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Shard", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"size": size}})
+}
+
+fn shard_scale(replicas: u32) -> Value {
+    scale(replicas)
 }
 
 fn behind(case: Case) -> Case {
@@ -511,6 +531,44 @@ fn own_cases() -> Vec<Case> {
         Case { wants: vec![("c2", None)], ..behind(delete("nor may it go", "behind", marked(git(), "c3"))) },
         Case { wants: vec![("c2", None)], ..delete("once Git is known, it may", "", marked(git(), "c3")) },
         behind(scaled("scaling back to an old commit", "behind", 5, 2)),
+        Case {
+            wants: vec![("c2", Some(ingress("")))],
+            ..update(
+                "an Ingress is not given another class",
+                "filled-once",
+                ingress("internal"),
+                ingress("public"),
+            )
+        },
+        Case {
+            wants: vec![("c2", Some(ingress("")))],
+            ..update("nor one by hand", "filled-once", ingress(""), ingress("public"))
+        },
+        Case {
+            wants: vec![("c2", Some(claim("")))],
+            ..update("a claim is bound once", "", claim(""), claim("pv-1"))
+        },
+        Case {
+            wants: vec![("c2", Some(claim("")))],
+            ..update("and not to another volume", "filled-once", claim("pv-1"), claim("pv-2"))
+        },
+        Case {
+            wants: vec![("c2", Some(web("web:2", 2))), ("c1", Some(web("web:1", 2)))],
+            ..update(
+                "what has arrived at the newest commit goes to no older one",
+                "toward-git",
+                web("web:2", 2),
+                web("web:1", 2),
+            )
+        },
+        Case {
+            old: Some(shard_scale(3)),
+            new: Some(shard_scale(9)),
+            subresource: "scale",
+            wants: vec![("c2", Some(shard(3)))],
+            facts: Facts { scale_path: "spec.size".parse().ok(), ..Facts::default() },
+            ..case("a custom kind's scale is the field that it sets", "scale")
+        },
         update("marks as a sync sets them", "", git(), marked(git(), "c2")),
         update(
             "our label may not go",
