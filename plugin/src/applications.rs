@@ -8,7 +8,7 @@ use gitops_core::desired::{AppRef, DesiredSet};
 use gitops_core::health::HealthReport;
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
-use gitops_engine::desired::{commit, desired};
+use gitops_engine::desired::{commit, desired, whole_trees};
 use gitops_engine::load::{self, FILE, Loaded};
 use gitops_engine::trust::trust;
 use gitops_engine::{Environment, Kin, Reach, Rules, Survey, healths, survey};
@@ -201,6 +201,19 @@ pub async fn of_cluster(
     Ok(found)
 }
 
+/// Tells which sources are rendered anew on every commit.
+pub async fn tell_whole_trees(
+    loaded: &Loaded,
+    environment: &Environment,
+    commit: &Commit,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    for note in whole_trees(loaded, environment, &commit.id).await? {
+        printer.talk(&format!("{}: {note}", loaded.application.name));
+    }
+    Ok(())
+}
+
 /// What an Application declares at the commit that it, or `revision`, means.
 pub async fn declared(
     loaded: &Loaded,
@@ -209,7 +222,14 @@ pub async fn declared(
     scopes: &(impl gitops_core::desired::Scopes + Clone + Send + 'static),
 ) -> Result<(Commit, DesiredSet), Failure> {
     let commit = commit(loaded, environment, revision).await?;
-    trust(loaded, environment, &commit.id).await?;
+    // An artifact has no branch to look for its commit on: its name has to count.
+    let mut asked = loaded.clone();
+    if let Some((first, revision)) = asked.sources.first_mut().zip(revision)
+        && !first.source.is_git()
+    {
+        first.source.revision = revision.to_owned();
+    }
+    trust(&asked, environment, &commit.id).await?;
     let set = desired(loaded, environment, &commit.id, scopes).await?;
     Ok((commit, set))
 }

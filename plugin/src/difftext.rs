@@ -66,7 +66,8 @@ fn field(located: &Located, printer: &Printer, lines: &mut Vec<String>) {
     }
 }
 
-fn value(value: &Value) -> String {
+/// A value on one line.
+pub fn value(value: &Value) -> String {
     match value {
         Value::String(text) if !text.is_empty() && !text.contains('\n') => text.clone(),
         other => other.to_string(),

@@ -85,6 +85,10 @@ impl From<SourceError> for Failure {
                 format!("install {tool}, or set KUBECTL_GITOPS_{} to its path", tool.to_uppercase())
             }
             (SourceError::ToolTooOld { tool, .. }, _) => format!("install a newer {tool}"),
+            (_, SourceKind::Sops) => {
+                "set KUBECTL_GITOPS_SOPS_AGE_KEY or SOPS_AGE_KEY_FILE, or put the key as age into the Secret of source.secretRef".into()
+            }
+            (_, SourceKind::Registry) => "check repo, chart and version of the source".into(),
             (_, SourceKind::Unsigned) => {
                 "sign the commit with a key that the Project names: git commit --amend -S, then push".into()
             }
@@ -96,7 +100,11 @@ impl From<SourceError> for Failure {
 }
 
 fn by_itself(tool: &str, path: &str) -> String {
-    if tool == "helm" { format!("helm template {path}") } else { format!("kustomize build {path}") }
+    match tool {
+        "helm" => format!("helm template {path}"),
+        "jsonnet" => format!("jsonnet {path}"),
+        _ => format!("kustomize build {path}"),
+    }
 }
 
 impl From<ClusterError> for Failure {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gitops_cluster::{Cluster, ConnectOptions};
 use gitops_engine::Environment;
+use gitops_source::sops::Keys;
 use gitops_source::{Credentials, Tools};
 
 use crate::cli::GlobalFlags;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub credentials: Credentials,
     pub cache_dir: PathBuf,
     pub tools: Tools,
+    /// For SOPS files.
+    pub keys: Keys,
     /// Where the user stands.
     pub folder: PathBuf,
 }
@@ -68,7 +71,8 @@ impl Settings {
             .map_err(|error| Failure::other(format!("the current folder: {error}")))?;
         let credentials = Credentials::from_environment(|name| std::env::var(name).ok());
         let tools = Tools::from_environment(|name| std::env::var_os(name));
-        Ok(Self { connect, namespace: flags.namespace.clone(), credentials, cache_dir, tools, folder })
+        let keys = Keys::from_environment(|name| std::env::var_os(name))?;
+        Ok(Self { connect, namespace: flags.namespace.clone(), credentials, cache_dir, tools, keys, folder })
     }
 
     /// A client of the cluster; nothing is sent yet.
@@ -84,6 +88,7 @@ impl Settings {
             git_timeout: GIT_TIMEOUT,
             kube_version: kube_version.to_owned(),
             api_versions,
+            keys: self.keys.clone(),
         }
     }
 }

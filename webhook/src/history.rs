@@ -79,6 +79,10 @@ impl History {
         environment: Environment,
         discovery: Arc<Discovery>,
     ) -> Vec<Arc<Part>> {
+        // Which commits of several sources were in force together, nobody knows.
+        if of.loaded.sources.len() > 1 {
+            return Vec::new();
+        }
         let passed = held(&self.passed).entry(of.part.application.clone()).or_default().clone();
         let (git, of, until) = (self.git.clone(), of.clone(), from.to_owned());
         let repo = of.loaded.repo.clone();

@@ -43,6 +43,9 @@ const LEAVING: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Some(code) = gitops_source::render::jsonnet::evaluator() {
+        return ExitCode::from(code);
+    }
     let settings = Settings::parse();
     log(settings.log_format);
     match run(settings).await {

@@ -94,7 +94,9 @@ pub struct Source {
     /// What the folder holds.
     #[serde(default, rename = "type")]
     pub kind: SourceType,
-    /// A name by which other sources refer to this one.
+    /// A name by which other sources refer to this one, as in
+    /// `$name/values.yaml`. With it and without path, type or options, the
+    /// source itself is not rendered.
     #[serde(default, rename = "ref", skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 63))]
     pub reference: String,
@@ -105,7 +107,7 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helm: Option<Helm>,
     /// A Secret in the Application's namespace: username and password, token,
-    /// or sshPrivateKey and knownHosts; caBundle.
+    /// or sshPrivateKey and knownHosts; caBundle; age, for SOPS files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<NameRef>,
 }
@@ -123,6 +125,27 @@ impl Default for Source {
             helm: None,
             secret_ref: None,
         }
+    }
+}
+
+impl Source {
+    /// Whether it is a commit of a repository, no chart or artifact of a registry.
+    pub fn is_git(&self) -> bool {
+        let chart = self.helm.as_ref().is_some_and(|helm| !helm.chart.is_empty());
+        let registry = self.repo.as_ref().is_some_and(|repo| repo.starts_with("oci://"));
+        !chart && !registry && self.kind != SourceType::Oci
+    }
+
+    /// Whether it is only there for others to refer to.
+    pub fn is_reference(&self) -> bool {
+        let plain = Self {
+            repo: self.repo.clone(),
+            revision: self.revision.clone(),
+            reference: self.reference.clone(),
+            secret_ref: self.secret_ref.clone(),
+            ..Self::default()
+        };
+        !self.reference.is_empty() && *self == plain
     }
 }
 
@@ -187,15 +210,20 @@ pub struct Kustomize {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Helm {
-    /// A chart of a chart repository instead of a folder.
+    /// A chart of the chart repository or registry that `repo` names (https://
+    /// or oci://), instead of a folder.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub chart: String,
+    /// Of the chart: `1.2.3`, a range such as `^1.2`, either with
+    /// `@sha256:...` behind it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
     /// Empty: the Application's name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 53))]
     pub release_name: String,
+    /// Paths from the chart's folder, with a leading / from the repository's
+    /// root, or as `$ref/path` from the root of another source.
     #[serde(default)]
     #[schemars(length(max = 100))]
     pub value_files: Vec<String>,
@@ -554,6 +582,18 @@ pub struct OperationStatus {
     pub message: String,
 }
 
+impl ApplicationSpec {
+    /// `source`, or `sources`, in their order.
+    pub fn all_sources(&self) -> Vec<&Source> {
+        self.source.iter().chain(&self.sources).collect()
+    }
+
+    /// The name of the field that holds a source, by its place.
+    pub fn source_path(&self, index: usize) -> String {
+        if self.source.is_some() { "spec.source".into() } else { format!("spec.sources[{index}]") }
+    }
+}
+
 impl Application {
     /// Fields of the spec that are set and not carried out yet: a command or
     /// the webhook refuses them by name instead of passing them over.
@@ -565,7 +605,6 @@ impl Application {
                 found.push(path);
             }
         };
-        note(!spec.sources.is_empty(), "spec.sources");
         note(spec.sync.mode == SyncMode::Automatic, "spec.sync.mode: Automatic");
         note(spec.sync.retry != Retry::default(), "spec.sync.retry");
         note(!spec.sync.windows.is_empty(), "spec.sync.windows");
@@ -573,18 +612,6 @@ impl Application {
         note(spec.suspend, "spec.suspend");
         note(!spec.service_account_name.is_empty(), "spec.serviceAccountName");
         note(spec.destination.cluster != default_destination_cluster(), "spec.destination.cluster");
-        if let Some(source) = &spec.source {
-            note(matches!(source.kind, SourceType::Jsonnet | SourceType::Oci), "spec.source.type");
-            note(!source.reference.is_empty(), "spec.source.ref");
-            if let Some(helm) = &source.helm {
-                note(!helm.chart.is_empty(), "spec.source.helm.chart");
-                note(!helm.version.is_empty(), "spec.source.helm.version");
-            }
-            note(
-                source.kustomize.as_ref().is_some_and(|kustomize| kustomize.enable_helm),
-                "spec.source.kustomize.enableHelm",
-            );
-        }
         found
     }
 }
@@ -605,7 +632,18 @@ mod tests {
         let more = application(
             serde_json::json!({"source": {"repo": "https://h/x", "type": "Jsonnet"}, "sync": {"mode": "Automatic"}, "suspend": true}),
         );
-        assert_eq!(more.not_carried_out(), ["spec.sync.mode: Automatic", "spec.suspend", "spec.source.type"]);
+        assert_eq!(more.not_carried_out(), ["spec.sync.mode: Automatic", "spec.suspend"]);
+    }
+
+    #[test]
+    fn a_source_that_is_only_referred_to_is_told_apart() {
+        let source = |value: Value| serde_json::from_value::<Source>(value).unwrap();
+        assert!(
+            source(serde_json::json!({"repo": "https://h/x", "revision": "v1", "ref": "base"}))
+                .is_reference()
+        );
+        assert!(!source(serde_json::json!({"ref": "base", "path": "apps"})).is_reference());
+        assert!(!source(serde_json::json!({"repo": "https://h/x"})).is_reference());
     }
 
     #[test]

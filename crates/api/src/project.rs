@@ -7,7 +7,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::application::{ApplicationSpec, EnforcementFloor, default_destination_cluster};
+use crate::application::{ApplicationSpec, EnforcementFloor, Source, default_destination_cluster};
 
 /// Which repositories may say what, in which namespaces, of which kinds.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -127,6 +127,8 @@ pub enum Refusal {
     Repository { project: String, repository: String },
     #[error("Project {project} does not take revision {revision} of {repository}")]
     Revision { project: String, repository: String, revision: String },
+    #[error("Project {project} does not take this of {repository}: {reason}")]
+    Artifact { project: String, repository: String, reason: String },
     #[error("Project {project} does not reach namespace {namespace} of cluster {cluster}")]
     Destination { project: String, cluster: String, namespace: String },
     #[error("Project {project} does not take the kind {gvk}")]
@@ -155,20 +157,33 @@ impl Project {
         if !self.spec.application_namespaces.iter().any(|glob| matches(glob, namespace)) {
             return Err(Refusal::ApplicationNamespace { project, namespace: namespace.into() });
         }
-        let Some(source) = spec.source.as_ref() else { return Ok(()) };
+        // Every source says what is true, those that others only refer to, too.
+        spec.all_sources().into_iter().try_for_each(|source| self.admits_source(source))?;
+        if !spec.destination.namespace.is_empty() {
+            self.reaches(&spec.destination.cluster, &spec.destination.namespace)?;
+        }
+        Ok(())
+    }
+
+    fn admits_source(&self, source: &Source) -> Result<(), Refusal> {
+        let project = self.project();
         let repository = source.repo.clone().unwrap_or_default();
         let known: Vec<&Repository> = self.spec.rules_of(&repository).collect();
         if known.is_empty() {
             return Err(Refusal::Repository { project, repository });
+        }
+        if !source.is_git() {
+            return self.spec.admits_artifact(source).map_err(|reason| Refusal::Artifact {
+                project,
+                repository,
+                reason,
+            });
         }
         let revision = &source.revision;
         // A commit or HEAD is no name of a branch: on which it lies, Git says.
         let by_name = |rule: &Repository| rule.admits_branch(branch(revision)) || is_no_name(revision);
         if !known.iter().any(|rule| by_name(rule)) {
             return Err(Refusal::Revision { project, repository, revision: revision.clone() });
-        }
-        if !spec.destination.namespace.is_empty() {
-            self.reaches(&spec.destination.cluster, &spec.destination.namespace)?;
         }
         Ok(())
     }
@@ -229,6 +244,43 @@ impl ProjectSpec {
         let repository = normal(repository);
         self.repositories.iter().filter(move |rule| matches(&normal(&rule.url), &repository))
     }
+
+    /// Whether a source that does not lie in Git may be used. No branch reaches
+    /// it, so it has to name the version that counts, and nothing else can come
+    /// of that name; its signature is not checked yet.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admits_artifact(&self, source: &Source) -> Result<(), String> {
+        let signed =
+            || "its rule has signers, and signatures of charts and artifacts are not checked yet".to_owned();
+        let repository = source.repo.as_deref().unwrap_or_default();
+        // A chart of a registry lies below its repository, which may have a rule, too.
+        if let Some(helm) = source.helm.as_ref().filter(|helm| !helm.chart.is_empty()) {
+            let chart = format!("{}/{}", repository.trim_end_matches('/'), helm.chart);
+            if self.rules_of(&chart).any(|rule| !rule.signers.is_empty()) {
+                return Err(signed());
+            }
+        }
+        let mut why = None;
+        for rule in self.rules_of(repository) {
+            if !rule.signers.is_empty() {
+                why = Some(signed());
+            } else if rule.branches.is_empty() {
+                return Ok(());
+            } else {
+                match fixed_version(source) {
+                    Ok(version) if rule.admits_branch(version) => return Ok(()),
+                    Ok(version) => {
+                        let branches = rule.branches.join(", ");
+                        why = Some(format!("{version} is none of the versions that count ({branches})"));
+                    }
+                    Err(reason) => why = Some(reason),
+                }
+            }
+        }
+        Err(why.unwrap_or_else(|| "no rule is about it".into()))
+    }
 }
 
 impl Repository {
@@ -241,6 +293,26 @@ impl Repository {
 /// A branch or tag by its name alone.
 fn branch(revision: &str) -> &str {
     revision.strip_prefix("refs/heads/").or_else(|| revision.strip_prefix("refs/tags/")).unwrap_or(revision)
+}
+
+/// The one version of a chart, or tag of an artifact, that a source can mean.
+fn fixed_version(source: &Source) -> Result<&str, String> {
+    if let Some(helm) = source.helm.as_ref().filter(|helm| !helm.chart.is_empty()) {
+        // A digest behind it only says more.
+        let version = helm.version.split('@').next().unwrap_or_default();
+        let numbers = version.trim_start_matches('v').split(['-', '+']).next().unwrap_or_default();
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let rest = version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+".contains(&byte));
+        if numbers.split('.').count() == 3 && numbers.split('.').all(is_number) && rest {
+            return Ok(version);
+        }
+        return Err(format!("{:?} is a range, and only some versions count: name one", helm.version));
+    }
+    // By its digest an artifact is found under any tag, or none.
+    if source.revision.contains([':', '@']) {
+        return Err(format!("{:?} is a digest, and only some tags count: name one", source.revision));
+    }
+    Ok(if source.revision == "HEAD" { "latest" } else { &source.revision })
 }
 
 /// Whether a revision may be something else than a branch or a tag.
@@ -336,6 +408,75 @@ mod tests {
         for revision in ["dev", "refs/pull/7/head", "refs/heads/dev", "main2"] {
             assert!(!admits(revision), "{revision}");
         }
+    }
+
+    #[test]
+    fn every_source_is_admitted_by_itself() {
+        let admits = |sources: serde_json::Value| {
+            let spec = serde_json::from_value(serde_json::json!({"sources": sources})).unwrap();
+            project().admits("team-a", &spec).map_err(|refusal| refusal.to_string())
+        };
+        let source = |repo: &str, revision: &str| serde_json::json!({"repo": repo, "revision": revision, "ref": revision});
+        let good = source("https://git.example/a/shop", "main");
+        assert_eq!(admits(serde_json::json!([good, source("https://git.example/a/web", "HEAD")])), Ok(()));
+        for (other, why) in [
+            (source("https://git.example/b/shop", "main"), "repository https://git.example/b/shop"),
+            (source("https://git.example/a/web", "dev"), "revision dev of https://git.example/a/web"),
+            (source("oci://git.example/a/web", "main"), "repository oci://git.example/a/web"),
+        ] {
+            let refusal = admits(serde_json::json!([good, other])).unwrap_err();
+            assert!(refusal.contains(why), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn charts_and_artifacts_have_to_name_what_counts() {
+        let admits = |rules: serde_json::Value, source: serde_json::Value| {
+            let mut project = project();
+            project.spec.repositories = serde_json::from_value(rules).unwrap();
+            let spec = serde_json::from_value(serde_json::json!({"source": source})).unwrap();
+            project.admits("team-a", &spec).map_err(|refusal| refusal.to_string())
+        };
+        let (repo, below) = ("oci://reg.example/a", "oci://reg.example/a/web");
+        let chart =
+            |version: &str| serde_json::json!({"repo": repo, "helm": {"chart": "web", "version": version}});
+        let artifact = |tag: &str| serde_json::json!({"repo": repo, "revision": tag});
+        let free = || serde_json::json!([{"url": "oci://reg.example/*"}]);
+        let some = || serde_json::json!([{"url": repo, "branches": ["1.*", "latest", "main"]}]);
+        let signed = || serde_json::json!([{"url": repo, "signers": ["SHA256:x"]}]);
+        for source in [chart("^1.2"), chart(""), artifact("HEAD"), artifact("sha256:ab")] {
+            assert_eq!(admits(free(), source), Ok(()));
+        }
+        for source in [
+            chart("1.2.3"),
+            chart("1.2.3-rc.1@sha256:ab"),
+            artifact("HEAD"),
+            artifact("main"),
+            artifact("1.2"),
+        ] {
+            assert_eq!(admits(some(), source), Ok(()));
+        }
+        for (source, why) in [
+            (chart("2.0.0"), "none of the versions"),
+            (chart("1.x || 2.x"), "is a range"),
+            (chart("1.2"), "is a range"),
+            (chart(""), "is a range"),
+            (chart("sha256:ab"), "is a range"),
+            (artifact("deadbeef"), "none of the versions"),
+            (artifact("1.2@sha256:ab"), "is a digest"),
+            (artifact("sha256:ab"), "is a digest"),
+        ] {
+            let refusal = admits(some(), source.clone()).unwrap_err();
+            assert!(refusal.contains(why), "{source} {refusal}");
+        }
+        for source in [chart("1.2.3"), artifact("main"), artifact("sha256:ab")] {
+            assert!(admits(signed(), source).unwrap_err().contains("not checked yet"));
+        }
+        let both = serde_json::json!([{"url": repo}, {"url": below, "signers": ["SHA256:x"]}]);
+        assert!(admits(both, chart("1.2.3")).unwrap_err().contains("not checked yet"));
+        let git = serde_json::json!({"repo": "https://git.example/a", "helm": {"chart": "web", "version": "1.2.3"}});
+        let rule = serde_json::json!([{"url": "https://git.example/a", "signers": ["SHA256:x"]}]);
+        assert!(admits(rule, git).unwrap_err().contains("not checked yet"));
     }
 
     #[test]

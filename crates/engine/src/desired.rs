@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use gitops_api::application::SourceType as Declared;
-use gitops_core::desired::{Builder, DesiredObject, DesiredSet, Scopes, Stored};
+use gitops_api::application::{Source, SourceType as Declared};
+use gitops_core::desired::{Builder, DesiredObject, DesiredSet, Rendered, Scopes, Stored};
 use gitops_core::index::{Part, Precedence, Want};
 use gitops_core::object::ObjectKey;
+use gitops_source::registry::{self, Wanted};
+use gitops_source::sops::Keys;
 use gitops_source::{
-    Commit, GitCache, HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools,
-    render_each,
+    Commit, GitCache, HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, Snapshot, SourceError,
+    SourceType, Tools, render_each, whole_tree,
 };
 
 use crate::error::EngineError;
-use crate::load::Loaded;
+use crate::load::{Loaded, Place};
+use crate::revisions;
 
 /// What rendering needs beside the Application.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub struct Environment {
     /// Of the destination, such as `v1.37.2`; empty: the tools' own default.
     pub kube_version: String,
     pub api_versions: Vec<String>,
+    /// What decrypts SOPS files, beside the keys that a source's Secret holds.
+    pub keys: Keys,
 }
 
 impl Environment {
@@ -37,19 +43,104 @@ impl Environment {
 }
 
 /// Fetches and finds the commit that an Application means, or the one that
-/// `revision` names.
+/// `revision` names for its first source and those beside it in the same
+/// repository. Its id is the revision of all sources (see [`revisions`]), the
+/// rest is told of the first.
 ///
 /// # Errors
-/// What is wrong with the repository or the way to it.
+/// What is wrong with a repository or the way to it.
 pub async fn commit(
     loaded: &Loaded,
     environment: &Environment,
     revision: Option<&str>,
 ) -> Result<Commit, EngineError> {
-    let (git, repo, credentials, timeout) =
-        (environment.git(), loaded.repo.clone(), loaded.credentials.clone(), environment.git_timeout);
-    let revision = revision.map_or_else(|| loaded.source().revision, str::to_owned);
-    blocking(move || Ok(git.fetch(&repo, &revision, &credentials, timeout)?)).await
+    let (loaded, environment) = (loaded.clone(), environment.clone());
+    let revision = revision.map(str::to_owned);
+    blocking(move || fetch_all(&loaded, &environment, revision.as_deref())).await
+}
+
+fn fetch_all(
+    loaded: &Loaded,
+    environment: &Environment,
+    revision: Option<&str>,
+) -> Result<Commit, EngineError> {
+    let git = environment.git();
+    let first = loaded.source();
+    let mut found: Vec<Option<Commit>> = vec![None; loaded.sources.len()];
+    // Git first: a chart's range of versions holds for its commits.
+    for (index, place) in loaded.sources.iter().enumerate() {
+        if wanted(place, index, loaded)?.is_some() {
+            continue;
+        }
+        let same = place.repo == loaded.repo && place.source.revision == first.revision;
+        let asked = revision.filter(|_| same).unwrap_or(&place.source.revision);
+        let known = (0..index).find(|at| {
+            let other = &loaded.sources[*at];
+            found[*at].is_some() && other.repo == place.repo && other.source.revision == place.source.revision
+        });
+        found[index] = match known {
+            Some(at) => found[at].clone(),
+            None => Some(git.fetch(&place.repo, asked, &place.credentials, environment.git_timeout)?),
+        };
+    }
+    let beside: Vec<String> = found.iter().flatten().map(|commit| commit.id.clone()).collect();
+    for (index, place) in loaded.sources.iter().enumerate() {
+        let Some(wanted) = wanted(place, index, loaded)? else { continue };
+        let wanted = match (revision, wanted, index) {
+            (Some(revision), Wanted::Artifact { .. }, 0) => {
+                Wanted::Artifact { reference: revision.to_owned() }
+            }
+            (_, wanted, _) => wanted,
+        };
+        found[index] = Some(registry::fetch(
+            &git,
+            &place.repo,
+            &wanted,
+            &beside.join(" "),
+            &place.credentials,
+            environment.git_timeout,
+        )?);
+    }
+    let commits: Vec<Commit> = found.into_iter().flatten().collect();
+    let ids: Vec<String> = commits.iter().map(|commit| commit.id.clone()).collect();
+    let first = commits.into_iter().next();
+    let first = first.ok_or_else(|| EngineError::Internal("an Application without a source".into()))?;
+    Ok(Commit { id: revisions::join(&ids), ..first })
+}
+
+/// What is wanted of a registry or chart repository; none for Git.
+fn wanted(place: &Place, index: usize, loaded: &Loaded) -> Result<Option<Wanted>, SourceError> {
+    let source = &place.source;
+    let field = loaded.spec.source_path(index);
+    let unsupported = |field: &str, reason: &str| {
+        Err(SourceError::Unsupported { path: field.to_owned(), reason: reason.to_owned() })
+    };
+    let helm = source.helm.as_ref().filter(|helm| !helm.chart.is_empty() || !helm.version.is_empty());
+    let Some(helm) = helm else {
+        return match (source.kind == Declared::Oci, place.repo.is_registry()) {
+            (true, false) => {
+                unsupported(&format!("{field}.repo"), "type OCI needs a registry: write oci://host/name")
+            }
+            (_, true) => Ok(Some(Wanted::Artifact { reference: source.revision.clone() })),
+            (false, false) => Ok(None),
+        };
+    };
+    if helm.chart.is_empty() {
+        return unsupported(
+            &format!("{field}.helm.version"),
+            "it needs helm.chart: a chart in a folder has its own version",
+        );
+    }
+    if source.path != Source::default().path {
+        return unsupported(
+            &format!("{field}.path"),
+            "a chart of a repository has no path: leave out path or helm.chart",
+        );
+    }
+    if !matches!(source.kind, Declared::Auto | Declared::Helm) {
+        return unsupported(&format!("{field}.type"), "with helm.chart it is Helm: leave it out");
+    }
+    Ok(Some(Wanted::Chart { name: helm.chart.clone(), version: helm.version.clone() }))
 }
 
 /// What an Application declares at a commit that is here already.
@@ -90,38 +181,143 @@ async fn objects<S: Stored + Send + 'static>(
     let (loaded, environment, commit, scopes) =
         (loaded.clone(), environment.clone(), commit.to_owned(), scopes.clone());
     blocking(move || {
-        let snapshot = environment.git().snapshot(&loaded.repo, &commit)?;
+        let renders = renders(&loaded, &environment, &commit)?;
         let late = loaded.sync_options()?.skip_missing == Some(true);
         let mut builder = Builder::<S>::new(&loaded.namespace, &scopes).lenient(late);
-        let request = request(&loaded, &environment);
         let (tools, cache) = (&environment.tools, &environment.cache_dir);
-        render_each(&snapshot, &request, tools, cache, &mut |rendered| builder.add(rendered))?;
+        for Render { snapshot, request, elsewhere } in &renders {
+            let mut names = Names::new(elsewhere.as_deref());
+            render_each(snapshot, request, tools, cache, &mut |rendered| {
+                builder.add(names.placed(rendered))
+            })?;
+        }
         builder.finish().map_err(EngineError::Desired)
     })
     .await
 }
 
-fn request(loaded: &Loaded, environment: &Environment) -> RenderRequest {
-    let source = loaded.source();
+/// Sources whose renders are kept by the whole tree, and why: every commit to
+/// their repository renders them anew.
+///
+/// # Errors
+/// When a source is not there or cannot be read.
+pub async fn whole_trees(
+    loaded: &Loaded,
+    environment: &Environment,
+    commit: &str,
+) -> Result<Vec<String>, EngineError> {
+    let (loaded, environment, commit) = (loaded.clone(), environment.clone(), commit.to_owned());
+    blocking(move || {
+        let mut notes = Vec::new();
+        for render in renders(&loaded, &environment, &commit)? {
+            if let Some(why) = whole_tree(&render.snapshot, &render.request)? {
+                let path = if render.request.path.is_empty() { "." } else { &render.request.path };
+                notes.push(format!("{path}: rendered anew on every commit, since {why}"));
+            }
+        }
+        Ok(notes)
+    })
+    .await
+}
+
+/// One source on its way to its objects.
+struct Render {
+    snapshot: Snapshot,
+    request: RenderRequest,
+    /// The repository to name before a file; none for the first one.
+    elsewhere: Option<String>,
+}
+
+fn renders(loaded: &Loaded, environment: &Environment, revision: &str) -> Result<Vec<Render>, EngineError> {
+    let unknown = || SourceError::NoSuchRevision {
+        repo: loaded.repo.to_string(),
+        revision: revision.to_owned(),
+        near: Vec::new(),
+    };
+    let commits = revisions::split(revision, loaded.sources.len()).ok_or_else(unknown)?;
+    let git = environment.git();
+    let snapshots: Result<Vec<Snapshot>, SourceError> = loaded
+        .sources
+        .iter()
+        .zip(&commits)
+        .map(|(place, commit)| git.snapshot(&place.repo, commit))
+        .collect();
+    let snapshots = snapshots?;
+    let named = loaded.sources.iter().zip(&snapshots).filter(|(place, _)| !place.source.reference.is_empty());
+    let others: BTreeMap<String, Snapshot> =
+        named.map(|(place, snapshot)| (place.source.reference.clone(), snapshot.clone())).collect();
+    let mut renders = Vec::new();
+    for ((place, snapshot), commit) in loaded.sources.iter().zip(&snapshots).zip(&commits) {
+        if place.source.is_reference() {
+            continue;
+        }
+        let here = place.repo == loaded.repo && *commit == commits[0];
+        let mut request = request(loaded, environment, place);
+        request.others.clone_from(&others);
+        renders.push(Render {
+            snapshot: snapshot.clone(),
+            request,
+            elsewhere: (!here).then(|| place.repo.to_string()),
+        });
+    }
+    Ok(renders)
+}
+
+/// Names files of other repositories as `repository//path`.
+struct Names<'a> {
+    repo: Option<&'a str>,
+    /// The last one: objects of one file come one after the other.
+    last: Option<(Arc<str>, Arc<str>)>,
+}
+
+impl<'a> Names<'a> {
+    fn new(repo: Option<&'a str>) -> Self {
+        Self { repo, last: None }
+    }
+
+    fn placed(&mut self, mut rendered: Rendered) -> Rendered {
+        let Some(repo) = self.repo else { return rendered };
+        let file = match &self.last {
+            Some((from, to)) if *from == rendered.file => to.clone(),
+            _ => Arc::from(format!("{repo}//{}", rendered.file)),
+        };
+        self.last = Some((rendered.file, file.clone()));
+        rendered.file = file;
+        rendered
+    }
+}
+
+fn request(loaded: &Loaded, environment: &Environment, place: &Place) -> RenderRequest {
+    let source = &place.source;
     let plain = source.plain.clone().map_or_else(
         || PlainOptions { recurse: true, ..PlainOptions::default() },
         |plain| PlainOptions { recurse: plain.recurse, include: plain.include, exclude: plain.exclude },
     );
     let kustomize = source.kustomize.clone().unwrap_or_default();
     let helm = source.helm.clone().unwrap_or_default();
+    // A packed chart unpacks to a folder of its name.
+    let chart = helm.chart.rsplit('/').next().filter(|chart| !chart.is_empty());
+    let mut keys = environment.keys.clone();
+    keys.age.extend(place.age.clone());
     RenderRequest {
-        path: source.path.clone(),
+        path: chart.map_or_else(|| source.path.clone(), str::to_owned),
         kind: match source.kind {
+            _ if chart.is_some() => SourceType::Helm,
             Declared::Plain => SourceType::Plain,
             Declared::Kustomize => SourceType::Kustomize,
             Declared::Helm => SourceType::Helm,
-            // The last two are refused before they come here.
-            Declared::Auto | Declared::Jsonnet | Declared::Oci => SourceType::Auto,
+            Declared::Jsonnet => SourceType::Jsonnet,
+            // An artifact is looked at like a folder.
+            Declared::Auto | Declared::Oci => SourceType::Auto,
         },
         name: loaded.application.name.clone(),
         namespace: loaded.namespace.clone(),
         plain,
-        kustomize: KustomizeOptions { images: kustomize.images, components: kustomize.components },
+        kustomize: KustomizeOptions {
+            images: kustomize.images,
+            components: kustomize.components,
+            enable_helm: kustomize.enable_helm,
+        },
         helm: HelmOptions {
             release_name: helm.release_name,
             value_files: helm.value_files,
@@ -130,6 +326,8 @@ fn request(loaded: &Loaded, environment: &Environment) -> RenderRequest {
         },
         kube_version: environment.kube_version.clone(),
         api_versions: environment.api_versions.clone(),
+        others: BTreeMap::new(),
+        keys,
     }
 }
 

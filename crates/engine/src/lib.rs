@@ -1,6 +1,7 @@
 //! What plugin and webhook share: from an Application to its desired set, from
 //! there to what differs in a cluster, and to the writes that mend it.
 
+pub mod change;
 pub mod contest;
 pub mod desired;
 pub mod error;
@@ -10,6 +11,7 @@ pub mod lease;
 pub mod load;
 pub mod memory;
 pub mod owners;
+pub mod revisions;
 pub mod rules;
 pub mod survey;
 pub mod sync;

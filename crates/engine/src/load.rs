@@ -11,6 +11,7 @@ use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::Options;
 use gitops_core::verdict::Policy;
+use gitops_source::location::UrlError;
 use gitops_source::{Credentials, RepoUrl, Secret, git, yaml};
 
 use crate::error::EngineError;
@@ -23,8 +24,12 @@ pub const FILE: &str = "gitops.yaml";
 pub struct Loaded {
     pub application: AppRef,
     pub spec: ApplicationSpec,
+    /// Of the first source.
     pub repo: RepoUrl,
+    /// For the first source.
     pub credentials: Credentials,
+    /// All of them, in their order; there is at least one.
+    pub sources: Vec<Place>,
     /// Where objects go that name no namespace.
     pub namespace: String,
     /// Of its Project, as far as that is known: where nothing is installed there
@@ -32,10 +37,28 @@ pub struct Loaded {
     pub project: Option<ProjectSpec>,
 }
 
+/// A source, and the way to it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub source: Source,
+    pub repo: RepoUrl,
+    pub credentials: Credentials,
+    /// age identities of its own, for SOPS files.
+    pub age: Option<Secret>,
+}
+
+/// What a source's Secret holds.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// None: the Secret says nothing about the repository.
+    pub credentials: Option<Credentials>,
+    pub age: Option<Secret>,
+}
+
 impl Loaded {
-    /// The source; there is exactly one as long as several are not carried out.
+    /// The first source.
     pub fn source(&self) -> Source {
-        self.spec.source.clone().unwrap_or_default()
+        self.sources.first().map(|place| place.source.clone()).unwrap_or_default()
     }
 
     /// Its sync options.
@@ -69,12 +92,17 @@ impl Loaded {
         })
     }
 
-    /// From a resource whose source names its repository.
+    /// From a resource whose sources name their repositories, with what the
+    /// Secrets of [`access_of`] hold.
     ///
     /// # Errors
     /// When something of its spec is not carried out yet, or no repository is
     /// named.
-    pub fn from_resource(application: &Application, credentials: Credentials) -> Result<Self, EngineError> {
+    pub fn from_resource(
+        application: &Application,
+        access: &[Access],
+        usual: &Credentials,
+    ) -> Result<Self, EngineError> {
         let namespace = application.metadata.namespace.clone().unwrap_or_default();
         let name = application.metadata.name.clone().unwrap_or_default();
         Self::new(
@@ -82,7 +110,7 @@ impl Loaded {
             AppRef { namespace: namespace.clone(), name },
             "cluster",
             None,
-            credentials,
+            (access, usual),
             &namespace,
         )
     }
@@ -92,7 +120,7 @@ impl Loaded {
         reference: AppRef,
         file: &str,
         enclosing: Option<&Path>,
-        credentials: Credentials,
+        (access, usual): (&[Access], &Credentials),
         default_namespace: &str,
     ) -> Result<Self, EngineError> {
         if let Some(path) = application.not_carried_out().first() {
@@ -102,18 +130,16 @@ impl Loaded {
                 path: (*path).to_owned(),
             });
         }
-        let bad = |reason: String| EngineError::Application { file: file.into(), reason };
-        application.spec.sync_options().map_err(bad)?;
-        let named = application.spec.source.as_ref().and_then(|source| source.repo.as_deref());
-        let repo = match (named, enclosing) {
-            (Some(url), _) => {
-                url.parse().map_err(|error: gitops_source::location::UrlError| bad(error.to_string()))?
-            }
-            (None, Some(root)) => RepoUrl::local(root),
-            (None, None) => {
-                return Err(bad(format!("Application {reference} names no repository (spec.source.repo)")));
-            }
-        };
+        application
+            .spec
+            .sync_options()
+            .map_err(|reason| EngineError::Application { file: file.into(), reason })?;
+        let sources = places(application, &reference, file, enclosing, access, usual)?;
+        let first = sources.first().ok_or_else(|| EngineError::Application {
+            file: file.into(),
+            reason: format!("Application {reference} has neither source nor sources"),
+        })?;
+        let (repo, credentials) = (first.repo.clone(), first.credentials.clone());
         let destination = &application.spec.destination.namespace;
         let namespace =
             if destination.is_empty() { default_namespace.to_owned() } else { destination.clone() };
@@ -122,10 +148,52 @@ impl Loaded {
             spec: application.spec.clone(),
             repo,
             credentials,
+            sources,
             namespace,
             project: None,
         })
     }
+}
+
+/// The sources of an Application; in a file, one that names no repository
+/// means the one it lies in.
+fn places(
+    application: &Application,
+    reference: &AppRef,
+    file: &str,
+    enclosing: Option<&Path>,
+    access: &[Access],
+    usual: &Credentials,
+) -> Result<Vec<Place>, EngineError> {
+    let bad = |reason: String| EngineError::Application { file: file.into(), reason };
+    let declared = application.spec.all_sources();
+    let mut sources: Vec<Place> = Vec::new();
+    for (index, source) in declared.iter().enumerate() {
+        let repo: RepoUrl = match (source.repo.as_deref(), enclosing) {
+            (Some(url), _) => url.parse().map_err(|error: UrlError| bad(error.to_string()))?,
+            (None, Some(root)) => RepoUrl::local(root),
+            (None, None) => {
+                let field = application.spec.source_path(index);
+                return Err(bad(format!("Application {reference} names no repository ({field}.repo)")));
+            }
+        };
+        let name = &source.reference;
+        if !name.is_empty() && sources.iter().any(|place| place.source.reference == *name) {
+            return Err(bad(format!("Application {reference}: two sources have the ref {name:?}")));
+        }
+        let own = access.get(index).cloned().unwrap_or_default();
+        // What is meant for one host is shown to no other.
+        let near = sources.first().is_none_or(|first| first.repo.same_host(&repo));
+        let shared = if near { usual.clone() } else { Credentials::Usual };
+        let credentials = own.credentials.unwrap_or(shared);
+        sources.push(Place { source: (*source).clone(), repo, credentials, age: own.age });
+    }
+    if !sources.is_empty() && sources.iter().all(|place| place.source.is_reference()) {
+        return Err(bad(format!(
+            "Application {reference}: its sources are only there for others to refer to: give one a path"
+        )));
+    }
+    Ok(sources)
 }
 
 /// The nearest `gitops.yaml` at `folder` or above it, inside its repository.
@@ -150,13 +218,29 @@ pub fn read_file(
     credentials: &Credentials,
 ) -> Result<Vec<Loaded>, EngineError> {
     let shown = file.display().to_string();
-    let bad = |reason: String| EngineError::Application { file: shown.clone(), reason };
-    let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| EngineError::Application { file: shown.clone(), reason: error.to_string() })?;
     let folder =
         file.canonicalize().ok().and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default();
-    let enclosing = git::enclosing(&folder);
+    let enclosing = git::enclosing(&folder).map(|(root, _)| root);
+    read_text(&shown, &text, enclosing.as_deref(), default_namespace, credentials)
+}
+
+/// As [`read_file`], from its text; `shown` names it, `root` is the repository
+/// that it lies in.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_text(
+    shown: &str,
+    text: &str,
+    root: Option<&Path>,
+    default_namespace: &str,
+    credentials: &Credentials,
+) -> Result<Vec<Loaded>, EngineError> {
+    let bad = |reason: String| EngineError::Application { file: shown.to_owned(), reason };
     let mut loaded = Vec::new();
-    for document in yaml::documents(&shown, &text)? {
+    for document in yaml::documents(shown, text)? {
         let at = format!("{shown}:{}", document.line);
         let gvk = Gvk::of(&document.value)
             .map_err(|error| EngineError::Application { file: at.clone(), reason: error.to_string() })?;
@@ -177,8 +261,7 @@ pub fn read_file(
         let namespace =
             application.metadata.namespace.clone().unwrap_or_else(|| default_namespace.to_owned());
         let reference = AppRef { namespace: namespace.clone(), name };
-        let root = enclosing.as_ref().map(|(root, _)| root.as_path());
-        loaded.push(Loaded::new(&application, reference, &at, root, credentials.clone(), &namespace)?);
+        loaded.push(Loaded::new(&application, reference, &at, root, (&[], credentials), &namespace)?);
     }
     if loaded.is_empty() {
         return Err(bad("it holds no Application".into()));
@@ -203,9 +286,10 @@ pub fn from_flags(
     };
     Loaded {
         application: AppRef { namespace: namespace.into(), name: name.into() },
-        spec: ApplicationSpec { source: Some(source), ..ApplicationSpec::default() },
-        repo,
-        credentials,
+        spec: ApplicationSpec { source: Some(source.clone()), ..ApplicationSpec::default() },
+        repo: repo.clone(),
+        credentials: credentials.clone(),
+        sources: vec![Place { source, repo, credentials, age: None }],
         namespace: namespace.into(),
         project: None,
     }
@@ -231,8 +315,8 @@ pub async fn from_cluster(
     let value = cluster.get(&kind, &key).await?.ok_or_else(missing)?;
     let application: Application = serde_json::from_value(value)
         .map_err(|error| EngineError::Application { file: key.to_string(), reason: error.to_string() })?;
-    let credentials = credentials_of(cluster, &application, usual).await?;
-    let mut loaded = Loaded::from_resource(&application, credentials)?;
+    let access = access_of(cluster, &application).await?;
+    let mut loaded = Loaded::from_resource(&application, &access, usual)?;
     loaded.project = project_of(cluster, &application.spec.project).await;
     Ok(loaded)
 }
@@ -262,18 +346,26 @@ fn own(kind: &str, plural: &str, namespaced: bool) -> Kind {
     }
 }
 
-/// The credentials that an Application's source names, else the usual ones.
+/// What the Secrets hold that an Application's sources name, in their order.
 ///
 /// # Errors
-/// When the Secret is not there or holds none.
-pub async fn credentials_of(
+/// When a Secret is not there or holds nothing of use.
+pub async fn access_of(cluster: &Cluster, application: &Application) -> Result<Vec<Access>, EngineError> {
+    let mut access = Vec::new();
+    for source in application.spec.all_sources() {
+        access.push(match &source.secret_ref {
+            Some(secret) => read_secret(cluster, application, &secret.name).await?,
+            None => Access::default(),
+        });
+    }
+    Ok(access)
+}
+
+async fn read_secret(
     cluster: &Cluster,
     application: &Application,
-    usual: &Credentials,
-) -> Result<Credentials, EngineError> {
-    let Some(secret) = application.spec.source.as_ref().and_then(|source| source.secret_ref.as_ref()) else {
-        return Ok(usual.clone());
-    };
+    secret: &str,
+) -> Result<Access, EngineError> {
     let namespace = application.metadata.namespace.clone().unwrap_or_default();
     let failed = |reason: String| EngineError::Secret {
         application: application.metadata.name.clone().unwrap_or_default(),
@@ -286,29 +378,35 @@ pub async fn credentials_of(
         verbs: Vec::new(),
         subresources: Vec::new(),
     };
-    let key = ObjectKey { group: String::new(), kind: "Secret".into(), namespace, name: secret.name.clone() };
+    let key = ObjectKey { group: String::new(), kind: "Secret".into(), namespace, name: secret.to_owned() };
     let value = cluster.get(&kind, &key).await?.ok_or_else(|| failed(format!("{key} is not there")))?;
     let field = |name: &str| value.get("data").and_then(|data| data.get(name)?.as_str()).and_then(decode);
     if field("caBundle").is_some() {
         return Err(failed(format!("{key}: caBundle is not carried out yet")));
     }
-    if let Some(token) = field("token") {
-        return Ok(Credentials::token(Secret::new(token)));
-    }
-    match (field("username"), field("password"), field("sshPrivateKey"), field("knownHosts")) {
-        (Some(username), Some(password), ..) => {
-            Ok(Credentials::Basic { username, password: Secret::new(password) })
+    let age = field("age").map(Secret::new);
+    let login = (field("username"), field("password"), field("sshPrivateKey"), field("knownHosts"));
+    let credentials = match (field("token"), login) {
+        (Some(token), _) => Some(Credentials::token(Secret::new(token))),
+        (None, (Some(username), Some(password), ..)) => {
+            Some(Credentials::Basic { username, password: Secret::new(password) })
         }
-        (.., Some(private_key), Some(known_hosts)) => {
-            Ok(Credentials::Ssh { private_key: Secret::new(private_key), known_hosts })
+        (None, (.., Some(private_key), Some(known_hosts))) => {
+            Some(Credentials::Ssh { private_key: Secret::new(private_key), known_hosts })
         }
-        (.., Some(_), None) => Err(failed(format!(
-            "{key} holds sshPrivateKey but not knownHosts: without it, anyone could play the host"
-        ))),
-        _ => Err(failed(format!(
-            "{key} holds neither token, nor username and password, nor sshPrivateKey and knownHosts"
-        ))),
-    }
+        (None, (.., Some(_), None)) => {
+            return Err(failed(format!(
+                "{key} holds sshPrivateKey but not knownHosts: without it, anyone could play the host"
+            )));
+        }
+        _ if age.is_some() => None,
+        _ => {
+            return Err(failed(format!(
+                "{key} holds neither token, nor username and password, nor sshPrivateKey and knownHosts, nor age"
+            )));
+        }
+    };
+    Ok(Access { credentials, age })
 }
 
 fn decode(text: &str) -> Option<String> {

@@ -16,6 +16,7 @@ use crate::contest::contested;
 use crate::desired::{Environment, commit, desired};
 use crate::error::EngineError;
 use crate::load::{Loaded, from_cluster};
+use crate::revisions;
 use crate::survey::Survey;
 
 fn annotation<'a>(object: Option<&'a Value>, key: &str) -> Option<&'a str> {
@@ -153,6 +154,11 @@ async fn find(
 /// Whether the commit that an object names is one of an Application's
 /// repository.
 fn is_of_repo(loaded: &Loaded, environment: &Environment, live: Option<&Value>) -> bool {
-    annotation(live, ANNOTATION_REVISION)
-        .is_some_and(|revision| environment.git().snapshot(&loaded.repo, revision).is_ok())
+    let commits = annotation(live, ANNOTATION_REVISION)
+        .and_then(|revision| revisions::split(revision, loaded.sources.len()));
+    let git = environment.git();
+    commits.is_some_and(|commits| {
+        let mut known = loaded.sources.iter().zip(&commits);
+        known.all(|(place, commit)| git.snapshot(&place.repo, commit).is_ok())
+    })
 }

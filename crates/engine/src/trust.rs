@@ -1,63 +1,92 @@
-//! Whether a Project takes a commit. In: an Application with its Project, and a
-//! commit that is here. Out: nothing, or why it does not count: it lies on no
-//! branch that counts, or none of the signers has signed it.
+//! Whether a Project takes a revision. In: an Application with its Project, and
+//! a revision whose commits are here. Out: nothing, or why it does not count: a
+//! repository that the Project does not name, a commit that lies on no branch
+//! that counts, or that none of the signers has signed. Every source has to
+//! pass by itself.
 
-use gitops_source::SourceError;
+use gitops_api::project::{ProjectSpec, Repository};
+use gitops_source::{GitCache, SourceError};
 
 use crate::desired::{Environment, blocking};
 use crate::error::EngineError;
-use crate::load::Loaded;
+use crate::load::{Loaded, Place};
+use crate::revisions;
 
-/// Checks the commit that is to be enforced or written: one of the rules of
-/// its repository has to hold for branch and signature.
+/// Checks the revision that is to be enforced or written: for every source, one
+/// of the rules of its repository has to hold for branch and signature.
 ///
 /// # Errors
 /// [`EngineError::Untrusted`] or [`SourceError::Unsigned`] when none does.
-pub async fn trust(loaded: &Loaded, environment: &Environment, commit: &str) -> Result<(), EngineError> {
-    check(loaded, environment, commit, true).await
+pub async fn trust(loaded: &Loaded, environment: &Environment, revision: &str) -> Result<(), EngineError> {
+    check(loaded, environment, revision, true).await
 }
 
-/// Checks the signature alone: of a commit on the way to one that counts.
+/// Checks the signatures alone: of a revision on the way to one that counts.
 ///
 /// # Errors
 /// As [`trust`].
-pub async fn signed(loaded: &Loaded, environment: &Environment, commit: &str) -> Result<(), EngineError> {
-    check(loaded, environment, commit, false).await
+pub async fn signed(loaded: &Loaded, environment: &Environment, revision: &str) -> Result<(), EngineError> {
+    check(loaded, environment, revision, false).await
 }
 
 async fn check(
     loaded: &Loaded,
     environment: &Environment,
+    revision: &str,
+    with_branch: bool,
+) -> Result<(), EngineError> {
+    let Some(project) = loaded.project.clone() else { return Ok(()) };
+    let (git, loaded, revision) = (environment.git(), loaded.clone(), revision.to_owned());
+    blocking(move || {
+        let commits = revisions::split(&revision, loaded.sources.len()).ok_or_else(|| {
+            let reason = format!("it is none of an Application of {} sources", loaded.sources.len());
+            untrusted(&loaded.repo, &revision, reason)
+        })?;
+        for (place, commit) in loaded.sources.iter().zip(&commits) {
+            check_source(&project, &git, place, commit, with_branch)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn check_source(
+    project: &ProjectSpec,
+    git: &GitCache,
+    place: &Place,
     commit: &str,
     with_branch: bool,
 ) -> Result<(), EngineError> {
-    let Some(project) = &loaded.project else { return Ok(()) };
-    let named = loaded.source().repo.unwrap_or_else(|| loaded.repo.to_string());
-    let rules: Vec<_> = project.rules_of(&named).cloned().collect();
-    let (git, repo, commit) = (environment.git(), loaded.repo.clone(), commit.to_owned());
-    blocking(move || {
-        let mut why = None;
-        for rule in &rules {
-            let counts = |name: &str| rule.admits_branch(name);
-            if with_branch && !rule.branches.is_empty() && !git.is_on(&repo, &commit, &counts)? {
+    let Place { source, repo, .. } = place;
+    let named = source.repo.clone().unwrap_or_else(|| repo.to_string());
+    if !source.is_git() || repo.is_registry() {
+        return project.admits_artifact(source).map_err(|reason| untrusted(repo, commit, reason));
+    }
+    let rules: Vec<&Repository> = project.rules_of(&named).collect();
+    let mut why = untrusted(repo, commit, "its Project does not take this repository".into());
+    for (index, rule) in rules.into_iter().enumerate() {
+        let counts = |name: &str| rule.admits_branch(name);
+        if with_branch && !rule.branches.is_empty() && !git.is_on(repo, commit, &counts)? {
+            if index == 0 {
                 let branches = rule.branches.join(", ");
-                why.get_or_insert(EngineError::Untrusted {
-                    repo: repo.to_string(),
-                    commit: commit.chars().take(12).collect(),
-                    reason: format!("it is on no branch that its Project takes ({branches})"),
-                });
-                continue;
+                let reason = format!("it is on no branch that its Project takes ({branches})");
+                why = untrusted(repo, commit, reason);
             }
-            if rule.signers.is_empty() {
-                return Ok(());
-            }
-            match git.verify(&repo, &commit, &rule.signers) {
-                Ok(()) => return Ok(()),
-                Err(error @ SourceError::Unsigned { .. }) => why = Some(error.into()),
-                Err(error) => return Err(error.into()),
-            }
+            continue;
         }
-        why.map_or(Ok(()), Err)
-    })
-    .await
+        if rule.signers.is_empty() {
+            return Ok(());
+        }
+        match git.verify(repo, commit, &rule.signers) {
+            Ok(()) => return Ok(()),
+            Err(error @ SourceError::Unsigned { .. }) => why = error.into(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(why)
+}
+
+fn untrusted(repo: &gitops_source::RepoUrl, commit: &str, reason: String) -> EngineError {
+    let commit = commit.chars().take(12).collect();
+    EngineError::Untrusted { repo: repo.to_string(), commit, reason }
 }

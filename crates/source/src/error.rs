@@ -18,6 +18,8 @@ pub enum ErrorKind {
     ToolTooOld,
     Unsigned,
     Unsupported,
+    Sops,
+    Registry,
     Local,
 }
 
@@ -48,6 +50,10 @@ pub enum SourceError {
     Unsigned { repo: String, commit: String, reason: String },
     #[error("{path}: {reason}")]
     Unsupported { path: String, reason: String },
+    #[error("{file}: SOPS: {reason}")]
+    Sops { file: String, reason: String },
+    #[error("{place}: {reason}")]
+    Registry { place: String, reason: String },
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: std::io::Error },
     #[error("{repo}: {reason}")]
@@ -70,6 +76,8 @@ impl SourceError {
             Self::ToolTooOld { .. } => ErrorKind::ToolTooOld,
             Self::Unsigned { .. } => ErrorKind::Unsigned,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Sops { .. } => ErrorKind::Sops,
+            Self::Registry { .. } => ErrorKind::Registry,
             Self::Io { .. } | Self::Git { .. } => ErrorKind::Local,
         }
     }

@@ -21,6 +21,7 @@ use crate::error::SourceError;
 use crate::location::{Credentials, RepoUrl};
 
 mod history;
+mod import;
 mod passed;
 mod signature;
 mod snapshot;
@@ -243,6 +244,13 @@ pub fn enclosing(folder: &Path) -> Option<(PathBuf, PathBuf)> {
     let root = repository.workdir()?.canonicalize().ok()?;
     let inside = folder.canonicalize().ok()?.strip_prefix(&root).ok()?.to_owned();
     Some((root, inside))
+}
+
+/// The address of a repository's `origin`.
+pub fn origin(root: &Path) -> Option<String> {
+    let repository = gix::open_opts(root, gix::open::Options::isolated()).ok()?;
+    let url = repository.config_snapshot().string("remote.origin.url")?;
+    Some(url.to_string())
 }
 
 /// The user's own configuration counts for fetching (helpers, proxies), never

@@ -1,5 +1,6 @@
-//! Where desired objects come from: Git over file, http(s) and ssh, and the
-//! rendering of plain YAML, Kustomize and Helm. In: a repository, a revision,
+//! Where desired objects come from: Git over file, http(s) and ssh, charts and
+//! artifacts from registries, and the rendering of plain YAML, Kustomize, Helm
+//! and Jsonnet, SOPS files decrypted. In: a repository, a revision,
 //! a path. Out: objects, each with its file and, where it is known, the line
 //! of every field.
 //!
@@ -10,7 +11,9 @@ pub mod error;
 mod fuzz;
 pub mod git;
 pub mod location;
+pub mod registry;
 pub mod render;
+pub mod sops;
 pub mod yaml;
 
 pub use error::{ErrorKind, SourceError};
@@ -18,4 +21,5 @@ pub use git::{Commit, GitCache, Snapshot};
 pub use location::{Credentials, RepoUrl, Secret};
 pub use render::{
     HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools, render, render_each,
+    whole_tree,
 };

@@ -100,6 +100,27 @@ impl RepoUrl {
         self.local.as_deref()
     }
 
+    /// Host and path of a registry's URL.
+    pub(crate) fn registry(&self) -> Option<&str> {
+        self.full.strip_prefix("oci://").map(|rest| rest.trim_end_matches('/'))
+    }
+
+    /// Whether both are on one host: credentials that were given for one of
+    /// them go to no other host.
+    pub fn same_host(&self, other: &Self) -> bool {
+        let host = |url: &Self| match Url::parse(&url.full) {
+            Ok(url) => Some((url.host_str()?.to_owned(), url.port_or_known_default())),
+            // git@host:path
+            Err(_) => Some((url.full.split_once(':')?.0.rsplit('@').next()?.to_owned(), None)),
+        };
+        host(self) == host(other)
+    }
+
+    /// Whether it is a registry, which holds no Git.
+    pub fn is_registry(&self) -> bool {
+        self.registry().is_some()
+    }
+
     /// The URL for the transport: without the user and password of http, which
     /// go as [`RepoUrl::login`].
     pub(crate) fn address(&self) -> String {
@@ -161,8 +182,8 @@ impl FromStr for RepoUrl {
             };
         }
         if let Some((scheme, rest)) = text.split_once("://") {
-            if !matches!(scheme, "http" | "https" | "ssh") {
-                return Err(error("only file, http, https and ssh are known"));
+            if !matches!(scheme, "http" | "https" | "ssh" | "oci") {
+                return Err(error("only file, http, https, ssh and oci are known"));
             }
             if rest.starts_with('/') || rest.is_empty() {
                 return Err(error("the host is missing"));

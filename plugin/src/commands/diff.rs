@@ -1,6 +1,8 @@
 //! `kubectl gitops diff`
 
-use clap::Args;
+mod change;
+
+use clap::{Args, ValueEnum};
 use gitops_core::plan::{Action, Step};
 use gitops_engine::{Loaded, Survey};
 
@@ -15,20 +17,69 @@ use crate::settings::Settings;
 /// Shows where the cluster differs from Git, field by field
 ///
 /// Nothing is written. What `diff` shows is exactly what `sync` would change.
-/// Exit code 0: no difference; 1: there is one.
+/// With --base and --head: what a pull request changes in every Application of
+/// gitops.yaml, without a cluster. Exit code 0: no difference; 1: there is one.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl gitops diff\n  kubectl gitops diff web --revision v1.2\n  kubectl gitops diff --repo https://git.example/shop.git --path apps/web -o json"
+    after_help = "Examples:\n  kubectl gitops diff\n  kubectl gitops diff web --revision v1.2\n  kubectl gitops diff --repo https://git.example/shop.git --path apps/web -o json\n  kubectl gitops diff --base origin/main --head HEAD -o markdown"
 )]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    /// Compare what this revision of the repository renders to that of --head
+    #[arg(long, value_name = "REVISION", conflicts_with_all = ["repo", "revision"])]
+    base: Option<String>,
+    /// The revision that is compared to --base
+    #[arg(long, value_name = "REVISION", default_value = "HEAD", requires = "base")]
+    head: String,
+    /// With --base: ask the cluster for its kinds and version
+    #[arg(long, requires = "base")]
+    live: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    output: DiffFormat,
+}
+
+/// How differences are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum DiffFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For people, with more columns
+    Wide,
+    /// One name a line
+    Name,
+    Json,
+    Yaml,
+    /// One object a line
+    Jsonl,
+    /// For a comment on a pull request, with --base
+    Markdown,
+}
+
+impl DiffFormat {
+    /// As other commands print; none for Markdown.
+    fn format(self) -> Option<Format> {
+        Some(match self {
+            Self::Text => Format::Text,
+            Self::Wide => Format::Wide,
+            Self::Name => Format::Name,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+            Self::Jsonl => Format::Jsonl,
+            Self::Markdown => return None,
+        })
+    }
 }
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    if let Some(base) = &arguments.base {
+        return change::run(&arguments, (base, &arguments.head), settings, printer).await;
+    }
+    let format = arguments.output.format().ok_or_else(|| {
+        Failure::usage("-o markdown needs --base").hint("kubectl gitops diff --base origin/main -o markdown")
+    })?;
     let destination = Destination::reach(settings).await?;
     let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     let mut reports = Vec::new();
@@ -36,12 +87,12 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         let (_, survey) =
             destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
         let report = report(loaded, &survey);
-        if matches!(arguments.output, Format::Text | Format::Wide) {
+        if matches!(format, Format::Text | Format::Wide) {
             text(&report, &survey, applications.len() > 1, printer);
         }
         reports.push(report);
     }
-    match arguments.output {
+    match format {
         Format::Text | Format::Wide => {}
         Format::Name => names(&reports, printer),
         format => output::print(&reports, format, printer)?,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use gitops_core::names::{ANNOTATION_REVISION, OUTPUT_API_VERSION};
+use gitops_engine::revisions::first;
 use gitops_engine::{Loaded, Survey};
 use gitops_source::Commit;
 use serde::Serialize;
@@ -97,13 +98,15 @@ fn entries(
     limit: usize,
 ) -> Result<Vec<Entry>, Failure> {
     let (git, path) = (destination.environment.git(), loaded.source().path);
-    let commits = git.history(&loaded.repo, &commit.id, &path, limit)?;
+    let commits = git.history(&loaded.repo, first(&commit.id), &path, limit)?;
     // An object names the commit of its last write, which may have changed
     // something else: what counts is what that commit has at the path.
     let mut written: BTreeMap<String, usize> = BTreeMap::new();
     for object in survey.plan.steps.iter().filter_map(|step| survey.live.get(&step.key)) {
         let mark = object.pointer("/metadata/annotations").and_then(|all| all.get(ANNOTATION_REVISION));
-        if let Some(id) = mark.and_then(Value::as_str).and_then(|id| git.path_id(&loaded.repo, id, &path)) {
+        if let Some(id) =
+            mark.and_then(Value::as_str).and_then(|id| git.path_id(&loaded.repo, first(id), &path))
+        {
             *written.entry(id).or_default() += 1;
         }
     }

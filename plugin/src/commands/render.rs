@@ -1,5 +1,7 @@
 //! `kubectl gitops render`
 
+mod branch;
+
 use clap::Args;
 use gitops_core::compare::MASK;
 use gitops_core::desired::{DesiredObject, Scopes};
@@ -7,7 +9,7 @@ use gitops_core::object::Gvk;
 use gitops_core::plan::order_of;
 use serde_json::Value;
 
-use crate::applications::{Destination, declared, select};
+use crate::applications::{Destination, declared, select, tell_whole_trees};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::output::{self, Format};
@@ -20,7 +22,7 @@ use crate::settings::Settings;
 /// namespaced. Values of Secrets are masked.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl gitops render\n  kubectl gitops render web --origin\n  kubectl gitops render --repo . --path apps/web -o jsonl"
+    after_help = "Examples:\n  kubectl gitops render\n  kubectl gitops render web --origin\n  kubectl gitops render --repo . --path apps/web -o jsonl\n  kubectl gitops render --to-branch rendered --push"
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -34,6 +36,12 @@ pub struct Arguments {
     /// Kubernetes' version, for charts that ask for it
     #[arg(long, value_name = "VERSION", default_value = "", conflicts_with = "live")]
     kube_version: String,
+    /// Commit the objects to this branch of the repository, one file each, instead of printing them
+    #[arg(long, value_name = "BRANCH", conflicts_with_all = ["origin", "output"])]
+    to_branch: Option<String>,
+    /// Push that branch to origin
+    #[arg(long, requires = "to_branch")]
+    push: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value = "yaml")]
     output: Format,
@@ -95,28 +103,31 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         None if named && arguments.selection.repo.is_none() => Some(settings.cluster().await?),
         None => None,
     };
-    let mut objects = Vec::new();
+    let mut rendered = Vec::new();
     for loaded in select(&arguments.selection, settings, cluster.as_ref()).await? {
-        let (_, set) = match &destination {
-            Some(destination) => {
-                declared(&loaded, &destination.environment, revision, &destination.discovery).await?
-            }
-            None => {
-                declared(
-                    &loaded,
-                    &settings.environment(&arguments.kube_version, Vec::new()),
-                    revision,
-                    &BuiltIn,
-                )
-                .await?
-            }
+        let environment = match &destination {
+            Some(destination) => destination.environment.clone(),
+            None => settings.environment(&arguments.kube_version, Vec::new()),
         };
+        let (commit, set) = match &destination {
+            Some(destination) => declared(&loaded, &environment, revision, &destination.discovery).await?,
+            None => declared(&loaded, &environment, revision, &BuiltIn).await?,
+        };
+        tell_whole_trees(&loaded, &environment, &commit, printer).await?;
         let mut sorted: Vec<DesiredObject> = set.objects.into_values().collect();
         sorted.sort_by(|a, b| {
             order_of(&a.key.kind).cmp(&order_of(&b.key.kind)).then_with(|| a.key.cmp(&b.key))
         });
-        objects.extend(sorted);
+        rendered.push(branch::Rendered {
+            application: loaded.application.name.clone(),
+            revision: commit.id,
+            objects: sorted,
+        });
     }
+    if let Some(name) = &arguments.to_branch {
+        return branch::run(name, arguments.push, &rendered, settings, printer);
+    }
+    let objects: Vec<DesiredObject> = rendered.into_iter().flat_map(|one| one.objects).collect();
     let values: Vec<Value> = objects.iter().map(masked).collect();
     match arguments.output {
         Format::Name => objects.iter().for_each(|object| {

@@ -6,11 +6,12 @@ use clap::Args;
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
+use gitops_engine::load::Place;
 use gitops_engine::{Loaded, Survey};
 use gitops_source::Commit;
 
 use super::diff;
-use crate::applications::{Destination, of_cluster, select};
+use crate::applications::{Destination, of_cluster, select, tell_whole_trees};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -51,6 +52,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         let (commit, survey) =
             destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
         let report = report(loaded, &survey, &destination.healths(loaded, &survey).await?);
+        tell_whole_trees(loaded, &destination.environment, &commit, printer).await?;
         match arguments.output {
             Format::Text | Format::Wide => {
                 if index > 0 {
@@ -152,7 +154,6 @@ fn text(
     wide: bool,
     printer: &Printer,
 ) -> Vec<String> {
-    let source = loaded.source();
     let (sync, health) = (is_synced(report), worst(report));
     let fine = sync && health == Health::Healthy;
     let ink = |good: bool| if good { Ink::Git } else { Ink::Live };
@@ -166,7 +167,13 @@ fn text(
         }
     };
     fact("running", &answer(report), Some(ink(fine)));
-    fact("source", &format!("{} {} {}", loaded.repo, source.revision, source.path), None);
+    for Place { source, repo, .. } in &loaded.sources {
+        let what = match source.helm.as_ref().filter(|helm| !helm.chart.is_empty()) {
+            Some(helm) => format!("chart {} {}", helm.chart, helm.version),
+            None => format!("{} {}", source.revision, source.path),
+        };
+        fact("source", &format!("{repo} {what}"), None);
+    }
     let by = format!("({}, {})", commit.author, layout::age(commit.time, now));
     fact("revision", &format!("{} {} {by}", &commit.id[..12], commit.subject), None);
     fact("sync", if sync { "Synced" } else { "OutOfSync" }, Some(ink(sync)));

@@ -49,8 +49,15 @@ fn names_that_lead_out_are_refused_and_nothing_is_written() {
         let error = bench.render_commit(&repo, &commit, &request("")).unwrap_err().to_string();
         assert!(error.contains("no file may have this name"), "{name}: {error}");
     }
-    let twice =
-        tree(&repo, &[("120000", "d", &blob), ("40000", "d", &tree(&repo, &[("100644", "x", &blob)]))]);
+    let top = object(&repo, "blob", b"resources: [d/x]\n");
+    let twice = tree(
+        &repo,
+        &[
+            ("120000", "d", &blob),
+            ("40000", "d", &tree(&repo, &[("100644", "x", &blob)])),
+            ("100644", "kustomization.yaml", &top),
+        ],
+    );
     let mut wanted = request("");
     wanted.kind = SourceType::Kustomize;
     let error = bench.render_commit(&repo, &commit_of(&repo, &twice), &wanted).unwrap_err().to_string();
@@ -84,8 +91,8 @@ fn links_that_lead_out_are_refused_singly_and_in_chains() {
         vec![("../../../../etc/passwd", "chart/templates/x.yaml")],
         // Each stays inside by its own text; together they do not.
         vec![
-            ("chart/templates", "deep"),
-            ("deep/../../../..", "out"),
+            ("templates", "chart/deep"),
+            ("deep/../../../..", "chart/out"),
             ("out/etc/passwd", "chart/values.yaml"),
         ],
     ] {

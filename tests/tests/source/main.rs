@@ -2,17 +2,22 @@
 //! what a hostile repository does not get.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod changes;
+mod closures;
 mod fetching;
 mod hostile;
+mod jsonnet;
+mod multiple;
+mod registries;
 mod rendering;
+mod sops;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gitops_core::desired::Rendered;
 use gitops_source::{
-    Commit, Credentials, GitCache, HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, RepoUrl,
-    SourceError, SourceType, Tools,
+    Commit, Credentials, GitCache, PlainOptions, RenderRequest, RepoUrl, SourceError, Tools,
 };
 use gitops_tests::Repo;
 
@@ -29,8 +34,40 @@ impl Bench {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             home: tempfile::tempdir().unwrap(),
-            tools: Tools::from_environment(|name| std::env::var_os(name)),
+            tools: Tools {
+                jsonnet: Some(gitops_tests::binary("kubectl-gitops")),
+                ..Tools::from_environment(|name| std::env::var_os(name))
+            },
         }
+    }
+
+    /// The renders that are kept: one for each that was made.
+    fn kept(&self) -> usize {
+        let Ok(folders) = std::fs::read_dir(self.renders().join("renders")) else { return 0 };
+        folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
+    }
+
+    /// Runs the plugin as somebody without a cluster does: exit code, stdout,
+    /// stderr.
+    fn gitops(&self, folder: &Path, arguments: &str, environment: &[(&str, &str)]) -> (i32, String, String) {
+        let output = std::process::Command::new(gitops_tests::binary("kubectl-gitops"))
+            .args(arguments.split_whitespace())
+            .current_dir(folder)
+            .env("HOME", self.home.path())
+            .env("XDG_CACHE_HOME", self.home.path().join("plugin"))
+            .env("KUBECONFIG", self.home.path().join("no-kubeconfig"))
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    /// That nothing below this home holds a text.
+    fn holds_nothing_of(&self, text: &str) {
+        let grep = std::process::Command::new("grep").args(["-r", "-l", text]).arg(self.home.path()).output();
+        let found = grep.unwrap().stdout;
+        assert!(found.is_empty(), "{text} is in {}", String::from_utf8_lossy(&found));
     }
 
     fn cache(&self) -> GitCache {
@@ -40,6 +77,18 @@ impl Bench {
     fn fetch(&self, url: &str, revision: &str) -> Result<Commit, SourceError> {
         let url: RepoUrl = url.parse().unwrap();
         self.cache().fetch(&url, revision, &Credentials::Usual, LONG)
+    }
+
+    /// What the engine renders with.
+    fn environment(&self) -> gitops_engine::Environment {
+        gitops_engine::Environment {
+            cache_dir: self.renders(),
+            tools: self.tools.clone(),
+            git_timeout: LONG,
+            kube_version: String::new(),
+            api_versions: Vec::new(),
+            keys: gitops_source::sops::Keys::default(),
+        }
     }
 
     fn renders(&self) -> PathBuf {
@@ -69,17 +118,21 @@ impl Bench {
 fn request(path: &str) -> RenderRequest {
     RenderRequest {
         path: path.to_owned(),
-        kind: SourceType::Auto,
         name: "shop".into(),
         namespace: "shop".into(),
         plain: PlainOptions { recurse: true, ..PlainOptions::default() },
-        kustomize: KustomizeOptions::default(),
-        helm: HelmOptions::default(),
         kube_version: "1.37.2".into(),
-        api_versions: Vec::new(),
+        ..RenderRequest::default()
     }
 }
 
 fn config_map(name: &str, value: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  key: {value}\n")
+}
+
+/// A `gitops.yaml` with one Application.
+fn application(spec: &str) -> String {
+    format!(
+        "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {{name: shop, namespace: shop}}\nspec:\n{spec}"
+    )
 }

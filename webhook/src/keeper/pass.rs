@@ -128,8 +128,8 @@ impl Keeper {
             spec.destination.namespace = application.namespace().unwrap_or_default();
         }
         project.admits(&application.namespace().unwrap_or_default(), &spec)?;
-        let credentials = load::credentials_of(&self.cluster, application, &Credentials::Usual).await?;
-        let mut loaded = Loaded::from_resource(application, credentials)?;
+        let access = load::access_of(&self.cluster, application).await?;
+        let mut loaded = Loaded::from_resource(application, &access, &Credentials::Usual)?;
         loaded.project = Some(project.spec.clone());
         Ok(loaded)
     }
@@ -149,6 +149,8 @@ impl Keeper {
             git_timeout: Duration::from_secs(60),
             kube_version: version.trim_start_matches('v').to_owned(),
             api_versions: discovery.api_versions(),
+            // Those of an Application are in the Secret that it names.
+            keys: gitops_source::sops::Keys::default(),
         };
         let known = Surroundings { environment, discovery: Arc::new(discovery) };
         *kept = Some((Instant::now(), known.clone()));

@@ -9,7 +9,7 @@ use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_engine::desired::packed;
 use gitops_engine::trust::signed;
-use gitops_engine::{EngineError, Loaded};
+use gitops_engine::{EngineError, Loaded, revisions};
 use tokio::sync::watch;
 
 use super::{BUDGET, Keeper, MINIMUM, News, OLDER, Passes, Standing};
@@ -19,7 +19,8 @@ use crate::world::Held;
 impl Keeper {
     /// A branch that went back to where it was before the commit in force is not
     /// followed: time moves forward, and a mirror with old references looks the
-    /// same. One that left that commit aside has a new history, and is.
+    /// same. One that left that commit aside has a new history, and is. Of
+    /// several sources none may go back, whatever the others do.
     pub(super) async fn moves_forward(
         &self,
         loaded: &Loaded,
@@ -31,30 +32,53 @@ impl Keeper {
         let known = known.or_else(|| std::fs::read_to_string(self.memory(&loaded.application)).ok());
         let known = known.or_else(|| application.status.as_ref()?.revision.clone());
         let Some(known) = known.map(|known| known.trim().to_owned()) else { return Ok(()) };
-        if known != tip && self.is_ancestor(loaded, tip, &known).await {
-            return Err(EngineError::Rewound { from: known, to: tip.to_owned() });
+        for (repo, before, now) in revisions::pairs(loaded, &known, tip) {
+            if self.history.is_ancestor(&repo, &now, &before).await == Some(true) {
+                return Err(EngineError::Rewound { from: known, to: tip.to_owned() });
+            }
         }
         Ok(())
     }
 
-    /// Whether one commit comes before another, as far as both are known.
-    pub(super) async fn is_ancestor(&self, loaded: &Loaded, ancestor: &str, descendant: &str) -> bool {
-        self.history.is_ancestor(&loaded.repo, ancestor, descendant).await == Some(true)
+    /// Whether one revision comes before another in every source, as far as
+    /// both are known.
+    async fn is_ancestor(&self, loaded: &Loaded, ancestor: &str, descendant: &str) -> bool {
+        let count = loaded.sources.len();
+        let (Some(ancestor), Some(descendant)) =
+            (revisions::split(ancestor, count), revisions::split(descendant, count))
+        else {
+            return false;
+        };
+        for ((place, ancestor), descendant) in loaded.sources.iter().zip(&ancestor).zip(&descendant) {
+            if self.history.is_ancestor(&place.repo, ancestor, descendant).await != Some(true) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether the commit at which an object was last accepted is known here and
-    /// no newer than the one in force.
+    /// no newer than the one in force: with several sources, in none of them.
     pub async fn standing(&self, held: &Held, recorded: &str) -> Standing {
         if recorded == held.part.revision {
             return Standing::Known;
         }
-        let repo = &held.loaded.repo;
-        match self.history.is_ancestor(repo, &held.part.revision, recorded).await {
-            Some(true) => Standing::Ahead,
-            Some(false) => Standing::Known,
-            None if self.history.contains(repo, recorded).await => Standing::Known,
-            None => Standing::Unknown,
+        let (loaded, count) = (&held.loaded, held.loaded.sources.len());
+        let split = |revision: &str| revisions::split(revision, count);
+        // Of other sources than those that there are now.
+        let Some((ours, recorded)) = split(&held.part.revision).zip(split(recorded)) else {
+            return Standing::Unknown;
+        };
+        let mut standing = Standing::Known;
+        for ((place, ours), recorded) in loaded.sources.iter().zip(&ours).zip(&recorded) {
+            match self.history.is_ancestor(&place.repo, ours, recorded).await {
+                Some(true) if ours != recorded => return Standing::Ahead,
+                Some(_) => {}
+                None if self.history.contains(&place.repo, recorded).await => {}
+                None => standing = Standing::Unknown,
+            }
         }
+        standing
     }
 
     /// What the commits between `from` and the tip declared of what the tip

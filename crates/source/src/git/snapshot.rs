@@ -79,6 +79,39 @@ impl Snapshot {
         Ok(self.entry(path)?.0.to_string())
     }
 
+    /// The id of what a path holds and whether that is a folder; none when
+    /// there is nothing. The error names a link on the way to it.
+    pub(crate) fn look_up(&self, path: &str) -> Result<Option<(String, bool)>, String> {
+        if let Ok((id, kind)) = self.entry(path) {
+            return match kind {
+                EntryKind::Link => Err(path.to_owned()),
+                EntryKind::Commit => Ok(None),
+                kind => Ok(Some((id.to_string(), kind == EntryKind::Tree))),
+            };
+        }
+        let link = path
+            .match_indices('/')
+            .map(|(end, _)| &path[..end])
+            .find(|above| self.entry(above).is_ok_and(|(_, kind)| kind == EntryKind::Link));
+        link.map_or(Ok(None), |link| Err(link.to_owned()))
+    }
+
+    /// A link under a folder that leads out of that folder.
+    ///
+    /// # Errors
+    /// When there is no such folder, or it holds more than any real one.
+    pub(crate) fn link_out_of(&self, folder: &str) -> Result<Option<String>, SourceError> {
+        for file in self.files(folder, true)? {
+            if file.kind == EntryKind::Link {
+                let to = String::from_utf8_lossy(&self.read_id(&file.path, file.id, 4096)?).into_owned();
+                if linked(&file.path, &to).is_none_or(|target| !below(folder, &target)) {
+                    return Ok(Some(file.path));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether there is a file of this path.
     pub fn is_file(&self, path: &str) -> bool {
         self.entry(path).is_ok_and(|(_, kind)| matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable))
@@ -191,13 +224,41 @@ impl Snapshot {
         Ok(files)
     }
 
-    /// Writes the whole tree into `into`, which is empty. Links that lead out
-    /// of it are refused, submodules left out.
+    /// The files at some paths, folders with all that is below them.
+    fn files_at(&self, paths: &[String]) -> Result<Vec<FileEntry>, SourceError> {
+        let mut files = Vec::new();
+        for path in paths {
+            let (id, kind) = self.entry(path)?;
+            if kind == EntryKind::Tree {
+                files.extend(self.files(path, true)?);
+            } else {
+                files.push(FileEntry { path: path.clone(), id, kind });
+            }
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files.dedup_by(|a, b| a.path == b.path);
+        // Of names that are reserved elsewhere, too, a path may be made up.
+        match files.iter().find(|file| file.path.split('/').any(|name| !is_name(name.as_bytes()))) {
+            Some(file) => {
+                Err(unsupported(&file.path, "no file may have this name; it is not checked out".into()))
+            }
+            None => Ok(files),
+        }
+    }
+
+    /// Writes the tree, or what it holds at some paths, into `into`, which is
+    /// empty. Links that lead out of it are refused, submodules left out.
+    /// `change` may give a file another content.
     ///
     /// # Errors
     /// When it is larger than any real one, or the disk does not take it.
-    pub fn checkout(&self, into: &Path) -> Result<(), SourceError> {
-        let files = self.files("", true)?;
+    pub(crate) fn checkout(
+        &self,
+        into: &Path,
+        only: Option<&[String]>,
+        change: &mut dyn FnMut(&str, Vec<u8>) -> Vec<u8>,
+    ) -> Result<(), SourceError> {
+        let files = only.map_or_else(|| self.files("", true), |paths| self.files_at(paths))?;
         let mut left = MAX_BYTES;
         let mut links = Vec::new();
         for file in &files {
@@ -214,6 +275,7 @@ impl Snapshot {
             }
             let data = self.read_id(&file.path, file.id, left)?;
             left -= data.len() as u64;
+            let data = change(&file.path, data);
             let written = OpenOptions::new().write(true).create_new(true).open(&target);
             written.and_then(|mut file| file.write_all(&data)).map_err(SourceError::io(&target))?;
         }

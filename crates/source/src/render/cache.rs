@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Part of the key: what rendering means. Raise it when that changes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub(super) struct Entry {
@@ -94,8 +94,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn add(&mut self, object: &Rendered) {
         if object.value.get("kind").is_some_and(|kind| kind == "Secret") {
-            self.secret = true;
-            self.file = None;
+            self.withhold();
         }
         let Some(file) = &mut self.file else { return };
         self.count += 1;
@@ -103,6 +102,12 @@ impl Writer {
         if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {
             self.failed(&error);
         }
+    }
+
+    /// Nothing of it may be kept: it holds what was decrypted.
+    pub(super) fn withhold(&mut self) {
+        self.secret = true;
+        self.file = None;
     }
 
     pub(super) fn finish(mut self) {

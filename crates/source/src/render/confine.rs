@@ -13,6 +13,8 @@ use std::process::{Child, Command};
 pub(super) struct Reach<'a> {
     pub read: &'a [&'a Path],
     pub write: &'a Path,
+    /// Other programs that it may start, which are as confined as it is.
+    pub run: &'a [&'a Path],
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -69,6 +71,7 @@ mod linux {
             .create()?
             .add_rules(path_beneath_rules(SYSTEM, read))?
             .add_rules(path_beneath_rules([tool], read))?
+            .add_rules(path_beneath_rules(reach.run, read))?
             .add_rules(path_beneath_rules(START, data))?
             .add_rules(path_beneath_rules(["/dev/null"], data | AccessFs::WriteFile | AccessFs::Truncate))?
             .add_rules(path_beneath_rules(reach.read, data))?

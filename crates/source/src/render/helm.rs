@@ -8,11 +8,13 @@ use gitops_core::desired::Rendered;
 use serde_json::Value;
 
 use super::checkout::Checkout;
+use super::closure::{Closure, resolve};
 use super::confine::Reach;
 use super::kustomize::named;
 use super::{RenderRequest, clock, join, objects, tools};
 use crate::error::SourceError;
 use crate::git::Snapshot;
+use crate::sops::Report;
 use crate::yaml;
 
 /// Hooks that run at other times than a sync.
@@ -23,27 +25,39 @@ const OTHER_TIMES: [&str; 7] =
 pub(super) fn render(
     snapshot: &Snapshot,
     request: &RenderRequest,
+    closure: &Closure,
     tools: &tools::Tools,
     known_steady: bool,
-) -> Result<Vec<Rendered>, SourceError> {
-    let checkout = Checkout::new(snapshot)?;
-    let arguments = arguments(&checkout, request)?;
+) -> Result<(Vec<Rendered>, Report), SourceError> {
+    let mut checkout = Checkout::new(snapshot, closure, &request.keys)?;
+    let arguments = arguments(&mut checkout, request)?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let chart = checkout.inside(&request.path);
-    let reach = Reach { read: &[checkout.folder()], write: checkout.home() };
+    if !chart.join("Chart.yaml").is_file() {
+        return Err(SourceError::NoSuchPath {
+            repo: "the repository".into(),
+            revision: "this commit".into(),
+            path: join(&request.path, "Chart.yaml"),
+        });
+    }
+    let reach = Reach { read: &[checkout.folder()], write: checkout.home(), run: &[] };
     let run = || {
         let output = tools::run("helm", &tools.helm, &arguments, &chart, &reach);
         objects_of(request, &output.map_err(|error| named(error, &request.path))?)
     };
-    let first = run()?;
+    let first = match run() {
+        Ok(first) => first,
+        // What a tool makes of encrypted text says less than why it is so.
+        Err(error) => return Err(checkout.sops.failed.unwrap_or(error)),
+    };
     if !known_steady {
         clock::shift(&chart)?;
-        same_twice(request, &first, &run()?)?;
+        same_twice("helm", &request.path, &first, &run()?)?;
     }
-    Ok(first)
+    Ok((first, checkout.sops))
 }
 
-fn arguments(checkout: &Checkout, request: &RenderRequest) -> Result<Vec<String>, SourceError> {
+fn arguments(checkout: &mut Checkout, request: &RenderRequest) -> Result<Vec<String>, SourceError> {
     let helm = &request.helm;
     let release = if helm.release_name.is_empty() { &request.name } else { &helm.release_name };
     let mut arguments: Vec<String> =
@@ -60,7 +74,7 @@ fn arguments(checkout: &Checkout, request: &RenderRequest) -> Result<Vec<String>
         arguments.extend(["--values".into(), values_file(checkout, request, file)?]);
     }
     if helm.values.is_object() {
-        let values = checkout.put("values.json", &helm.values.to_string())?;
+        let values = checkout.put("values.json", helm.values.to_string())?;
         arguments.extend(["--values".into(), values.display().to_string()]);
     }
     for (key, value) in &helm.set {
@@ -73,7 +87,36 @@ fn arguments(checkout: &Checkout, request: &RenderRequest) -> Result<Vec<String>
     Ok(arguments)
 }
 
-fn values_file(checkout: &Checkout, request: &RenderRequest, file: &str) -> Result<String, SourceError> {
+/// The source and the path that a values file such as `$base/values.yaml`
+/// means; none for one of the chart's own repository.
+pub(super) fn elsewhere<'r>(
+    request: &'r RenderRequest,
+    file: &str,
+) -> Result<Option<(&'r Snapshot, String)>, SourceError> {
+    let Some(rest) = file.strip_prefix('$') else { return Ok(None) };
+    let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let unsupported = |reason: String| SourceError::Unsupported { path: file.to_owned(), reason };
+    let snapshot = request.others.get(name).ok_or_else(|| {
+        let known: Vec<&str> = request.others.keys().map(String::as_str).collect();
+        unsupported(if known.is_empty() {
+            format!("no source has the ref {name:?}: give one of sources `ref: {name}`")
+        } else {
+            format!("no source has the ref {name:?}; there are: {}", known.join(", "))
+        })
+    })?;
+    let path = resolve("", path)
+        .filter(|path| !path.is_empty())
+        .ok_or_else(|| unsupported("a values file is written $name/path".into()))?;
+    Ok(Some((snapshot, path)))
+}
+
+fn values_file(checkout: &mut Checkout, request: &RenderRequest, file: &str) -> Result<String, SourceError> {
+    if let Some((snapshot, path)) = elsewhere(request, file)? {
+        let data = checkout.sops.decrypted(&path, snapshot.read(&path)?, &request.keys);
+        // A name of its own: two sources may hold the same path.
+        let place = format!("sources/{}", file.trim_start_matches('$'));
+        return Ok(checkout.put(&resolve("", &place).unwrap_or(place), data)?.display().to_string());
+    }
     let shown = match file.strip_prefix('/') {
         Some(from_root) => from_root.to_owned(),
         None => join(&request.path, file),
@@ -120,8 +163,14 @@ fn runs_at_other_times(value: &Value) -> bool {
     hooks.is_some_and(|hooks| hooks.split(',').all(|hook| OTHER_TIMES.contains(&hook.trim())))
 }
 
-fn same_twice(request: &RenderRequest, first: &[Rendered], again: &[Rendered]) -> Result<(), SourceError> {
-    let unsteady = |reason: String| SourceError::Render { tool: "helm", path: request.path.clone(), reason };
+/// Refuses what another run of a chart has changed.
+pub(super) fn same_twice(
+    tool: &'static str,
+    path: &str,
+    first: &[Rendered],
+    again: &[Rendered],
+) -> Result<(), SourceError> {
+    let unsteady = |reason: String| SourceError::Render { tool, path: path.to_owned(), reason };
     if first.len() != again.len() {
         return Err(unsteady(
             "it gives another number of objects when it is rendered again (by chance, or by the time of day)"

@@ -2,16 +2,20 @@
 //! its own mark (`buildMetadata: [originAnnotations]`), asked for in a layer
 //! put on top and taken out again.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use gitops_core::desired::Rendered;
 use serde_json::{Value, json};
 
 use super::checkout::{Checkout, REPOSITORY};
+use super::closure::Closure;
 use super::confine::Reach;
-use super::{RenderRequest, join, objects, tools};
+use super::helm::same_twice;
+use super::{RenderRequest, clock, join, objects, tools};
 use crate::error::SourceError;
 use crate::git::Snapshot;
+use crate::sops::Report;
 use crate::yaml;
 
 const ORIGIN: &str = "config.kubernetes.io/origin";
@@ -21,17 +25,62 @@ const LAYER: &str = "layer";
 pub(super) fn render(
     snapshot: &Snapshot,
     request: &RenderRequest,
+    closure: &Closure,
     tools: &tools::Tools,
-) -> Result<Vec<Rendered>, SourceError> {
-    let checkout = Checkout::new(snapshot)?;
-    let file = checkout.put(&format!("{LAYER}/kustomization.yaml"), &overlay(request)?.to_string())?;
+    known_steady: bool,
+) -> Result<(Vec<Rendered>, Report), SourceError> {
+    let checkout = Checkout::new(snapshot, closure, &request.keys)?;
+    let file = checkout.put(&format!("{LAYER}/kustomization.yaml"), overlay(request)?.to_string())?;
     let layer = file.parent().unwrap_or(&file);
-    let arguments = ["build", "--load-restrictor", "LoadRestrictionsRootOnly", "."];
-    let reach = Reach { read: &[checkout.folder()], write: checkout.home() };
-    let output = tools::run("kustomize", &tools.kustomize, &arguments, layer, &reach)
-        .map_err(|error| named(error, &request.path))?;
+    let helm = which::which(&tools.helm).unwrap_or_else(|_| tools.helm.clone());
+    let arguments = arguments(request, &helm);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let inflates = request.kustomize.enable_helm;
+    let programs = [helm.as_path()];
+    let reach = Reach {
+        read: &[checkout.folder()],
+        write: checkout.home(),
+        run: if inflates { &programs } else { &[] },
+    };
+    let run = || {
+        let output = tools::run("kustomize", &tools.kustomize, &arguments, layer, &reach);
+        objects_of(snapshot, request, &output.map_err(|error| named(error, &request.path))?)
+    };
+    let first = match run() {
+        Ok(first) => first,
+        // What a tool makes of encrypted text says less than why it is so.
+        Err(error) => return Err(checkout.sops.failed.unwrap_or(error)),
+    };
+    if inflates && !known_steady {
+        clock::shift(&checkout.root())?;
+        same_twice("kustomize", &request.path, &first, &run()?)?;
+    }
+    Ok((first, checkout.sops))
+}
+
+fn arguments(request: &RenderRequest, helm: &Path) -> Vec<String> {
+    let mut arguments =
+        ["build", "--load-restrictor", "LoadRestrictionsRootOnly"].map(str::to_owned).to_vec();
+    if request.kustomize.enable_helm {
+        arguments.extend(["--enable-helm".into(), "--helm-command".into(), helm.display().to_string()]);
+        if !request.kube_version.is_empty() {
+            arguments.extend(["--helm-kube-version".into(), request.kube_version.clone()]);
+        }
+        for version in &request.api_versions {
+            arguments.extend(["--helm-api-versions".into(), version.clone()]);
+        }
+    }
+    arguments.push(".".into());
+    arguments
+}
+
+fn objects_of(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+    output: &str,
+) -> Result<Vec<Rendered>, SourceError> {
     let mut rendered = Vec::new();
-    for document in yaml::documents(&request.path, &output)? {
+    for document in yaml::documents(&request.path, output)? {
         let mut value = document.value.clone();
         let file: Arc<str> =
             take_origin(&mut value).map_or_else(|| fallback(snapshot, request), |path| resolve(&path)).into();
@@ -129,7 +178,13 @@ pub(super) fn named(error: SourceError, source: &str) -> SourceError {
             let reason =
                 reason.replace(&format!("../{REPOSITORY}/"), "").replace(&format!("{REPOSITORY}/"), "");
             // What a tool says that was kept from the network.
-            let away = ["'git' program", "dial tcp", "dial udp", "socket: ", "exec: \"git\""];
+            let away = ["'git' program", "dial tcp", "dial udp", "socket: ", "exec: \"git\"", "--untardir"];
+            if reason.contains("must specify --enable-helm") {
+                return SourceError::Unsupported {
+                    path: source.to_owned(),
+                    reason: "it inflates charts, which the Application has to allow: spec.source.kustomize.enableHelm: true".into(),
+                };
+            }
             let reason = if away.iter().any(|sign| reason.contains(sign)) {
                 format!(
                     "it refers to something outside of this repository, which a render never fetches: {reason}"

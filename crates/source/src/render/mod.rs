@@ -1,16 +1,19 @@
 //! Rendering. In: a snapshot, a path, what the Application says about it. Out:
 //! objects with their origin. helm and kustomize are the real binaries; they
-//! see a copy of the repository and nothing else of the user's.
+//! see a copy of what the render reads and nothing else of the user's.
 
 mod cache;
 mod checkout;
 mod clock;
+mod closure;
 mod confine;
 mod helm;
+pub mod jsonnet;
 mod kustomize;
 mod plain;
 mod tools;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,7 +23,9 @@ use serde_json::Value;
 
 use crate::error::SourceError;
 use crate::git::Snapshot;
+use crate::sops::Keys;
 use crate::yaml::Document;
+use closure::Closure;
 
 pub use tools::Tools;
 
@@ -33,6 +38,7 @@ pub enum SourceType {
     Plain,
     Kustomize,
     Helm,
+    Jsonnet,
 }
 
 /// Which files of a plain source count.
@@ -51,6 +57,8 @@ pub struct KustomizeOptions {
     pub images: Vec<String>,
     /// Paths from the source's folder.
     pub components: Vec<String>,
+    /// Whether kustomizations may inflate charts that lie in the repository.
+    pub enable_helm: bool,
 }
 
 /// What a chart is rendered with.
@@ -58,14 +66,15 @@ pub struct KustomizeOptions {
 pub struct HelmOptions {
     /// Empty: the Application's name.
     pub release_name: String,
-    /// Paths from the chart's folder, or with a leading / from the root.
+    /// Paths from the chart's folder, with a leading / from the root, or as
+    /// `$name/path` from the root of another source.
     pub value_files: Vec<String>,
     pub values: Value,
     pub set: Vec<(String, String)>,
 }
 
 /// A render, and everything it depends on beside the files.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct RenderRequest {
     /// From the repository's root.
     pub path: String,
@@ -80,6 +89,12 @@ pub struct RenderRequest {
     pub kube_version: String,
     /// Of the destination, such as `apps/v1` or `apps/v1/Deployment`.
     pub api_versions: Vec<String>,
+    /// Other sources that values files may lie in, by their names.
+    #[serde(skip)]
+    pub others: BTreeMap<String, Snapshot>,
+    /// What decrypts SOPS files.
+    #[serde(skip)]
+    pub keys: Keys,
 }
 
 /// Renders a source, from the cache under `cache` where nothing it reads has
@@ -113,20 +128,8 @@ pub fn render_each(
 ) -> Result<(), SourceError> {
     let request = &RenderRequest { path: normal(&request.path)?, ..request.clone() };
     let kind = detect(snapshot, request)?;
-    let versions = match kind {
-        SourceType::Helm => tools.helm_version()?,
-        SourceType::Kustomize => tools.kustomize_version()?,
-        SourceType::Auto | SourceType::Plain => String::new(),
-    };
-    // Bases and values may lie anywhere: their key is the whole tree.
-    let read = if kind == SourceType::Plain { snapshot.id(&request.path)? } else { snapshot.id("")? };
-    let mut key = request.clone();
-    if kind != SourceType::Helm {
-        // Only charts ask what the destination serves.
-        key.kube_version.clear();
-        key.api_versions.clear();
-    }
-    let entry = cache::Entry::new(cache, &(read, kind, key, versions));
+    let closure = Closure::of(snapshot, request, kind)?;
+    let entry = cache::Entry::new(cache, &key(snapshot, request, kind, &closure, tools)?);
     if entry.read(take) {
         return Ok(());
     }
@@ -135,17 +138,71 @@ pub fn render_each(
         writer.add(&object);
         take(object);
     };
-    match kind {
-        SourceType::Helm => {
-            helm::render(snapshot, request, tools, entry.is_steady())?.into_iter().for_each(&mut keep);
-        }
-        SourceType::Kustomize => {
-            kustomize::render(snapshot, request, tools)?.into_iter().for_each(&mut keep);
-        }
+    let clear = match kind {
         SourceType::Auto | SourceType::Plain => plain::render(snapshot, request, &mut keep)?,
+        SourceType::Helm | SourceType::Kustomize | SourceType::Jsonnet => {
+            let (rendered, mut report) = match kind {
+                SourceType::Helm => helm::render(snapshot, request, &closure, tools, entry.is_steady())?,
+                SourceType::Kustomize => {
+                    kustomize::render(snapshot, request, &closure, tools, entry.is_steady())?
+                }
+                _ => jsonnet::render(snapshot, request, &closure, tools)?,
+            };
+            rendered.iter().try_for_each(|object| report.check(&object.file, &object.value))?;
+            rendered.into_iter().for_each(&mut keep);
+            report.any
+        }
+    };
+    if clear {
+        writer.withhold();
     }
     writer.finish();
     Ok(())
+}
+
+/// Everything a render depends on.
+fn key(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+    kind: SourceType,
+    closure: &Closure,
+    tools: &Tools,
+) -> Result<impl Serialize, SourceError> {
+    let inflates = kind == SourceType::Kustomize && request.kustomize.enable_helm;
+    let mut versions = Vec::new();
+    if kind == SourceType::Kustomize {
+        versions.push(tools.kustomize_version()?);
+    }
+    if kind == SourceType::Helm || inflates {
+        versions.push(tools.helm_version()?);
+    }
+    let mut rest = request.clone();
+    if kind != SourceType::Helm && !inflates {
+        // Only charts ask what the destination serves.
+        rest.kube_version.clear();
+        rest.api_versions.clear();
+    }
+    let mut others = Vec::new();
+    for file in &request.helm.value_files {
+        if let Some((snapshot, path)) = helm::elsewhere(request, file)? {
+            others.push((file.clone(), snapshot.id(&path)?));
+        }
+    }
+    Ok((closure.ids(snapshot)?, others, kind, rest, versions))
+}
+
+/// Why a source is rendered anew on every commit, whatever that changes; none
+/// when what it reads is known.
+///
+/// # Errors
+/// When the source is not there or cannot be read.
+pub fn whole_tree(snapshot: &Snapshot, request: &RenderRequest) -> Result<Option<String>, SourceError> {
+    let request = &RenderRequest { path: normal(&request.path)?, ..request.clone() };
+    let kind = detect(snapshot, request)?;
+    Ok(match Closure::of(snapshot, request, kind)? {
+        Closure::Paths(_) => None,
+        Closure::Whole(why) => Some(why),
+    })
 }
 
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -161,7 +218,9 @@ fn detect(snapshot: &Snapshot, request: &RenderRequest) -> Result<SourceType, So
     }
     let chart = snapshot.is_file(&join(&request.path, "Chart.yaml"));
     let kustomization = KUSTOMIZATIONS.iter().any(|name| snapshot.is_file(&join(&request.path, name)));
+    let jsonnet = request.path.ends_with(".jsonnet") && snapshot.is_file(&request.path);
     match (chart, kustomization) {
+        (false, false) if jsonnet => Ok(SourceType::Jsonnet),
         (true, true) => Err(SourceError::Unsupported {
             path: request.path.clone(),
             reason: "it holds both Chart.yaml and a kustomization: say which by source.type".into(),

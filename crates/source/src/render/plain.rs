@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::{RenderRequest, objects};
 use crate::error::SourceError;
 use crate::git::{FileEntry, Snapshot};
-use crate::yaml;
+use crate::{sops, yaml};
 
 /// The file that describes Applications; it is no object to apply.
 const DESCRIPTION: &str = "gitops.yaml";
@@ -18,11 +18,12 @@ const DESCRIPTION: &str = "gitops.yaml";
 /// Files that are read side by side.
 const AT_ONCE: usize = 8;
 
+/// True when something was decrypted.
 pub(super) fn render(
     snapshot: &Snapshot,
     request: &RenderRequest,
     take: &mut impl FnMut(Rendered),
-) -> Result<(), SourceError> {
+) -> Result<bool, SourceError> {
     let include = globs(&request.plain.include)?;
     let exclude = globs(&request.plain.exclude)?;
     let folder = &request.path;
@@ -36,12 +37,16 @@ pub(super) fn render(
         .filter(|file| request.plain.include.is_empty() || include.is_match(below(&file.path)))
         .filter(|file| !exclude.is_match(below(&file.path)))
         .collect();
+    let mut clear = false;
     for some in files.chunks(AT_ONCE) {
-        let rendered: Result<Vec<Vec<Rendered>>, SourceError> =
-            some.par_iter().map(|file| read(snapshot, &request.path, file)).collect();
-        rendered?.into_iter().flatten().for_each(&mut *take);
+        let read: Result<Vec<(Vec<Rendered>, bool)>, SourceError> =
+            some.par_iter().map(|file| read(snapshot, request, file)).collect();
+        for (objects, decrypted) in read? {
+            clear |= decrypted;
+            objects.into_iter().for_each(&mut *take);
+        }
     }
-    Ok(())
+    Ok(clear)
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet, SourceError> {
@@ -65,8 +70,12 @@ fn is_manifest(file: &FileEntry, below: &str) -> bool {
         && matches!(file.kind, EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Link)
 }
 
-fn read(snapshot: &Snapshot, folder: &str, file: &FileEntry) -> Result<Vec<Rendered>, SourceError> {
-    let bytes = snapshot.read_file(file, folder)?;
+fn read(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+    file: &FileEntry,
+) -> Result<(Vec<Rendered>, bool), SourceError> {
+    let bytes = snapshot.read_file(file, &request.path)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| SourceError::BadYaml {
         file: file.path.clone(),
         line: bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1,
@@ -74,5 +83,10 @@ fn read(snapshot: &Snapshot, folder: &str, file: &FileEntry) -> Result<Vec<Rende
         document: 1,
         reason: "it is not UTF-8".into(),
     })?;
-    objects(&Arc::from(file.path.as_str()), yaml::documents(&file.path, text)?, true)
+    let mut documents = yaml::documents(&file.path, text)?;
+    let decrypted = sops::open(&file.path, text, &mut documents, &request.keys)?;
+    let objects = objects(&Arc::from(file.path.as_str()), documents, true)?;
+    let mut report = sops::Report::default();
+    objects.iter().try_for_each(|object| report.check(&file.path, &object.value))?;
+    Ok((objects, decrypted))
 }

@@ -21,11 +21,14 @@ const MAX_OUTPUT: u64 = 256 << 20;
 pub struct Tools {
     pub helm: PathBuf,
     pub kustomize: PathBuf,
+    /// A program that evaluates Jsonnet when its first argument is
+    /// [`super::jsonnet::ARGUMENT`]; ours do. None: this very program.
+    pub jsonnet: Option<PathBuf>,
 }
 
 impl Default for Tools {
     fn default() -> Self {
-        Self { helm: "helm".into(), kustomize: "kustomize".into() }
+        Self { helm: "helm".into(), kustomize: "kustomize".into(), jsonnet: None }
     }
 }
 
@@ -39,6 +42,7 @@ impl Tools {
         Self {
             helm: read("KUBECTL_GITOPS_HELM", "helm"),
             kustomize: read("KUBECTL_GITOPS_KUSTOMIZE", "kustomize"),
+            jsonnet: None,
         }
     }
 
@@ -74,7 +78,7 @@ fn version(
         return Ok(version.clone());
     }
     let home = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
-    let reach = Reach { read: &[], write: home.path() };
+    let reach = Reach { read: &[], write: home.path(), run: &[] };
     let output = run(tool, path, arguments, home.path(), &reach)?;
     let found = output
         .trim()

@@ -1,0 +1,161 @@
+//! SOPS files. In: an encrypted YAML or JSON file and keys. Out: its values in
+//! clear, in memory, or why not. age keys are handled here; files for other
+//! keys go through the `sops` program, where there is one.
+//!
+//! A file is whole or refused: its message authentication code covers every
+//! value in the order of the file.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::error::SourceError;
+use crate::location::Secret;
+use crate::yaml::Document;
+
+mod cipher;
+mod program;
+mod tree;
+
+/// How a value looks that SOPS has encrypted.
+const MARK: &str = "ENC[AES256_GCM,";
+
+/// What decrypts SOPS files.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// age identities, one a line, with comments: as `age-keygen` writes them.
+    pub age: Vec<Secret>,
+    /// The `sops` program, for files without a recipient among the age keys.
+    pub program: Option<PathBuf>,
+}
+
+impl Keys {
+    /// From `KUBECTL_GITOPS_SOPS_AGE_KEY`, `SOPS_AGE_KEY`, the file that
+    /// `SOPS_AGE_KEY_FILE` names, and `KUBECTL_GITOPS_SOPS` (else `sops` on
+    /// PATH), read by `variable`.
+    ///
+    /// # Errors
+    /// When the key file cannot be read.
+    pub fn from_environment(
+        variable: impl Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<Self, SourceError> {
+        let read = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let mut age: Vec<Secret> = ["KUBECTL_GITOPS_SOPS_AGE_KEY", "SOPS_AGE_KEY"]
+            .into_iter()
+            .filter_map(|name| read(name)?.into_string().ok())
+            .map(Secret::new)
+            .collect();
+        if let Some(file) = read("SOPS_AGE_KEY_FILE").map(PathBuf::from) {
+            age.push(Secret::new(std::fs::read_to_string(&file).map_err(SourceError::io(&file))?));
+        }
+        let program = which::which(read("KUBECTL_GITOPS_SOPS").unwrap_or_else(|| "sops".into())).ok();
+        Ok(Self { age, program })
+    }
+
+    /// Whether nothing can be decrypted.
+    pub fn is_empty(&self) -> bool {
+        self.age.is_empty() && self.program.is_none()
+    }
+}
+
+/// How the SOPS files of one render fared.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// Whether something was decrypted: the result is not kept then.
+    pub any: bool,
+    /// Why the first file stayed encrypted.
+    pub failed: Option<SourceError>,
+}
+
+impl Report {
+    /// A file as a tool is to see it. One that cannot be decrypted stays as it
+    /// is: perhaps nothing reads it; if something does, [`Report::check`] tells.
+    pub fn decrypted(&mut self, path: &str, data: Vec<u8>, keys: &Keys) -> Vec<u8> {
+        let known = [".yaml", ".yml", ".json"].iter().any(|ending| path.ends_with(ending));
+        let Some(text) = std::str::from_utf8(&data).ok().filter(|text| known && is_encrypted(text)) else {
+            return data;
+        };
+        match decrypt(path, text, keys) {
+            Ok(values) => {
+                self.any = true;
+                // JSON is YAML, too; documents are set apart as in YAML.
+                let texts: Vec<String> = values.iter().map(Value::to_string).collect();
+                texts.join("\n---\n").into_bytes()
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                data
+            }
+        }
+    }
+
+    /// Encrypted text is never applied.
+    pub fn check(&mut self, file: &str, object: &Value) -> Result<(), SourceError> {
+        if !holds_encrypted(object) {
+            return Ok(());
+        }
+        Err(self.failed.take().unwrap_or_else(|| SourceError::Sops {
+            file: file.to_owned(),
+            reason: "it holds a value that SOPS has encrypted, but is no whole SOPS file".into(),
+        }))
+    }
+}
+
+/// Decrypts the documents of a plain file in place; true when it was one of
+/// SOPS. Lines stay what they are.
+///
+/// # Errors
+/// When it is one and cannot be decrypted.
+pub(crate) fn open(
+    file: &str,
+    text: &str,
+    documents: &mut [Document],
+    keys: &Keys,
+) -> Result<bool, SourceError> {
+    if !is_encrypted(text) {
+        return Ok(false);
+    }
+    let values = decrypt(file, text, keys)?;
+    if values.len() != documents.len() {
+        return Err(bad(file, "its documents are not those that were encrypted"));
+    }
+    for (document, value) in documents.iter_mut().zip(values) {
+        document.value = value;
+    }
+    Ok(true)
+}
+
+/// Whether a file looks like one of SOPS.
+fn is_encrypted(text: &str) -> bool {
+    text.contains(MARK)
+        && (text.contains("\nsops:") || text.starts_with("sops:") || text.contains("\"sops\""))
+}
+
+fn holds_encrypted(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.starts_with(MARK),
+        Value::Array(items) => items.iter().any(holds_encrypted),
+        Value::Object(map) => map.values().any(holds_encrypted),
+        _ => false,
+    }
+}
+
+fn decrypt(file: &str, text: &str, keys: &Keys) -> Result<Vec<Value>, SourceError> {
+    let documents = tree::documents(file, text)?;
+    let metadata = documents
+        .iter()
+        .find_map(|document| document.get("sops"))
+        .map(tree::Node::value)
+        .ok_or_else(|| bad(file, "it has values of SOPS, but no sops: of their keys"))?;
+    match cipher::data_key(file, &metadata, &keys.age)? {
+        Some(key) => cipher::open(file, documents, &metadata, &key),
+        None => match &keys.program {
+            Some(program) => program::decrypt(file, text, program),
+            None => Err(bad(file, &format!("there is no key for it: {}", cipher::recipients(&metadata)))),
+        },
+    }
+}
+
+fn bad(file: &str, reason: &str) -> SourceError {
+    SourceError::Sops { file: file.to_owned(), reason: reason.to_owned() }
+}

@@ -1,0 +1,51 @@
+//! The `sops` program, for keys that are kept elsewhere: pgp, clouds, Vault. It
+//! runs with the user's environment, since that is how it gets to the keys; it
+//! sees one file and writes to a pipe.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use wait_timeout::ChildExt;
+
+use crate::error::SourceError;
+use crate::yaml;
+
+const TIME: Duration = Duration::from_secs(30);
+const MAX_OUTPUT: u64 = 64 << 20;
+
+pub(super) fn decrypt(file: &str, text: &str, program: &Path) -> Result<Vec<Value>, SourceError> {
+    // What it is given is encrypted and may lie on a disk.
+    let kind = if file.ends_with(".json") { "json" } else { "yaml" };
+    let mut sealed = tempfile::NamedTempFile::new().map_err(SourceError::io(std::env::temp_dir()))?;
+    sealed.write_all(text.as_bytes()).map_err(SourceError::io(sealed.path()))?;
+    let mut child = Command::new(program)
+        .args(["decrypt", "--input-type", kind, "--output-type", kind])
+        .arg(sealed.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(SourceError::io(program))?;
+    let stdout = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let mut clear = String::new();
+        let read = stdout.map(|stdout| stdout.take(MAX_OUTPUT).read_to_string(&mut clear));
+        read.is_some_and(|read| read.is_ok()).then_some(clear)
+    });
+    let Some(status) = child.wait_timeout(TIME).map_err(SourceError::io(program))? else {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(SourceError::Timeout { what: format!("sops on {file}"), seconds: TIME.as_secs() });
+    };
+    // What it complains about may quote what it read.
+    let failed = || {
+        super::bad(file, "none of the age keys is for it, and sops cannot decrypt it; try: sops decrypt FILE")
+    };
+    let clear = reader.join().ok().flatten().filter(|_| status.success()).ok_or_else(failed)?;
+    let documents =
+        yaml::documents(file, &clear).map_err(|_| super::bad(file, "what sops gives is no YAML"))?;
+    Ok(documents.into_iter().map(|document| document.value).collect())
+}

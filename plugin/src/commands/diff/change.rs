@@ -1,0 +1,268 @@
+//! `kubectl gitops diff --base A --head B`: what a pull request changes. In:
+//! two revisions of this repository, each with its own gitops.yaml. Out: what
+//! differs between what they render, without touching a cluster.
+
+use std::path::Path;
+
+use gitops_core::compare::Op;
+use gitops_core::desired::DesiredSet;
+use gitops_core::plan::{Action, Step};
+use gitops_core::schema::Schemas;
+use gitops_engine::change::change;
+use gitops_engine::desired::{commit, desired};
+use gitops_engine::load::{self, FILE, Loaded};
+use gitops_engine::{EngineError, Environment};
+use gitops_source::{RepoUrl, git};
+
+use super::Arguments;
+use crate::applications::Destination;
+use crate::commands::render::BuiltIn;
+use crate::difftext;
+use crate::error::{Failure, code};
+use crate::output::{self, Format, ObjectId, ObjectReport, Report};
+use crate::printer::Printer;
+use crate::settings::Settings;
+
+/// One side: a commit, and the Applications that it describes.
+struct Side {
+    commit: String,
+    applications: Vec<Loaded>,
+}
+
+/// What is rendered with: the cluster's kinds, or Kubernetes' own.
+struct Means {
+    environment: Environment,
+    destination: Option<Destination>,
+}
+
+pub(super) async fn run(
+    arguments: &Arguments,
+    (base, head): (&str, &str),
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<u8, Failure> {
+    let file = arguments.selection.file.clone().or_else(|| load::find_file(&settings.folder));
+    let file = file.ok_or_else(|| {
+        Failure::usage(format!("there is no {FILE} here or above"))
+            .hint("make one with `kubectl gitops init`")
+    })?;
+    let outside = || {
+        Failure::usage(format!("{} is in no Git repository", file.display())).hint("commit it, and try again")
+    };
+    let folder =
+        file.canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned())).ok_or_else(outside)?;
+    let (root, inside) = git::enclosing(&folder).ok_or_else(outside)?;
+    let name = file.file_name().unwrap_or_default();
+    let path = inside.join(name).to_string_lossy().into_owned();
+    let means = means(arguments, settings).await?;
+    let sides = [
+        side(base, &root, &path, &means, settings).await?,
+        side(head, &root, &path, &means, settings).await?,
+    ];
+    let mut reports = Vec::new();
+    for application in names(&sides, &arguments.selection.names)? {
+        let base = render(&sides[0], &application, &means).await?;
+        let head = render(&sides[1], &application, &means).await?;
+        let report = report(&base, &head, &schemas(&means, &base, &head).await?);
+        if !report.objects.is_empty() {
+            reports.push(report);
+        }
+    }
+    print(&reports, arguments, printer)?;
+    Ok(if reports.is_empty() { code::YES } else { code::NO })
+}
+
+async fn means(arguments: &Arguments, settings: &Settings) -> Result<Means, Failure> {
+    if !arguments.live {
+        let environment = settings.environment("", Vec::new());
+        return Ok(Means { environment, destination: None });
+    }
+    let destination = Destination::reach(settings).await?;
+    let environment = destination.environment.clone();
+    Ok(Means { environment, destination: Some(destination) })
+}
+
+/// The types of what both sides declare.
+async fn schemas(means: &Means, base: &DesiredSet, head: &DesiredSet) -> Result<Schemas, Failure> {
+    let Some(there) = &means.destination else { return Ok(Schemas::builtin()) };
+    let objects = base.objects.values().chain(head.objects.values());
+    Ok(there.cluster.schemas(&objects.map(|object| object.gvk.clone()).collect()).await?)
+}
+
+async fn side(
+    revision: &str,
+    root: &Path,
+    file: &str,
+    means: &Means,
+    settings: &Settings,
+) -> Result<Side, Failure> {
+    let (git, repo) = (means.environment.git(), RepoUrl::local(root));
+    let commit = git.resolve(&repo, revision)?.id;
+    let snapshot = git.snapshot(&repo, &commit)?;
+    let namespace = settings.namespace.clone().unwrap_or_else(|| "default".into());
+    // A commit may be older than the file, or have removed it.
+    let mut applications = match snapshot.read(file) {
+        Ok(bytes) => {
+            let shown = format!("{file} at {}", &commit[..12]);
+            let text = String::from_utf8_lossy(&bytes);
+            load::read_text(&shown, &text, Some(root), &namespace, &settings.credentials)?
+        }
+        Err(_) => Vec::new(),
+    };
+    let origin = git::origin(root);
+    for place in applications.iter_mut().flat_map(|loaded| &mut loaded.sources) {
+        // The repository under its address elsewhere is this one, too.
+        if place.source.repo.is_some() && place.source.repo == origin {
+            place.repo = repo.clone();
+        }
+        if place.repo == repo {
+            place.source.revision.clone_from(&commit);
+        }
+    }
+    Ok(Side { commit, applications })
+}
+
+/// The Applications of both sides, or those that were named.
+fn names(sides: &[Side; 2], wanted: &[String]) -> Result<Vec<String>, Failure> {
+    let mut names: Vec<String> = sides
+        .iter()
+        .flat_map(|side| &side.applications)
+        .map(|loaded| loaded.application.name.clone())
+        .collect();
+    names.sort();
+    names.dedup();
+    if let Some(name) = wanted.iter().find(|name| !names.contains(name)) {
+        return Err(Failure::usage(format!("neither side has an Application {name:?}"))
+            .hint(format!("there are: {}", names.join(", "))));
+    }
+    if names.is_empty() {
+        return Err(Failure::git(format!("{FILE} is in neither commit")).hint("commit it, and try again"));
+    }
+    names.retain(|name| wanted.is_empty() || wanted.contains(name));
+    Ok(names)
+}
+
+/// What one side declares; nothing where it has no such Application.
+async fn render(side: &Side, name: &str, means: &Means) -> Result<DesiredSet, Failure> {
+    let Some(loaded) = side.applications.iter().find(|loaded| loaded.application.name == name) else {
+        let application = gitops_core::desired::AppRef { namespace: String::new(), name: name.to_owned() };
+        return Ok(DesiredSet { application, revision: side.commit.clone(), objects: Default::default() });
+    };
+    let revision = commit(loaded, &means.environment, None).await?.id;
+    let set: Result<DesiredSet, EngineError> = match &means.destination {
+        Some(there) => desired(loaded, &means.environment, &revision, &there.discovery).await,
+        None => desired(loaded, &means.environment, &revision, &BuiltIn).await,
+    };
+    Ok(set?)
+}
+
+fn report(base: &DesiredSet, head: &DesiredSet, schemas: &Schemas) -> Report {
+    let application =
+        if head.application.namespace.is_empty() { &base.application } else { &head.application };
+    let mut report = Report::new("Diff", application.to_string(), head.revision.clone());
+    for step in change(base, head, schemas) {
+        report.counts.add(step.action);
+        report.objects.push(object(head, &step));
+    }
+    report
+}
+
+fn object(head: &DesiredSet, step: &Step) -> ObjectReport {
+    ObjectReport {
+        object: ObjectId::new(&step.gvk, &step.key),
+        action: step.action,
+        differences: output::located(head, &step.gvk, &step.key, &step.differences),
+        outcome: None,
+        error: None,
+        health: None,
+        hook: None,
+        note: String::new(),
+    }
+}
+
+fn print(reports: &[Report], arguments: &Arguments, printer: &Printer) -> Result<(), Failure> {
+    let Some(format) = arguments.output.format() else {
+        markdown(reports, printer);
+        return Ok(());
+    };
+    match format {
+        Format::Text | Format::Wide => {
+            for report in reports {
+                printer.line(&printer.ink(crate::printer::Ink::Bold, &heading(report)));
+                for object in &report.objects {
+                    printer.line(&title(object));
+                    fields(object).iter().for_each(|line| printer.line(&format!("  {line}")));
+                }
+            }
+            if reports.is_empty() {
+                printer.talk("no Application is changed");
+            }
+            Ok(())
+        }
+        Format::Name => {
+            super::names(reports, printer);
+            Ok(())
+        }
+        format => output::print(reports, format, printer),
+    }
+}
+
+fn heading(report: &Report) -> String {
+    let counts = report.counts;
+    format!("{}: {} new, {} changed, {} gone", report.application, counts.create, counts.update, counts.prune)
+}
+
+fn title(object: &ObjectReport) -> String {
+    let sign = match object.action {
+        Action::Create => "+",
+        Action::Prune => "-",
+        Action::Update | Action::Unchanged => "~",
+    };
+    let place = &object.object.namespace;
+    let slash = if place.is_empty() { "" } else { "/" };
+    format!("{sign} {} {place}{slash}{}", object.object.kind, object.object.name)
+}
+
+/// Each field before and after, in the manner of a diff.
+fn fields(object: &ObjectReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    for located in &object.differences {
+        let difference = &located.difference;
+        if let Some(before) = &difference.tried {
+            lines.push(format!("- {}: {}", difference.path, difftext::value(before)));
+        }
+        if let Some(after) = difference.git.as_ref().filter(|_| difference.op != Op::Add) {
+            let place = located.line.map(|line| format!("  {}:{line}", located.file)).unwrap_or_default();
+            lines.push(format!("+ {}: {}{place}", difference.path, difftext::value(after)));
+        }
+    }
+    lines
+}
+
+/// For a comment on a pull request.
+fn markdown(reports: &[Report], printer: &Printer) {
+    if reports.is_empty() {
+        printer.line("No Application is changed.");
+    }
+    for report in reports {
+        printer.line(&format!("### {}\n", heading(report)));
+        for object in &report.objects {
+            let lines = fields(object);
+            if lines.is_empty() {
+                printer.line(&format!("- `{}`\n", title(object)));
+                continue;
+            }
+            let text = lines.join("\n");
+            // Longer than any fence in a value.
+            let fence = "`".repeat(longest_run(&text).max(2) + 1);
+            let summary = title(object);
+            printer.line(&format!(
+                "<details open><summary><code>{summary}</code></summary>\n\n{fence}diff\n{text}\n{fence}\n\n</details>\n"
+            ));
+        }
+    }
+}
+
+fn longest_run(text: &str) -> usize {
+    text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0)
+}

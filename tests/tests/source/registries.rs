@@ -1,0 +1,416 @@
+//! Charts and artifacts from a real registry (Debian's docker-registry) and a
+//! real chart repository (`helm repo index`, served by the test).
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use gitops_source::registry::{Wanted, fetch};
+use gitops_source::{Credentials, RepoUrl, Secret, SourceError};
+use gitops_tests::Repo;
+
+use super::{Bench, LONG, application, config_map};
+
+fn helm(arguments: &[&str], folder: &Path) -> String {
+    let helm = std::env::var_os("KUBECTL_GITOPS_HELM").map_or_else(|| "helm".into(), PathBuf::from);
+    let home = folder.join("helm-home");
+    let output = Command::new(helm)
+        .args(arguments)
+        .current_dir(folder)
+        .envs(["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"].map(|name| (name, &home)))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Packs a chart `web` of a version, which says its color.
+fn package(folder: &Path, version: &str, color: &str) {
+    let chart = folder.join("src").join("web");
+    std::fs::create_dir_all(chart.join("templates")).unwrap();
+    std::fs::write(chart.join("Chart.yaml"), format!("apiVersion: v2\nname: web\nversion: {version}\n"))
+        .unwrap();
+    std::fs::write(chart.join("values.yaml"), format!("color: {color}\n")).unwrap();
+    std::fs::write(chart.join("templates/a.yaml"), config_map("web", "{{ .Values.color }}")).unwrap();
+    helm(&["package", "src/web"], folder);
+}
+
+/// Files over http, perhaps behind a login; counts what is asked for.
+struct Server {
+    port: u16,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Server {
+    fn new(folder: &Path, login: Option<&str>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (folder, login, count) = (folder.to_owned(), login.map(str::to_owned), asked.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let _ = Self::answer(stream, &folder, login.as_deref());
+            }
+        });
+        Self { port, asked }
+    }
+
+    fn answer(mut stream: TcpStream, folder: &Path, login: Option<&str>) -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let first = lines.next().unwrap()?;
+        let mut authorized = login.is_none();
+        for line in lines {
+            let line = line?;
+            if line.is_empty() {
+                break;
+            }
+            authorized |= login.is_some_and(|login| {
+                line.to_lowercase() == format!("authorization: basic {login}").to_lowercase()
+            });
+        }
+        let path = first.split(' ').nth(1).unwrap().trim_start_matches('/');
+        let (status, body) = match std::fs::read(folder.join(path)) {
+            _ if !authorized => ("401 Unauthorized", Vec::new()),
+            Ok(body) => ("200 OK", body),
+            Err(_) => ("404 Not Found", Vec::new()),
+        };
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+        stream.write_all(&body)
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn chart(version: &str) -> Wanted {
+    Wanted::Chart { name: "web".into(), version: version.into() }
+}
+
+fn title(bench: &Bench, url: &str, wanted: &Wanted, beside: &str) -> Result<String, String> {
+    let repo: RepoUrl = url.parse().unwrap();
+    fetch(&bench.cache(), &repo, wanted, beside, &Credentials::Usual, LONG)
+        .map(|commit| commit.subject)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_chart_repository_is_read_by_its_index() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    for (version, color) in [("1.0.0", "red"), ("1.2.0", "green"), ("2.0.0-rc.1", "blue")] {
+        package(folder.path(), version, color);
+    }
+    helm(&["repo", "index", "."], folder.path());
+    let server = Server::new(folder.path(), None);
+    let find = |version: &str, beside: &str| title(&bench, &server.url(), &chart(version), beside);
+    assert_eq!(find("1.0.0", "").unwrap(), "web 1.0.0");
+    let asked = server.asked();
+    assert_eq!(find("1.0.0", "").unwrap(), "web 1.0.0");
+    assert_eq!(server.asked(), asked, "a version that is here is not asked for again");
+    // A range holds for the commits that it was resolved for.
+    assert_eq!(find("^1.0", "commit-a").unwrap(), "web 1.2.0");
+    package(folder.path(), "1.3.0", "black");
+    helm(&["repo", "index", "."], folder.path());
+    let asked = server.asked();
+    assert_eq!(find("^1.0", "commit-a").unwrap(), "web 1.2.0");
+    assert_eq!(server.asked(), asked);
+    assert_eq!(find("^1.0", "commit-b").unwrap(), "web 1.3.0");
+    assert_eq!(find(">=2.0.0-0", "").unwrap(), "web 2.0.0-rc.1");
+    let error = find("^3", "").unwrap_err();
+    assert!(
+        error.contains("web has no version \"^3\"; there are: 2.0.0-rc.1, 1.3.0, 1.2.0, 1.0.0"),
+        "{error}"
+    );
+    assert!(find("newest", "").unwrap_err().contains("neither a version nor a range"));
+    let wrong = format!("1.0.0@sha256:{}", "0".repeat(64));
+    let error = find(&wrong, "").unwrap_err();
+    assert!(error.contains("has the digest sha256:") && error.contains(", not sha256:000"), "{error}");
+    let other = Wanted::Chart { name: "shop".into(), version: "1.0.0".into() };
+    let error = title(&bench, &server.url(), &other, "").unwrap_err();
+    assert!(error.contains("it has no chart \"shop\"; there are: web"), "{error}");
+    let error = title(&bench, &format!("{}/nothing", server.url()), &chart("1.0.0"), "").unwrap_err();
+    assert!(error.contains("there is no index.yaml"), "{error}");
+}
+
+#[test]
+fn a_chart_that_is_not_what_its_index_says_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    package(folder.path(), "1.0.0", "red");
+    helm(&["repo", "index", "."], folder.path());
+    let server = Server::new(folder.path(), None);
+    package(folder.path(), "1.0.0", "evil");
+    let bench = Bench::new();
+    let error = title(&bench, &server.url(), &chart("1.0.0"), "").unwrap_err();
+    assert!(error.contains("web 1.0.0 has the digest sha256:"), "{error}");
+    std::fs::write(folder.path().join("index.yaml"), "entries: {web: [{version: 1.0.0, urls: [web.tgz]}]}")
+        .unwrap();
+    std::fs::write(folder.path().join("web.tgz"), "no archive").unwrap();
+    let error = title(&bench, &server.url(), &chart("1.0.0"), "").unwrap_err();
+    assert!(error.contains("it is no archive that can be unpacked"), "{error}");
+    let tar = |name: &str| {
+        let mut archive = tar_of(name, b"x");
+        let mut packed = Vec::new();
+        let mut gzip = Command::new("gzip").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        gzip.stdin.take().unwrap().write_all(&std::mem::take(&mut archive)).unwrap();
+        gzip.stdout.take().unwrap().read_to_end(&mut packed).unwrap();
+        gzip.wait().unwrap();
+        packed
+    };
+    for (name, expected) in [
+        ("../evil", "leads out of it"),
+        ("/evil", "leads out of it"),
+        ("web/.git/config", "no file may have this name"),
+    ] {
+        std::fs::write(folder.path().join("web.tgz"), tar(name)).unwrap();
+        let bench = Bench::new();
+        let spec =
+            format!("  source: {{repo: \"{}\", helm: {{chart: web, version: 1.0.0}}}}\n", server.url());
+        let repo = Repo::with(&[("gitops.yaml", &application(&spec))]);
+        let (code, out, err) = bench.gitops(repo.path(), "render", &[]);
+        assert_eq!((code, out.as_str()), (4, ""), "{err}");
+        assert!(err.contains(expected), "{name}: {err}");
+    }
+    std::fs::write(folder.path().join("index.yaml"), "no: index\n").unwrap();
+    assert!(
+        title(&bench, &server.url(), &chart("1.0.1"), "").unwrap_err().contains("it is no chart repository")
+    );
+}
+
+/// A tar archive with one file, whose name no honest program would write.
+fn tar_of(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut header = [0_u8; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[100..107].copy_from_slice(b"0000644");
+    header[124..135].copy_from_slice(format!("{:011o}", bytes.len()).as_bytes());
+    header[156] = b'0';
+    header[257..263].copy_from_slice(b"ustar\0");
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    let mut archive = header.to_vec();
+    archive.extend(bytes);
+    archive.resize(512 * 4, 0);
+    archive
+}
+
+#[test]
+fn a_login_goes_to_its_own_host_only() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    package(folder.path(), "1.0.0", "red");
+    helm(&["repo", "index", "."], folder.path());
+    // ada:hunter2
+    let server = Server::new(folder.path(), Some("YWRhOmh1bnRlcjI="));
+    let repo: RepoUrl = server.url().parse().unwrap();
+    let ada = Credentials::Basic { username: "ada".into(), password: Secret::new("hunter2") };
+    let get =
+        |credentials: &Credentials| fetch(&bench.cache(), &repo, &chart("1.0.0"), "", credentials, LONG);
+    let error = get(&Credentials::Usual).unwrap_err();
+    assert!(matches!(error, SourceError::Credentials { .. }), "{error}");
+    assert_eq!(get(&ada).unwrap().subject, "web 1.0.0");
+    // A chart that lies elsewhere is asked for without it.
+    let other = Server::new(folder.path(), Some("YWRhOmh1bnRlcjI="));
+    std::fs::write(
+        folder.path().join("index.yaml"),
+        format!("entries: {{web: [{{version: 1.1.0, urls: [\"{}/web-1.0.0.tgz\"]}}]}}", other.url()),
+    )
+    .unwrap();
+    let error = fetch(&bench.cache(), &repo, &chart("1.1.0"), "", &ada, LONG).unwrap_err();
+    assert!(matches!(error, SourceError::Credentials { .. }), "{error}");
+    assert!(!error.to_string().contains("hunter2"));
+}
+
+#[test]
+fn a_chart_of_a_repository_takes_values_of_git() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    package(folder.path(), "1.0.0", "red");
+    helm(&["repo", "index", "."], folder.path());
+    let server = Server::new(folder.path(), None);
+    let spec = format!(
+        "  sources:\n  - {{ref: own}}\n  - {{repo: \"{}\", helm: {{chart: web, version: \"1.x\", valueFiles: [\"$own/web.yaml\"]}}}}\n",
+        server.url()
+    );
+    let repo = Repo::with(&[("gitops.yaml", &application(&spec)), ("web.yaml", "color: white\n")]);
+    let (code, out, err) = bench.gitops(repo.path(), "render --origin", &[]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("key: white") && out.contains("//web/templates/a.yaml"), "{out}");
+    for (spec, expected) in [
+        (
+            "helm: {chart: web, version: 1.0.0}, path: x",
+            "spec.source.path: a chart of a repository has no path",
+        ),
+        ("helm: {version: 1.0.0}", "spec.source.helm.version: it needs helm.chart"),
+        ("helm: {chart: web, version: 1.0.0}, type: Plain", "spec.source.type: with helm.chart it is Helm"),
+        ("type: OCI", "spec.source.repo: type OCI needs a registry"),
+        ("helm: {chart: web, version: 7.x}", "web has no version \"7.x\"; there are: 1.0.0"),
+    ] {
+        let spec = format!("  source: {{repo: \"{}\", {spec}}}\n", server.url());
+        repo.commit("bad", &[("gitops.yaml", &application(&spec))]);
+        let (code, out, err) = bench.gitops(repo.path(), "render", &[]);
+        assert_eq!((code, out.as_str()), (4, ""), "{err}");
+        assert!(err.contains(expected) && err.contains("hint: "), "{err}");
+    }
+}
+
+/// Debian's docker-registry, for one test.
+struct Registry {
+    process: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Registry {
+    /// None where it is not installed.
+    fn start() -> Option<Self> {
+        let program = ["/usr/bin/docker-registry", "/usr/local/bin/docker-registry"].map(Path::new);
+        let program = program.into_iter().find(|path| path.is_file())?;
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
+            folder.path().join("data").display()
+        );
+        std::fs::write(folder.path().join("config.yml"), config).unwrap();
+        let process = Command::new(program)
+            .arg("serve")
+            .arg(folder.path().join("config.yml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let since = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(since.elapsed() < Duration::from_secs(20), "docker-registry does not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(Self { process, port, folder })
+    }
+
+    fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Pushes one layer as oras and Flux do.
+    fn push(&self, name: &str, media_type: &str, layer: Vec<u8>) -> String {
+        use oci_client::client::{Client, ClientConfig, ClientProtocol, Config, ImageLayer};
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
+        let image: oci_client::Reference = format!("{}/{name}", self.host()).parse().unwrap();
+        let layers = [ImageLayer::new(layer, media_type.to_owned(), None)];
+        let config = Config::new(b"{}".to_vec(), "application/vnd.cncf.flux.config.v1+json".into(), None);
+        let auth = oci_client::secrets::RegistryAuth::Anonymous;
+        let pushed = runtime.block_on(client.push(&image, &layers, config, &auth, None)).unwrap();
+        pushed.manifest_url.rsplit('/').next().unwrap().to_owned()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn packed(files: &[(&str, &str)]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    Command::new("tar").args(["-cz", "."]).current_dir(folder.path()).output().unwrap().stdout
+}
+
+static ONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn charts_lie_in_a_registry() {
+    let _one = ONE.lock();
+    let registry = Registry::start().expect("docker-registry is missing: run tests/cluster/install-packages");
+    let bench = Bench::new();
+    for (version, color) in [("1.0.0", "red"), ("1.2.0+build.1", "green")] {
+        package(registry.folder.path(), version, color);
+        let file = format!("web-{version}.tgz");
+        helm(
+            &["push", &file, &format!("oci://{}/charts", registry.host()), "--plain-http"],
+            registry.folder.path(),
+        );
+    }
+    let url = format!("oci://{}/charts", registry.host());
+    let find = |version: &str, beside: &str| title(&bench, &url, &chart(version), beside);
+    assert_eq!(find("1.0.0", "").unwrap(), "web 1.0.0");
+    assert_eq!(find("^1", "a").unwrap(), "web 1.2.0+build.1");
+    let error = find("2.0.0", "").unwrap_err();
+    assert!(error.contains(&format!("there is no {}/charts/web:2.0.0", registry.host())), "{error}");
+    let error = find("^2", "").unwrap_err();
+    assert!(error.contains("there are: 1.2.0+build.1, 1.0.0"), "{error}");
+    let spec = format!(
+        "  source: {{repo: \"{url}\", helm: {{chart: web, version: 1.0.0, values: {{color: pink}}}}}}\n"
+    );
+    let repo = Repo::with(&[("gitops.yaml", &application(&spec))]);
+    let (code, out, err) = bench.gitops(repo.path(), "render", &[]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("key: pink"), "{out}");
+    drop(registry);
+    // What is here needs no registry any more.
+    assert_eq!(find("1.0.0", "").unwrap(), "web 1.0.0");
+    let (code, out, err) = bench.gitops(repo.path(), "render", &[]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("key: pink"));
+    let error = find("1.0.1", "").unwrap_err();
+    assert!(error.contains("cannot be reached"), "{error}");
+}
+
+#[test]
+fn artifacts_are_rendered_like_folders() {
+    let _one = ONE.lock();
+    let registry = Registry::start().expect("docker-registry is missing: run tests/cluster/install-packages");
+    let bench = Bench::new();
+    let flux = "application/vnd.cncf.flux.content.v1.tar+gzip";
+    let first = packed(&[
+        ("app/kustomization.yaml", "resources: [../base]\nnamePrefix: p-\n"),
+        ("base/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("base/a.yaml", &config_map("a", "one")),
+    ]);
+    let digest = registry.push("team/app:v1", flux, first.clone());
+    let url = format!("oci://{}/team/app", registry.host());
+    let repo = Repo::new();
+    let render = |source: &str| {
+        let spec = format!("  source: {{repo: \"{url}\", {source}}}\n");
+        repo.commit("describe", &[("gitops.yaml", &application(&spec))]);
+        bench.gitops(repo.path(), "render --origin", &[])
+    };
+    let (code, out, err) = render("type: OCI, revision: v1, path: app");
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("name: p-a") && out.contains("key: one") && out.contains("# base/a.yaml"), "{out}");
+    // A tag moves, a digest does not.
+    registry.push("team/app:v1", flux, packed(&[("app/a.yaml", &config_map("a", "two"))]));
+    let (_, out, _) = render("revision: v1, path: app");
+    assert!(out.contains("key: two"), "{out}");
+    let (code, out, err) = render(&format!("type: OCI, revision: \"{digest}\", path: app"));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("key: one"), "{out}");
+    registry.push("team/app:odd", "application/octet-stream", first);
+    for (source, expected) in [
+        ("revision: v9", format!("there is no {}/team/app:v9", registry.host())),
+        ("revision: odd", "one layer of a type that ends in tar+gzip is needed".to_owned()),
+        ("revision: v1, path: nowhere", "has no \"nowhere\" at".to_owned()),
+        ("revision: v1, type: Helm, path: app", "has no \"app/Chart.yaml\"".to_owned()),
+    ] {
+        let (code, out, err) = render(source);
+        assert_eq!((code, out.as_str()), (4, ""), "{source}: {err}");
+        assert!(err.contains(&expected) && err.contains("hint: "), "{source}: {err}");
+    }
+}
