@@ -192,7 +192,7 @@ fn mistakes_are_told_in_one_line_with_a_way_out() {
         ("dif", 2, "unrecognized subcommand"),
         ("sync --prun", 2, "--prune"),
         ("diff --request-timeout soon", 2, "\"soon\" is no duration"),
-        ("diff --repo ftp://x/y", 2, "only file, http, https and ssh are known"),
+        ("diff --repo ftp://x/y", 2, "only file, http, https, ssh and oci are known"),
         ("diff --repo /nowhere", 4, "/nowhere"),
         ("diff --token wrong --as-group x", 5, "--as-group"),
         ("sync --as nobody", 3, "forbidden"),

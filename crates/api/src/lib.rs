@@ -7,6 +7,7 @@ pub mod application;
 pub mod overrides;
 pub mod policy;
 pub mod project;
+pub mod request;
 pub mod rollout;
 mod sync;
 
@@ -18,6 +19,7 @@ pub use application::{Application, ApplicationSpec, ApplicationStatus};
 pub use overrides::{Override, OverrideSpec};
 pub use policy::PolicyError;
 pub use project::{Project, ProjectSpec, Refusal};
+pub use request::{Request, Verb};
 pub use rollout::{Rollout, RolloutSpec};
 
 /// The definitions of all our kinds.

@@ -30,8 +30,10 @@ pub const ANNOTATION_REVISION: &str = "kubectl-gitops.dev/revision";
 /// Annotation: `file:line` in the repository.
 pub const ANNOTATION_ORIGIN: &str = "kubectl-gitops.dev/origin";
 
-/// Annotation of an Override: the user who asked for it, as the API server knew
-/// them.
+/// Annotation: what a person asks of the controller, as JSON.
+pub const ANNOTATION_REQUEST: &str = "kubectl-gitops.dev/request";
+/// Annotation of an Override, or beside a request: the user who asked for it, as
+/// the API server knew them.
 pub const ANNOTATION_REQUESTED_BY: &str = "kubectl-gitops.dev/requested-by";
 
 /// Finalizer, only where cascading deletion was asked for.
