@@ -98,12 +98,12 @@ mod tests {
             arguments: BTreeMap::from([("prune".into(), "true".into())]),
             reason: "INC-12".into(),
         };
-        assert_eq!(Request::parse(&request.to_annotation()).unwrap(), request);
+        assert_eq!(Request::parse(&request.to_annotation()).expect("a request"), request);
     }
 
     #[test]
     fn a_verb_that_nobody_knows_is_an_error() {
-        let error = Request::parse(r#"{"id": "1", "verb": "destroy"}"#).unwrap_err().to_string();
+        let error = Request::parse(r#"{"id": "1", "verb": "destroy"}"#).expect_err("no verb").to_string();
         assert!(error.contains("destroy") && error.contains("kubectl gitops writes it"), "{error}");
     }
 }
