@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use gitops_cluster::{Discovery, Kind};
 use gitops_core::children::is_record;
 use gitops_core::names::GROUP;
+use gitops_core::verdict::{Interactive, Policy, Untracked};
 use serde_json::{Value, json};
 
 /// Children that may be anything their owner is not, and where an orphaning
@@ -32,6 +33,14 @@ pub struct Beside {
     pub interactive: bool,
     /// What nobody declares matters to some Application.
     pub untracked: bool,
+}
+
+impl Beside {
+    /// Asks about what matters to one more Application.
+    pub fn widen(&mut self, policy: &Policy) {
+        self.interactive |= policy.interactive != Interactive::Allow;
+        self.untracked |= policy.untracked != Untracked::Allow;
+    }
 }
 
 /// The rules for all of these; `declared` kinds are asked about already.

@@ -11,7 +11,7 @@ use gitops_core::index::{Index, Part};
 use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
-use gitops_core::verdict::{Interactive, Mode, Policy, Untracked};
+use gitops_core::verdict::{Mode, Policy};
 use gitops_engine::Loaded;
 use serde_json::{Value, json};
 
@@ -160,11 +160,8 @@ impl World {
             .collect();
         let defined =
             enforced.iter().flat_map(|held| defined(&held.part)).map(|defined| defined.kind).collect();
-        let any = |matters: fn(&Policy) -> bool| enforced.iter().any(|held| matters(&held.policy));
-        let beside = Beside {
-            interactive: any(|policy| policy.interactive != Interactive::Allow),
-            untracked: any(|policy| policy.untracked != Untracked::Allow),
-        };
+        let mut beside = Beside::default();
+        enforced.iter().for_each(|held| beside.widen(&held.policy));
         Scope { kinds, defined, namespaces, beside }
     }
 }

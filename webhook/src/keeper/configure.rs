@@ -9,6 +9,7 @@ use gitops_cluster::ApplyOptions;
 use gitops_core::children::KINDS;
 use gitops_core::names::FIELD_MANAGER_WEBHOOK;
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::verdict::Mode;
 use gitops_engine::EngineError;
 
 use super::{BUDGET, Keeper, MINIMUM, Surroundings};
@@ -57,9 +58,12 @@ impl Keeper {
         let world = self.world();
         let mut scope = world.scope();
         // What is not known here yet is asked about all the same.
-        for (kinds, namespace) in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            scope.kinds.extend(kinds.iter().cloned());
-            scope.namespaces.insert(namespace.clone());
+        for unseen in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            if unseen.policy.mode != Mode::Off {
+                scope.kinds.extend(unseen.kinds.iter().cloned());
+                scope.namespaces.insert(unseen.namespace.clone());
+                scope.beside.widen(&unseen.policy);
+            }
         }
         // Asked anew every so often: new kinds are new ways to make what nobody
         // declares.

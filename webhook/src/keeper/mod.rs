@@ -19,6 +19,7 @@ use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::Gvk;
+use gitops_core::verdict::Policy;
 use gitops_engine::Environment;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
@@ -57,7 +58,7 @@ pub struct Keeper {
     held: Mutex<BTreeMap<AppRef, Held>>,
     /// Applications that were enforced before and are not held here yet: what
     /// they declare is not known, but for kinds and namespace.
-    waiting: std::sync::Mutex<BTreeMap<AppRef, (BTreeSet<Gvk>, String)>>,
+    waiting: std::sync::Mutex<BTreeMap<AppRef, Unseen>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
     older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
     history: History,
@@ -66,6 +67,13 @@ pub struct Keeper {
     configured: Mutex<Option<[Value; 2]>>,
     ca_bundle: watch::Sender<String>,
     serving: watch::Sender<bool>,
+}
+
+/// What is known of an Application before it is rendered.
+struct Unseen {
+    kinds: BTreeSet<Gvk>,
+    namespace: String,
+    policy: Policy,
 }
 
 /// The task that follows one Application.
@@ -207,9 +215,9 @@ impl Keeper {
         for application in applications {
             let name = reference(application);
             there.insert(name.clone());
-            self.wait_for(application).await;
             let project =
                 projects.iter().find(|project| project.name_any() == application.spec.project).cloned();
+            self.wait_for(application, project.as_deref()).await;
             let version = format!(
                 "{} {:?} {:?}",
                 application.uid().unwrap_or_default(),
@@ -290,7 +298,7 @@ impl Keeper {
 
     /// Notes an Application that was enforced before, by another replica or this
     /// one's forerunner, until it is held here.
-    async fn wait_for(&self, application: &Application) {
+    async fn wait_for(&self, application: &Application, project: Option<&Project>) {
         let name = reference(application);
         let enforced = application.status.as_ref().filter(|status| status.revision.is_some());
         let held = self.held.lock().await.contains_key(&name);
@@ -302,7 +310,11 @@ impl Keeper {
             let kinds = kinds.map(|(version, kind)| Gvk::new(version, kind)).collect();
             let destination = application.spec.destination.namespace.clone();
             let namespace = if destination.is_empty() { name.namespace.clone() } else { destination };
-            waiting.insert(name, (kinds, namespace));
+            let (floor, injectors) = project
+                .map(|project| (project.spec.enforcement.clone(), &*project.spec.injectors))
+                .unwrap_or_default();
+            let policy = application.spec.policy(&floor, injectors).unwrap_or_default();
+            waiting.insert(name, Unseen { kinds, namespace, policy });
         }
     }
 

@@ -53,7 +53,7 @@ impl Keeper {
                 status::Pass { error: Some((reason, error.to_string())), revision, ..status::Pass::default() }
             }
         };
-        self.wait_for(application).await;
+        self.wait_for(application, project).await;
         let world = self.world();
         if let Some(held) = self.held.lock().await.get(&name) {
             pass.objects = held.part.len();
