@@ -1,7 +1,7 @@
 //! `kubectl gitops check` on a real API server, with the chart installed by
 //! helm: all is well, then one thing after the other is broken, and each time
 //! the check says so, with its remedy.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::path::Path;
 use std::time::Duration;
