@@ -41,6 +41,8 @@ pub enum Command {
     Completion(commands::completion::Arguments),
     Version(commands::version::Arguments),
     #[command(hide = true)]
+    Complete(commands::complete::Arguments),
+    #[command(hide = true)]
     ManPages(commands::man::Arguments),
     /// Prints the reference of all commands.
     #[command(hide = true)]

@@ -165,6 +165,9 @@ impl From<EngineError> for Failure {
             EngineError::Untrusted { .. } => Self::new(code::REFUSED, error.to_string()).hint(
                 "merge the commit into a branch that the Project takes, or ask whoever keeps the Project",
             ),
+            EngineError::UntrustedChart { .. } => Self::new(code::REFUSED, error.to_string()).hint(
+                "have its repository added to the Project's repositories, or keep the chart in this repository",
+            ),
             EngineError::Secret { .. } => {
                 Self::git(error.to_string()).hint("create the Secret in the Application's namespace")
             }

@@ -95,7 +95,7 @@ pub fn counted(number: usize, word: &str) -> String {
 /// How long ago, roughly, in seconds since 1970.
 pub fn age(time: i64, now: i64) -> String {
     match (now - time).max(0) {
-        seconds @ 0..=119 => format!("{seconds} seconds ago"),
+        seconds @ 0..=119 => format!("{} ago", counted(usize::try_from(seconds).unwrap_or(0), "second")),
         seconds @ 120..=7199 => format!("{} minutes ago", seconds / 60),
         seconds @ 7200..=172_799 => format!("{} hours ago", seconds / 3600),
         seconds => format!("{} days ago", seconds / 86_400),

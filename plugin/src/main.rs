@@ -82,6 +82,7 @@ async fn execute(command: Command, settings: &Settings, printer: &Printer) -> Re
         Command::Override(arguments) => commands::overriding::run(arguments, settings, printer).await,
         Command::Completion(arguments) => commands::completion::run(&arguments, printer),
         Command::Version(arguments) => commands::version::run(&arguments, settings, printer).await,
+        Command::Complete(arguments) => commands::complete::run(arguments, settings, printer).await,
         Command::ManPages(arguments) => commands::man::run(&arguments, printer),
         Command::MarkdownHelp => commands::reference::run(printer),
     }

@@ -9,6 +9,7 @@
     reason = "a harness for tests: a broken precondition ends the test"
 )]
 
+pub mod chart_repository;
 pub mod cluster;
 pub mod fake_node;
 pub mod faults;

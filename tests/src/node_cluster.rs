@@ -28,11 +28,19 @@ impl NodeCluster {
     /// # Panics
     /// When it does not come up.
     pub fn control_plane(prefix: &str) -> Self {
-        let this = Self::with(prefix, &[]);
+        let this = Self::empty(prefix);
         let definitions = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/gitops/templates/crds");
         this.cluster.kubectl(&format!("apply --server-side -f {definitions}")).ok();
         this.cluster.kubectl("create namespace gitops-system").ok();
         this
+    }
+
+    /// Brings up a control plane with nothing of ours.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn empty(prefix: &str) -> Self {
+        Self::with(prefix, &[])
     }
 
     fn with(prefix: &str, arguments: &[&str]) -> Self {

@@ -26,6 +26,8 @@ pub struct Replica<'a> {
     pub git_proxy: Option<String>,
     /// Instead of the administrator's.
     pub kubeconfig: Option<&'a Path>,
+    /// As the chart has it: the API server looks for it at its Service.
+    pub behind_service: bool,
 }
 
 fn free_port() -> u16 {
@@ -47,11 +49,14 @@ impl Webhook {
         let mut command = Command::new(crate::binary("gitops-webhook"));
         command
             .args(["--listen", &format!("127.0.0.1:{port}"), "--http", &format!("127.0.0.1:{health}")])
-            .args(["--url", &url, "--poll-interval", "1s", "--cache-dir", &cache.display().to_string()])
+            .args(["--poll-interval", "1s", "--cache-dir", &cache.display().to_string()])
             .args(["--kubeconfig", &replica.kubeconfig.unwrap_or(cluster.kubeconfig()).display().to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file);
+        if !replica.behind_service {
+            command.args(["--url", &url]);
+        }
         if let Some(proxy) = &replica.git_proxy {
             command.env("http_proxy", proxy);
         }

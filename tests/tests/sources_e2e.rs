@@ -2,6 +2,7 @@
 //! holds, by the commits of all of them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use gitops_tests::chart_repository::{ChartRepository, helm, package};
 use gitops_tests::{Repo, Shop};
 use serde_json::json;
 
@@ -64,4 +65,45 @@ fn an_application_of_two_repositories_is_held_at_the_commits_of_both() {
     assert!(
         shop.get("application", "web").unwrap()["status"]["revision"].as_str().unwrap().ends_with(&forward)
     );
+}
+
+#[test]
+fn a_chart_that_a_kustomization_inflates_is_held_where_its_project_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    package(folder.path(), "1.0.0", "red");
+    package(folder.path(), "1.1.0", "blue");
+    helm(&["repo", "index", "."], folder.path());
+    let charts = ChartRepository::new(folder.path(), None);
+    let top = |version: &str| {
+        format!(
+            "helmCharts: [{{name: web, repo: \"{}\", version: {version}, releaseName: web}}]\n",
+            charts.url()
+        )
+    };
+    let shop = Shop::unheld(&[("app/kustomization.yaml", &top("1.0.0"))]);
+    let source = json!({"repo": shop.repo.url(), "revision": "main", "path": "app", "kustomize": {"enableHelm": true}});
+    let rules = json!([{"url": "file:///**"}, {"url": charts.url(), "branches": ["1.0.*"]}]);
+    shop.hold_under(json!({"repositories": rules}), json!({"source": source}));
+    shop.sync().ok();
+    let color = || shop.get("configmap", "web").unwrap()["data"]["key"].clone();
+    assert_eq!(color(), "red");
+    let refused = shop.kubectl_args(&["patch", "configmap", "web", "-p", r#"{"data":{"key":"green"}}"#]);
+    refused.refused(&["data.key", "green"]);
+    // A version that does not count is neither written nor held.
+    shop.repo.commit("Newer", &[("app/kustomization.yaml", &top("1.1.0"))]);
+    let message = shop.wait_for("Rendered", "False");
+    assert!(
+        message.contains("chart web 1.1.0") && message.contains("none of the versions that count"),
+        "{message}"
+    );
+    let sync = shop.sync().code(3);
+    assert!(sync.stderr.contains("chart web 1.1.0") && sync.stderr.contains("hint: "), "{}", sync.stderr);
+    let tried = shop.kubectl_args(&["patch", "configmap", "web", "-p", r#"{"data":{"key":"blue"}}"#]);
+    tried.refused(&["data.key", "blue"]);
+    assert_eq!(color(), "red");
+    let rules = json!({"spec": {"repositories": [{"url": "file:///**"}, {"url": charts.url()}]}});
+    shop.kubectl_args(&["patch", "project", shop.name(), "--type=merge", "-p", &rules.to_string()]).ok();
+    shop.wait_for("Rendered", "True");
+    shop.sync().ok();
+    assert_eq!(color(), "blue");
 }

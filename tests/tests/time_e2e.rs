@@ -165,7 +165,10 @@ fn a_cut_off_replica_takes_nothing_back() {
     stage.hold(&server);
     let reader = stage.reader();
     let proxy = format!("http://{}", way.address());
-    let second = stage.replica("second", &Replica { git_proxy: Some(proxy), kubeconfig: Some(&reader) });
+    let second = stage.replica(
+        "second",
+        &Replica { git_proxy: Some(proxy), kubeconfig: Some(&reader), ..Replica::default() },
+    );
     let at_first = stage.live();
     eventually("the second replica holds the first commit", LIMIT, || {
         let mut drifted = at_first.clone();

@@ -201,7 +201,8 @@ pub struct Kustomize {
     #[serde(default)]
     #[schemars(length(max = 100))]
     pub components: Vec<String>,
-    /// Let kustomizations inflate charts.
+    /// Let kustomizations inflate charts (`helmCharts`), of the repository or of
+    /// chart repositories and registries that the Project takes.
     #[serde(default)]
     pub enable_helm: bool,
 }

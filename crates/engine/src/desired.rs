@@ -16,6 +16,7 @@ use gitops_source::{
     SourceType, Tools, render_each, whole_tree,
 };
 
+use crate::charts;
 use crate::error::EngineError;
 use crate::load::{Loaded, Place};
 use crate::revisions;
@@ -254,6 +255,7 @@ fn renders(loaded: &Loaded, environment: &Environment, revision: &str) -> Result
         let here = place.repo == loaded.repo && *commit == commits[0];
         let mut request = request(loaded, environment, place);
         request.others.clone_from(&others);
+        request.charts = charts::fetch(loaded, environment, (place, commit), (snapshot, &request))?;
         renders.push(Render {
             snapshot: snapshot.clone(),
             request,
@@ -327,6 +329,7 @@ fn request(loaded: &Loaded, environment: &Environment, place: &Place) -> RenderR
         kube_version: environment.kube_version.clone(),
         api_versions: environment.api_versions.clone(),
         others: BTreeMap::new(),
+        charts: BTreeMap::new(),
         keys,
     }
 }

@@ -24,6 +24,9 @@ pub enum EngineError {
     /// A commit that the Project does not take.
     #[error("commit {commit} of {repo} does not count: {reason}")]
     Untrusted { repo: String, commit: String, reason: String },
+    /// A chart that a kustomization inflates, which the Project does not take.
+    #[error("chart {chart} of {repo} does not count: {reason}")]
+    UntrustedChart { repo: String, chart: String, reason: String },
     #[error("{application}: {reason}")]
     Secret { application: String, reason: String },
     #[error(

@@ -2,6 +2,7 @@
 //! there to what differs in a cluster, and to the writes that mend it.
 
 pub mod change;
+mod charts;
 pub mod contest;
 pub mod desired;
 pub mod error;

@@ -20,6 +20,6 @@ pub use error::{ErrorKind, SourceError};
 pub use git::{Commit, GitCache, Snapshot};
 pub use location::{Credentials, RepoUrl, Secret};
 pub use render::{
-    HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools, render, render_each,
-    whole_tree,
+    HelmOptions, KustomizeOptions, PlainOptions, RemoteChart, RenderRequest, SourceType, Tools,
+    remote_charts, render, render_each, whole_tree,
 };

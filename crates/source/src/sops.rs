@@ -1,5 +1,5 @@
-//! SOPS files. In: an encrypted YAML or JSON file and keys. Out: its values in
-//! clear, in memory, or why not. age keys are handled here; files for other
+//! SOPS files. In: an encrypted file (YAML, JSON, dotenv, or whole) and keys.
+//! Out: its values in clear, in memory, or why not. age keys are handled here; files for other
 //! keys go through the `sops` program, where there is one.
 //!
 //! A file is whole or refused: its message authentication code covers every
@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use base64::Engine;
 use serde_json::Value;
 
 use crate::error::SourceError;
@@ -14,6 +15,7 @@ use crate::location::Secret;
 use crate::yaml::Document;
 
 mod cipher;
+mod flat;
 mod program;
 mod tree;
 
@@ -71,18 +73,24 @@ impl Report {
     /// A file as a tool is to see it. One that cannot be decrypted stays as it
     /// is: perhaps nothing reads it; if something does, [`Report::check`] tells.
     pub fn decrypted(&mut self, path: &str, data: Vec<u8>, keys: &Keys) -> Vec<u8> {
-        let known = [".yaml", ".yml", ".json"].iter().any(|ending| path.ends_with(ending));
-        let Some(text) = std::str::from_utf8(&data).ok().filter(|text| known && is_encrypted(text)) else {
-            return data;
-        };
-        match decrypt(path, text, keys) {
-            Ok(values) => {
-                self.any = true;
+        let Ok(text) = std::str::from_utf8(&data) else { return data };
+        let clear = if [".yaml", ".yml", ".json"].iter().any(|ending| path.ends_with(ending)) {
+            is_encrypted(text).then(|| {
                 // JSON is YAML, too; documents are set apart as in YAML.
+                let values = decrypt(path, text, keys)?;
                 let texts: Vec<String> = values.iter().map(Value::to_string).collect();
-                texts.join("\n---\n").into_bytes()
+                Ok(texts.join("\n---\n").into_bytes())
+            })
+        } else {
+            flat::Format::of(path, text).map(|format| format.decrypt(path, text, keys))
+        };
+        match clear {
+            None => data,
+            Some(Ok(clear)) => {
+                self.any = true;
+                clear
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 self.failed.get_or_insert(error);
                 data
             }
@@ -91,7 +99,9 @@ impl Report {
 
     /// Encrypted text is never applied.
     pub fn check(&mut self, file: &str, object: &Value) -> Result<(), SourceError> {
-        if !holds_encrypted(object) {
+        // A generator puts a file into an object as a whole.
+        let whole = self.failed.is_some() && holds_file(object);
+        if !holds_encrypted(object) && !whole {
             return Ok(());
         }
         Err(self.failed.take().unwrap_or_else(|| SourceError::Sops {
@@ -140,6 +150,21 @@ fn holds_encrypted(value: &Value) -> bool {
     }
 }
 
+/// Whether a value holds an encrypted file, perhaps as a Secret's `data` does.
+fn holds_file(value: &Value) -> bool {
+    match value {
+        Value::String(text) => {
+            // kustomize breaks its lines.
+            let joined: String = text.split_whitespace().collect();
+            let packed = base64::engine::general_purpose::STANDARD.decode(joined);
+            text.contains(MARK) || packed.is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(MARK))
+        }
+        Value::Array(items) => items.iter().any(holds_file),
+        Value::Object(map) => map.values().any(holds_file),
+        _ => false,
+    }
+}
+
 fn decrypt(file: &str, text: &str, keys: &Keys) -> Result<Vec<Value>, SourceError> {
     let documents = tree::documents(file, text)?;
     let metadata = documents
@@ -151,9 +176,13 @@ fn decrypt(file: &str, text: &str, keys: &Keys) -> Result<Vec<Value>, SourceErro
         Some(key) => cipher::open(file, documents, &metadata, &key),
         None => match &keys.program {
             Some(program) => program::decrypt(file, text, program),
-            None => Err(bad(file, &format!("there is no key for it: {}", cipher::recipients(&metadata)))),
+            None => Err(no_key(file, &metadata)),
         },
     }
+}
+
+fn no_key(file: &str, metadata: &Value) -> SourceError {
+    bad(file, &format!("there is no key for it: {}", cipher::recipients(metadata)))
 }
 
 fn bad(file: &str, reason: &str) -> SourceError {

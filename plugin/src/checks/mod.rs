@@ -4,7 +4,8 @@
 mod installed;
 
 use gitops_cluster::Access;
-use gitops_engine::{Loaded, Rules};
+use gitops_core::names::SYSTEM_NAMESPACE;
+use gitops_engine::{Environment, Loaded, Rules};
 use serde::Serialize;
 
 use crate::applications::{Destination, declared};
@@ -51,7 +52,11 @@ impl Finding {
 
     /// What would end a command ends a check.
     pub fn of(failure: &Failure) -> Self {
-        Self { state: State::Failed, message: failure.message.clone(), remedy: failure.hint.clone() }
+        let remedy = failure.hint.clone();
+        Self::failed(
+            &failure.message,
+            remedy.unwrap_or_else(|| "see more of it: kubectl gitops check -v 6".into()),
+        )
     }
 }
 
@@ -143,6 +148,10 @@ pub async fn permissions(destination: &Destination, settings: &Settings, pre: bo
             access("create", "admissionregistration.k8s.io", "validatingwebhookconfigurations", ""),
             access("create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", ""),
             access("create", "admissionregistration.k8s.io", "validatingadmissionpolicies", ""),
+            access("create", "admissionregistration.k8s.io", "validatingadmissionpolicybindings", ""),
+            access("create", "flowcontrol.apiserver.k8s.io", "flowschemas", ""),
+            access("create", "apps", "deployments", SYSTEM_NAMESPACE),
+            access("create", "rbac.authorization.k8s.io", "roles", SYSTEM_NAMESPACE),
         ]
     } else {
         vec![
@@ -228,9 +237,24 @@ pub async fn application(
             return checks;
         }
     }
+    let reads = what_it_reads(loaded, &environment, commit.as_ref().map_or("", |commit| &commit.id)).await;
+    checks.push(Check::new(SECTION, format!("{name}: what it reads is known"), reads));
     let conflicts = conflicts(loaded, revision, destination, printer).await;
     checks.push(Check::new(SECTION, format!("{name}: nobody else claims its objects"), conflicts));
     checks
+}
+
+/// Whether a commit that touches nothing of an Application leaves its render
+/// alone.
+async fn what_it_reads(loaded: &Loaded, environment: &Environment, commit: &str) -> Finding {
+    match gitops_engine::desired::whole_trees(loaded, environment, commit).await {
+        Ok(notes) if notes.is_empty() => Finding::passed(""),
+        Ok(notes) => Finding::warned(
+            notes.join("; "),
+            "leave that out of the source, or keep it in a repository of its own",
+        ),
+        Err(error) => Finding::of(&error.into()),
+    }
 }
 
 async fn conflicts(

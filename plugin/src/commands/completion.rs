@@ -21,6 +21,11 @@ pub struct Arguments {
     shell: Target,
 }
 
+/// kubectl calls it with the words so far; the program itself knows the rest, so
+/// that the script never gets old.
+const KUBECTL_SCRIPT: &str =
+    "#!/bin/sh\n# Completes `kubectl gitops`.\nexec kubectl-gitops complete -- \"$@\"";
+
 /// For whom the script is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Target {
@@ -35,7 +40,7 @@ enum Target {
 pub fn run(arguments: &Arguments, printer: &Printer) -> Result<u8, Failure> {
     let shell = match arguments.shell {
         Target::Kubectl => {
-            printer.line(&kubectl_script());
+            printer.line(KUBECTL_SCRIPT);
             return Ok(code::YES);
         }
         Target::Bash => Shell::Bash,
@@ -47,28 +52,4 @@ pub fn run(arguments: &Arguments, printer: &Printer) -> Result<u8, Failure> {
     clap_complete::generate(shell, &mut Cli::command(), "kubectl-gitops", &mut script);
     printer.line(String::from_utf8_lossy(&script).trim_end());
     Ok(code::YES)
-}
-
-/// A program by kubectl's rules (cobra): it gets the words so far, prints one
-/// candidate a line, and ends with a directive; 4 means no files.
-fn kubectl_script() -> String {
-    let command = Cli::command();
-    let flags = |command: &clap::Command| {
-        let names = command
-            .get_arguments()
-            .filter(|argument| !argument.is_hide_set())
-            .filter_map(|argument| argument.get_long());
-        names.map(|name| format!("--{name}")).collect::<Vec<_>>().join(" ")
-    };
-    let global = flags(&command);
-    let visible: Vec<&clap::Command> = command.get_subcommands().filter(|sub| !sub.is_hide_set()).collect();
-    let names = visible.iter().map(|sub| sub.get_name()).collect::<Vec<_>>().join(" ");
-    let cases: String = visible
-        .iter()
-        .map(|sub| format!("  {}) flags=\"{} {global}\" ;;\n", sub.get_name(), flags(sub)))
-        .collect();
-    format!(
-        "#!/bin/sh\n# Completes `kubectl gitops`; made by `kubectl gitops completion kubectl`.\nflags=\"{global}\"\ncase \"${{1:-}}\" in\n{cases}esac\n\
-for last; do :; done\ncase \"$last\" in\n  -*) printf '%s\\n' $flags | grep -F -- \"$last\" ;;\n  *) if [ $# -le 1 ]; then printf '%s\\n' {names} | grep \"^${{1:-}}\"; fi ;;\nesac\necho :4"
-    )
 }

@@ -1,6 +1,7 @@
 //! One command, one file: its arguments and its function side by side.
 
 pub mod check;
+pub mod complete;
 pub mod completion;
 pub mod delete;
 pub mod diff;

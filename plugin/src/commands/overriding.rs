@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
 use gitops_api::Override;
-use gitops_cluster::{ApplyOptions, Cluster, Kind};
+use gitops_cluster::{ApplyOptions, Cluster, ErrorKind, Kind};
 use gitops_core::compare::unix_seconds;
 use gitops_core::names::{ANNOTATION_REQUESTED_BY, API_VERSION, FIELD_MANAGER, GROUP, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
@@ -175,7 +175,12 @@ fn scope(made: &Override) -> String {
 
 async fn list(arguments: &List, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let cluster = settings.cluster().await?;
-    let mut answer = cluster.get_json(&format!("/apis/{API_VERSION}/overrides")).await?;
+    let answer = cluster.get_json(&format!("/apis/{API_VERSION}/overrides")).await;
+    let mut answer = answer.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Failure::from(error)
+            .hint("the cluster knows no Overrides: install the chart; until then nothing is refused"),
+        _ => error.into(),
+    })?;
     let items: Vec<Value> = answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
     let found = items.iter().cloned().map(read).collect::<Result<Vec<Override>, _>>()?;
     let now = Timestamp::now().as_second();

@@ -122,7 +122,7 @@ async fn a_project_is_asked_about_the_commit_of_every_source() {
 }
 
 #[derive(Clone)]
-struct Everything;
+pub(super) struct Everything;
 
 impl gitops_core::desired::Scopes for Everything {
     fn namespaced(&self, _: &gitops_core::object::Gvk) -> Option<bool> {

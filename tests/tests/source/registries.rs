@@ -1,96 +1,19 @@
 //! Charts and artifacts from a real registry (Debian's docker-registry) and a
 //! real chart repository (`helm repo index`, served by the test).
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use gitops_source::registry::{Wanted, fetch};
 use gitops_source::{Credentials, RepoUrl, Secret, SourceError};
 use gitops_tests::Repo;
+use gitops_tests::chart_repository::{ChartRepository as Server, helm, package};
 
 use super::{Bench, LONG, application, config_map};
-
-fn helm(arguments: &[&str], folder: &Path) -> String {
-    let helm = std::env::var_os("KUBECTL_GITOPS_HELM").map_or_else(|| "helm".into(), PathBuf::from);
-    let home = folder.join("helm-home");
-    let output = Command::new(helm)
-        .args(arguments)
-        .current_dir(folder)
-        .envs(["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"].map(|name| (name, &home)))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Packs a chart `web` of a version, which says its color.
-fn package(folder: &Path, version: &str, color: &str) {
-    let chart = folder.join("src").join("web");
-    std::fs::create_dir_all(chart.join("templates")).unwrap();
-    std::fs::write(chart.join("Chart.yaml"), format!("apiVersion: v2\nname: web\nversion: {version}\n"))
-        .unwrap();
-    std::fs::write(chart.join("values.yaml"), format!("color: {color}\n")).unwrap();
-    std::fs::write(chart.join("templates/a.yaml"), config_map("web", "{{ .Values.color }}")).unwrap();
-    helm(&["package", "src/web"], folder);
-}
-
-/// Files over http, perhaps behind a login; counts what is asked for.
-struct Server {
-    port: u16,
-    asked: Arc<AtomicUsize>,
-}
-
-impl Server {
-    fn new(folder: &Path, login: Option<&str>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (folder, login, count) = (folder.to_owned(), login.map(str::to_owned), asked.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                count.fetch_add(1, Ordering::SeqCst);
-                let _ = Self::answer(stream, &folder, login.as_deref());
-            }
-        });
-        Self { port, asked }
-    }
-
-    fn answer(mut stream: TcpStream, folder: &Path, login: Option<&str>) -> std::io::Result<()> {
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
-        let first = lines.next().unwrap()?;
-        let mut authorized = login.is_none();
-        for line in lines {
-            let line = line?;
-            if line.is_empty() {
-                break;
-            }
-            authorized |= login.is_some_and(|login| {
-                line.to_lowercase() == format!("authorization: basic {login}").to_lowercase()
-            });
-        }
-        let path = first.split(' ').nth(1).unwrap().trim_start_matches('/');
-        let (status, body) = match std::fs::read(folder.join(path)) {
-            _ if !authorized => ("401 Unauthorized", Vec::new()),
-            Ok(body) => ("200 OK", body),
-            Err(_) => ("404 Not Found", Vec::new()),
-        };
-        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
-        stream.write_all(&body)
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-}
 
 fn chart(version: &str) -> Wanted {
     Wanted::Chart { name: "web".into(), version: version.into() }
@@ -263,6 +186,113 @@ fn a_chart_of_a_repository_takes_values_of_git() {
     }
 }
 
+#[test]
+fn a_kustomization_inflates_charts_of_a_repository() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    package(folder.path(), "1.0.0", "red");
+    package(folder.path(), "1.1.0", "green");
+    helm(&["repo", "index", "."], folder.path());
+    let server = Server::new(folder.path(), None);
+    let inflates = |version: &str| {
+        format!(
+            "resources: [../base]\nnamePrefix: p-\nhelmCharts: [{{name: web, repo: \"{}\", {version} releaseName: r, valuesInline: {{}}}}]\n",
+            server.url()
+        )
+    };
+    let spec = "  source: {path: app, kustomize: {enableHelm: true}}\n";
+    let repo = Repo::with(&[
+        ("gitops.yaml", &application(spec)),
+        ("app/kustomization.yaml", &inflates("version: 1.0.0,")),
+        ("base/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("base/a.yaml", &config_map("a", "1")),
+    ]);
+    let render = || bench.gitops(repo.path(), "render", &[]);
+    let (code, out, err) = render();
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("key: red") && out.contains("name: p-web") && out.contains("name: p-a"), "{out}");
+    // What is here needs no repository any more, and a range holds for its commit.
+    let asked = server.asked();
+    assert_eq!(render().0, 0);
+    assert_eq!(server.asked(), asked);
+    for version in ["version: \">=1.0\",", ""] {
+        repo.commit("newest", &[("app/kustomization.yaml", &inflates(version))]);
+        let (code, out, err) = render();
+        assert!(code == 0 && out.contains("key: green"), "{version:?}: {out}{err}");
+    }
+    package(folder.path(), "1.2.0", "black");
+    helm(&["repo", "index", "."], folder.path());
+    assert!(render().1.contains("key: green"), "the commit means the same version as before");
+    repo.commit("again", &[("base/a.yaml", &config_map("a", "2"))]);
+    assert!(render().1.contains("key: black"));
+    // A chart beside the kustomization goes first, as with kustomize itself.
+    repo.commit(
+        "own",
+        &[
+            ("app/kustomization.yaml", &inflates("version: 1.0.0,")),
+            ("app/charts/web-1.0.0/web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n"),
+            ("app/charts/web-1.0.0/web/values.yaml", ""),
+            ("app/charts/web-1.0.0/web/templates/a.yaml", &config_map("own", "white")),
+        ],
+    );
+    assert!(render().1.contains("key: white"));
+    repo.git(&["rm", "-rq", "app/charts"]);
+    std::os::unix::fs::symlink("../base", repo.file("app/charts")).unwrap();
+    for (version, link, expected) in [
+        ("version: 7.0.0,", false, "web has no version \"7.0.0\"; there are: 1.2.0, 1.1.0, 1.0.0"),
+        ("version: 1.0.0,", true, "a fetched chart is not put behind the link app/charts"),
+    ] {
+        if !link {
+            std::fs::rename(repo.file("app/charts"), repo.file("app/other")).unwrap();
+        } else {
+            std::fs::rename(repo.file("app/other"), repo.file("app/charts")).unwrap();
+        }
+        repo.commit("bad", &[("app/kustomization.yaml", &inflates(version))]);
+        let (code, out, err) = render();
+        assert_eq!((code, out.as_str()), (4, ""), "{err}");
+        assert!(err.contains(expected) && err.contains("hint: "), "{err}");
+    }
+}
+
+#[test]
+fn a_project_says_which_charts_a_kustomization_may_inflate() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    package(folder.path(), "1.0.0", "red");
+    helm(&["repo", "index", "."], folder.path());
+    let server = Server::new(folder.path(), None);
+    let chart =
+        format!("helmCharts: [{{name: web, repo: \"{}\", version: 1.0.0, releaseName: r}}]\n", server.url());
+    let spec = "  source: {path: app, kustomize: {enableHelm: true}}\n";
+    let repo = Repo::with(&[("gitops.yaml", &application(spec)), ("app/kustomization.yaml", &chart)]);
+    let environment = bench.environment();
+    let mut loaded =
+        gitops_engine::read_file(&repo.file("gitops.yaml"), "shop", &Credentials::Usual).unwrap().remove(0);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(gitops_engine::desired::commit(&loaded, &environment, None)).unwrap();
+    let mut desired = |repositories: serde_json::Value| {
+        let project = serde_json::json!({"repositories": repositories});
+        loaded.project = Some(serde_json::from_value(project).unwrap());
+        runtime
+            .block_on(gitops_engine::desired(
+                &loaded,
+                &environment,
+                &repo.head(),
+                &super::multiple::Everything,
+            ))
+            .map(|set| set.objects.len())
+            .map_err(|error| error.to_string())
+    };
+    let git = serde_json::json!({"url": "file:///**"});
+    let error = desired(serde_json::json!([git])).unwrap_err();
+    assert!(error.contains("chart web 1.0.0 of ") && error.contains("no rule is about it"), "{error}");
+    assert_eq!(server.asked(), 0, "nobody was asked");
+    let of_it = |versions: &[&str]| serde_json::json!([git, {"url": server.url(), "branches": versions}]);
+    let error = desired(of_it(&["2.*"])).unwrap_err();
+    assert!(error.contains("1.0.0 is none of the versions that count (2.*)"), "{error}");
+    assert_eq!(desired(of_it(&["1.*"])).unwrap(), 1);
+}
+
 /// Debian's docker-registry, for one test.
 struct Registry {
     process: Child,
@@ -363,6 +393,17 @@ fn charts_lie_in_a_registry() {
     let (code, out, err) = bench.gitops(repo.path(), "render", &[]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("key: pink"), "{out}");
+    let inflating = Repo::with(&[
+        ("gitops.yaml", &application("  source: {path: app, kustomize: {enableHelm: true}}\n")),
+        (
+            "app/kustomization.yaml",
+            &format!(
+                "helmCharts: [{{name: web, repo: \"{url}\", version: 1.0.0, releaseName: r, valuesInline: {{color: teal}}}}]\n"
+            ),
+        ),
+    ]);
+    let (code, out, err) = bench.gitops(inflating.path(), "render", &[]);
+    assert!(code == 0 && out.contains("key: teal"), "{out}{err}");
     drop(registry);
     // What is here needs no registry any more.
     assert_eq!(find("1.0.0", "").unwrap(), "web 1.0.0");

@@ -86,6 +86,30 @@ impl Writer {
         text + &self.metadata(&counted)
     }
 
+    /// A dotenv file, as SOPS writes one.
+    fn dotenv(&self, password: &str) -> String {
+        let metadata = self.metadata(&["visible", password, "two\nlines"]);
+        let lines: Vec<&str> = metadata.lines().map(str::trim).collect();
+        let of = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name)).unwrap();
+        let start = lines.iter().position(|line| line.starts_with("-----BEGIN")).unwrap();
+        let end = lines.iter().position(|line| line.starts_with("-----END")).unwrap();
+        format!(
+            "#comment\nPLAIN_unencrypted=visible\nPASSWORD={}\nLONG={}\nsops_age__list_0__map_enc={}\\n\nsops_age__list_0__map_recipient={}\nsops_lastmodified={MODIFIED}\nsops_mac={}\nsops_version=3.13.3\n",
+            Self::seal(password, "str", "PASSWORD:"),
+            Self::seal("two\nlines", "str", "LONG:"),
+            lines[start..=end].join("\\n"),
+            self.identity.to_public(),
+            of("mac: "),
+        )
+    }
+
+    /// A file of any kind, as SOPS keeps it.
+    fn whole(&self, content: &str) -> String {
+        let metadata = gitops_source::yaml::documents("sops", &self.metadata(&[content])).unwrap();
+        let data = Self::seal(content, "str", "data:");
+        serde_json::json!({"data": data, "sops": metadata[0].value["sops"]}).to_string()
+    }
+
     fn values(&self, password: &str) -> String {
         format!(
             "plain: visible\npassword: {}\n{}",
@@ -149,6 +173,44 @@ fn values_of_charts_and_resources_of_kustomizations_are_decrypted() {
     for wanted in [RenderRequest { keys: Keys::default(), ..chart }, request("app")] {
         let error = bench.refusal(&repo, &wanted);
         assert!(error.contains("SOPS: there is no key for it: it is for age age1"), "{error}");
+    }
+}
+
+#[test]
+fn files_of_a_secret_generator_are_decrypted() {
+    let (bench, writer) = (Bench::new(), Writer::new());
+    let top = "secretGenerator: [{name: s, envs: [prod.env], files: [key.pem]}]\ngeneratorOptions: {disableNameSuffixHash: true}\n";
+    let files = [
+        ("app/kustomization.yaml", top.to_owned()),
+        ("app/prod.env", writer.dotenv("hunter2-env")),
+        ("app/key.pem", writer.whole("-----BEGIN hunter2-pem\n")),
+    ];
+    let repo = Repo::with(&files.each_ref().map(|(path, text)| (*path, text.as_str())));
+    let objects = bench.render(&repo, &with("app", writer.keys())).unwrap();
+    let data = objects[0].value["data"].as_object().unwrap();
+    let clear =
+        |name: &str| String::from_utf8(STANDARD.decode(data[name].as_str().unwrap()).unwrap()).unwrap();
+    assert_eq!(clear("PASSWORD"), "hunter2-env");
+    assert_eq!(clear("PLAIN_unencrypted"), "visible");
+    assert_eq!(clear("LONG"), "two\\nlines", "as in any dotenv file");
+    assert_eq!(clear("key.pem"), "-----BEGIN hunter2-pem\n");
+    assert_eq!(data.len(), 4, "nothing of SOPS itself");
+    bench.holds_nothing_of("hunter2");
+    // Encrypted text is never applied, however it is packed.
+    let error = bench.refusal(&repo, &request("app"));
+    assert!(error.contains("SOPS: there is no key for it: it is for age age1"), "{error}");
+    for (path, text, expected) in [
+        ("app/prod.env", files[1].1.replace("visible", "other"), "its values do not match sops.mac"),
+        (
+            "app/key.pem",
+            files[2].1.replace("\"ENC[AES256_GCM,data:", "\"ENC[AES256_GCM,data:AA"),
+            "cannot be decrypted",
+        ),
+    ] {
+        repo.commit("change", &[(path, &text)]);
+        let error = bench.refusal(&repo, &with("app", writer.keys()));
+        assert!(error.starts_with(path) && error.contains(expected), "{error}");
+        repo.git(&["revert", "--no-edit", "HEAD"]);
     }
 }
 

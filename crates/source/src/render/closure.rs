@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::charts::RemoteChart;
 use super::{KUSTOMIZATIONS, RenderRequest, SourceType, join};
 use crate::error::SourceError;
 use crate::git::Snapshot;
@@ -38,23 +39,14 @@ impl Closure {
         request: &RenderRequest,
         kind: SourceType,
     ) -> Result<Self, SourceError> {
-        let mut walk = Walk {
-            snapshot,
-            paths: BTreeSet::new(),
-            seen: BTreeSet::new(),
-            charts: request.kustomize.enable_helm,
-        };
-        let walked = match kind {
-            SourceType::Auto | SourceType::Plain => walk.folder(&request.path),
-            SourceType::Helm => walk.chart(request),
-            SourceType::Kustomize => walk.kustomizations(request),
-            SourceType::Jsonnet => Err(Stop::Unknown("Jsonnet may import any file".into())),
-        };
-        match walked {
-            Ok(()) => Ok(Self::Paths(walk.paths)),
-            Err(Stop::Unknown(why)) => Ok(Self::Whole(why)),
-            Err(Stop::Error(error)) => Err(error),
+        let mut walk = Walk::new(snapshot, request);
+        match kind {
+            SourceType::Auto | SourceType::Plain => walk.folder(&request.path)?,
+            SourceType::Helm => walk.chart(request)?,
+            SourceType::Kustomize => walk.kustomizations(request)?,
+            SourceType::Jsonnet => walk.unknown("Jsonnet may import any file".into()),
         }
+        Ok(walk.whole.map_or(Self::Paths(walk.paths), Self::Whole))
     }
 
     /// What it depends on.
@@ -79,106 +71,126 @@ impl Closure {
     }
 }
 
-/// Why a walk ends early.
-enum Stop {
-    Unknown(String),
-    Error(SourceError),
-}
-
-impl From<SourceError> for Stop {
-    fn from(error: SourceError) -> Self {
-        Self::Error(error)
-    }
+/// The charts that kustomizations take from elsewhere.
+///
+/// # Errors
+/// When a folder or file that one names cannot be read.
+pub(super) fn remote_charts(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+) -> Result<BTreeSet<RemoteChart>, SourceError> {
+    let mut walk = Walk::new(snapshot, request);
+    walk.kustomizations(request)?;
+    Ok(walk.remote)
 }
 
 struct Walk<'a> {
     snapshot: &'a Snapshot,
     paths: BTreeSet<String>,
+    /// Why the paths are not all.
+    whole: Option<String>,
     seen: BTreeSet<String>,
     /// Whether kustomizations may inflate charts.
     charts: bool,
+    remote: BTreeSet<RemoteChart>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(snapshot: &'a Snapshot, request: &RenderRequest) -> Self {
+        Self {
+            snapshot,
+            paths: BTreeSet::new(),
+            whole: None,
+            seen: BTreeSet::new(),
+            charts: request.kustomize.enable_helm,
+            remote: BTreeSet::new(),
+        }
+    }
+
+    /// Only the first reason is told.
+    fn unknown(&mut self, why: String) {
+        self.whole.get_or_insert(why);
+    }
+
     /// A path as it is; true when it is a folder.
-    fn add(&mut self, path: &str) -> Result<bool, Stop> {
-        let found = self
-            .snapshot
-            .look_up(path)
-            .map_err(|link| Stop::Unknown(format!("{path} is reached over the link {link}")))?;
+    fn add(&mut self, path: &str) -> bool {
+        let found = self.snapshot.look_up(path).unwrap_or_else(|link| {
+            self.unknown(format!("{path} is reached over the link {link}"));
+            None
+        });
         self.paths.insert(path.to_owned());
-        Ok(found.is_some_and(|(_, folder)| folder))
+        found.is_some_and(|(_, folder)| folder)
     }
 
     /// A folder with all that is below it.
-    fn folder(&mut self, path: &str) -> Result<(), Stop> {
-        if self.add(path)?
+    fn folder(&mut self, path: &str) -> Result<(), SourceError> {
+        if self.add(path)
             && let Some(link) = self.snapshot.link_out_of(path)?
         {
-            return Err(Stop::Unknown(format!("the link {link} leads out of {path}")));
+            self.unknown(format!("the link {link} leads out of {path}"));
         }
         Ok(())
     }
 
-    fn chart(&mut self, request: &RenderRequest) -> Result<(), Stop> {
+    fn chart(&mut self, request: &RenderRequest) -> Result<(), SourceError> {
         self.folder(&request.path)?;
         for file in request.helm.value_files.iter().filter(|file| !file.starts_with('$')) {
             let path = file.strip_prefix('/').map_or_else(|| join(&request.path, file), str::to_owned);
             // One that leads out of the repository is refused where it is read.
             if let Some(path) = resolve("", &path) {
-                self.add(&path)?;
+                self.add(&path);
             }
         }
         Ok(())
     }
 
-    fn kustomizations(&mut self, request: &RenderRequest) -> Result<(), Stop> {
+    fn kustomizations(&mut self, request: &RenderRequest) -> Result<(), SourceError> {
         self.kustomization(&request.path)?;
-        for component in &request.kustomize.components {
-            self.either(&request.path, component)?;
-        }
-        Ok(())
+        request.kustomize.components.iter().try_for_each(|component| self.either(&request.path, component))
     }
 
     /// A file, or the folder of a kustomization.
-    fn either(&mut self, from: &str, path: &str) -> Result<(), Stop> {
+    fn either(&mut self, from: &str, path: &str) -> Result<(), SourceError> {
         let Some(path) = resolve(from, path) else { return Ok(()) };
-        let found = self.snapshot.look_up(&path);
-        if matches!(found, Ok(Some((_, true)))) {
-            self.kustomization(&path)
-        } else {
-            self.add(&path).map(drop)
+        if matches!(self.snapshot.look_up(&path), Ok(Some((_, true)))) {
+            return self.kustomization(&path);
         }
+        self.add(&path);
+        Ok(())
     }
 
-    fn file(&mut self, from: &str, path: &str) -> Result<(), Stop> {
+    fn file(&mut self, from: &str, path: &str) -> Result<(), SourceError> {
         match resolve(from, path) {
             Some(path) => self.folder(&path),
             None => Ok(()),
         }
     }
 
-    fn kustomization(&mut self, folder: &str) -> Result<(), Stop> {
+    fn kustomization(&mut self, folder: &str) -> Result<(), SourceError> {
+        if self.seen.len() > MAX_FOLDERS {
+            self.unknown(format!("it leads to more than {MAX_FOLDERS} kustomizations"));
+            return Ok(());
+        }
         if !self.seen.insert(folder.to_owned()) {
             return Ok(());
         }
-        if self.seen.len() > MAX_FOLDERS {
-            return Err(Stop::Unknown(format!("it leads to more than {MAX_FOLDERS} kustomizations")));
-        }
         for name in KUSTOMIZATIONS {
             let path = join(folder, name);
-            self.add(&path)?;
+            self.add(&path);
             if self.snapshot.is_file(&path) {
                 let text = String::from_utf8_lossy(&self.snapshot.read(&path)?).into_owned();
                 for document in yaml::documents(&path, &text)? {
                     self.fields(folder, &path, &document.value)?;
+                    if self.charts {
+                        self.inflated(folder, &document.value)?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn fields(&mut self, folder: &str, file: &str, value: &Value) -> Result<(), Stop> {
+    fn fields(&mut self, folder: &str, file: &str, value: &Value) -> Result<(), SourceError> {
         for (field, value) in value.as_object().into_iter().flatten() {
             let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
             let texts = || items.iter().filter_map(Value::as_str);
@@ -188,7 +200,8 @@ impl Walk<'_> {
             match field.as_str() {
                 "apiVersion" | "kind" | "metadata" | "namePrefix" | "nameSuffix" | "namespace"
                 | "commonLabels" | "labels" | "commonAnnotations" | "images" | "imageTags" | "replicas"
-                | "vars" | "buildMetadata" | "generatorOptions" | "sortOptions" => {}
+                | "vars" | "buildMetadata" | "generatorOptions" | "sortOptions" | "helmGlobals"
+                | "helmCharts" => {}
                 "resources" | "bases" | "components" => {
                     texts().try_for_each(|path| self.either(folder, path))?;
                 }
@@ -202,18 +215,14 @@ impl Walk<'_> {
                     inner("path").iter().try_for_each(|path| self.file(folder, path))?;
                 }
                 "configMapGenerator" | "secretGenerator" => self.generator(folder, items)?,
-                "helmGlobals" | "helmCharts" if self.charts => self.charts(folder, field, items)?,
-                "helmGlobals" | "helmCharts" => {}
-                other => {
-                    return Err(Stop::Unknown(format!("{file} has {other}, which may read any file")));
-                }
+                other => self.unknown(format!("{file} has {other}, which may read any file")),
             }
         }
         Ok(())
     }
 
     /// `files: [path, key=path]`, `envs: [path]`, `env: path`.
-    fn generator(&mut self, folder: &str, items: &[Value]) -> Result<(), Stop> {
+    fn generator(&mut self, folder: &str, items: &[Value]) -> Result<(), SourceError> {
         for item in items {
             for list in ["files", "envs", "env"] {
                 let value = item.get(list).unwrap_or(&Value::Null);
@@ -226,20 +235,19 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn charts(&mut self, folder: &str, field: &str, items: &[Value]) -> Result<(), Stop> {
-        for item in items {
-            let text = |name: &str| item.get(name).and_then(Value::as_str);
-            if field == "helmGlobals" {
-                self.file(folder, text("chartHome").unwrap_or("charts"))?;
-                continue;
-            }
-            self.file(folder, "charts")?;
-            if let Some(path) = text("valuesFile") {
+    /// `helmCharts`, which lie in a folder of the repository or elsewhere.
+    fn inflated(&mut self, folder: &str, kustomization: &Value) -> Result<(), SourceError> {
+        let home =
+            kustomization.pointer("/helmGlobals/chartHome").and_then(Value::as_str).unwrap_or("charts");
+        for chart in kustomization.get("helmCharts").and_then(Value::as_array).into_iter().flatten() {
+            self.file(folder, home)?;
+            if let Some(path) = chart.get("valuesFile").and_then(Value::as_str) {
                 self.file(folder, path)?;
             }
-            for path in item.get("additionalValuesFiles").and_then(Value::as_array).into_iter().flatten() {
+            for path in chart.get("additionalValuesFiles").and_then(Value::as_array).into_iter().flatten() {
                 self.file(folder, path.as_str().unwrap_or_default())?;
             }
+            self.remote.extend(RemoteChart::of(self.snapshot, folder, home, chart)?);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::checkout::{Checkout, REPOSITORY};
 use super::closure::Closure;
 use super::confine::Reach;
 use super::helm::same_twice;
-use super::{RenderRequest, clock, join, objects, tools};
+use super::{RenderRequest, charts, clock, join, objects, tools};
 use crate::error::SourceError;
 use crate::git::Snapshot;
 use crate::sops::Report;
@@ -30,6 +30,7 @@ pub(super) fn render(
     known_steady: bool,
 ) -> Result<(Vec<Rendered>, Report), SourceError> {
     let checkout = Checkout::new(snapshot, closure, &request.keys)?;
+    charts::unpack(&checkout, &request.charts)?;
     let file = checkout.put(&format!("{LAYER}/kustomization.yaml"), overlay(request)?.to_string())?;
     let layer = file.parent().unwrap_or(&file);
     let helm = which::which(&tools.helm).unwrap_or_else(|_| tools.helm.clone());

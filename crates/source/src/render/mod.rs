@@ -3,6 +3,7 @@
 //! see a copy of what the render reads and nothing else of the user's.
 
 mod cache;
+mod charts;
 mod checkout;
 mod clock;
 mod closure;
@@ -13,7 +14,7 @@ mod kustomize;
 mod plain;
 mod tools;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use crate::sops::Keys;
 use crate::yaml::Document;
 use closure::Closure;
 
+pub use charts::RemoteChart;
 pub use tools::Tools;
 
 /// What a source is made of.
@@ -57,7 +59,7 @@ pub struct KustomizeOptions {
     pub images: Vec<String>,
     /// Paths from the source's folder.
     pub components: Vec<String>,
-    /// Whether kustomizations may inflate charts that lie in the repository.
+    /// Whether kustomizations may inflate charts.
     pub enable_helm: bool,
 }
 
@@ -92,6 +94,9 @@ pub struct RenderRequest {
     /// Other sources that values files may lie in, by their names.
     #[serde(skip)]
     pub others: BTreeMap<String, Snapshot>,
+    /// The [`remote_charts`], fetched.
+    #[serde(skip)]
+    pub charts: BTreeMap<RemoteChart, Snapshot>,
     /// What decrypts SOPS files.
     #[serde(skip)]
     pub keys: Keys,
@@ -188,7 +193,25 @@ fn key(
             others.push((file.clone(), snapshot.id(&path)?));
         }
     }
-    Ok((closure.ids(snapshot)?, others, kind, rest, versions))
+    let charts = request.charts.iter().map(|(chart, files)| Ok((chart, files.id("")?)));
+    let charts: Vec<(&RemoteChart, String)> = charts.collect::<Result<_, SourceError>>()?;
+    Ok((closure.ids(snapshot)?, others, kind, rest, versions, charts))
+}
+
+/// The charts that a render needs of chart repositories and registries: they
+/// are fetched beforehand and given to it in [`RenderRequest::charts`].
+///
+/// # Errors
+/// When the source is not there or cannot be read.
+pub fn remote_charts(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+) -> Result<BTreeSet<RemoteChart>, SourceError> {
+    let request = &RenderRequest { path: normal(&request.path)?, ..request.clone() };
+    if !request.kustomize.enable_helm || detect(snapshot, request)? != SourceType::Kustomize {
+        return Ok(BTreeSet::new());
+    }
+    closure::remote_charts(snapshot, request)
 }
 
 /// Why a source is rendered anew on every commit, whatever that changes; none

@@ -83,34 +83,28 @@ pub(super) fn open(
     metadata: &Value,
     key: &[u8],
 ) -> Result<Vec<Value>, SourceError> {
-    let only_encrypted = metadata.get("mac_only_encrypted").and_then(Value::as_bool).unwrap_or(false);
-    let mut opening = Opening {
-        file,
-        cipher: Cipher::new_from_slice(key).map_err(|_| bad(file, "its data key has not 32 bytes"))?,
-        hash: Sha512::new(),
-        only_encrypted,
-    };
-    if only_encrypted {
-        opening.hash.update(Sha256::digest("sops"));
-    }
+    let mut opening = Opening::new(file, metadata, key)?;
     let mut values = Vec::new();
     for document in documents {
         let Node::Map(fields) = document else { return Err(bad(file, "a document is no map")) };
         let rest = fields.into_iter().filter(|(name, _)| name != "sops").collect();
         values.push(opening.node(Node::Map(rest), &mut Vec::new())?.unwrap_or_default());
     }
-    let text = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or_default();
-    let computed = hex::encode_upper(opening.hash.clone().finalize());
-    let recorded = opening.decrypt(text("mac"), text("lastmodified"));
-    match recorded {
-        Some((mac, _)) if mac == computed.as_bytes() => Ok(values),
-        Some(_) => {
-            Err(bad(file, "it was changed after it had been encrypted: its values do not match sops.mac"))
-        }
-        None => {
-            Err(bad(file, "sops.mac cannot be decrypted: the file was changed after it had been encrypted"))
-        }
-    }
+    opening.finish(metadata).map(|()| values)
+}
+
+/// A file that was encrypted as a whole: its bytes.
+pub(super) fn open_whole(
+    file: &str,
+    sealed: &str,
+    metadata: &Value,
+    key: &[u8],
+) -> Result<Vec<u8>, SourceError> {
+    let mut opening = Opening::new(file, metadata, key)?;
+    let changed = || bad(file, "data cannot be decrypted: it was changed, or moved from elsewhere");
+    let (clear, _) = opening.decrypt(sealed, "data:").ok_or_else(changed)?;
+    opening.hash.update(&clear);
+    opening.finish(metadata).map(|()| clear)
 }
 
 struct Opening<'a> {
@@ -120,7 +114,35 @@ struct Opening<'a> {
     only_encrypted: bool,
 }
 
-impl Opening<'_> {
+impl<'a> Opening<'a> {
+    fn new(file: &'a str, metadata: &Value, key: &[u8]) -> Result<Self, SourceError> {
+        let only_encrypted = metadata.get("mac_only_encrypted").and_then(Value::as_bool).unwrap_or(false);
+        let cipher = Cipher::new_from_slice(key).map_err(|_| bad(file, "its data key has not 32 bytes"))?;
+        let mut opening = Self { file, cipher, hash: Sha512::new(), only_encrypted };
+        if only_encrypted {
+            opening.hash.update(Sha256::digest("sops"));
+        }
+        Ok(opening)
+    }
+
+    /// Compares what was decrypted with the authentication code.
+    fn finish(self, metadata: &Value) -> Result<(), SourceError> {
+        let text = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or_default();
+        let recorded = self.decrypt(text("mac"), text("lastmodified"));
+        let computed = hex::encode_upper(self.hash.finalize());
+        match recorded {
+            Some((mac, _)) if mac == computed.as_bytes() => Ok(()),
+            Some(_) => Err(bad(
+                self.file,
+                "it was changed after it had been encrypted: its values do not match sops.mac",
+            )),
+            None => Err(bad(
+                self.file,
+                "sops.mac cannot be decrypted: the file was changed after it had been encrypted",
+            )),
+        }
+    }
+
     /// None for a comment.
     fn node(&mut self, node: Node, path: &mut Vec<String>) -> Result<Option<Value>, SourceError> {
         match node {

@@ -17,8 +17,16 @@ const TIME: Duration = Duration::from_secs(30);
 const MAX_OUTPUT: u64 = 64 << 20;
 
 pub(super) fn decrypt(file: &str, text: &str, program: &Path) -> Result<Vec<Value>, SourceError> {
-    // What it is given is encrypted and may lie on a disk.
     let kind = if file.ends_with(".json") { "json" } else { "yaml" };
+    let no_yaml = || super::bad(file, "what sops gives is no YAML");
+    let clear = String::from_utf8(run(file, text, kind, program)?).map_err(|_| no_yaml())?;
+    let documents = yaml::documents(file, &clear).map_err(|_| no_yaml())?;
+    Ok(documents.into_iter().map(|document| document.value).collect())
+}
+
+/// What it gives for a file of a kind: `yaml`, `json`, `dotenv` or `binary`.
+pub(super) fn run(file: &str, text: &str, kind: &str, program: &Path) -> Result<Vec<u8>, SourceError> {
+    // What it is given is encrypted and may lie on a disk.
     let mut sealed = tempfile::NamedTempFile::new().map_err(SourceError::io(std::env::temp_dir()))?;
     sealed.write_all(text.as_bytes()).map_err(SourceError::io(sealed.path()))?;
     let mut child = Command::new(program)
@@ -31,8 +39,8 @@ pub(super) fn decrypt(file: &str, text: &str, program: &Path) -> Result<Vec<Valu
         .map_err(SourceError::io(program))?;
     let stdout = child.stdout.take();
     let reader = std::thread::spawn(move || {
-        let mut clear = String::new();
-        let read = stdout.map(|stdout| stdout.take(MAX_OUTPUT).read_to_string(&mut clear));
+        let mut clear = Vec::new();
+        let read = stdout.map(|stdout| stdout.take(MAX_OUTPUT).read_to_end(&mut clear));
         read.is_some_and(|read| read.is_ok()).then_some(clear)
     });
     let Some(status) = child.wait_timeout(TIME).map_err(SourceError::io(program))? else {
@@ -44,8 +52,5 @@ pub(super) fn decrypt(file: &str, text: &str, program: &Path) -> Result<Vec<Valu
     let failed = || {
         super::bad(file, "none of the age keys is for it, and sops cannot decrypt it; try: sops decrypt FILE")
     };
-    let clear = reader.join().ok().flatten().filter(|_| status.success()).ok_or_else(failed)?;
-    let documents =
-        yaml::documents(file, &clear).map_err(|_| super::bad(file, "what sops gives is no YAML"))?;
-    Ok(documents.into_iter().map(|document| document.value).collect())
+    reader.join().ok().flatten().filter(|_| status.success()).ok_or_else(failed)
 }
