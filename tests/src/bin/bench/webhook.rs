@@ -9,7 +9,7 @@ use gitops_tests::Repo;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, binary};
-use crate::objects::objects;
+use crate::objects::{objects, write_files};
 use crate::report::{Bench, PAIRS};
 use crate::verdict::memory;
 
@@ -19,12 +19,7 @@ const LISTEN: &str = "127.0.0.1:19443";
 /// Everything about it.
 pub fn webhook(bench: &mut Bench, cluster: &Cluster) {
     let repo = Repo::new();
-    let folder = repo.file("app");
-    std::fs::create_dir_all(&folder).unwrap();
-    for (n, chunk) in objects(10_000).chunks(100).enumerate() {
-        let text: Vec<String> = chunk.iter().map(|object| serde_saphyr::to_string(object).unwrap()).collect();
-        std::fs::write(folder.join(format!("{n:03}.yaml")), text.join("---\n")).unwrap();
-    }
+    write_files(&repo.file("app"), &objects(10_000), 100);
     repo.commit_all("ten thousand objects");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     assert!(cluster.run("kubectl", &["apply", "--server-side", "-f", "charts/gitops/templates/crds"], root));
