@@ -484,8 +484,30 @@ fn chain(error: &gix::Error) -> String {
     parts.join(": ")
 }
 
+/// Whether the disk has taken no more, at any place in an error.
+fn is_disk_full(error: &gix::Error) -> bool {
+    const KINDS: [std::io::ErrorKind; 4] = [
+        std::io::ErrorKind::StorageFull,
+        std::io::ErrorKind::QuotaExceeded,
+        std::io::ErrorKind::FileTooLarge,
+        std::io::ErrorKind::ReadOnlyFilesystem,
+    ];
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| KINDS.contains(&error.kind())) {
+            return true;
+        }
+        next = error.source();
+    }
+    // Some layers keep the words alone.
+    chain(error).contains("No space left on device")
+}
+
 fn transport_error(repo: &RepoUrl, error: &gix::Error) -> SourceError {
     let reason = repo.mask(&chain(error));
+    if is_disk_full(error) {
+        return SourceError::Git { repo: repo.to_string(), reason };
+    }
     // Neither a port nor a path may look like a status.
     let lower = reason.replace(&repo.to_string(), "").to_lowercase();
     let lower = lower.split(" for url (").next().unwrap_or_default();
