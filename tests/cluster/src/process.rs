@@ -168,6 +168,13 @@ pub(crate) fn restart(dir: &Path, name: &str) -> Result<(), Error> {
     // The line ends with a zero byte.
     arguments.pop();
     end(pid, &since, Duration::ZERO);
+    // A process counts as ended before the last of its threads has let go of
+    // the port.
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    let waiting = Instant::now();
+    while threads() > 1 && waiting.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     Processes::new(dir).start(name, &program, &arguments).map(drop)
 }
 

@@ -10,7 +10,9 @@
 )]
 
 mod cluster;
+mod large;
 mod measured;
+mod monorepo;
 mod objects;
 mod raw;
 mod report;
@@ -31,6 +33,13 @@ fn main() {
     }
     if wanted("index") {
         verdict::index_size(&mut bench);
+    }
+    if wanted("render") {
+        monorepo::monorepo(&mut bench);
+    }
+    // Minutes and gigabytes: only where it is asked for by its name.
+    if only.iter().any(|name| name == "large-repository") {
+        large::large(&mut bench);
     }
     let (many, large) = (wanted("sync.1000") || wanted("diff"), wanted("sync.10000"));
     let served = wanted("https") || wanted("webhook");

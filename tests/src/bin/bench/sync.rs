@@ -8,7 +8,7 @@ use crate::cluster::Cluster;
 use crate::measured::measured;
 use crate::objects::{objects, write_files};
 use crate::raw;
-use crate::report::{Bench, PAIRS, Pair, timed};
+use crate::report::{Bench, Pair, pairs as count, timed};
 
 /// What a sync may cost beside the LISTs: their time and a third, and this.
 const MARGIN: f64 = 0.1;
@@ -86,7 +86,7 @@ impl<'a> Case<'a> {
 pub fn sync(bench: &mut Bench, cluster: &Cluster) {
     let case = Case::new(cluster, 1000, 1);
     let (mut beside_kubectl, mut beside_raw) = (Vec::new(), Vec::new());
-    for pair in 0..PAIRS {
+    for pair in 0..count() {
         let names = ["ours", "kubectl", "raw"].map(|name| format!("{name}-{pair}"));
         for namespace in &names {
             assert!(cluster.kubectl(&format!("create namespace {namespace}")));
@@ -102,7 +102,7 @@ pub fn sync(bench: &mut Bench, cluster: &Cluster) {
         }
         beside_kubectl.push((times[0], times[1]));
         beside_raw.push((times[0], times[2]));
-        if pair + 1 < PAIRS {
+        if pair + 1 < count() {
             for namespace in &names {
                 cluster.kubectl(&format!("delete namespace {namespace}"));
             }
@@ -111,9 +111,9 @@ pub fn sync(bench: &mut Bench, cluster: &Cluster) {
     bench.report("sync.first.1000", "kubectl-ssa", &beside_kubectl, 2.0);
     // At most 1.5 times the peer's time is a ratio of at least two thirds.
     bench.report("sync.first.1000", "raw-ssa", &beside_raw, 0.67);
-    let (a, b) = (format!("ours-{}", PAIRS - 1), format!("kubectl-{}", PAIRS - 1));
+    let (a, b) = (format!("ours-{}", count() - 1), format!("kubectl-{}", count() - 1));
     let pairs = |ours: &dyn Fn() -> f64, theirs: &dyn Fn() -> f64| -> Vec<Pair> {
-        (0..PAIRS).map(|_| (ours(), theirs())).collect()
+        (0..count()).map(|_| (ours(), theirs())).collect()
     };
     let unchanged = || case.ours("sync", &a);
     let found = pairs(&unchanged, &|| case.kubectl(&["apply", "--server-side"], &b));
@@ -131,7 +131,7 @@ pub fn one_change(bench: &mut Bench, cluster: &Cluster) {
     case.ours("sync", "many");
     let note = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "raw"}, "data": {}});
     let (mut pairs, mut memory) = (Vec::new(), 0.0_f64);
-    for pair in 0..PAIRS {
+    for pair in 0..count() {
         case.change(pair + 1);
         let (ours, used) = case.sync_measured("many");
         memory = memory.max(used);

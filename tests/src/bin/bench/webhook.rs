@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, binary};
 use crate::objects::{objects, write_files};
-use crate::report::{Bench, PAIRS};
+use crate::report::{Bench, pairs};
 use crate::verdict::memory;
 
 /// Where it answers.
@@ -70,7 +70,7 @@ pub fn webhook(bench: &mut Bench, cluster: &Cluster) {
     runtime.block_on(async {
         let callers = Callers::connect().await;
         let (mut rates, mut slowest) = (Vec::new(), Vec::new());
-        for pair in 0..PAIRS {
+        for pair in 0..pairs() {
             // In turn, so that neither always goes first.
             let (ours, theirs) = if pair % 2 == 0 {
                 let ours = callers.call(&judged).await;
@@ -192,7 +192,7 @@ async fn latency(bench: &mut Bench, cluster: &Cluster) {
     };
     let (mut beside_none, mut beside_policy) = (Vec::new(), Vec::new());
     // The first round warms up.
-    for round in 0..=PAIRS {
+    for round in 0..=pairs() {
         let mut order = ["plain", "policy", "shop"];
         order.rotate_left(round % 3);
         let mut times = std::collections::HashMap::new();
