@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -23,12 +24,14 @@ const MAX_BODY: usize = 64 << 20;
 struct Settings {
     root: PathBuf,
     authorization: Option<String>,
+    requests: AtomicUsize,
 }
 
 /// A running server; it ends when this value is dropped.
 #[derive(Debug)]
 pub struct GitServer {
     address: SocketAddr,
+    settings: Arc<Settings>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -44,15 +47,21 @@ impl GitServer {
         let address = listener.local_addr()?;
         let authorization =
             login.map(|(user, password)| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
-        let settings = Arc::new(Settings { root: root.to_owned(), authorization });
-        let router = Router::new().fallback(serve).with_state(settings);
+        let settings =
+            Arc::new(Settings { root: root.to_owned(), authorization, requests: AtomicUsize::new(0) });
+        let router = Router::new().fallback(serve).with_state(settings.clone());
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { address, runtime: Some(runtime) })
+        Ok(Self { address, settings, runtime: Some(runtime) })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many requests have come.
+    pub fn requests(&self) -> usize {
+        self.settings.requests.load(Ordering::SeqCst)
     }
 
     /// URL of a repository under the root.
@@ -70,6 +79,7 @@ impl Drop for GitServer {
 }
 
 async fn serve(State(settings): State<Arc<Settings>>, request: Request) -> Response<Body> {
+    settings.requests.fetch_add(1, Ordering::SeqCst);
     let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     if settings.authorization.is_some() && given != settings.authorization.as_deref() {
         let mut response = plain(StatusCode::UNAUTHORIZED, "a user and password are needed");

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use sha2::{Digest, Sha256};
@@ -23,6 +23,7 @@ use crate::location::{Credentials, RepoUrl};
 mod history;
 mod import;
 mod passed;
+mod shared;
 mod signature;
 mod snapshot;
 
@@ -96,12 +97,13 @@ impl GitCache {
         }
         let passed = Arc::new(AtomicBool::new(false));
         let (done, answer) = std::sync::mpsc::channel();
+        let asked = Instant::now();
         let fetch = (self.clone(), repo.clone(), revision.to_owned(), credentials.clone(), passed.clone());
         // A thread of its own: a host that takes the connection and then says
         // nothing cannot be interrupted from inside.
         std::thread::spawn(move || {
             let (cache, repo, revision, credentials, passed) = fetch;
-            let _ = done.send(cache.fetch_here(&repo, &revision, &credentials, &passed));
+            let _ = done.send(cache.fetch_here(&repo, &revision, &credentials, asked, &passed));
         });
         let late = || SourceError::Timeout { what: format!("fetching {repo}"), seconds: timeout.as_secs() };
         let result = match answer.recv_timeout(timeout) {
@@ -127,6 +129,7 @@ impl GitCache {
         repo: &RepoUrl,
         revision: &str,
         credentials: &Credentials,
+        asked: Instant,
         passed: &AtomicBool,
     ) -> Result<Commit, SourceError> {
         let place = self.folder(repo);
@@ -142,8 +145,13 @@ impl GitCache {
         let key = KeyFiles::of(credentials)?;
         let repository = self.open_with(repo, fetching(repo, credentials, key.as_ref()))?;
         // A commit that is here already never changes.
-        if !(is_full_commit(revision) && contains(&repository, revision)) {
+        let is_here = is_full_commit(revision) && contains(&repository, revision);
+        // What another has fetched since this was asked for is as new.
+        let is_new = !is_full_commit(revision) && shared::since(&place, asked, credentials);
+        if !is_here && !is_new {
+            let begun = Instant::now();
             receive(&repository, repo, revision, credentials, passed)?;
+            shared::note(&place, begun, credentials);
         }
         drop(lock);
         self.resolve(repo, revision)

@@ -12,7 +12,7 @@ use crate::report::{Bench, Pair};
 
 const COMMITS: &str = "100000";
 /// Bytes that each commit adds.
-const SIZE: &str = "20000";
+const SIZE: &str = "17000";
 /// Pairs: each moves the repository over the network of this machine.
 const FIRST: usize = 3;
 const LATER: usize = 15;
