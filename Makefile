@@ -24,7 +24,7 @@ test-core: ## the pure tests of core alone: seconds
 test-e2e: ## the tests on a real Kubernetes alone
 	tests/run e2e
 
-soak: ## property tests, fuzz targets and round trips with many more cases
+soak: ## property tests, fuzz targets and round trips with many more cases; a repository of 2 GB
 	tests/run soak
 
 bench: ## the benchmarks, each beside its peer; also to target/bench.jsonl

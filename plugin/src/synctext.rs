@@ -164,7 +164,8 @@ pub fn exit_code(done: &SyncReport) -> u8 {
         Outcome::HookFailed(_) => false,
         _ => true,
     };
-    match first {
+    let broken = done.broken.as_ref().map(|error| Failure::from(error.clone()).code);
+    match first.or(broken) {
         Some(code::CONFLICT) if !done.interrupted && done.results.iter().all(disputed) => code::CONFLICT,
         _ if done.interrupted => code::INTERRUPTED,
         _ if done.lost => code::CONFLICT,

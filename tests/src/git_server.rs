@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -13,7 +14,8 @@ use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::AsyncWriteExt;
+use futures::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 const MAX_BODY: usize = 64 << 20;
@@ -22,12 +24,14 @@ const MAX_BODY: usize = 64 << 20;
 struct Settings {
     root: PathBuf,
     authorization: Option<String>,
+    requests: AtomicUsize,
 }
 
 /// A running server; it ends when this value is dropped.
 #[derive(Debug)]
 pub struct GitServer {
     address: SocketAddr,
+    settings: Arc<Settings>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -43,15 +47,21 @@ impl GitServer {
         let address = listener.local_addr()?;
         let authorization =
             login.map(|(user, password)| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
-        let settings = Arc::new(Settings { root: root.to_owned(), authorization });
-        let router = Router::new().fallback(serve).with_state(settings);
+        let settings =
+            Arc::new(Settings { root: root.to_owned(), authorization, requests: AtomicUsize::new(0) });
+        let router = Router::new().fallback(serve).with_state(settings.clone());
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { address, runtime: Some(runtime) })
+        Ok(Self { address, settings, runtime: Some(runtime) })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many requests have come.
+    pub fn requests(&self) -> usize {
+        self.settings.requests.load(Ordering::SeqCst)
     }
 
     /// URL of a repository under the root.
@@ -69,6 +79,7 @@ impl Drop for GitServer {
 }
 
 async fn serve(State(settings): State<Arc<Settings>>, request: Request) -> Response<Body> {
+    settings.requests.fetch_add(1, Ordering::SeqCst);
     let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     if settings.authorization.is_some() && given != settings.authorization.as_deref() {
         let mut response = plain(StatusCode::UNAUTHORIZED, "a user and password are needed");
@@ -113,18 +124,33 @@ async fn backend(settings: &Settings, request: Request) -> std::io::Result<Respo
         .kill_on_drop(true)
         .spawn()?;
     let mut stdin = child.stdin.take().ok_or_else(|| std::io::Error::other("git has no stdin"))?;
+    let mut stdout = child.stdout.take().ok_or_else(|| std::io::Error::other("git has no stdout"))?;
+    // In both directions at once: git may answer before it has read all.
     let writer = tokio::spawn(async move { stdin.write_all(&body).await });
-    let output = child.wait_with_output().await?;
-    writer.await.map_err(std::io::Error::other)??;
-    Ok(response(&output.stdout))
+    let mut read = Vec::new();
+    while end_of_head(&read).is_none() && stdout.read_buf(&mut read).await? > 0 {}
+    let end = end_of_head(&read).unwrap_or(read.len());
+    let mut response = head(&read[..end]);
+    let rest = read.split_off((end + 4).min(read.len()));
+    let first = futures::stream::iter([Ok(rest)]);
+    // What is sent on lives as long as it is read: a pack may be gigabytes.
+    let further = futures::stream::try_unfold((stdout, child, writer), |(mut stdout, child, writer)| async {
+        let mut some = Vec::with_capacity(64 << 10);
+        let more = stdout.read_buf(&mut some).await? > 0;
+        Ok::<_, std::io::Error>(more.then_some((some, (stdout, child, writer))))
+    });
+    *response.body_mut() = Body::from_stream(first.chain(further));
+    Ok(response)
 }
 
-/// Splits what a CGI program prints into status, headers and body.
-fn response(output: &[u8]) -> Response<Body> {
-    let split = output.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(output.len());
-    let (head, body) = (&output[..split], output.get(split + 4..).unwrap_or_default());
-    let mut response = Response::new(Body::from(body.to_vec()));
-    for line in String::from_utf8_lossy(head).lines() {
+fn end_of_head(read: &[u8]) -> Option<usize> {
+    read.windows(4).position(|window| window == b"\r\n\r\n")
+}
+
+/// Status and headers that a CGI program prints before its body.
+fn head(text: &[u8]) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    for line in String::from_utf8_lossy(text).lines() {
         let Some((name, value)) = line.split_once(": ") else { continue };
         if name.eq_ignore_ascii_case("status") {
             let code =

@@ -50,6 +50,14 @@ impl NodeCluster {
         Self { name, cluster: TestCluster::at(PathBuf::from(up.stdout.trim())) }
     }
 
+    /// Kills a program of the control plane and starts it again.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn restart(&self, program: &str) {
+        self.tool(&["restart", program]);
+    }
+
     /// Loads an image's archive into the node.
     ///
     /// # Panics

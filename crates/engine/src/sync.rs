@@ -152,6 +152,8 @@ pub struct Report {
     pub lost: bool,
     /// Not everything was healthy in time.
     pub timed_out: bool,
+    /// Why it ended early: the cluster could no longer be asked.
+    pub broken: Option<ClusterError>,
 }
 
 impl Report {
@@ -269,6 +271,7 @@ pub async fn sync(
     let whole = options.dry_run == DryRun::None
         && report.failed() == 0
         && !report.timed_out
+        && report.broken.is_none()
         && stop.reason().is_none();
     if whole && hooks {
         memory.write(&crate::memory::Places { hooks: survey.desired.revision.clone(), ..memory.read() });

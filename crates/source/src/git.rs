@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use sha2::{Digest, Sha256};
@@ -23,6 +23,7 @@ use crate::location::{Credentials, RepoUrl};
 mod history;
 mod import;
 mod passed;
+mod shared;
 mod signature;
 mod snapshot;
 
@@ -96,12 +97,13 @@ impl GitCache {
         }
         let passed = Arc::new(AtomicBool::new(false));
         let (done, answer) = std::sync::mpsc::channel();
+        let asked = Instant::now();
         let fetch = (self.clone(), repo.clone(), revision.to_owned(), credentials.clone(), passed.clone());
         // A thread of its own: a host that takes the connection and then says
         // nothing cannot be interrupted from inside.
         std::thread::spawn(move || {
             let (cache, repo, revision, credentials, passed) = fetch;
-            let _ = done.send(cache.fetch_here(&repo, &revision, &credentials, &passed));
+            let _ = done.send(cache.fetch_here(&repo, &revision, &credentials, asked, &passed));
         });
         let late = || SourceError::Timeout { what: format!("fetching {repo}"), seconds: timeout.as_secs() };
         let result = match answer.recv_timeout(timeout) {
@@ -127,6 +129,7 @@ impl GitCache {
         repo: &RepoUrl,
         revision: &str,
         credentials: &Credentials,
+        asked: Instant,
         passed: &AtomicBool,
     ) -> Result<Commit, SourceError> {
         let place = self.folder(repo);
@@ -142,8 +145,13 @@ impl GitCache {
         let key = KeyFiles::of(credentials)?;
         let repository = self.open_with(repo, fetching(repo, credentials, key.as_ref()))?;
         // A commit that is here already never changes.
-        if !(is_full_commit(revision) && contains(&repository, revision)) {
+        let is_here = is_full_commit(revision) && contains(&repository, revision);
+        // What another has fetched since this was asked for is as new.
+        let is_new = !is_full_commit(revision) && shared::since(&place, asked, credentials);
+        if !is_here && !is_new {
+            let begun = Instant::now();
             receive(&repository, repo, revision, credentials, passed)?;
+            shared::note(&place, begun, credentials);
         }
         drop(lock);
         self.resolve(repo, revision)
@@ -484,8 +492,30 @@ fn chain(error: &gix::Error) -> String {
     parts.join(": ")
 }
 
+/// Whether the disk has taken no more, at any place in an error.
+fn is_disk_full(error: &gix::Error) -> bool {
+    const KINDS: [std::io::ErrorKind; 4] = [
+        std::io::ErrorKind::StorageFull,
+        std::io::ErrorKind::QuotaExceeded,
+        std::io::ErrorKind::FileTooLarge,
+        std::io::ErrorKind::ReadOnlyFilesystem,
+    ];
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| KINDS.contains(&error.kind())) {
+            return true;
+        }
+        next = error.source();
+    }
+    // Some layers keep the words alone.
+    chain(error).contains("No space left on device")
+}
+
 fn transport_error(repo: &RepoUrl, error: &gix::Error) -> SourceError {
     let reason = repo.mask(&chain(error));
+    if is_disk_full(error) {
+        return SourceError::Git { repo: repo.to_string(), reason };
+    }
     // Neither a port nor a path may look like a status.
     let lower = reason.replace(&repo.to_string(), "").to_lowercase();
     let lower = lower.split(" for url (").next().unwrap_or_default();

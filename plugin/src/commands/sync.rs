@@ -249,7 +249,7 @@ impl Case<'_> {
             lease.release().await;
         }
         let done = done?;
-        let is_done = !done.interrupted && !done.lost;
+        let is_done = !done.interrupted && !done.lost && done.broken.is_none();
         Ok((synctext::report(loaded, &survey, &done), synctext::exit_code(&done), is_done))
     }
 
@@ -279,6 +279,9 @@ impl Case<'_> {
         let done = done?;
         if talk {
             synctext::summary(self.loaded, commit, &done, options.dry_run, start.elapsed(), self.printer);
+        }
+        if let Some(error) = &done.broken {
+            self.printer.failure(&Failure::from(error.clone()));
         }
         Ok(done)
     }

@@ -23,6 +23,9 @@ pub use error::Error;
 use guard::Guard;
 use process::Processes;
 
+/// How long a program may take until it is ready.
+const READY: Duration = Duration::from_secs(60);
+
 /// What a cluster is to be.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -185,6 +188,24 @@ impl Cluster {
     /// The address at which the API server and pods reach this machine.
     pub fn host_address(&self) -> String {
         std::fs::read_to_string(self.dir.join("host-address")).unwrap_or_else(|_| "127.0.0.1".into())
+    }
+
+    /// Kills a program of the control plane, such as `etcd`, starts it again
+    /// and waits until the API server is ready.
+    ///
+    /// # Errors
+    /// When it does not run, the cluster has a node, or it is not ready in a
+    /// minute.
+    pub fn restart(&self, name: &str) -> Result<(), Error> {
+        process::restart(&self.dir, name)?;
+        let start = Instant::now();
+        while self.kubectl(&["get", "--raw", "/readyz"]).is_err() {
+            if start.elapsed() > READY {
+                return Err(Error::NotReady { what: "the API server", seconds: READY.as_secs() });
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// Loads an image (an OCI archive) into the node.

@@ -56,6 +56,13 @@ enum Action {
         #[arg(long, default_value = "default")]
         name: String,
     },
+    /// Kills a program of a cluster without a node, and starts it again.
+    Restart {
+        #[arg(long, default_value = "default")]
+        name: String,
+        /// etcd, kube-apiserver, kube-controller-manager or kube-scheduler
+        program: String,
+    },
     /// Loads an image into a cluster's node.
     LoadImage {
         #[arg(long, default_value = "default")]
@@ -116,6 +123,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         }
         Action::HostAddress { name } => println!("{}", Cluster::open(name, &programs())?.host_address()),
         Action::Logs { name } => println!("{}", Cluster::open(name, &programs())?.logs().display()),
+        Action::Restart { name, program } => Cluster::open(name, &programs())?.restart(program)?,
         Action::LoadImage { name, archive } => Cluster::open(name, &programs())?.load_image(archive)?,
         Action::BuildImage { name, files, entrypoint, user, with_libs, output } => {
             let files = files.iter().map(|file| place(file)).collect();

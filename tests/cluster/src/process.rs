@@ -152,6 +152,32 @@ fn end(pid: u32, since: &str, grace: Duration) {
     }
 }
 
+/// Kills a process of a cluster and starts the same command again.
+pub(crate) fn restart(dir: &Path, name: &str) -> Result<(), Error> {
+    let missing =
+        || Error::Command { command: format!("restarting {name}"), reason: "it does not run".into() };
+    let (_, pid, since) = started(dir)
+        .into_iter()
+        .find(|(known, pid, since)| known == name && runs(*pid, since))
+        .ok_or_else(missing)?;
+    let place = format!("/proc/{pid}/cmdline");
+    let line = std::fs::read(&place).map_err(Error::io(&place))?;
+    let mut words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).map_err(Error::io(&place))?;
+    let mut arguments: Vec<String> = words.by_ref().skip(1).collect();
+    // The line ends with a zero byte.
+    arguments.pop();
+    end(pid, &since, Duration::ZERO);
+    // A process counts as ended before the last of its threads has let go of
+    // the port.
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    let waiting = Instant::now();
+    while threads() > 1 && waiting.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Processes::new(dir).start(name, &program, &arguments).map(drop)
+}
+
 /// Runs a command to its end, a minute at most, and returns what it printed.
 pub(crate) fn run(command: &mut Command) -> Result<String, Error> {
     run_within(Duration::from_secs(60), command)

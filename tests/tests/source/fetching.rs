@@ -40,6 +40,33 @@ fn a_deleted_branch_is_gone_and_makes_room() {
 }
 
 #[test]
+fn many_who_ask_at_once_share_a_fetch() {
+    const ASKING: usize = 40;
+    let bench = Bench::new();
+    let repo = Repo::with(&[("a.yaml", "a: 1\n")]);
+    let (_root, server) = served(&repo, None);
+    let url = server.url("shop.git");
+    bench.fetch(&url, "main").unwrap();
+    let alone = server.requests();
+    let newest = repo.commit("change", &[("a.yaml", "a: 2\n")]);
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    let before = server.requests();
+    std::thread::scope(|scope| {
+        let asking: Vec<_> =
+            (0..ASKING).map(|_| scope.spawn(|| bench.fetch(&url, "main").unwrap().id)).collect();
+        for one in asking {
+            assert_eq!(one.join().unwrap(), newest);
+        }
+    });
+    let shared = server.requests() - before;
+    assert!(shared < ASKING / 2 * alone, "{shared} requests, {alone} for one");
+    // Who asks later is told what is new by then.
+    let newest = repo.commit("again", &[("a.yaml", "a: 3\n")]);
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    assert_eq!(bench.fetch(&url, "main").unwrap().id, newest);
+}
+
+#[test]
 fn a_login_is_needed_and_never_shown() {
     let bench = Bench::new();
     let repo = Repo::with(&[("a.yaml", "a: 1\n")]);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use gitops_cluster::Discovery;
+use gitops_cluster::{ClusterError, Discovery};
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::Action;
@@ -23,6 +23,8 @@ pub(super) enum Waited {
     Healthy,
     TimedOut(Vec<(ObjectKey, HealthReport)>),
     Stopped,
+    /// The cluster can no longer be asked.
+    Broken(ClusterError),
 }
 
 pub(super) fn generation(object: &Value) -> i64 {
@@ -31,11 +33,18 @@ pub(super) fn generation(object: &Value) -> i64 {
 
 /// Waits for everything, as `--wait` asks.
 pub(super) async fn at_the_end(run: &Run<'_>, report: &mut Report) -> std::result::Result<(), EngineError> {
-    let discovery = run.cluster.discovery().await?;
+    let discovery = match run.cluster.discovery().await {
+        Ok(discovery) => discovery,
+        Err(error) => {
+            report.broken = Some(error);
+            return Ok(());
+        }
+    };
     let mut all: Vec<&mut Result> = report.results.iter_mut().collect();
     match until_healthy(run, &discovery, &mut all, &[Health::Healthy]).await? {
         Waited::Healthy => {}
         Waited::TimedOut(_) => report.timed_out = true,
+        Waited::Broken(error) => report.broken = Some(error),
         Waited::Stopped => {
             report.interrupted = run.stop.interrupted.load(std::sync::atomic::Ordering::Relaxed);
         }
@@ -67,7 +76,7 @@ pub(super) async fn until_healthy(
                 tokio::time::sleep(INTERVAL).await;
                 continue;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Ok(Waited::Broken(error)),
         };
         let mut waiting = Vec::new();
         for result in results.iter_mut().filter(|result| counts(result)) {

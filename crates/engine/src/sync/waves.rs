@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
-use gitops_cluster::{Cluster, Discovery};
+use gitops_cluster::{Cluster, ClusterError, Discovery};
 use gitops_core::health::Health;
 use gitops_core::object::Gvk;
 use gitops_core::plan::{Action, HookStep, Phase, Stage, Step, order_of};
@@ -85,19 +85,25 @@ pub(super) async fn carry_out(run: &Run<'_>, with_hooks: bool) -> std::result::R
         results: Vec::new(),
         settled: 0,
         failure: None,
+        broken: None,
         timed_out: false,
     };
     for batch in batches(run, with_hooks) {
         course.gate(&batch).await?;
-        course.batch(&batch).await?;
+        course.batch(&batch).await;
     }
-    if course.failure.is_some() && run.options.dry_run == DryRun::None && run.stop.reason().is_none() {
+    if course.failure.is_some()
+        && course.broken.is_none()
+        && run.options.dry_run == DryRun::None
+        && run.stop.reason().is_none()
+    {
         course.failure = None;
         for batch in hook_batches(run, Phase::SyncFail, with_hooks) {
-            course.batch(&batch).await?;
+            course.batch(&batch).await;
         }
     }
-    Ok(Report { results: course.results, timed_out: course.timed_out, ..Report::default() })
+    let Course { results, timed_out, broken, .. } = course;
+    Ok(Report { results, timed_out, broken, ..Report::default() })
 }
 
 /// A sync under way.
@@ -110,6 +116,8 @@ struct Course<'a> {
     settled: usize,
     /// Why nothing more is done.
     failure: Option<String>,
+    /// The cluster can no longer be asked.
+    broken: Option<ClusterError>,
     timed_out: bool,
 }
 
@@ -132,6 +140,7 @@ impl<'a> Course<'a> {
         match until_healthy(self.run, &self.discovery, &mut before, &enough).await? {
             Waited::Healthy => self.settled = self.results.len(),
             Waited::Stopped => {}
+            Waited::Broken(error) => self.ends_at(error),
             Waited::TimedOut(waiting) => {
                 self.timed_out = true;
                 let (key, state) = &waiting[0];
@@ -144,11 +153,20 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    async fn batch(&mut self, batch: &Batch<'a>) -> std::result::Result<(), EngineError> {
+    /// Nothing more can be done; what was done stays told.
+    fn ends_at(&mut self, error: ClusterError) {
+        self.failure.get_or_insert_with(|| format!("the sync ended early: {error}"));
+        self.broken.get_or_insert(error);
+    }
+
+    async fn batch(&mut self, batch: &Batch<'a>) {
         let mut running = Vec::new();
         for tasks in batch.groups.values() {
             if self.run.options.dry_run == DryRun::None && self.failure.is_none() {
-                self.discovery = served(self.run.cluster, self.discovery.clone(), tasks).await?;
+                match served(self.run.cluster, self.discovery.clone(), tasks).await {
+                    Ok(discovery) => self.discovery = discovery,
+                    Err(error) => self.ends_at(error),
+                }
             }
             let (worker, discovery, failure) = (&self.worker_parts, &self.discovery, self.failure.as_deref());
             let done = futures::stream::iter(tasks.iter().map(|task| async move {
@@ -181,7 +199,6 @@ impl<'a> Course<'a> {
             }
         }
         self.ends(running).await;
-        Ok(())
     }
 
     /// Waits for the hooks of a batch; all are seen to their end, even when one
@@ -218,7 +235,7 @@ async fn served(
     cluster: &Cluster,
     discovery: Discovery,
     tasks: &[Task<'_>],
-) -> std::result::Result<Discovery, EngineError> {
+) -> std::result::Result<Discovery, ClusterError> {
     let gvk = |task: &Task<'_>| match task {
         Task::Step(step) if step.action == Action::Create => Some(step.gvk.clone()),
         Task::Step(_) => None,
@@ -226,5 +243,5 @@ async fn served(
     };
     let missing: Vec<Gvk> =
         tasks.iter().filter_map(gvk).filter(|gvk| discovery.kind(gvk).is_none()).collect();
-    if missing.is_empty() { Ok(discovery) } else { Ok(cluster.wait_served(&missing, SERVED).await?) }
+    if missing.is_empty() { Ok(discovery) } else { cluster.wait_served(&missing, SERVED).await }
 }

@@ -27,20 +27,19 @@ impl Cluster {
         Self { name, kubeconfig: String::from_utf8(output.stdout).unwrap().trim().to_owned() }
     }
 
-    pub fn run(&self, program: &str, arguments: &[&str], folder: &Path) -> bool {
+    /// A command with this cluster's kubeconfig and our programs on PATH.
+    pub fn command(&self, program: &str, arguments: &[&str], folder: &Path) -> Command {
         let mut path = std::ffi::OsString::from(binary("bench").parent().unwrap());
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap());
-        let status = Command::new(program)
-            .args(arguments)
-            .current_dir(folder)
-            .env("PATH", path)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        status.success()
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(folder).env("PATH", path).env("KUBECONFIG", &self.kubeconfig);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, program: &str, arguments: &[&str], folder: &Path) -> bool {
+        self.command(program, arguments, folder).status().unwrap().success()
     }
 
     pub fn apply(&self, object: &Value) {

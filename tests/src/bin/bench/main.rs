@@ -10,7 +10,11 @@
 )]
 
 mod cluster;
+mod large;
+mod measured;
+mod monorepo;
 mod objects;
+mod raw;
 mod report;
 mod sync;
 mod verdict;
@@ -30,12 +34,24 @@ fn main() {
     if wanted("index") {
         verdict::index_size(&mut bench);
     }
-    if wanted("sync") || wanted("diff") || wanted("https") || wanted("webhook") {
+    if wanted("render") {
+        monorepo::monorepo(&mut bench);
+    }
+    // Minutes and gigabytes: only where it is asked for by its name.
+    if only.iter().any(|name| name == "large-repository") {
+        large::large(&mut bench);
+    }
+    let (many, large) = (wanted("sync.1000") || wanted("diff"), wanted("sync.10000"));
+    let served = wanted("https") || wanted("webhook");
+    if many || large || served {
         let cluster = Cluster::up();
-        if wanted("sync") || wanted("diff") {
+        if many {
             sync::sync(&mut bench, &cluster);
         }
-        if wanted("https") || wanted("webhook") {
+        if large {
+            sync::one_change(&mut bench, &cluster);
+        }
+        if served {
             webhook::webhook(&mut bench, &cluster);
         }
     }

@@ -1,5 +1,7 @@
 //! The objects that are synced and judged: one generator for all.
 
+use std::path::Path;
+
 use gitops_core::desired::{AppRef, DesiredSet, Rendered, Scopes};
 use gitops_core::object::Gvk;
 use serde_json::{Value, json};
@@ -33,6 +35,15 @@ pub fn objects(count: usize) -> Vec<Value> {
             }
         })
         .collect()
+}
+
+/// Writes objects into files of so many each.
+pub fn write_files(folder: &Path, objects: &[Value], in_one_file: usize) {
+    std::fs::create_dir_all(folder).unwrap();
+    for (number, some) in objects.chunks(in_one_file).enumerate() {
+        let text: Vec<String> = some.iter().map(|object| serde_saphyr::to_string(object).unwrap()).collect();
+        std::fs::write(folder.join(format!("{number:05}.yaml")), text.join("---\n")).unwrap();
+    }
 }
 
 struct BuiltIn;

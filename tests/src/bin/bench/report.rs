@@ -9,6 +9,12 @@ use serde_json::json;
 /// Pairs that run interleaved.
 pub const PAIRS: usize = 15;
 
+/// The same for what takes minutes; `BENCH_PAIRS` asks for fewer, for a quick
+/// look.
+pub fn pairs() -> usize {
+    std::env::var("BENCH_PAIRS").ok().and_then(|pairs| pairs.parse().ok()).unwrap_or(PAIRS)
+}
+
 /// A pair's two times, in seconds.
 pub type Pair = (f64, f64);
 

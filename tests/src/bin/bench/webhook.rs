@@ -9,8 +9,8 @@ use gitops_tests::Repo;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, binary};
-use crate::objects::objects;
-use crate::report::{Bench, PAIRS};
+use crate::objects::{objects, write_files};
+use crate::report::{Bench, pairs};
 use crate::verdict::memory;
 
 /// Where it answers.
@@ -19,12 +19,7 @@ const LISTEN: &str = "127.0.0.1:19443";
 /// Everything about it.
 pub fn webhook(bench: &mut Bench, cluster: &Cluster) {
     let repo = Repo::new();
-    let folder = repo.file("app");
-    std::fs::create_dir_all(&folder).unwrap();
-    for (n, chunk) in objects(10_000).chunks(100).enumerate() {
-        let text: Vec<String> = chunk.iter().map(|object| serde_saphyr::to_string(object).unwrap()).collect();
-        std::fs::write(folder.join(format!("{n:03}.yaml")), text.join("---\n")).unwrap();
-    }
+    write_files(&repo.file("app"), &objects(10_000), 100);
     repo.commit_all("ten thousand objects");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     assert!(cluster.run("kubectl", &["apply", "--server-side", "-f", "charts/gitops/templates/crds"], root));
@@ -75,7 +70,7 @@ pub fn webhook(bench: &mut Bench, cluster: &Cluster) {
     runtime.block_on(async {
         let callers = Callers::connect().await;
         let (mut rates, mut slowest) = (Vec::new(), Vec::new());
-        for pair in 0..PAIRS {
+        for pair in 0..pairs() {
             // In turn, so that neither always goes first.
             let (ours, theirs) = if pair % 2 == 0 {
                 let ours = callers.call(&judged).await;
@@ -197,7 +192,7 @@ async fn latency(bench: &mut Bench, cluster: &Cluster) {
     };
     let (mut beside_none, mut beside_policy) = (Vec::new(), Vec::new());
     // The first round warms up.
-    for round in 0..=PAIRS {
+    for round in 0..=pairs() {
         let mut order = ["plain", "policy", "shop"];
         order.rotate_left(round % 3);
         let mut times = std::collections::HashMap::new();
