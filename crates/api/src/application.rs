@@ -605,7 +605,6 @@ impl Application {
                 found.push(path);
             }
         };
-        note(spec.sync.mode == SyncMode::Automatic, "spec.sync.mode: Automatic");
         note(spec.sync.retry != Retry::default(), "spec.sync.retry");
         note(!spec.sync.windows.is_empty(), "spec.sync.windows");
         note(spec.ignore.iter().any(|rule| !rule.manager.is_empty()), "spec.ignore[].manager");
@@ -632,7 +631,7 @@ mod tests {
         let more = application(
             serde_json::json!({"source": {"repo": "https://h/x", "type": "Jsonnet"}, "sync": {"mode": "Automatic"}, "suspend": true}),
         );
-        assert_eq!(more.not_carried_out(), ["spec.sync.mode: Automatic", "spec.suspend"]);
+        assert_eq!(more.not_carried_out(), ["spec.suspend"]);
     }
 
     #[test]

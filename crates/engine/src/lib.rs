@@ -1,6 +1,7 @@
-//! What plugin and webhook share: from an Application to its desired set, from
+//! What plugin, webhook and controller share: from an Application to its desired set, from
 //! there to what differs in a cluster, and to the writes that mend it.
 
+pub mod admit;
 pub mod change;
 pub mod contest;
 pub mod desired;
@@ -10,6 +11,7 @@ pub mod kin;
 pub mod lease;
 pub mod load;
 pub mod memory;
+pub mod namespaces;
 pub mod owners;
 pub mod revisions;
 pub mod rules;

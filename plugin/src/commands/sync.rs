@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use gitops_core::object::ObjectKey;
 use gitops_core::plan::{Action, Doubt, Select};
 use gitops_engine::lease::{self, Claim, Lease};
 use gitops_engine::sync::Conflicts;
 use gitops_engine::{
-    DryRun, Loaded, Report as SyncReport, RunHooks, Stop, Survey, SyncOptions, has_work, owners, sync,
+    DryRun, Loaded, Report as SyncReport, RunHooks, Stop, Survey, SyncOptions, has_work, namespaces, owners,
+    sync,
 };
 use gitops_source::Commit;
 
@@ -233,7 +233,7 @@ impl Case<'_> {
         let version = if writes { lease::version(cluster, &loaded.application).await } else { None };
         let (mut commit, mut survey) = self.survey().await?;
         if writes {
-            namespace(self.destination, loaded, &survey).await?;
+            namespaces::ensure(cluster, loaded, &survey).await?;
         }
         let environment = &self.destination.environment;
         let mut lease = None;
@@ -307,15 +307,9 @@ impl Case<'_> {
     /// Asks a person before much is deleted; where there is none to ask,
     /// nothing is done at all.
     fn confirm(&self, survey: &Survey, options: &SyncOptions) -> Result<(), Failure> {
-        let mut plan = survey.plan.clone();
-        plan.steps.retain(|step| {
-            let object = survey.live.get(&step.key);
-            step.action != Action::Prune
-                || !survey.held.contains_key(&step.key)
-                    && options.select.takes(&step.key, &step.gvk, step.action, object)
-        });
         let budget = self.loaded.spec.prune_budget();
-        let doubt = budget.doubt(&plan, self.arguments.allow_empty).filter(|_| options.prune);
+        let doubt = survey.doubt(budget, &options.select, self.arguments.allow_empty);
+        let doubt = doubt.filter(|_| options.prune);
         let Some(doubt) = doubt else { return Ok(()) };
         let is_empty = matches!(doubt, Doubt::Empty { .. });
         if options.dry_run != DryRun::None {
@@ -346,38 +340,4 @@ fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() { "a computer" } else { host.trim() };
     format!("{user} on {host}, process {}, since {}", std::process::id(), jiff::Timestamp::now())
-}
-
-/// Makes the destination's namespace where the Application asks for it, and
-/// says so where nobody will.
-async fn namespace(destination: &Destination, loaded: &Loaded, survey: &Survey) -> Result<(), Failure> {
-    use gitops_cluster::ApplyOptions;
-    let mut wanted: Vec<&str> = survey
-        .desired
-        .objects
-        .keys()
-        .map(|key| key.namespace.as_str())
-        .filter(|name| !name.is_empty())
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let Some(kind) = destination.discovery.preferred("", "Namespace") else { return Ok(()) };
-    for name in wanted {
-        let key = ObjectKey {
-            group: String::new(),
-            kind: "Namespace".into(),
-            namespace: String::new(),
-            name: name.to_owned(),
-        };
-        if survey.desired.objects.contains_key(&key) || destination.cluster.get(kind, &key).await?.is_some() {
-            continue;
-        }
-        if !(loaded.creates_namespace() && name == loaded.namespace) {
-            return Err(Failure { message: format!("{key} is not there; nothing was applied"), hint: None, code: code::REFUSED }
-                .hint(format!("kubectl create namespace {name}, or declare it in Git, or set spec.destination.createNamespace")));
-        }
-        let object = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        destination.cluster.apply(kind, &key, &object, &ApplyOptions::default()).await?;
-    }
-    Ok(())
 }
