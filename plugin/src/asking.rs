@@ -153,7 +153,10 @@ async fn late(cluster: &Cluster, application: &AppRef, begun: bool) -> Failure {
     let (message, hint) = match controller_runs(cluster).await {
         Ok(false) => ("no controller runs any more", "start it again, or use --local"),
         _ if begun => ("the controller has not ended it in time", "it goes on: kubectl gitops status -w"),
-        _ => ("the controller has not begun it in time", "look at it: kubectl logs -n gitops-system deployment/gitops-controller"),
+        _ => (
+            "the controller has not begun it in time",
+            "look at it: kubectl logs -n gitops-system deployment/gitops-controller",
+        ),
     };
     Failure { message: format!("{application}: {message}"), hint: Some(hint.into()), code: code::TIMEOUT }
 }
@@ -166,9 +169,7 @@ mod tests {
     #[test]
     fn a_controller_runs_while_it_renews_its_lease() {
         let now: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
-        let lease = |name: &str, holder: &str, renewed: &str| {
-            json!({"metadata": {"name": name}, "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed}})
-        };
+        let lease = |name: &str, holder: &str, renewed: &str| json!({"metadata": {"name": name}, "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed}});
         let fresh = "2026-11-24T09:59:50.000000Z";
         assert!(is_alive(&lease("gitops-controller-a", "a", fresh), now));
         assert!(!is_alive(&lease("gitops-controller-a", "", fresh), now), "given back");

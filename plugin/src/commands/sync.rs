@@ -1,5 +1,7 @@
 //! `kubectl gitops sync`
 
+mod asked;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +27,10 @@ use crate::synctext::{self, Lines};
 
 /// Brings the cluster to what Git says
 ///
+/// Where a controller runs and keeps the Application, it is asked, and followed
+/// to the end; else, and with --local, it is done from here. To ask takes the
+/// verb `sync` on the Application.
+///
 /// Objects are applied on the server's side, in the order of their phases,
 /// waves and kinds; only those that differ are written. Argo CD's and Helm's
 /// annotations for hooks, waves and sync options are heeded. Running it again
@@ -36,6 +42,12 @@ use crate::synctext::{self, Lines};
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    /// Apply from here, also where a controller runs
+    #[arg(long)]
+    local: bool,
+    /// Why the controller is asked; it is recorded with the request
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    reason: String,
     /// Write nothing: plan only (client), or let the API server judge every write (server)
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "WHO")]
     dry_run: Option<DryRunBy>,
@@ -109,6 +121,26 @@ enum ConflictsHow {
 }
 
 impl Arguments {
+    fn dry_run(&self) -> bool {
+        matches!(self.dry_run, Some(DryRunBy::Client | DryRunBy::Server))
+    }
+
+    /// A flag by which a sync is none that the controller does.
+    fn not_for_the_controller(&self) -> Option<&'static str> {
+        let flags = [
+            (self.selection.repo.is_some(), "--repo"),
+            (self.selection.revision.is_some(), "--revision"),
+            (!self.kind.is_empty(), "--kind"),
+            (!self.name.is_empty(), "--name"),
+            (self.labels.is_some(), "--selector"),
+            (self.out_of_sync, "--out-of-sync"),
+            (self.hooks != HooksWhen::Auto, "--hooks"),
+            (self.conflicts.is_some(), "--conflicts"),
+            (self.replace, "--replace"),
+        ];
+        flags.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+    }
+
     fn options(&self) -> Result<SyncOptions, Failure> {
         let labels = self.labels.as_deref().map(str::parse).transpose();
         let labels = labels.map_err(|error: gitops_core::plan::select::SelectorError| {
@@ -151,8 +183,12 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let destination = Destination::reach(settings).await?;
     let chosen = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     let known = in_file(&arguments.selection, settings, &destination.cluster)?;
+    let asked::Asked { mut reports, code: mut worst, left: chosen } =
+        asked::run(&arguments, &destination, chosen, printer).await?;
+    if worst == code::INTERRUPTED {
+        return Ok(worst);
+    }
     let stop = Stop { interrupted: interruption(), ..Stop::default() };
-    let (mut reports, mut worst) = (Vec::new(), code::YES);
     let mut dependencies = Dependencies::new(&chosen, &known)?;
     for loaded in dependencies.ordered() {
         if options.dry_run == DryRun::None

@@ -71,7 +71,9 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     let mut spec = ApplicationSpec { project: "default".into(), ..ApplicationSpec::default() };
     arguments.spec.apply(&mut spec)?;
     if spec.source.as_ref().is_none_or(|source| source.repo.is_none()) {
-        return Err(Failure::usage("--repo is missing").hint("say where it comes from: --repo URL --path PATH"));
+        return Err(
+            Failure::usage("--repo is missing").hint("say where it comes from: --repo URL --path PATH")
+        );
     }
     let application = Application::new(&arguments.called, spec);
     let mut object = json!(application);

@@ -191,9 +191,10 @@ impl SpecFlags {
             helm.values = read_values(file)?;
         }
         for pair in &self.set {
-            let (name, value) = pair.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-                Failure::usage(format!("--set {pair} is no name=value")).hint("write --set image.tag=1.2")
-            })?;
+            let (name, value) =
+                pair.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+                    Failure::usage(format!("--set {pair} is no name=value")).hint("write --set image.tag=1.2")
+                })?;
             helm.set.insert(name.to_owned(), value.to_owned());
         }
         Ok(())
@@ -250,7 +251,8 @@ mod tests {
         typed("--revision v2 --self-heal=false --set b=2").apply(&mut spec).unwrap();
         let source = spec.source.clone().unwrap();
         assert_eq!((source.revision.as_str(), source.path.as_str()), ("v2", "web"));
-        let set: Vec<String> = source.helm.unwrap().set.into_iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let set: Vec<String> =
+            source.helm.unwrap().set.into_iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(set, ["a=1", "b=2"]);
         assert!(!spec.sync.self_heal && spec.sync.prune && spec.sync.mode == SyncMode::Automatic);
         assert_eq!((spec.project, spec.destination), (before.project, before.destination));

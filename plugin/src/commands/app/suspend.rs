@@ -67,8 +67,9 @@ async fn run(verb: Verb, which: &Which, settings: &Settings, printer: &Printer) 
     let limit = duration(&which.timeout)?.unwrap_or(Duration::MAX);
     let cluster = settings.cluster().await?;
     if !asking::controller_runs(&cluster).await? {
-        return Err(Failure::conflict("no controller runs, so nothing is synced by itself")
-            .hint("install it with the chart, or look why it does not run: kubectl get pods -n gitops-system"));
+        return Err(Failure::conflict("no controller runs, so nothing is synced by itself").hint(
+            "install it with the chart, or look why it does not run: kubectl get pods -n gitops-system",
+        ));
     }
     let mut asked = Vec::new();
     for live in chosen(which, settings, &cluster).await? {
@@ -83,7 +84,10 @@ async fn run(verb: Verb, which: &Which, settings: &Settings, printer: &Printer) 
         if ended.phase == "Succeeded" {
             printer.line(&format!("Application {application} {word}"));
         } else {
-            printer.failure(&Failure::other(format!("Application {application} is not {word}: {}", ended.message)));
+            printer.failure(&Failure::other(format!(
+                "Application {application} is not {word}: {}",
+                ended.message
+            )));
             worst = code::NO;
         }
     }
