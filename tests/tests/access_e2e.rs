@@ -173,10 +173,16 @@ fn an_application_is_created_changed_and_deleted() {
 
 #[test]
 fn what_git_declares_is_changed_in_git() {
-    let shop = Shop::with(&[("app/config.yaml", CONFIG), ("child/one.yaml", &CONFIG.replace("web", "one"))]);
+    let files = [
+        ("app/config.yaml", CONFIG.to_owned()),
+        ("child/one.yaml", CONFIG.replace("name: web", "name: one")),
+    ];
+    let shop = Shop::unheld(&files.each_ref().map(|(path, text)| (*path, text.as_str())));
     let child = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "child"},
         "spec": {"project": shop.name(), "source": {"repo": shop.repo.url(), "revision": "main", "path": "child"}}});
     shop.repo.commit("A child", &[("app/child.yaml", &child.to_string())]);
+    let kinds = json!({"kinds": [{"group": "*", "kind": "*"}, {"group": "kubectl-gitops.dev", "kind": "Application"}]});
+    shop.hold_under(kinds, json!({}));
     shop.sync().ok();
     for action in ["set child --revision v2", "delete child --yes"] {
         let ran = shop.cluster.gitops(Path::new("/"), &format!("app {action} -n {}", shop.name())).code(3);
