@@ -11,7 +11,8 @@ use gitops_tests::shop::{CONFIG, DEPLOYMENT};
 use gitops_tests::{GitServer, NodeCluster, Repo, TestCluster};
 use serde_json::json;
 
-const IMAGE: &str = "--set image.repository=localhost/gitops-webhook,image.tag=dev,image.pullPolicy=Never --namespace gitops-system";
+const IMAGE: &str =
+    "--set image.repository=localhost/gitops,image.tag=dev,image.pullPolicy=Never --namespace gitops-system";
 
 fn helm(cluster: &TestCluster, program: &str, arguments: &str) -> Ran {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -91,7 +92,7 @@ fn installed_stopped_renewed_upgraded_and_uninstalled() {
     }
     let node = NodeCluster::up("installed");
     let cluster = &node.cluster;
-    node.load_image(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/gitops-webhook.tar"));
+    node.load_image(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/gitops.tar"));
 
     // helm 3, which does not wait; the pods come by themselves.
     helm(cluster, "helm3", &format!("install gitops charts/gitops --create-namespace {IMAGE}")).ok();
