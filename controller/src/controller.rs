@@ -128,11 +128,6 @@ impl Controller {
         self.stores.get()?.projects.get(&ObjectRef::new(&application.spec.project))
     }
 
-    /// All Applications.
-    pub fn applications(&self) -> Vec<Arc<Application>> {
-        self.stores.get().map(|stores| stores.applications.state()).unwrap_or_default()
-    }
-
     fn memories(&self) -> MutexGuard<'_, HashMap<AppRef, Memory>> {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }

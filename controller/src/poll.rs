@@ -5,7 +5,7 @@
 //! Nobody waits for a host: an Application whose repository has not been looked
 //! at yet is woken when it has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ struct State {
     looked: Option<(Instant, Option<String>)>,
     /// Who reads which revisions.
     readers: BTreeMap<AppRef, Vec<String>>,
+    /// Who is woken by the next look, whatever it finds.
+    waiting: BTreeSet<AppRef>,
     /// What each revision was at the last look; none: it is not there.
     tips: BTreeMap<String, Option<String>>,
 }
@@ -103,19 +105,15 @@ impl Poller {
             let mut state = held(&repo.state);
             let is_new = revisions.iter().any(|revision| !state.tips.contains_key(revision));
             state.readers.insert(loaded.application.clone(), revisions);
+            let is_old = |at: &Instant| since.is_some_and(|since| *at < since);
             match &state.looked {
-                Some((at, _)) if since.is_some_and(|since| *at < since) => {
-                    is_known = false;
-                    repo.wake.notify_one();
-                }
-                Some((_, Some(error))) => return Err(Error::Git(error.clone())),
-                Some((_, None)) if is_new => {
-                    is_known = false;
-                    repo.wake.notify_one();
-                }
-                Some((_, None)) => {}
-                None => is_known = false,
+                Some((at, Some(error))) if !is_old(at) => return Err(Error::Git(error.clone())),
+                Some((at, _)) if !is_old(at) && !is_new => continue,
+                Some(_) => repo.wake.notify_one(),
+                None => {}
             }
+            is_known = false;
+            state.waiting.insert(loaded.application.clone());
         }
         if !is_known {
             return Ok(None);
@@ -217,6 +215,8 @@ impl Poller {
             let tips = tips.as_ref();
             tips.is_some_and(|tips| revisions.iter().any(|name| tips.get(name) != state.tips.get(name)))
         };
+        let waiting = std::mem::take(&mut state.waiting);
+        waiting.iter().for_each(|application| self.queue.push(application, Duration::ZERO));
         let mut moves = held(&self.moves);
         for (application, revisions) in &state.readers {
             let moved = moved(&state, revisions);
@@ -230,11 +230,6 @@ impl Poller {
         if let Some(tips) = tips {
             state.tips = tips;
         }
-    }
-
-    /// Looks at once at the repositories that `concerned` names.
-    pub fn news(&self, concerned: impl Fn(&RepoUrl) -> bool) {
-        held(&self.repos).iter().filter(|repo| concerned(&repo.url)).for_each(|repo| repo.wake.notify_one());
     }
 }
 

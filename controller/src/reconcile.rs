@@ -6,26 +6,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gitops_api::Application;
 use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
-use gitops_api::{Application, Project};
 use gitops_core::desired::AppRef;
-use gitops_core::health::Health;
 use gitops_core::names::FIELD_MANAGER;
-use gitops_core::plan::{Action, Doubt, Select};
-use gitops_engine::desired::desired;
 use gitops_engine::trust::trust;
-use gitops_engine::{
-    EngineError, Loaded, Rules, Survey, SyncOptions, admit, has_work, healths, owners, revisions, survey,
-};
+use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
 use crate::carry_out::{Case, Ended};
 use crate::controller::{Controller, Memory, Surroundings, reference};
 use crate::error::Error;
+use crate::request::{Asked, Prune, RUNNING, What};
 use crate::schedule::{Backoff, Decision, Situation, decide};
-use crate::status::{self, Found, Said};
+use crate::sight::{Sight, prunes};
+use crate::status::{self, Found, Suspended};
 use crate::windows;
+
+mod saying;
 
 /// However quiet it is, everybody is looked at again after this.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -67,6 +66,9 @@ struct Look<'a> {
     /// The status as it is now.
     before: ApplicationStatus,
     found: Found,
+    /// The request for a sync that is carried out.
+    asked: Option<Asked>,
+    prune: Prune,
     /// Whether there is something to say.
     speaks: bool,
     again: Duration,
@@ -82,17 +84,31 @@ impl<'a> Look<'a> {
             _ => watched,
         };
         let (name, found) = (reference(application), Found::default());
-        Self { controller, application, name, memory, before, found, speaks: true, again: RESYNC }
+        let (asked, prune) = (None, Prune::default());
+        Self {
+            controller,
+            application,
+            name,
+            memory,
+            before,
+            found,
+            asked,
+            prune,
+            speaks: true,
+            again: RESYNC,
+        }
     }
 
     async fn pass(&mut self) -> Result<(), Error> {
         let (controller, application) = (self.controller, self.application);
+        let since = self.hear();
         let project = controller.project(application);
         let loaded = admit::under_project(&controller.cluster, application, project.as_deref()).await?;
         let known = controller.surroundings(false).await?;
         let begun = Instant::now();
-        let Some(commit) = controller.poller.commit(&loaded, &known.environment, None).await? else {
-            self.speaks = false;
+        let Some(commit) = controller.poller.commit(&loaded, &known.environment, since).await? else {
+            // Unless a person is to be answered, there is nothing to say yet.
+            self.speaks = self.found.operation.is_some();
             return Ok(());
         };
         trust(&loaded, &known.environment, &commit.id).await?;
@@ -113,6 +129,41 @@ impl<'a> Look<'a> {
         self.say_health(&loaded, &known, &survey).await
     }
 
+    /// Hears what a person asks. For a sync: since when Git has to be looked at.
+    fn hear(&mut self) -> Option<Instant> {
+        let asked = Asked::of(self.application, &self.before)?;
+        match &asked.what {
+            What::Nothing(why) => self.found.operation = Some(asked.operation("Failed", why)),
+            What::Suspend(why) => {
+                self.found.suspended = Some(Suspended::By(why.clone()));
+                self.found.operation = Some(asked.operation("Succeeded", why));
+            }
+            What::Resume => {
+                self.found.suspended = Some(Suspended::No);
+                self.found.operation = Some(asked.operation("Succeeded", "resumed"));
+            }
+            What::Sync(prune) => {
+                self.prune = *prune;
+                let known = self.memory.request.as_ref().filter(|(id, _)| *id == asked.id);
+                let since = known.map_or_else(Instant::now, |(_, since)| *since);
+                self.memory.request = Some((asked.id.clone(), since));
+                self.asked = Some(asked);
+                return Some(since);
+            }
+        }
+        None
+    }
+
+    /// Why the Application is left as it is, if it is.
+    fn suspension(&self) -> Option<String> {
+        match &self.found.suspended {
+            _ if self.application.spec.suspend => Some("spec.suspend is true".into()),
+            Some(Suspended::By(why)) => Some(why.clone()),
+            Some(Suspended::No) => None,
+            None => status::suspension(Some(&self.before)).map(str::to_owned),
+        }
+    }
+
     async fn moves_forward(&self, loaded: &Loaded, known: &Surroundings, tip: &str) -> Result<(), Error> {
         let Some(last) = self.before.history.first().map(|entry| entry.revision.clone()) else {
             return Ok(());
@@ -124,7 +175,7 @@ impl<'a> Look<'a> {
     }
 
     fn options(&self, loaded: &Loaded, survey: &Survey) -> SyncOptions {
-        SyncOptions { prune: prunes(loaded, survey), ..SyncOptions::default() }
+        SyncOptions { prune: prunes(loaded, survey, self.prune), ..SyncOptions::default() }
     }
 
     fn decide(&mut self, loaded: &Loaded, known: &Surroundings, survey: &Survey) -> Result<Decision, Error> {
@@ -136,14 +187,14 @@ impl<'a> Look<'a> {
         let waits_for = self.waits_for();
         let has_work = has_work(&controller.cluster, loaded, &known.environment, survey, &options);
         let synced = self.before.history.first().map(|entry| entry.revision.as_str());
-        let suspended = spec.suspend.then_some("spec.suspend is true");
+        let suspended = self.suspension();
         let situation = Situation {
             policy: &spec.sync,
             has_work,
             revision,
             synced,
-            is_asked: false,
-            suspended: suspended.or_else(|| status::suspension(Some(&self.before))),
+            is_asked: self.asked.is_some(),
+            suspended: suspended.as_deref(),
             waits_for: waits_for.as_deref(),
             closed: windows::closed(&spec.sync.windows, jiff::Timestamp::now())?,
             attempts: &self.memory.attempts,
@@ -155,6 +206,10 @@ impl<'a> Look<'a> {
         }
         if let Decision::Leave { again: Some(again), .. } = &decision {
             self.again = self.again.min(*again);
+        }
+        if let (Decision::Leave { reason: "Suspended", message, .. }, Some(asked)) = (&decision, &self.asked)
+        {
+            self.found.operation = Some(asked.operation("Failed", message));
         }
         Ok(decision)
     }
@@ -182,16 +237,23 @@ impl<'a> Look<'a> {
         survey: Survey,
         revision: &str,
     ) -> Result<Option<(&'static str, String)>, Error> {
-        let (controller, loaded) = (self.controller, sight.loaded);
+        let (controller, loaded, prune) = (self.controller, sight.loaded, self.prune);
+        if let Some(asked) = &self.asked {
+            self.found.operation = Some(asked.operation(RUNNING, ""));
+            self.write().await;
+            self.found.operation = None;
+        }
         let case = Case { controller, application: self.application, loaded, known };
         let again = async || sight.survey(known.clone(), revision).await.map(|(_, survey)| survey);
-        let ended = case.run(survey, |survey| prunes(loaded, survey), again).await;
+        let ended = case.run(survey, |survey| prunes(loaded, survey, prune), again).await;
         let ended = match ended {
             // Of the sync, not of the look: it counts as a try.
             Err(error) => Ended::Badly(error.to_string()),
             Ok(ended) => ended,
         };
-        let id = self.before.operation.as_ref().map(|operation| operation.id.clone()).unwrap_or_default();
+        // The id stays that of the last request: it is not to be carried out again.
+        let last = self.before.operation.as_ref().map(|operation| operation.id.clone());
+        let id = self.asked.as_ref().map(|asked| asked.id.clone()).or(last).unwrap_or_default();
         let operation = |phase: &str, message: &str| {
             Some(OperationStatus { id: id.clone(), phase: phase.into(), message: message.into() })
         };
@@ -231,84 +293,6 @@ impl<'a> Look<'a> {
         backoff.pause(self.memory.attempts.failed)
     }
 
-    fn say_synced(
-        &mut self,
-        loaded: &Loaded,
-        survey: &Survey,
-        decision: &Decision,
-        failure: Option<(&'static str, String)>,
-    ) {
-        let differs = survey.plan.steps.iter().filter(|step| {
-            step.action != Action::Unchanged && !step.is_kept() && !survey.held.contains_key(&step.key)
-        });
-        let out_of_sync = differs.count();
-        self.found.counts = Some((out_of_sync, self.found.counts.map_or(0, |(_, unhealthy)| unhealthy)));
-        let total = survey.plan.declared;
-        let said: Said = match (failure, decision) {
-            (Some((reason, why)), _) => ("False", reason, why),
-            (None, _) if out_of_sync == 0 => ("True", "Synced", format!("{total} objects are as Git says")),
-            (None, Decision::Leave { reason, message, .. }) => {
-                ("False", *reason, format!("{out_of_sync} objects differ from Git: {message}"))
-            }
-            (None, _) => ("False", "OutOfSync", unpruned(loaded, survey, out_of_sync)),
-        };
-        self.found.sync = Some(if out_of_sync == 0 && said.0 == "True" { "Synced" } else { "OutOfSync" });
-        self.found.synced = Some(said);
-    }
-
-    async fn say_health(
-        &mut self,
-        loaded: &Loaded,
-        known: &Surroundings,
-        survey: &Survey,
-    ) -> Result<(), Error> {
-        let begun = Instant::now();
-        let rules = Rules::of(loaded)?;
-        let kept = survey.plan.steps.iter().filter(|step| step.action != Action::Prune);
-        // A Job that has run and is gone is neither missing nor to be made.
-        let there =
-            kept.filter(|step| step.action != Action::Unchanged || survey.live.get(&step.key).is_some());
-        let objects = there.map(|step| (&step.key, survey.live.get(&step.key)));
-        let judged = healths(&self.controller.cluster, &known.discovery, &rules, objects).await;
-        self.controller.metrics.phase("health", begun.elapsed());
-        let bad: Vec<_> = judged
-            .iter()
-            .filter(|(_, state)| !matches!(state.health, Health::Healthy | Health::Suspended))
-            .collect();
-        let states = judged.values().map(|state| state.health);
-        let worst = states.max_by_key(|health| health.rank()).unwrap_or(Health::Healthy);
-        if let Some((out_of_sync, _)) = self.found.counts {
-            self.found.counts = Some((out_of_sync, bad.len()));
-        }
-        if worst == Health::Progressing {
-            self.again = self.again.min(PROGRESSING);
-        }
-        let why = bad
-            .iter()
-            .take(3)
-            .map(|(key, state)| format!("{key} is {}: {}", state.health.name(), state.message));
-        let message = why.collect::<Vec<_>>().join("\n");
-        let is_well = matches!(worst, Health::Healthy | Health::Suspended);
-        self.found.healthy = Some((if is_well { "True" } else { "False" }, worst.name(), message));
-        self.found.health = Some(worst.name());
-        Ok(())
-    }
-
-    /// What cannot even be compared.
-    fn failed(&mut self, error: &Error) {
-        self.memory.failed += 1;
-        tracing::warn!(application = %self.name, %error, "it cannot be compared with Git");
-        self.found = Found {
-            sync: Some("Unknown"),
-            synced: Some(("Unknown", "Failed", error.to_string())),
-            ..Found::default()
-        };
-        // Git wakes its Applications itself.
-        if !matches!(error, Error::Git(_)) {
-            self.again = FAILED.pause(self.memory.failed);
-        }
-    }
-
     /// Writes the status, if it says something else.
     async fn write(&mut self) {
         let wanted = status::after(self.application, &self.before, &self.found, &now());
@@ -320,7 +304,8 @@ impl<'a> Look<'a> {
         let patch = Patch::Apply(status::patch(self.application, &wanted));
         match api.patch_status(&self.application.name_any(), &params, &patch).await {
             Ok(written) => {
-                self.memory.status = written.status.map(|status| (status, Instant::now()));
+                self.before = written.status.unwrap_or_default();
+                self.memory.status = Some((self.before.clone(), Instant::now()));
             }
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => {
@@ -328,65 +313,6 @@ impl<'a> Look<'a> {
                 self.again = self.again.min(PROGRESSING);
             }
         }
-    }
-}
-
-/// The cluster beside Git, for one Application.
-struct Sight<'a> {
-    controller: &'a Arc<Controller>,
-    application: &'a Application,
-    project: Option<&'a Project>,
-    loaded: &'a Loaded,
-}
-
-impl Sight<'_> {
-    /// Renders, checks with the Project, and compares. Kinds that are not known
-    /// are asked for once more: they may just have been defined.
-    async fn survey(&self, known: Surroundings, revision: &str) -> Result<(Surroundings, Survey), Error> {
-        let begun = Instant::now();
-        let metrics = &self.controller.metrics;
-        let mut known = known;
-        let set = match desired(self.loaded, &known.environment, revision, &*known.discovery).await {
-            Err(EngineError::Desired(_)) => {
-                known = self.controller.surroundings(true).await?;
-                desired(self.loaded, &known.environment, revision, &*known.discovery).await?
-            }
-            other => other?,
-        };
-        metrics.phase("render", begun.elapsed());
-        let cluster = &self.application.spec.destination.cluster;
-        for (key, object) in &set.objects {
-            let project = self.project.ok_or_else(|| EngineError::Internal("a Project is gone".into()))?;
-            admit::object(project, cluster, (key, &object.gvk), || object.value.clone())?;
-        }
-        let begun = Instant::now();
-        let (cluster, discovery) = (&self.controller.cluster, &known.discovery);
-        let mut survey = survey(cluster, discovery, self.loaded, &known.environment, set).await?;
-        owners::settle(cluster, self.loaded, &known.environment, &mut survey, &[]).await?;
-        metrics.phase("survey", begun.elapsed());
-        Ok((known, survey))
-    }
-}
-
-fn doubt(loaded: &Loaded, survey: &Survey) -> Option<Doubt> {
-    survey.doubt(loaded.spec.prune_budget(), &Select::default(), false)
-}
-
-/// Whether a sync prunes: not more than its budget without a person.
-fn prunes(loaded: &Loaded, survey: &Survey) -> bool {
-    loaded.spec.sync.prune && doubt(loaded, survey).is_none()
-}
-
-/// Why objects stay out of sync after all else is done.
-fn unpruned(loaded: &Loaded, survey: &Survey, count: usize) -> String {
-    match doubt(loaded, survey).filter(|_| loaded.spec.sync.prune) {
-        Some(doubt) => format!("{doubt}: kubectl gitops sync {} --confirm-prune", loaded.application.name),
-        None if survey.plan.count(Action::Prune) > 0 => {
-            format!(
-                "{count} objects differ from Git; what Git no longer declares is not pruned (spec.sync.prune)"
-            )
-        }
-        None => format!("{count} objects differ from Git"),
     }
 }
 

@@ -13,9 +13,9 @@ pub struct Settings {
     /// Where /healthz, /readyz and /metrics are
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub http: SocketAddr,
-    /// The namespace this program runs in
-    #[arg(long, default_value = gitops_core::names::SYSTEM_NAMESPACE)]
-    pub namespace: String,
+    /// Only Applications of this namespace; all of them otherwise
+    #[arg(long)]
+    pub application_namespace: Option<String>,
     /// Where repositories and renders are kept
     #[arg(long, default_value = "/var/cache/gitops")]
     pub cache_dir: PathBuf,

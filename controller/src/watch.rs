@@ -43,7 +43,11 @@ pub async fn run(controller: Arc<Controller>) {
     let client = controller.cluster.client();
     let (applications, application_writer) = reflector::store();
     let (projects, project_writer) = reflector::store();
-    let application_stream = watcher(Api::<Application>::all(client.clone()), watcher::Config::default())
+    let all: Api<Application> = match &controller.settings.application_namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let application_stream = watcher(all, watcher::Config::default())
         .default_backoff()
         .modify(|application| application.managed_fields_mut().clear())
         .reflect(application_writer)

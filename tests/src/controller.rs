@@ -17,18 +17,19 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Starts one that keeps what it knows in `cache`, and waits until it is
-    /// ready.
+    /// Starts one for the Applications of a namespace that keeps what it knows in
+    /// `cache`, and waits until it is ready.
     ///
     /// # Panics
     /// When it does not start.
-    pub fn start(cluster: &TestCluster, cache: &Path) -> Self {
+    pub fn start(cluster: &TestCluster, namespace: &str, cache: &Path) -> Self {
         std::fs::create_dir_all(cache).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = cache.join("controller.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let child = Command::new(crate::binary("gitops-controller"))
             .args(["--http", &format!("127.0.0.1:{port}"), "--poll-interval", "500ms"])
+            .args(["--application-namespace", namespace])
             .args(["--cache-dir", &cache.display().to_string()])
             .args(["--kubeconfig", &cluster.kubeconfig().display().to_string()])
             .stdin(Stdio::null())

@@ -18,7 +18,7 @@ fn kept(sync: Value) -> (Shop, Controller, TempDir) {
     let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
     shop.hold(json!({"sync": sync}));
     let cache = TempDir::with_prefix("gitops-controller-").unwrap();
-    let controller = Controller::start(shop.cluster, cache.path());
+    let controller = Controller::start(shop.cluster, shop.name(), cache.path());
     (shop, controller, cache)
 }
 
@@ -90,7 +90,7 @@ fn a_git_server_that_comes_back_is_followed() {
         json!({"source": {"repo": url, "revision": "main", "path": "app"}, "sync": {"mode": "Automatic"}}),
     );
     let cache = TempDir::new().unwrap();
-    let _controller = Controller::start(shop.cluster, cache.path());
+    let _controller = Controller::start(shop.cluster, shop.name(), cache.path());
     greets(&shop, "hello");
     drop(server);
     let message = eventually("the status says so", LONG, || {
@@ -160,7 +160,7 @@ fn a_service_account_cannot_be_exceeded() {
     shop.kubectl("create serviceaccount deployer").ok();
     shop.hold(json!({"serviceAccountName": "deployer", "sync": {"mode": "Automatic", "retry": {"limit": 100, "backoff": "1s", "max": "2s"}}}));
     let cache = TempDir::new().unwrap();
-    let _controller = Controller::start(shop.cluster, cache.path());
+    let _controller = Controller::start(shop.cluster, shop.name(), cache.path());
     let status = says(&shop, "Failed");
     let message = status["operation"]["message"].as_str().unwrap();
     assert!(message.contains("forbidden") && message.contains("deployer"), "{message}");
@@ -198,9 +198,39 @@ fn a_restart_with_nothing_changed_writes_nothing() {
         (before == version(&shop)).then_some(before)
     });
     controller.kill();
-    let controller = Controller::start(shop.cluster, cache.path());
+    let controller = Controller::start(shop.cluster, shop.name(), cache.path());
     looked_at(&controller);
     assert_eq!(settled, version(&shop), "{}", controller.log());
+}
+
+#[test]
+fn what_a_person_asks_is_carried_out_once() {
+    let (shop, _controller, _cache) = kept(json!({"mode": "Manual"}));
+    says(&shop, "Manual");
+    let ask = |request: Value| {
+        let annotation = format!("kubectl-gitops.dev/request={request}");
+        shop.kubectl_args(&["annotate", "--overwrite", "application", "web", &annotation])
+    };
+    let asked = ask(json!({"id": "r1", "verb": "sync", "reason": "first"}));
+    let operation = eventually("the request is answered", LONG, || {
+        let operation = status(&shop)["operation"].clone();
+        (asked.code != 0 || operation["id"] == "r1" && operation["phase"] != "Running").then_some(operation)
+    });
+    asked.ok();
+    // Whether the webhook says who asks, or that is not so: never unanswered.
+    let stamped =
+        shop.get("application", "web").unwrap()["metadata"]["annotations"]["kubectl-gitops.dev/requested-by"]
+            .is_string();
+    if !stamped {
+        assert_eq!(operation["message"], "the webhook has not said who asks");
+        assert_eq!(greeting(&shop), None);
+        return;
+    }
+    assert_eq!(operation["phase"], "Succeeded", "{operation}");
+    greets(&shop, "hello");
+    change(&shop, "later");
+    says(&shop, "Manual");
+    assert_eq!(greeting(&shop).unwrap(), "hello");
 }
 
 /// Waits until everything has been looked at once.
@@ -218,7 +248,7 @@ fn looked_at(controller: &Controller) {
 fn of_two_controllers_one_syncs_at_a_time_and_both_agree() {
     let (shop, _first, _cache) = kept(json!({"mode": "Automatic"}));
     let cache = TempDir::new().unwrap();
-    let _second = Controller::start(shop.cluster, cache.path());
+    let _second = Controller::start(shop.cluster, shop.name(), cache.path());
     for number in 0..5 {
         let greeting = format!("hello-{number}");
         change(&shop, &greeting);
