@@ -37,6 +37,7 @@ pub enum Command {
     Health(commands::health::Arguments),
     Render(commands::render::Arguments),
     Init(commands::init::Arguments),
+    App(commands::app::Arguments),
     Override(commands::overriding::Arguments),
     Completion(commands::completion::Arguments),
     Version(commands::version::Arguments),

@@ -175,6 +175,12 @@ impl From<EngineError> for Failure {
             EngineError::Shared { .. } => {
                 Self::new(code::CONFLICT, error.to_string()).hint("declare it in one of the two only")
             }
+            EngineError::NoNamespace { ref name } => {
+                let hint = format!(
+                    "kubectl create namespace {name}, or declare it in Git, or set spec.destination.createNamespace"
+                );
+                Self::new(code::REFUSED, error.to_string()).hint(hint)
+            }
             EngineError::Internal(_) => Self::other(error.to_string()),
         }
     }

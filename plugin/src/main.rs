@@ -1,6 +1,7 @@
 //! `kubectl gitops`: brings clusters to what Git says.
 
 mod applications;
+mod asking;
 mod checks;
 mod cli;
 mod commands;
@@ -79,6 +80,7 @@ async fn execute(command: Command, settings: &Settings, printer: &Printer) -> Re
         Command::Health(arguments) => commands::health::run(&arguments, printer),
         Command::Render(arguments) => commands::render::run(arguments, settings, printer).await,
         Command::Init(arguments) => commands::init::run(&arguments, settings, printer),
+        Command::App(arguments) => commands::app::run(arguments, settings, printer).await,
         Command::Override(arguments) => commands::overriding::run(arguments, settings, printer).await,
         Command::Completion(arguments) => commands::completion::run(&arguments, printer),
         Command::Version(arguments) => commands::version::run(&arguments, settings, printer).await,

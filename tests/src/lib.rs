@@ -11,6 +11,7 @@
 
 pub mod chart_repository;
 pub mod cluster;
+pub mod controller;
 pub mod fake_node;
 pub mod faults;
 pub mod generate;
@@ -24,6 +25,7 @@ pub mod shop;
 pub mod webhook;
 
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
+pub use controller::Controller;
 pub use fake_node::FakeNode;
 pub use faults::{Fault, FaultyProxy};
 pub use git_server::GitServer;

@@ -117,6 +117,20 @@ impl Shop {
         });
     }
 
+    /// Merges this into the Application's spec.
+    pub fn change(&self, spec: &Value) {
+        let patch = json!({"spec": spec}).to_string();
+        self.kubectl_args(&["patch", "application", "web", "--type=merge", "-p", &patch]).ok();
+    }
+
+    /// Nothing is held any more: the Project and the Application ask for it.
+    pub fn hold_off(&self) {
+        let patch = json!({"spec": {"enforcement": {"mode": "Off"}}}).to_string();
+        let name = self.name();
+        self.cluster.kubectl_args(&["patch", "project", name, "--type=merge", "-p", &patch]).ok();
+        self.change(&json!({"enforcement": {"mode": "Off"}}));
+    }
+
     /// Waits until a condition of the Application has this status and returns
     /// its message.
     pub fn wait_for(&self, condition: &str, status: &str) -> String {

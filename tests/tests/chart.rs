@@ -44,17 +44,64 @@ fn both_helms_find_no_fault() {
 #[test]
 fn pods_meet_the_restricted_profile() {
     let objects = rendered("");
-    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
-    let pod = &deployment["spec"]["template"]["spec"];
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-    let container = &pod["containers"][0]["securityContext"];
-    assert_eq!(
-        (&container["allowPrivilegeEscalation"], &container["readOnlyRootFilesystem"]),
-        (&json!(false), &json!(true))
-    );
-    assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
-    assert_eq!(deployment["spec"]["replicas"], 2);
+    let deployments: Vec<&Value> = objects.iter().filter(|object| object["kind"] == "Deployment").collect();
+    assert_eq!(deployments.len(), 2);
+    assert!(deployments.iter().all(|deployment| deployment["spec"]["replicas"] == 2));
+    let pods = deployments.iter().map(|deployment| &deployment["spec"]["template"]["spec"]);
+    let tests = objects.iter().filter(|object| object["kind"] == "Pod").map(|pod| &pod["spec"]);
+    for pod in pods.chain(tests) {
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        let container = &pod["containers"][0]["securityContext"];
+        assert_eq!(
+            (&container["allowPrivilegeEscalation"], &container["readOnlyRootFilesystem"]),
+            (&json!(false), &json!(true))
+        );
+        assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
+    }
+}
+
+/// By name, and what it would take to hold the cluster.
+#[test]
+fn the_controller_holds_no_power_by_default() {
+    let arguments = "--set controller.namespaces={shop},controller.impersonate[0].namespace=shop,controller.impersonate[0].serviceAccounts={deployer}";
+    let objects = rendered(arguments);
+    let ours = |object: &&Value| {
+        object["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("gitops-controller"))
+    };
+    assert!(!objects.iter().any(|object| object["roleRef"]["name"] == "cluster-admin"));
+    for object in objects.iter().filter(ours) {
+        for rule in object["rules"].as_array().into_iter().flatten() {
+            let verbs = rule["verbs"].as_array().unwrap();
+            let has = |verb: &str| verbs.contains(&json!(verb));
+            let powers = ["*", "manage", "override", "bind", "escalate", "sync", "promote", "rollback"];
+            assert!(!powers.iter().any(|verb| has(verb)), "{rule}");
+            assert!(!has("impersonate") || rule["resourceNames"] == json!(["deployer"]), "{rule}");
+            let secrets = rule["resources"].to_string().contains("secrets");
+            let everywhere = object["metadata"]["name"] == "gitops-controller";
+            assert!(!secrets || !everywhere, "{rule}");
+            assert!(!rule["resources"].to_string().contains("exec"), "{rule}");
+        }
+    }
+    let whole = rendered("--set controller.clusterAdmin=true");
+    assert!(whole.iter().any(|object| object["roleRef"]["name"] == "cluster-admin"));
+    let without = rendered("--set controller.enabled=false");
+    assert_eq!(without.iter().filter(ours).count(), 0);
+}
+
+#[test]
+fn monitoring_is_rendered_where_it_is_asked_for() {
+    let kinds = ["ServiceMonitor", "PrometheusRule", "ConfigMap"];
+    assert!(!rendered("").iter().any(|object| kinds.contains(&object["kind"].as_str().unwrap())));
+    let objects =
+        rendered("--set monitoring.dashboard=true,monitoring.alerts=true,monitoring.serviceMonitors=true");
+    let of = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
+    assert_eq!(of("ServiceMonitor").len(), 2);
+    let dashboard: Value =
+        serde_json::from_str(of("ConfigMap")[0]["data"]["gitops.json"].as_str().unwrap()).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() >= 8);
+    let rules = of("PrometheusRule")[0]["spec"]["groups"][0]["rules"].as_array().unwrap().clone();
+    assert!(rules.iter().all(|rule| rule["expr"].is_string() && rule["annotations"]["summary"].is_string()));
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn told(name: &str, settings: &[(&str, &str)]) -> String {
         "tried:  localhost/shop/web:evil",
         "field:  (the whole object)",
         "changed Deployment shop/web",
+        "the push is live",
         "Done in",
     ] {
         assert!(told.contains(part), "{part:?} is not in:\n{told}");
@@ -53,7 +54,7 @@ fn the_demo_tells_its_story_and_leaves_nothing_behind() {
 
 #[test]
 fn without_a_node_the_webhook_is_a_process() {
-    assert!(told("demo-process", &[("DEMO_NODE", "no")]).contains("a process of this machine"));
+    assert!(told("demo-process", &[("DEMO_NODE", "no")]).contains("each a process of this machine"));
 }
 
 #[test]

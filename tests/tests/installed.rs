@@ -11,7 +11,8 @@ use gitops_tests::shop::{CONFIG, DEPLOYMENT};
 use gitops_tests::{GitServer, NodeCluster, Repo, TestCluster};
 use serde_json::json;
 
-const IMAGE: &str = "--set image.repository=localhost/gitops-webhook,image.tag=dev,image.pullPolicy=Never --namespace gitops-system";
+const IMAGE: &str =
+    "--set image.repository=localhost/gitops,image.tag=dev,image.pullPolicy=Never --namespace gitops-system";
 
 fn helm(cluster: &TestCluster, program: &str, arguments: &str) -> Ran {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -21,7 +22,10 @@ fn helm(cluster: &TestCluster, program: &str, arguments: &str) -> Ran {
 }
 
 fn rolled_out(cluster: &TestCluster) {
-    cluster.kubectl("rollout status deployment gitops-webhook --namespace gitops-system --timeout=120s").ok();
+    for name in ["gitops-webhook", "gitops-controller"] {
+        let status = format!("rollout status deployment {name} --namespace gitops-system --timeout=120s");
+        cluster.kubectl(&status).ok();
+    }
 }
 
 fn drift(cluster: &TestCluster) -> Ran {
@@ -75,9 +79,10 @@ fn under_writes(cluster: &TestCluster, disturb: impl FnOnce()) -> (u32, u32) {
     (failed.into_inner(), harmless.into_inner())
 }
 
+/// The webhook's.
 fn pods(cluster: &TestCluster) -> Vec<String> {
     let listed = cluster.kubectl(
-        "get pods -n gitops-system --field-selector=status.phase=Running -o jsonpath={.items[*].metadata.name}",
+        "get pods -n gitops-system -l app.kubernetes.io/component=webhook --field-selector=status.phase=Running -o jsonpath={.items[*].metadata.name}",
     );
     listed.ok().stdout.split_whitespace().map(str::to_owned).collect()
 }
@@ -91,11 +96,12 @@ fn installed_stopped_renewed_upgraded_and_uninstalled() {
     }
     let node = NodeCluster::up("installed");
     let cluster = &node.cluster;
-    node.load_image(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/gitops-webhook.tar"));
+    node.load_image(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/gitops.tar"));
 
     // helm 3, which does not wait; the pods come by themselves.
     helm(cluster, "helm3", &format!("install gitops charts/gitops --create-namespace {IMAGE}")).ok();
     rolled_out(cluster);
+    helm(cluster, "helm3", "test gitops --namespace gitops-system --timeout 120s").ok();
     let repo = Repo::with(&[
         ("app/web.yaml", &DEPLOYMENT.replace("replicas: 2", "replicas: 0")),
         ("app/config.yaml", CONFIG),
@@ -161,6 +167,19 @@ fn installed_stopped_renewed_upgraded_and_uninstalled() {
         helm(cluster, "helm", &upgrade).ok();
     });
     assert_eq!(failed, 0, "of {all} harmless writes during the upgrade");
+
+    // A push becomes live by itself, by the RBAC of the chart.
+    let upgrade = format!(
+        "upgrade gitops charts/gitops {IMAGE} --set controller.namespaces={{shop}},controller.pollInterval=1s --wait --timeout 120s"
+    );
+    helm(cluster, "helm", &upgrade).ok();
+    cluster.gitops(Path::new("/"), "app set web -n shop --sync automatic").ok();
+    repo.commit("Goodbye", &[("app/config.yaml", &CONFIG.replace("hello", "goodbye"))]);
+    repo.git(&["push", "--quiet", &root.path().join("shop.git").display().to_string(), "HEAD:main"]);
+    eventually("the push is live", Duration::from_secs(120), || {
+        let live = cluster.kubectl("get configmap web -n shop -o jsonpath={.data.greeting}").stdout;
+        (live == "goodbye").then_some(())
+    });
 
     helm(cluster, "helm", "uninstall gitops --namespace gitops-system --wait").ok();
     assert_eq!(drift(cluster).code, 0, "nothing holds the cluster any more");

@@ -37,6 +37,8 @@ fn installed(cluster: &TestCluster) {
         "--show-only",
         "templates/rbac.yaml",
         "--show-only",
+        "templates/access.yaml",
+        "--show-only",
         "templates/guard.yaml",
     ]);
     let rendered = gitops_tests::cluster::ran(&mut helm, None).ok().stdout;

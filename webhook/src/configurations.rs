@@ -65,10 +65,18 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
             held["rules"] = json!([]);
         }
     }
-    // Who asks for an Override is stamped on it.
-    if let Some(rules) = mutate["rules"].as_array_mut() {
-        rules.push(json!({"apiGroups": [GROUP], "apiVersions": ["v1alpha1"], "resources": ["overrides"], "operations": ["CREATE"], "scope": "Cluster"}));
-    }
+    // Who opens an Override or asks the controller for something is stamped on
+    // it, in every namespace.
+    let mut stamp = entry(
+        "stamp",
+        "/mutate",
+        "Ignore",
+        vec![
+            json!({"apiGroups": [GROUP], "apiVersions": ["v1alpha1"], "resources": ["overrides"], "operations": ["CREATE"], "scope": "Cluster"}),
+            json!({"apiGroups": [GROUP], "apiVersions": ["v1alpha1"], "resources": ["applications", "rollouts"], "operations": ["CREATE", "UPDATE"], "scope": "Namespaced"}),
+        ],
+    );
+    stamp["reinvocationPolicy"] = json!("IfNeeded");
     let one = |group: &str, resources: &[&str], operations: &[&str]| json!({"apiGroups": [group], "apiVersions": ["*"], "resources": resources, "operations": operations, "scope": "*"});
     let namespaces = entry(
         "namespaces",
@@ -92,7 +100,7 @@ pub fn build(settings: &Settings, ca_bundle: &str, discovery: &Discovery, scope:
     let configuration = |kind: &str, webhooks: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": settings.config_name}, "webhooks": webhooks});
     [
         configuration("ValidatingWebhookConfiguration", json!([validate, namespaces, cluster, own])),
-        configuration("MutatingWebhookConfiguration", json!([mutate])),
+        configuration("MutatingWebhookConfiguration", json!([mutate, stamp])),
     ]
 }
 

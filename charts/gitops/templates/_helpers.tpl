@@ -10,3 +10,8 @@ app.kubernetes.io/name: gitops
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: webhook
 {{- end }}
+{{- define "gitops.controllerSelector" -}}
+app.kubernetes.io/name: gitops
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: controller
+{{- end }}

@@ -606,12 +606,7 @@ impl Application {
                 found.push(path);
             }
         };
-        note(spec.sync.mode == SyncMode::Automatic, "spec.sync.mode: Automatic");
-        note(spec.sync.retry != Retry::default(), "spec.sync.retry");
-        note(!spec.sync.windows.is_empty(), "spec.sync.windows");
         note(spec.ignore.iter().any(|rule| !rule.manager.is_empty()), "spec.ignore[].manager");
-        note(spec.suspend, "spec.suspend");
-        note(!spec.service_account_name.is_empty(), "spec.serviceAccountName");
         note(spec.destination.cluster != default_destination_cluster(), "spec.destination.cluster");
         found
     }
@@ -631,9 +626,9 @@ mod tests {
         let plain = application(serde_json::json!({"source": {"repo": "https://h/x", "path": "a"}}));
         assert!(plain.not_carried_out().is_empty());
         let more = application(
-            serde_json::json!({"source": {"repo": "https://h/x", "type": "Jsonnet"}, "sync": {"mode": "Automatic"}, "suspend": true}),
+            serde_json::json!({"source": {"repo": "https://h/x", "type": "Jsonnet"}, "destination": {"cluster": "far"}}),
         );
-        assert_eq!(more.not_carried_out(), ["spec.sync.mode: Automatic", "spec.suspend"]);
+        assert_eq!(more.not_carried_out(), ["spec.destination.cluster"]);
     }
 
     #[test]

@@ -76,6 +76,19 @@ impl Cluster {
         Self { timeout, ..self }
     }
 
+    /// The same cluster, asked in the name of a service account. The API server
+    /// adds its groups, and asks whether this client may do so.
+    ///
+    /// # Errors
+    /// When the name cannot be sent.
+    pub fn as_service_account(&self, namespace: &str, name: &str) -> Result<Self, ClusterError> {
+        let user = format!("system:serviceaccount:{namespace}:{name}");
+        let value = HeaderValue::from_str(&user)
+            .map_err(|_| ClusterError::Configuration(format!("{user:?} cannot be impersonated")))?;
+        let headers = HeaderMap::from_iter([(header::HeaderName::from_static("impersonate-user"), value)]);
+        Ok(Self { headers, ..self.clone() })
+    }
+
     /// For what this crate has no words for: watches, typed resources.
     pub fn client(&self) -> kube::Client {
         self.client.clone()

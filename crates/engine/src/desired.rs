@@ -57,13 +57,24 @@ pub async fn commit(
 ) -> Result<Commit, EngineError> {
     let (loaded, environment) = (loaded.clone(), environment.clone());
     let revision = revision.map(str::to_owned);
-    blocking(move || fetch_all(&loaded, &environment, revision.as_deref())).await
+    blocking(move || find_all(&loaded, &environment, revision.as_deref(), true)).await
 }
 
-fn fetch_all(
+/// The same from what is here of the repositories, without asking their hosts;
+/// only registries are asked.
+///
+/// # Errors
+/// When a repository or revision is not here.
+pub async fn commit_here(loaded: &Loaded, environment: &Environment) -> Result<Commit, EngineError> {
+    let (loaded, environment) = (loaded.clone(), environment.clone());
+    blocking(move || find_all(&loaded, &environment, None, false)).await
+}
+
+fn find_all(
     loaded: &Loaded,
     environment: &Environment,
     revision: Option<&str>,
+    fetches: bool,
 ) -> Result<Commit, EngineError> {
     let git = environment.git();
     let first = loaded.source();
@@ -81,6 +92,7 @@ fn fetch_all(
         });
         found[index] = match known {
             Some(at) => found[at].clone(),
+            None if !fetches => Some(git.resolve(&place.repo, asked)?),
             None => Some(git.fetch(&place.repo, asked, &place.credentials, environment.git_timeout)?),
         };
     }

@@ -36,6 +36,8 @@ pub enum EngineError {
     /// Another Application declares an object too.
     #[error("{key} is Application {owner}'s; nothing was applied (FailOnSharedResource)")]
     Shared { key: String, owner: String },
+    #[error("Namespace {name} is not there; nothing was applied")]
+    NoNamespace { name: String },
     #[error("{0}")]
     Internal(String),
 }

@@ -1,6 +1,7 @@
-//! What plugin and webhook share: from an Application to its desired set, from
+//! What plugin, webhook and controller share: from an Application to its desired set, from
 //! there to what differs in a cluster, and to the writes that mend it.
 
+pub mod admit;
 pub mod change;
 mod charts;
 pub mod contest;
@@ -11,6 +12,7 @@ pub mod kin;
 pub mod lease;
 pub mod load;
 pub mod memory;
+pub mod namespaces;
 pub mod owners;
 pub mod revisions;
 pub mod rules;

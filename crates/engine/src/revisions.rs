@@ -8,6 +8,7 @@
 
 use gitops_source::{GitCache, RepoUrl, SourceError};
 
+use crate::error::EngineError;
 use crate::load::Loaded;
 
 const BETWEEN: char = '+';
@@ -67,6 +68,21 @@ pub fn pairs(loaded: &Loaded, before: &str, now: &str) -> Vec<(RepoUrl, String, 
         }
     }
     pairs
+}
+
+/// A branch that went back to where it was before `known` is not followed; one
+/// that left that commit aside has a new history, and is. Of several sources
+/// none may go back, whatever the others do.
+///
+/// # Errors
+/// [`EngineError::Rewound`] when one went back.
+pub fn moves_forward(loaded: &Loaded, git: &GitCache, known: &str, tip: &str) -> Result<(), EngineError> {
+    for (repo, before, now) in pairs(loaded, known, tip) {
+        if git.is_ancestor(&repo, &now, &before).unwrap_or(false) {
+            return Err(EngineError::Rewound { from: known.to_owned(), to: tip.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// The first source's commit.

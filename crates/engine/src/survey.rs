@@ -8,7 +8,7 @@ use gitops_core::delegation::{Free, Grant};
 use gitops_core::desired::DesiredSet;
 use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::plan::{Action, Options, Plan, plan};
+use gitops_core::plan::{Action, Budget, Doubt, Options, Plan, Select, plan};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 use serde_json::Value;
@@ -36,6 +36,20 @@ pub struct Survey {
     pub moved: BTreeSet<ObjectKey>,
     /// Objects that Git no longer declares here and that are let be, and why.
     pub held: BTreeMap<ObjectKey, String>,
+}
+
+impl Survey {
+    /// What speaks against pruning what the plan says, of what is selected.
+    pub fn doubt(&self, budget: Budget, select: &Select, allow_empty: bool) -> Option<Doubt> {
+        let mut plan = self.plan.clone();
+        plan.steps.retain(|step| {
+            let object = self.live.get(&step.key);
+            step.action != Action::Prune
+                || !self.held.contains_key(&step.key)
+                    && select.takes(&step.key, &step.gvk, step.action, object)
+        });
+        budget.doubt(&plan, allow_empty)
+    }
 }
 
 /// Lists what is there and plans what would change. Nothing is written to the

@@ -407,7 +407,8 @@ fn answer(
     })
 }
 
-fn is_full_commit(revision: &str) -> bool {
+/// Whether a revision is a commit in full, which never changes.
+pub fn is_full_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
 

@@ -13,6 +13,7 @@ use crate::applications::Destination;
 const SECTION: &str = "installation";
 /// Names that the chart gives.
 const WEBHOOK: &str = "gitops-webhook";
+const CONTROLLER: &str = "gitops-controller";
 const CONFIGURATION: &str = "gitops";
 const GUARD: &str = "gitops-guard";
 /// A Secret's certificate is renewed long before its end.
@@ -63,7 +64,8 @@ pub async fn installed(destination: &Destination) -> Vec<Check> {
         );
         return vec![Check::new(SECTION, "what is in Git is enforced", finding)];
     }
-    checks.push(Check::new(SECTION, "the webhook is ready", webhook(destination).await));
+    checks.push(Check::new(SECTION, "the webhook is ready", deployment(destination, WEBHOOK).await));
+    checks.push(Check::new(SECTION, "the controller is ready", controller(destination).await));
     checks.push(Check::new(SECTION, "its certificate is valid", certificate(destination).await));
     for kind in ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"] {
         checks.push(Check::new(
@@ -159,11 +161,22 @@ fn fields(definition: &Value) -> Vec<String> {
     found
 }
 
-async fn webhook(destination: &Destination) -> Finding {
-    let logs = format!("kubectl logs -n {SYSTEM_NAMESPACE} deployment/{WEBHOOK}");
-    match object(destination, "apps/v1", "Deployment", SYSTEM_NAMESPACE, WEBHOOK).await {
+/// The controller, which a cluster may do without.
+async fn controller(destination: &Destination) -> Finding {
+    match object(destination, "apps/v1", "Deployment", SYSTEM_NAMESPACE, CONTROLLER).await {
+        Ok(None) => Finding::warned(
+            "there is none: nothing is synced unless somebody does",
+            "install with controller.enabled=true",
+        ),
+        _ => deployment(destination, CONTROLLER).await,
+    }
+}
+
+async fn deployment(destination: &Destination, name: &str) -> Finding {
+    let logs = format!("kubectl logs -n {SYSTEM_NAMESPACE} deployment/{name}");
+    match object(destination, "apps/v1", "Deployment", SYSTEM_NAMESPACE, name).await {
         Err(finding) => finding,
-        Ok(None) => Finding::failed(format!("there is no Deployment {SYSTEM_NAMESPACE}/{WEBHOOK}"), INSTALL),
+        Ok(None) => Finding::failed(format!("there is no Deployment {SYSTEM_NAMESPACE}/{name}"), INSTALL),
         Ok(Some(live)) => {
             let state = health(&live);
             if state.health == Health::Healthy {

@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Before installing: tools, cluster, permissions
     #[arg(long)]
     pre: bool,
+    /// Only what the chart has installed
+    #[arg(long, conflicts_with_all = ["pre", "names", "file", "repo"])]
+    installed: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -43,7 +46,9 @@ struct Report {
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let mut shown = Shown { format: arguments.output, printer, section: "", checks: Vec::new() };
-    shown.add(checks::tools(settings));
+    if !arguments.installed {
+        shown.add(checks::tools(settings));
+    }
     let destination = match Destination::reach(settings).await {
         Ok(destination) => Some(destination),
         Err(failure) => {
@@ -53,7 +58,9 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     };
     if let Some(destination) = &destination {
         shown.add(checks::cluster(destination).await);
-        shown.add(checks::permissions(destination, settings, arguments.pre).await);
+        if !arguments.installed {
+            shown.add(checks::permissions(destination, settings, arguments.pre).await);
+        }
         if arguments.pre {
             shown.add(checks::room_to_install(destination).await);
         } else {
@@ -63,7 +70,8 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let named = !arguments.selection.names.is_empty()
         || arguments.selection.repo.is_some()
         || arguments.selection.file.is_some();
-    let described = named || gitops_engine::load::find_file(&settings.folder).is_some();
+    let here = || gitops_engine::load::find_file(&settings.folder).is_some();
+    let described = named || !arguments.installed && here();
     if described {
         let cluster = destination.as_ref().map(|destination| &destination.cluster);
         match select(&arguments.selection, settings, cluster).await {

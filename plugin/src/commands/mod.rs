@@ -1,5 +1,6 @@
 //! One command, one file: its arguments and its function side by side.
 
+pub mod app;
 pub mod check;
 pub mod complete;
 pub mod completion;

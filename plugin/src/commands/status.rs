@@ -1,6 +1,7 @@
 //! `kubectl gitops status`
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::Args;
 use gitops_core::health::{Health, HealthReport};
@@ -21,13 +22,15 @@ use crate::settings::Settings;
 
 /// Up to so many objects are all shown.
 const FEW: usize = 15;
+/// Between two pictures with --watch.
+const REDRAWN: Duration = Duration::from_secs(2);
 
 /// Tells whether what is in Git is running, and if not, why
 ///
 /// Exit code 0: in sync and healthy; 1: not.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl gitops status\n  kubectl gitops status web -o wide\n  kubectl gitops status --all-namespaces -o json"
+    after_help = "Examples:\n  kubectl gitops status\n  kubectl gitops status web -o wide\n  kubectl gitops status web -w\n  kubectl gitops status --all-namespaces -o json"
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -35,6 +38,9 @@ pub struct Arguments {
     /// All Applications of the cluster
     #[arg(short = 'A', long, conflicts_with_all = ["names", "file", "repo"])]
     all_namespaces: bool,
+    /// Draw it again and again until Ctrl-C
+    #[arg(short, long)]
+    watch: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -42,36 +48,57 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let destination = Destination::reach(settings).await?;
+    loop {
+        let (reports, lines) = look(&arguments, &destination, settings, printer).await?;
+        match arguments.output {
+            Format::Text | Format::Wide | Format::Name if arguments.watch => printer.page(&lines),
+            Format::Text | Format::Wide | Format::Name => lines.iter().for_each(|line| printer.line(line)),
+            format => output::print(&reports, format, printer)?,
+        }
+        if !arguments.watch {
+            let fine = reports.iter().all(|report| worst(report) == Health::Healthy && is_synced(report));
+            return Ok(if fine { code::YES } else { code::NO });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(REDRAWN) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(code::INTERRUPTED),
+        }
+    }
+}
+
+/// One look at all that is meant: reports, and lines for people.
+async fn look(
+    arguments: &Arguments,
+    destination: &Destination,
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<(Vec<Report>, Vec<String>), Failure> {
     let applications = if arguments.all_namespaces {
-        all(&destination, settings).await?
+        all(destination, settings).await?
     } else {
         select(&arguments.selection, settings, Some(&destination.cluster)).await?
     };
-    let mut reports = Vec::new();
+    let (mut reports, mut lines) = (Vec::new(), Vec::new());
     for (index, loaded) in applications.iter().enumerate() {
         let (commit, survey) =
             destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
         let report = report(loaded, &survey, &destination.healths(loaded, &survey).await?);
-        tell_whole_trees(loaded, &destination.environment, &commit, printer).await?;
-        match arguments.output {
-            Format::Text | Format::Wide => {
-                if index > 0 {
-                    printer.line("");
-                }
-                let now = jiff::Timestamp::now().as_second();
-                let wide = arguments.output == Format::Wide;
-                text(loaded, &commit, &report, now, wide, printer).iter().for_each(|line| printer.line(line));
+        if !arguments.watch {
+            tell_whole_trees(loaded, &destination.environment, &commit, printer).await?;
+        }
+        if arguments.output == Format::Name {
+            lines.push(format!("application/{}", loaded.application.name));
+        } else {
+            if index > 0 {
+                lines.push(String::new());
             }
-            Format::Name => printer.line(&format!("application/{}", loaded.application.name)),
-            _ => {}
+            let now = jiff::Timestamp::now().as_second();
+            let wide = arguments.output == Format::Wide;
+            lines.extend(text(loaded, &commit, &report, now, wide, printer));
         }
         reports.push(report);
     }
-    if matches!(arguments.output, Format::Json | Format::Yaml | Format::Jsonl) {
-        output::print(&reports, arguments.output, printer)?;
-    }
-    let fine = reports.iter().all(|report| worst(report) == Health::Healthy && is_synced(report));
-    Ok(if fine { code::YES } else { code::NO })
+    Ok((reports, lines))
 }
 
 /// All Applications of the cluster.

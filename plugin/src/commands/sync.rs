@@ -1,16 +1,18 @@
 //! `kubectl gitops sync`
 
+mod asked;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use gitops_core::object::ObjectKey;
 use gitops_core::plan::{Action, Doubt, Select};
 use gitops_engine::lease::{self, Claim, Lease};
 use gitops_engine::sync::Conflicts;
 use gitops_engine::{
-    DryRun, Loaded, Report as SyncReport, RunHooks, Stop, Survey, SyncOptions, has_work, owners, sync,
+    DryRun, Loaded, Report as SyncReport, RunHooks, Stop, Survey, SyncOptions, has_work, namespaces, owners,
+    sync,
 };
 use gitops_source::Commit;
 
@@ -25,6 +27,10 @@ use crate::synctext::{self, Lines};
 
 /// Brings the cluster to what Git says
 ///
+/// Where a controller runs and keeps the Application, it is asked, and followed
+/// to the end; else, and with --local, it is done from here. To ask takes the
+/// verb `sync` on the Application.
+///
 /// Objects are applied on the server's side, in the order of their phases,
 /// waves and kinds; only those that differ are written. Argo CD's and Helm's
 /// annotations for hooks, waves and sync options are heeded. Running it again
@@ -36,6 +42,12 @@ use crate::synctext::{self, Lines};
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    /// Apply from here, also where a controller runs
+    #[arg(long)]
+    local: bool,
+    /// Why the controller is asked; it is recorded with the request
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    reason: String,
     /// Write nothing: plan only (client), or let the API server judge every write (server)
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "client", value_name = "WHO")]
     dry_run: Option<DryRunBy>,
@@ -109,6 +121,26 @@ enum ConflictsHow {
 }
 
 impl Arguments {
+    fn dry_run(&self) -> bool {
+        matches!(self.dry_run, Some(DryRunBy::Client | DryRunBy::Server))
+    }
+
+    /// A flag by which a sync is none that the controller does.
+    fn not_for_the_controller(&self) -> Option<&'static str> {
+        let flags = [
+            (self.selection.repo.is_some(), "--repo"),
+            (self.selection.revision.is_some(), "--revision"),
+            (!self.kind.is_empty(), "--kind"),
+            (!self.name.is_empty(), "--name"),
+            (self.labels.is_some(), "--selector"),
+            (self.out_of_sync, "--out-of-sync"),
+            (self.hooks != HooksWhen::Auto, "--hooks"),
+            (self.conflicts.is_some(), "--conflicts"),
+            (self.replace, "--replace"),
+        ];
+        flags.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+    }
+
     fn options(&self) -> Result<SyncOptions, Failure> {
         let labels = self.labels.as_deref().map(str::parse).transpose();
         let labels = labels.map_err(|error: gitops_core::plan::select::SelectorError| {
@@ -151,8 +183,12 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let destination = Destination::reach(settings).await?;
     let chosen = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     let known = in_file(&arguments.selection, settings, &destination.cluster)?;
+    let asked::Asked { mut reports, code: mut worst, left: chosen } =
+        asked::run(&arguments, &destination, chosen, printer).await?;
+    if worst == code::INTERRUPTED {
+        return Ok(worst);
+    }
     let stop = Stop { interrupted: interruption(), ..Stop::default() };
-    let (mut reports, mut worst) = (Vec::new(), code::YES);
     let mut dependencies = Dependencies::new(&chosen, &known)?;
     for loaded in dependencies.ordered() {
         if options.dry_run == DryRun::None
@@ -233,7 +269,7 @@ impl Case<'_> {
         let version = if writes { lease::version(cluster, &loaded.application).await } else { None };
         let (mut commit, mut survey) = self.survey().await?;
         if writes {
-            namespace(self.destination, loaded, &survey).await?;
+            namespaces::ensure(cluster, loaded, &survey).await?;
         }
         let environment = &self.destination.environment;
         let mut lease = None;
@@ -310,15 +346,9 @@ impl Case<'_> {
     /// Asks a person before much is deleted; where there is none to ask,
     /// nothing is done at all.
     fn confirm(&self, survey: &Survey, options: &SyncOptions) -> Result<(), Failure> {
-        let mut plan = survey.plan.clone();
-        plan.steps.retain(|step| {
-            let object = survey.live.get(&step.key);
-            step.action != Action::Prune
-                || !survey.held.contains_key(&step.key)
-                    && options.select.takes(&step.key, &step.gvk, step.action, object)
-        });
         let budget = self.loaded.spec.prune_budget();
-        let doubt = budget.doubt(&plan, self.arguments.allow_empty).filter(|_| options.prune);
+        let doubt = survey.doubt(budget, &options.select, self.arguments.allow_empty);
+        let doubt = doubt.filter(|_| options.prune);
         let Some(doubt) = doubt else { return Ok(()) };
         let is_empty = matches!(doubt, Doubt::Empty { .. });
         if options.dry_run != DryRun::None {
@@ -349,38 +379,4 @@ fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() { "a computer" } else { host.trim() };
     format!("{user} on {host}, process {}, since {}", std::process::id(), jiff::Timestamp::now())
-}
-
-/// Makes the destination's namespace where the Application asks for it, and
-/// says so where nobody will.
-async fn namespace(destination: &Destination, loaded: &Loaded, survey: &Survey) -> Result<(), Failure> {
-    use gitops_cluster::ApplyOptions;
-    let mut wanted: Vec<&str> = survey
-        .desired
-        .objects
-        .keys()
-        .map(|key| key.namespace.as_str())
-        .filter(|name| !name.is_empty())
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let Some(kind) = destination.discovery.preferred("", "Namespace") else { return Ok(()) };
-    for name in wanted {
-        let key = ObjectKey {
-            group: String::new(),
-            kind: "Namespace".into(),
-            namespace: String::new(),
-            name: name.to_owned(),
-        };
-        if survey.desired.objects.contains_key(&key) || destination.cluster.get(kind, &key).await?.is_some() {
-            continue;
-        }
-        if !(loaded.creates_namespace() && name == loaded.namespace) {
-            return Err(Failure { message: format!("{key} is not there; nothing was applied"), hint: None, code: code::REFUSED }
-                .hint(format!("kubectl create namespace {name}, or declare it in Git, or set spec.destination.createNamespace")));
-        }
-        let object = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        destination.cluster.apply(kind, &key, &object, &ApplyOptions::default()).await?;
-    }
-    Ok(())
 }

@@ -52,9 +52,10 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let (destination, start) = (Destination::reach(settings).await?, Instant::now());
     let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     let (mut late, mut reports) = (false, Vec::new());
+    let what = What { wanted: &arguments.wanted, revision: arguments.selection.revision.as_deref() };
     for loaded in &applications {
         let waited = tokio::select! {
-            waited = one(&destination, loaded, &arguments, limit, start, printer) => waited?,
+            waited = one(&destination, loaded, &what, limit, start, printer) => waited?,
             _ = tokio::signal::ctrl_c() => return Ok(code::INTERRUPTED),
         };
         late |= !waited.1;
@@ -70,28 +71,44 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     Ok(if late { code::TIMEOUT } else { code::YES })
 }
 
+/// What is waited for, at which commit.
+struct What<'a> {
+    wanted: &'a [Wanted],
+    revision: Option<&'a str>,
+}
+
+/// Waits until an Application is healthy; false: not in time, and why is told.
+pub(super) async fn until_healthy(
+    destination: &Destination,
+    loaded: &Loaded,
+    limit: Duration,
+    printer: &Printer,
+) -> Result<bool, Failure> {
+    let what = What { wanted: &[Wanted::Healthy], revision: None };
+    Ok(one(destination, loaded, &what, limit, Instant::now(), printer).await?.1)
+}
+
 /// The last report, and whether it is what was wanted.
 async fn one(
     destination: &Destination,
     loaded: &Loaded,
-    arguments: &Arguments,
+    what: &What<'_>,
     limit: Duration,
     start: Instant,
     printer: &Printer,
 ) -> Result<(output::Report, bool), Failure> {
     // The commit is the one of now: a newer one is another wait's.
-    let (commit, mut survey) =
-        destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
+    let (commit, mut survey) = destination.survey(loaded, what.revision, printer).await?;
     let mut said = String::new();
     loop {
         let healths = destination.healths(loaded, &survey).await?;
-        let open = open(&survey.plan.steps, &healths, &arguments.wanted);
+        let open = open(&survey.plan.steps, &healths, what.wanted);
         if open.is_empty() {
-            printer.talk(&format!("{} is {}", loaded.application, words(&arguments.wanted)));
+            printer.talk(&format!("{} is {}", loaded.application, words(what.wanted)));
             return Ok((status::report(loaded, &survey, &healths), true));
         }
         if start.elapsed() >= limit {
-            printer.talk(&format!("{} is not {} in time:", loaded.application, words(&arguments.wanted)));
+            printer.talk(&format!("{} is not {} in time:", loaded.application, words(what.wanted)));
             open.iter().for_each(|line| printer.talk(&format!("  {line}")));
             return Ok((status::report(loaded, &survey, &healths), false));
         }

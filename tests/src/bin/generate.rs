@@ -173,11 +173,11 @@ fn chart_readme(files: &mut Files) {
     }
     let text = format!(
         "# gitops\n\nGenerated from values.yaml by `make generate`; do not edit.\n\n\
-         Installs the admission webhook of kubectl-gitops: two replicas, their certificate, RBAC, the definitions of our kinds, \
-         and a policy that guards them.\n\n\
+         Installs the admission webhook and the controller of kubectl-gitops: two replicas of each, the webhook's certificate, RBAC, \
+         roles for people (docs/access.md), the definitions of our kinds, and a policy that guards them.\n\n\
          ```sh\nhelm install gitops charts/gitops --namespace gitops-system --create-namespace --wait\n```\n\n\
          Helm 3.14 or newer, or Helm 4; Kubernetes 1.30 or newer. `helm uninstall` leaves the definitions, because their \
-         objects would go with them, and nothing that blocks the cluster.\n\n\
+         objects would go with them, and nothing that blocks the cluster. `helm test gitops` checks that everything works.\n\n\
          | value | default | what it is for |\n|---|---|---|\n{rows}"
     );
     files.write("charts/gitops/README.md", &text);

@@ -76,6 +76,7 @@ impl Case<'_> {
             "endpoints" if learnt.first("endpoints now") => {
                 facts.endpoints = self.endpoints(world, false).await;
             }
+            "request" if learnt.first("asked") => facts.asked = self.asked().await,
             "delete-declared" if learnt.first("going") => {
                 facts.application_terminating = self.is_application_going(world).await;
                 facts.node_lost = self.is_pod() && self.is_node_lost().await;

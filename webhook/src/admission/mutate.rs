@@ -2,13 +2,14 @@
 //! their rollout labels. Fails open: no rule needs it to have run.
 
 use gitops_core::children;
-use gitops_core::compare::{CompareOptions, OWN_MARKS, compare};
+use gitops_core::compare::{CompareOptions, OWN_MARKS, carries_requests, compare};
 use gitops_core::desired::{DesiredObject, stamp};
 use gitops_core::names::{
     ANNOTATION_REQUESTED_BY, GROUP, LABEL_APPLICATION, LABEL_REVISION, LABEL_ROLLOUT_HASH, LABEL_TRACK,
 };
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout_hash::rollout_hash;
+use gitops_core::verdict::request_of;
 use serde_json::{Value, json};
 
 use super::{Answer, Request};
@@ -25,9 +26,7 @@ pub async fn mutate(keeper: &Keeper, request: &Request) -> Answer {
     };
     let mut changed = object.clone();
     mark(&world, request, &mut changed);
-    if request.kind.kind == "Override" && request.kind.group == GROUP && request.operation == "CREATE" {
-        set(&mut changed, "annotations", ANNOTATION_REQUESTED_BY, request.user_info.username.as_str().into());
-    }
+    name_who_asks(request, &mut changed);
     if request.kind.kind == "Pod" && request.kind.group.is_empty() && request.operation == "CREATE" {
         label_pod(keeper, &world, request, &mut changed).await;
     }
@@ -36,6 +35,23 @@ pub async fn mutate(keeper: &Keeper, request: &Request) -> Answer {
     }
     let patch = json_patch::diff(object, &changed);
     Answer { patch: serde_json::to_value(patch).ok(), ..Answer::allow() }
+}
+
+/// Who opens an Override, or asks the controller for something, as the API
+/// server knows them.
+fn name_who_asks(request: &Request, object: &mut Value) {
+    let (group, kind) = (request.kind.group.as_str(), request.kind.kind.as_str());
+    let opened = kind == "Override" && group == GROUP && request.operation == "CREATE";
+    let asked = request_of(Some(object));
+    let changed = carries_requests(group, kind) && asked != request_of(request.old_object.as_ref());
+    let user = request.user_info.username.as_str();
+    if opened || changed && asked.is_some() {
+        set(object, "annotations", ANNOTATION_REQUESTED_BY, user.into());
+    } else if changed
+        && let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+    {
+        annotations.remove(ANNOTATION_REQUESTED_BY);
+    }
 }
 
 /// The marks of a sync, where another client writes just what Git says and

@@ -11,8 +11,8 @@ use gitops_core::index::Part;
 use gitops_core::names::{ANNOTATION_REVISION, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::verdict::{
-    Candidate, Context, Decision, Facts, Operation, Review, Verdict, audit, denial, judge, paths,
-    revision_of, verb, word,
+    Asked, Candidate, Context, Decision, Facts, Operation, Review, Verdict, audit, denial, judge, paths,
+    request_of, revision_of, verb, word,
 };
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
@@ -113,8 +113,17 @@ fn answer(keeper: &Keeper, request: &Request, verdict: &Verdict, start: Instant)
 }
 
 /// Rules that Git's news cannot change.
-const BY_CLUSTER: &[&str] =
-    &["owners", "child", "adoption", "child-replicas", "scale-child", "endpoints", "interactive", "orphan"];
+const BY_CLUSTER: &[&str] = &[
+    "owners",
+    "child",
+    "adoption",
+    "child-replicas",
+    "scale-child",
+    "endpoints",
+    "interactive",
+    "orphan",
+    "request",
+];
 
 /// A write that is being judged.
 pub(super) struct Case<'a> {
@@ -142,7 +151,8 @@ impl Case<'_> {
             return first;
         }
         if first.rule == "own-kinds" {
-            let may = self.may_write_own().await;
+            let (verb, plural) = verb(&self.key.kind);
+            let may = self.may(verb, plural).await;
             facts.may_manage = may;
             facts.may_override = may;
             facts.namespace_terminating = !may && self.is_terminating().await;
@@ -368,10 +378,25 @@ impl Case<'_> {
         namespace.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
     }
 
-    /// Whether the writer has the verb that it takes to write this object of
-    /// ours.
-    async fn may_write_own(&self) -> bool {
-        let (verb, plural) = verb(&self.key.kind);
+    /// What there is to know of the request that is new, changed or withdrawn.
+    pub(super) async fn asked(&self) -> Asked {
+        let new = request_of(self.request.object.as_ref());
+        let text = new.or_else(|| request_of(self.request.old_object.as_ref())).unwrap_or_default();
+        let permission = match gitops_api::Request::parse(text) {
+            Ok(asked) => asked.verb.permission(),
+            // What is no request can be taken away.
+            Err(_) if new.is_none() => return Asked::Permitted,
+            Err(error) => return Asked::Unreadable(error.to_string()),
+        };
+        if self.may(permission, self.request.resource.resource.clone()).await {
+            Asked::Permitted
+        } else {
+            Asked::Forbidden(permission.to_owned())
+        }
+    }
+
+    /// Whether the writer has this verb on this object of ours.
+    async fn may(&self, verb: &str, plural: String) -> bool {
         let user = &self.request.user_info;
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {

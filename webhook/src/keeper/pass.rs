@@ -8,13 +8,10 @@ use std::time::{Duration, Instant};
 use gitops_api::{Application, Project};
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
-use gitops_core::names::GROUP;
 use gitops_engine::desired::{commit, packed};
 use gitops_engine::trust::trust;
-use gitops_engine::{EngineError, Environment, Loaded, load};
-use gitops_source::Credentials;
+use gitops_engine::{EngineError, Environment, Loaded, admit};
 use kube::ResourceExt;
-use serde_json::Value;
 
 use super::{ENVIRONMENT, Keeper, Surroundings, reference};
 use crate::copy::Copies;
@@ -118,20 +115,7 @@ impl Keeper {
         application: &Application,
         project: Option<&Project>,
     ) -> Result<Loaded, EngineError> {
-        let missing = || EngineError::Application {
-            file: "cluster".into(),
-            reason: format!("there is no Project {:?}", application.spec.project),
-        };
-        let project = project.ok_or_else(missing)?;
-        let mut spec = application.spec.clone();
-        if spec.destination.namespace.is_empty() {
-            spec.destination.namespace = application.namespace().unwrap_or_default();
-        }
-        project.admits(&application.namespace().unwrap_or_default(), &spec)?;
-        let access = load::access_of(&self.cluster, application).await?;
-        let mut loaded = Loaded::from_resource(application, &access, &Credentials::Usual)?;
-        loaded.project = Some(project.spec.clone());
-        Ok(loaded)
+        admit::under_project(&self.cluster, application, project).await
     }
 
     /// What rendering depends on beside Git; asked for anew every so often.
@@ -182,13 +166,8 @@ impl Keeper {
         part: Part,
     ) -> Result<Held, EngineError> {
         for (key, gvk) in part.objects() {
-            project.admits_object(&application.spec.destination.cluster, gvk, &key.namespace)?;
-            if gvk.group == GROUP && gvk.kind == "Application" {
-                let child = part.get(key).map(|object| object.value).unwrap_or_default();
-                // As the definition has it where nothing is said.
-                let named = child.pointer("/spec/project").and_then(Value::as_str).unwrap_or("default");
-                project.admits_child(&format!("{}/{}", key.namespace, key.name), named)?;
-            }
+            let value = || part.get(key).map(|object| object.value).unwrap_or_default();
+            admit::object(project, &application.spec.destination.cluster, (key, gvk), value)?;
         }
         let policy = loaded.policy()?;
         Ok(Held { loaded, policy, part: Arc::new(part) })

@@ -5,7 +5,10 @@
 use serde_json::{Map, Value};
 
 use super::{Difference, Op};
-use crate::names::{ANNOTATION_ORIGIN, ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION, PREFIX};
+use crate::names::{
+    ANNOTATION_ORIGIN, ANNOTATION_OWNER, ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, ANNOTATION_REVISION,
+    API_VERSION, GROUP, LABEL_APPLICATION, PREFIX,
+};
 use crate::path::{Path, Segment};
 
 /// Marks that every sync sets. They are no drift; the verdict holds them.
@@ -59,9 +62,16 @@ pub fn is_ours(key: &str) -> bool {
     key.starts_with(PREFIX)
 }
 
+/// Whether objects of this kind carry what a person asks of the controller, as
+/// an annotation.
+pub fn carries_requests(group: &str, kind: &str) -> bool {
+    group == GROUP && matches!(kind, "Application" | "Rollout")
+}
+
 pub(super) fn compare(want: &Value, live: &Value, out: &mut Vec<Difference>) {
     for field in ["labels", "annotations"] {
-        keys(field, map(want, field), map(live, field), out);
+        let asks = field == "annotations" && is_asked(want);
+        keys(field, map(want, field), map(live, field), asks, out);
     }
     finalizers(want, live, out);
     owners(want, live, out);
@@ -85,8 +95,12 @@ fn keys(
     field: &str,
     want: Option<&Map<String, Value>>,
     live: Option<&Map<String, Value>>,
+    asks: bool,
     out: &mut Vec<Difference>,
 ) {
+    let free = |key: &str| {
+        OWN_MARKS.contains(&key) || asks && [ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY].contains(&key)
+    };
     let of = |map: Option<&Map<String, Value>>, key: &str| map.and_then(|map| map.get(key)).cloned();
     for (key, value) in want.into_iter().flatten() {
         if OWN_MARKS.contains(&key.as_str()) {
@@ -99,17 +113,16 @@ fn keys(
         }
     }
     for (key, value) in live.into_iter().flatten() {
-        let closed =
-            (is_ours(key) && !OWN_MARKS.contains(&key.as_str()) && !is_request(key)) || has_power(key);
+        let closed = (is_ours(key) && !free(key)) || has_power(key);
         if closed && of(want, key).is_none() {
             out.push(Difference { path: at(field, key), op: Op::Add, git: None, tried: Some(value.clone()) });
         }
     }
 }
 
-/// What a person asks of the controller travels as an annotation.
-fn is_request(key: &str) -> bool {
-    key.strip_prefix(PREFIX) == Some("request")
+fn is_asked(want: &Value) -> bool {
+    let kind = want.get("kind").and_then(Value::as_str).unwrap_or_default();
+    want.get("apiVersion").and_then(Value::as_str) == Some(API_VERSION) && carries_requests(GROUP, kind)
 }
 
 fn finalizers(want: &Value, live: &Value, out: &mut Vec<Difference>) {

@@ -19,7 +19,7 @@ use crate::object::Gvk;
 use crate::path::{Path, Segment};
 use crate::schema::Schemas;
 
-pub use metadata::{OWN_MARKS, has_power, is_ours};
+pub use metadata::{OWN_MARKS, carries_requests, has_power, is_ours};
 pub use scalar::{salted, unix_seconds};
 
 /// A difference between what Git says and what is there.

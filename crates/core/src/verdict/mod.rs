@@ -2,6 +2,9 @@
 //! facts that the rules need. Out: a verdict with the differences that led to
 //! it. Content is judged, never the writer.
 
+mod asking;
+#[cfg(test)]
+mod asking_tests;
 mod audit;
 mod children;
 #[cfg(test)]
@@ -32,6 +35,7 @@ use crate::object::{Gvk, ObjectKey};
 use crate::path::Path;
 use crate::schema::Schemas;
 
+pub use asking::{Asked, request_of};
 pub use audit::{audit, paths, word};
 pub use denial::{advice, denial};
 pub use forward::revision_of;
@@ -190,8 +194,10 @@ pub struct Facts {
     pub node_lost: bool,
     /// Whether the writer has the verb `override`.
     pub may_override: bool,
-    /// Who writes, for the stamp of an Override alone.
+    /// Who writes, for the stamps of Overrides and requests alone.
     pub writer: String,
+    /// What is known of a request that the write changes.
+    pub asked: Asked,
 }
 
 /// What becomes of a write.

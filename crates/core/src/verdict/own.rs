@@ -6,8 +6,8 @@
 use serde_json::Value;
 
 use super::{Context, Objection, Operation, Review};
-use crate::compare::{Difference, Op, is_ours, unix_seconds};
-use crate::names::{ANNOTATION_REQUESTED_BY, GROUP, PREFIX};
+use crate::compare::{Difference, Op, carries_requests, is_ours, unix_seconds};
+use crate::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, GROUP};
 use crate::path::{Path, Segment};
 
 /// Seconds that an Override lasts at most.
@@ -120,9 +120,10 @@ fn powers(review: &Review<'_>) -> Vec<Difference> {
         let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
         keys.sort();
         keys.dedup();
-        // What a person asks of the controller has verbs of its own.
-        for key in keys.into_iter().filter(|key| is_ours(key) && key.strip_prefix(PREFIX) != Some("request"))
-        {
+        // What a person asks of the controller has a rule of its own.
+        let asks = carries_requests(&review.key.group, &review.key.kind);
+        let asked = |key: &str| asks && [ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY].contains(&key);
+        for key in keys.into_iter().filter(|key| is_ours(key) && !(field == "annotations" && asked(key))) {
             let path = at(field).child(Segment::Field(key.clone()));
             note(path, old.get(key).cloned(), new.get(key).cloned());
         }

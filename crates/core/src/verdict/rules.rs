@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::{
-    Context, Decision, Interactive, Objection, Operation, Policy, Review, Untracked, children, deletes,
-    filled, forward, marks, own, requests, weight,
+    Context, Decision, Interactive, Objection, Operation, Policy, Review, Untracked, asking, children,
+    deletes, filled, forward, marks, own, requests, weight,
 };
 use crate::compare::{Difference, Op, World, has_power, world_of};
 use crate::delegation;
@@ -36,6 +36,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "delete-declared", judge: deletes::delete_declared },
     Rule { id: "orphan", judge: deletes::orphan },
     Rule { id: "namespace-labels", judge: namespace_labels },
+    Rule { id: "request", judge: asking::request },
     Rule { id: "own-kinds", judge: own::own_kinds },
     Rule { id: "override-window", judge: own::override_window },
     Rule { id: "behind", judge: forward::behind },

@@ -130,7 +130,7 @@ fn namespace(labels: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": labels}})
 }
 
-fn application(repo: &str) -> Value {
+pub(super) fn application(repo: &str) -> Value {
     json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"source": {"repo": repo}}})
 }
 
@@ -199,6 +199,7 @@ fn autoscaled() -> Vec<Free> {
 fn cases() -> Vec<Case> {
     let mut all = own_cases();
     all.extend(children_tests::cases());
+    all.extend(asking_tests::cases());
     all
 }
 

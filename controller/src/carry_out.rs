@@ -1,0 +1,152 @@
+//! One sync. In: a survey that a decision has been made on. Out: what was done,
+//! under the Application's Lease, in the name of its service account.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use gitops_api::Application;
+use gitops_cluster::Cluster;
+use gitops_core::desired::AppRef;
+use gitops_core::health::HealthReport;
+use gitops_core::object::ObjectKey;
+use gitops_core::plan::Action;
+use gitops_engine::lease::{self, Claim};
+use gitops_engine::sync::Result as Done;
+use gitops_engine::{Loaded, Outcome, Progress, Report, Stop, Survey, SyncOptions, namespaces, sync};
+
+use crate::controller::{Controller, Surroundings};
+use crate::error::Error;
+
+/// Objects that a message names.
+const NAMED: usize = 5;
+
+/// What became of a sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// What was written, in words; empty: nothing.
+    Well(String),
+    /// What went wrong, and whether something was written all the same.
+    Badly(String),
+    /// A newer commit is there, or the program is about to end: it goes on from
+    /// there.
+    Stopped,
+    /// Somebody else syncs.
+    Locked(String),
+}
+
+/// A sync's surroundings.
+pub struct Case<'a> {
+    pub controller: &'a Arc<Controller>,
+    pub application: &'a Application,
+    pub loaded: &'a Loaded,
+    pub known: &'a Surroundings,
+}
+
+impl Case<'_> {
+    /// Writes what differs. `again` surveys anew, where somebody has synced
+    /// before.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked, or a namespace is not there.
+    pub async fn run(
+        &self,
+        survey: Survey,
+        prune: impl Fn(&Survey) -> bool,
+        again: impl AsyncFn() -> Result<Survey, Error>,
+    ) -> Result<Ended, Error> {
+        let (controller, name) = (self.controller, &self.loaded.application);
+        let stop = Stop::default();
+        let lease = match lease::claim(&controller.cluster, name, controller.holder(), &stop.lost).await {
+            Claim::Held(lease) => Some(*lease),
+            Claim::Taken { holder } => return Ok(Ended::Locked(holder)),
+            Claim::Unusable(error) => return Err(error.into()),
+        };
+        let done = async {
+            let has_synced = lease.as_ref().is_some_and(|lease| lease.before.is_some());
+            let survey = if has_synced { again().await? } else { survey };
+            let options = SyncOptions { prune: prune(&survey), ..SyncOptions::default() };
+            self.write(&survey, &options, &stop).await
+        };
+        let done = done.await;
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        let report = done?;
+        if report.interrupted || report.lost {
+            return Ok(Ended::Stopped);
+        }
+        controller.metrics.sync(report.failed() == 0 && !report.timed_out);
+        Ok(ended(&report))
+    }
+
+    async fn write(&self, survey: &Survey, options: &SyncOptions, stop: &Stop) -> Result<Report, Error> {
+        let (controller, begun) = (self.controller, Instant::now());
+        let cluster = self.writer()?;
+        namespaces::ensure(&cluster, self.loaded, survey).await?;
+        let name = &self.loaded.application;
+        let progress = Watchman { controller, name, moves: controller.poller.moves(name), stop };
+        let environment = &self.known.environment;
+        let report = sync(&cluster, self.loaded, environment, survey, options, &progress, stop).await?;
+        controller.metrics.phase("apply", begun.elapsed());
+        Ok(report)
+    }
+
+    /// Whoever writes: the Application's service account, if it names one.
+    fn writer(&self) -> Result<Cluster, Error> {
+        let (cluster, account) = (&self.controller.cluster, &self.application.spec.service_account_name);
+        if account.is_empty() {
+            return Ok(cluster.clone());
+        }
+        Ok(cluster.as_service_account(&self.loaded.application.namespace, account)?)
+    }
+}
+
+/// Ends a sync that waits while Git has moved on, and any when the program ends.
+struct Watchman<'a> {
+    controller: &'a Controller,
+    name: &'a AppRef,
+    moves: u64,
+    stop: &'a Stop,
+}
+
+impl Progress for Watchman<'_> {
+    fn object(&self, _: &Done) {
+        if self.controller.is_draining() {
+            self.stop.interrupted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn waiting(&self, _: &[(ObjectKey, HealthReport)]) {
+        if self.controller.is_draining() || self.controller.poller.moves(self.name) != self.moves {
+            self.stop.interrupted.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn ended(report: &Report) -> Ended {
+    let mut wrong: Vec<String> = report
+        .results
+        .iter()
+        .filter_map(|result| match &result.outcome {
+            Outcome::Failed(error) => Some(format!("{}: {error}", result.key)),
+            Outcome::HookFailed(why) => Some(format!("hook {}: {why}", result.key)),
+            Outcome::Done | Outcome::Skipped(_) => None,
+        })
+        .collect();
+    if report.timed_out {
+        wrong.push("not everything was healthy in time".into());
+    }
+    if !wrong.is_empty() {
+        let more = wrong.len().saturating_sub(NAMED);
+        wrong.truncate(NAMED);
+        if more > 0 {
+            wrong.push(format!("and {more} more"));
+        }
+        return Ended::Badly(wrong.join("\n"));
+    }
+    let words = [(Action::Create, "created"), (Action::Update, "updated"), (Action::Prune, "pruned")];
+    let counts = words.iter().map(|(action, word)| (report.done(*action), *word));
+    let counts = counts.chain([(report.hooks(), "hooks run")]).filter(|(count, _)| *count > 0);
+    Ended::Well(counts.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,21 @@
+//! What can go wrong.
+
+use gitops_engine::EngineError;
+
+/// An error of this program.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Cluster(#[from] gitops_cluster::ClusterError),
+    /// The last look at a repository failed; the next one wakes its Applications.
+    #[error("{0}")]
+    Git(String),
+    #[error("spec.sync.{field}: {reason}")]
+    Policy { field: &'static str, reason: String },
+    #[error("{what}: {error}")]
+    Io { what: String, error: std::io::Error },
+    #[error("{0} ended by itself")]
+    Ended(&'static str),
+}

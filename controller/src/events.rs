@@ -1,0 +1,45 @@
+//! Events of Kubernetes about Applications, deduplicated by reason. One that
+//! cannot be written is logged; nothing waits for it.
+
+use gitops_api::Application;
+use kube::Resource;
+use kube::runtime::events::{Event, EventType, Recorder};
+
+/// The API server takes notes of up to 1 KiB.
+const NOTE: usize = 1000;
+
+/// Writes Events.
+#[derive(Clone)]
+pub struct Events(Recorder);
+
+impl Events {
+    pub fn new(client: kube::Client) -> Self {
+        Self(Recorder::new(client, "gitops-controller".into()))
+    }
+
+    /// Tells of a sync that went well.
+    pub fn normal(&self, about: &Application, reason: &'static str, note: &str) {
+        self.write(about, EventType::Normal, reason, note);
+    }
+
+    /// Tells of what somebody should look at.
+    pub fn warn(&self, about: &Application, reason: &'static str, note: &str) {
+        self.write(about, EventType::Warning, reason, note);
+    }
+
+    fn write(&self, about: &Application, kind: EventType, reason: &'static str, note: &str) {
+        let event = Event {
+            type_: kind,
+            reason: reason.into(),
+            action: "Sync".into(),
+            note: Some(note.chars().take(NOTE).collect()),
+            secondary: None,
+        };
+        let (recorder, regarding) = (self.0.clone(), about.object_ref(&()));
+        tokio::spawn(async move {
+            if let Err(error) = recorder.publish(&event, &regarding).await {
+                tracing::warn!(%error, reason, "the Event could not be written");
+            }
+        });
+    }
+}

@@ -1,0 +1,138 @@
+//! `gitops-controller`: keeps Applications in sync with Git without a person.
+
+mod carry_out;
+mod controller;
+mod drift;
+mod error;
+mod events;
+mod metrics;
+mod poll;
+mod queue;
+mod reconcile;
+mod request;
+mod schedule;
+mod server;
+mod settings;
+mod sight;
+mod status;
+mod watch;
+mod windows;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use gitops_cluster::{Cluster, ConnectOptions};
+use tokio::runtime::Handle;
+
+use controller::Controller;
+use error::Error;
+use settings::{LogFormat, Settings};
+
+/// After this, syncs under way are cut.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Of one request to the API server.
+const REQUEST: Duration = Duration::from_secs(60);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    if let Some(code) = gitops_source::render::jsonnet::evaluator() {
+        return ExitCode::from(code);
+    }
+    let settings = Settings::parse();
+    log(settings.log_format);
+    match run(settings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "gitops-controller ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(format: LogFormat) {
+    let level = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "info,kube_runtime=warn".into());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(level).with_target(false).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.init(),
+    }
+}
+
+async fn run(settings: Settings) -> Result<(), Error> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let options = ConnectOptions {
+        kubeconfig: settings.kubeconfig.clone().into_iter().collect(),
+        cache_dir: Some(settings.cache_dir.clone()),
+        request_timeout: Some(REQUEST),
+        ..ConnectOptions::default()
+    };
+    let cluster = Cluster::connect(&options).await?;
+    let controller = Controller::new(cluster, settings.clone());
+    let handle = axum_server::Handle::new();
+    let http = axum_server::bind(settings.http)
+        .handle(handle.clone())
+        .serve(server::health(controller.clone()).into_make_service());
+    let http = tokio::spawn(http);
+    if handle.listening().await.is_none() {
+        let ended = http.await.map_err(|_| Error::Ended("the HTTP server"))?;
+        return ended.map_err(|error| Error::Io { what: settings.http.to_string(), error });
+    }
+    tracing::info!(http = %settings.http, "listening");
+    let watching = tokio::spawn(watch::run(controller.clone()));
+    let workers: Vec<_> = (0..settings.workers).map(|_| tokio::spawn(work(controller.clone()))).collect();
+    asked_to_stop().await;
+    tracing::info!("draining");
+    watching.abort();
+    controller.drain();
+    let begun = Instant::now();
+    while controller.queue.running() > 0 && begun.elapsed() < DRAIN {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    workers.iter().for_each(tokio::task::JoinHandle::abort);
+    handle.shutdown();
+    Ok(())
+}
+
+/// Looks at one Application after the other.
+async fn work(controller: Arc<Controller>) {
+    loop {
+        let name = controller.queue.next().await;
+        if controller.is_draining() {
+            controller.queue.done(&name);
+            return;
+        }
+        // A thread of its own: should a look ever panic, or render for long, the
+        // others go on.
+        let (looking, named, handle) = (controller.clone(), name.clone(), Handle::current());
+        let look = move || handle.block_on(reconcile::look(&looking, &named));
+        let looked = tokio::task::spawn_blocking(look).await;
+        controller.queue.done(&name);
+        match looked {
+            Ok(Some(again)) => controller.queue.push(&name, again),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(application = %name, %error, "the look broke off");
+                controller.queue.push(&name, REQUEST);
+            }
+        }
+    }
+}
+
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

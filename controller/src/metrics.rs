@@ -1,0 +1,90 @@
+//! What Prometheus reads.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PhaseLabels {
+    phase: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ActionLabels {
+    action: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabels {
+    result: String,
+}
+
+type Counters<L> = Family<L, Counter<u64, AtomicU64>>;
+
+/// All metrics of the program.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    phases: Family<PhaseLabels, Histogram>,
+    drift: Counters<ActionLabels>,
+    looks: Counters<ResultLabels>,
+    syncs: Counters<ResultLabels>,
+    queue: Gauge<i64, AtomicI64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("gitops");
+        let phases: Family<PhaseLabels, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 18)));
+        let (drift, looks, syncs) = (Family::default(), Family::default(), Family::default());
+        let queue = Gauge::default();
+        registry.register("sync_duration_seconds", "Time that a phase of a sync takes", phases.clone());
+        registry.register("drift", "Drift found, by what became of it", drift.clone());
+        registry.register("git_looks", "Times that repositories were asked for news", looks.clone());
+        registry.register("syncs", "Syncs that wrote or tried to", syncs.clone());
+        registry.register("queue_depth", "Applications that are due and wait", queue.clone());
+        Self { registry, phases, drift, looks, syncs, queue }
+    }
+}
+
+impl Metrics {
+    /// A phase has ended: commit, render, survey, apply or health.
+    pub fn phase(&self, phase: &str, took: Duration) {
+        self.phases.get_or_create(&PhaseLabels { phase: phase.into() }).observe(took.as_secs_f64());
+    }
+
+    /// Drift was found, and `healed` or `left`.
+    pub fn drift(&self, action: &str) {
+        self.drift.get_or_create(&ActionLabels { action: action.into() }).inc();
+    }
+
+    /// A repository was asked.
+    pub fn look(&self, is_ok: bool) {
+        let result = if is_ok { "ok" } else { "failed" };
+        self.looks.get_or_create(&ResultLabels { result: result.into() }).inc();
+    }
+
+    /// A sync has ended.
+    pub fn sync(&self, is_ok: bool) {
+        let result = if is_ok { "ok" } else { "failed" };
+        self.syncs.get_or_create(&ResultLabels { result: result.into() }).inc();
+    }
+
+    /// In Prometheus' text format.
+    pub fn text(&self, depth: usize) -> String {
+        self.queue.set(i64::try_from(depth).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}

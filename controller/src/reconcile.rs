@@ -1,0 +1,321 @@
+//! One look at an Application. In: its name. Out: the cluster as Git says, or
+//! the reason why not, in its status, and when to look again.
+//!
+//! load → commit → trust → render → survey → decide → sync → health → status
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gitops_api::Application;
+use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
+use gitops_core::desired::AppRef;
+use gitops_core::names::FIELD_MANAGER;
+use gitops_engine::trust::trust;
+use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+
+use crate::carry_out::{Case, Ended};
+use crate::controller::{Controller, Memory, Surroundings, reference};
+use crate::error::Error;
+use crate::request::{Asked, Prune, RUNNING, What};
+use crate::schedule::{Backoff, Decision, Situation, decide};
+use crate::sight::{Sight, prunes};
+use crate::status::{self, Found, Suspended};
+use crate::windows;
+
+mod saying;
+
+/// However quiet it is, everybody is looked at again after this.
+const RESYNC: Duration = Duration::from_secs(600);
+/// While objects are on their way to health.
+const PROGRESSING: Duration = Duration::from_secs(5);
+/// After a sync that somebody else or a newer commit has held up.
+const SOON: Duration = Duration::from_secs(1);
+/// How long a status that was written is trusted more than one that is watched.
+const LAG: Duration = Duration::from_secs(10);
+/// The pauses after looks that failed.
+const FAILED: Backoff = Backoff { limit: 0, first: Duration::from_secs(2), max: Duration::from_secs(180) };
+
+/// Looks at an Application; none: it is gone.
+pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duration> {
+    let Some(application) = controller.application(name) else {
+        controller.forget(name);
+        return None;
+    };
+    if application.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let mut memory = controller.memory(&application);
+    memory.looked = Some(Instant::now());
+    let mut look = Look::new(controller, &application, memory);
+    match look.pass().await {
+        Ok(()) => look.memory.failed = 0,
+        Err(error) => look.failed(&error),
+    }
+    look.write().await;
+    controller.remember(name, look.memory);
+    Some(look.again)
+}
+
+struct Look<'a> {
+    controller: &'a Arc<Controller>,
+    application: &'a Application,
+    name: AppRef,
+    memory: Memory,
+    /// The status as it is now.
+    before: ApplicationStatus,
+    found: Found,
+    /// The request for a sync that is carried out.
+    asked: Option<Asked>,
+    prune: Prune,
+    /// Whether there is something to say.
+    speaks: bool,
+    again: Duration,
+}
+
+impl<'a> Look<'a> {
+    fn new(controller: &'a Arc<Controller>, application: &'a Application, memory: Memory) -> Self {
+        let watched = application.status.clone().unwrap_or_default();
+        // What the webhook says is as it is watched, what is said here as it was
+        // written.
+        let before = match &memory.status {
+            Some((written, at)) if at.elapsed() < LAG => written.clone(),
+            _ => watched,
+        };
+        let (name, found) = (reference(application), Found::default());
+        let (asked, prune) = (None, Prune::default());
+        Self {
+            controller,
+            application,
+            name,
+            memory,
+            before,
+            found,
+            asked,
+            prune,
+            speaks: true,
+            again: RESYNC,
+        }
+    }
+
+    async fn pass(&mut self) -> Result<(), Error> {
+        let (controller, application) = (self.controller, self.application);
+        let since = self.hear();
+        let project = controller.project(application);
+        let loaded = admit::under_project(&controller.cluster, application, project.as_deref()).await?;
+        let known = controller.surroundings(false).await?;
+        let begun = Instant::now();
+        let Some(commit) = controller.poller.commit(&loaded, &known.environment, since).await? else {
+            // Unless a person is to be answered, there is nothing to say yet.
+            self.speaks = self.found.operation.is_some();
+            return Ok(());
+        };
+        trust(&loaded, &known.environment, &commit.id).await?;
+        self.moves_forward(&loaded, &known, &commit.id).await?;
+        controller.metrics.phase("commit", begun.elapsed());
+        self.found.revision = Some(commit.id.clone());
+        let sight = Sight { controller, application, project: project.as_deref(), loaded: &loaded };
+        let (mut known, mut survey) = sight.survey(known, &commit.id).await?;
+        let decision = self.decide(&loaded, &known, &survey)?;
+        let mut failure = None;
+        if decision == Decision::Sync {
+            failure = self.sync(&sight, &known, survey, &commit.id).await?;
+            (known, survey) = sight.survey(known, &commit.id).await?;
+        }
+        let kinds = survey.desired.objects.values().map(|object| object.gvk.clone()).collect();
+        controller.drift.track(controller, &known.discovery, &kinds);
+        self.say_synced(&loaded, &survey, &decision, failure);
+        self.say_health(&loaded, &known, &survey).await
+    }
+
+    /// Hears what a person asks. For a sync: since when Git has to be looked at.
+    fn hear(&mut self) -> Option<Instant> {
+        let asked = Asked::of(self.application, &self.before)?;
+        match &asked.what {
+            What::Nothing(why) => self.found.operation = Some(asked.operation("Failed", why)),
+            What::Suspend(why) => {
+                self.found.suspended = Some(Suspended::By(why.clone()));
+                self.found.operation = Some(asked.operation("Succeeded", why));
+            }
+            What::Resume => {
+                self.found.suspended = Some(Suspended::No);
+                self.found.operation = Some(asked.operation("Succeeded", "resumed"));
+            }
+            What::Sync(prune) => {
+                self.prune = *prune;
+                let known = self.memory.request.as_ref().filter(|(id, _)| *id == asked.id);
+                let since = known.map_or_else(Instant::now, |(_, since)| *since);
+                self.memory.request = Some((asked.id.clone(), since));
+                self.asked = Some(asked);
+                return Some(since);
+            }
+        }
+        None
+    }
+
+    /// Why the Application is left as it is, if it is.
+    fn suspension(&self) -> Option<String> {
+        match &self.found.suspended {
+            _ if self.application.spec.suspend => Some("spec.suspend is true".into()),
+            Some(Suspended::By(why)) => Some(why.clone()),
+            Some(Suspended::No) => None,
+            None => status::suspension(Some(&self.before)).map(str::to_owned),
+        }
+    }
+
+    async fn moves_forward(&self, loaded: &Loaded, known: &Surroundings, tip: &str) -> Result<(), Error> {
+        let Some(last) = self.before.history.first().map(|entry| entry.revision.clone()) else {
+            return Ok(());
+        };
+        let (loaded, git, tip) = (loaded.clone(), known.environment.git(), tip.to_owned());
+        let moves =
+            tokio::task::spawn_blocking(move || revisions::moves_forward(&loaded, &git, &last, &tip)).await;
+        Ok(moves.map_err(|error| EngineError::Internal(error.to_string()))??)
+    }
+
+    fn options(&self, loaded: &Loaded, survey: &Survey) -> SyncOptions {
+        SyncOptions { prune: prunes(loaded, survey, self.prune), ..SyncOptions::default() }
+    }
+
+    fn decide(&mut self, loaded: &Loaded, known: &Surroundings, survey: &Survey) -> Result<Decision, Error> {
+        let (controller, spec) = (self.controller, &self.application.spec);
+        let options = self.options(loaded, survey);
+        let revision = &survey.desired.revision;
+        let generation = self.application.metadata.generation.unwrap_or(0);
+        self.memory.attempts.meant_for(revision, generation);
+        let waits_for = self.waits_for();
+        let has_work = has_work(&controller.cluster, loaded, &known.environment, survey, &options);
+        let synced = self.before.history.first().map(|entry| entry.revision.as_str());
+        let suspended = self.suspension();
+        let situation = Situation {
+            policy: &spec.sync,
+            has_work,
+            revision,
+            synced,
+            is_asked: self.asked.is_some(),
+            suspended: suspended.as_deref(),
+            waits_for: waits_for.as_deref(),
+            closed: windows::closed(&spec.sync.windows, jiff::Timestamp::now())?,
+            attempts: &self.memory.attempts,
+            backoff: Backoff::of(&spec.sync.retry)?,
+        };
+        let decision = decide(&situation, Instant::now());
+        if has_work && synced == Some(revision) {
+            controller.metrics.drift(if decision == Decision::Sync { "healed" } else { "left" });
+        }
+        if let Decision::Leave { again: Some(again), .. } = &decision {
+            self.again = self.again.min(*again);
+        }
+        if let (Decision::Leave { reason: "Suspended", message, .. }, Some(asked)) = (&decision, &self.asked)
+        {
+            self.found.operation = Some(asked.operation("Failed", message));
+        }
+        Ok(decision)
+    }
+
+    /// The first Application that has to be healthy before this one.
+    fn waits_for(&self) -> Option<String> {
+        self.application.spec.depends_on.iter().find_map(|on| {
+            let name = AppRef { namespace: self.name.namespace.clone(), name: on.name.clone() };
+            let Some(other) = self.controller.application(&name) else {
+                return Some(format!("it depends on Application {name}, which is not there"));
+            };
+            let status = other.status.clone().unwrap_or_default();
+            let is_ready = status.sync.as_deref() == Some("Synced")
+                && matches!(status.health.as_deref(), Some("Healthy" | "Suspended"));
+            let (sync, health) = (status.sync.unwrap_or_default(), status.health.unwrap_or_default());
+            (!is_ready).then(|| format!("it depends on Application {name}, which is {sync} and {health}"))
+        })
+    }
+
+    /// Syncs; what went wrong, if so.
+    async fn sync(
+        &mut self,
+        sight: &Sight<'_>,
+        known: &Surroundings,
+        survey: Survey,
+        revision: &str,
+    ) -> Result<Option<(&'static str, String)>, Error> {
+        let (controller, loaded, prune) = (self.controller, sight.loaded, self.prune);
+        if let Some(asked) = &self.asked {
+            self.found.operation = Some(asked.operation(RUNNING, ""));
+            self.write().await;
+            self.found.operation = None;
+        }
+        let case = Case { controller, application: self.application, loaded, known };
+        let again = async || sight.survey(known.clone(), revision).await.map(|(_, survey)| survey);
+        let ended = case.run(survey, |survey| prunes(loaded, survey, prune), again).await;
+        let ended = match ended {
+            // Of the sync, not of the look: it counts as a try.
+            Err(error) => Ended::Badly(error.to_string()),
+            Ok(ended) => ended,
+        };
+        // The id stays that of the last request: it is not to be carried out again.
+        let last = self.before.operation.as_ref().map(|operation| operation.id.clone());
+        let id = self.asked.as_ref().map(|asked| asked.id.clone()).or(last).unwrap_or_default();
+        let operation = |phase: &str, message: &str| {
+            Some(OperationStatus { id: id.clone(), phase: phase.into(), message: message.into() })
+        };
+        match ended {
+            Ended::Well(summary) => {
+                self.memory.attempts.succeeded();
+                let message = if summary.is_empty() { "nothing to change".to_owned() } else { summary };
+                tracing::info!(application = %self.name, revision, message, "synced");
+                let short: String = revision.chars().take(12).collect();
+                controller.events.normal(self.application, "Synced", &format!("commit {short}: {message}"));
+                self.found.operation = operation("Succeeded", &message);
+                let entry = HistoryEntry { revision: revision.to_owned(), time: now(), message };
+                self.found.entry = Some(entry);
+                Ok(None)
+            }
+            Ended::Badly(why) => {
+                self.memory.attempts.failed(Instant::now(), why.clone());
+                self.again = self.again.min(self.pause());
+                tracing::warn!(application = %self.name, revision, error = why, "the sync failed");
+                controller.events.warn(self.application, "SyncFailed", &why);
+                self.found.operation = operation("Failed", &why);
+                Ok(Some(("Failed", why)))
+            }
+            Ended::Stopped => {
+                self.again = Duration::ZERO;
+                Ok(Some(("Superseded", "a newer commit is there".into())))
+            }
+            Ended::Locked(holder) => {
+                self.again = SOON;
+                Ok(Some(("Locked", format!("it is being synced by {holder}"))))
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let backoff = Backoff::of(&self.application.spec.sync.retry).unwrap_or(FAILED);
+        backoff.pause(self.memory.attempts.failed)
+    }
+
+    /// Writes the status, if it says something else.
+    async fn write(&mut self) {
+        let wanted = status::after(self.application, &self.before, &self.found, &now());
+        if !self.speaks || status::says(&self.before, &wanted) {
+            return;
+        }
+        let api: Api<Application> = Api::namespaced(self.controller.cluster.client(), &self.name.namespace);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(status::patch(self.application, &wanted));
+        match api.patch_status(&self.application.name_any(), &params, &patch).await {
+            Ok(written) => {
+                self.before = written.status.unwrap_or_default();
+                self.memory.status = Some((self.before.clone(), Instant::now()));
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => {
+                tracing::warn!(application = %self.name, %error, "the status could not be written");
+                self.again = self.again.min(PROGRESSING);
+            }
+        }
+    }
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

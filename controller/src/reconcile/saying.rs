@@ -1,0 +1,96 @@
+//! What a look has found, in words. In: a survey after the sync, if there was
+//! one. Out: sync and health, with their conditions.
+
+use std::time::Instant;
+
+use gitops_core::health::Health;
+use gitops_core::plan::Action;
+use gitops_engine::{Loaded, Rules, Survey, healths};
+
+use super::{FAILED, Look, PROGRESSING};
+use crate::controller::Surroundings;
+use crate::error::Error;
+use crate::schedule::Decision;
+use crate::sight::left;
+use crate::status::{Found, Said};
+
+impl Look<'_> {
+    pub(super) fn say_synced(
+        &mut self,
+        loaded: &Loaded,
+        survey: &Survey,
+        decision: &Decision,
+        failure: Option<(&'static str, String)>,
+    ) {
+        let differs = survey.plan.steps.iter().filter(|step| {
+            step.action != Action::Unchanged && !step.is_kept() && !survey.held.contains_key(&step.key)
+        });
+        let out_of_sync = differs.count();
+        self.found.counts = Some((out_of_sync, self.found.counts.map_or(0, |(_, unhealthy)| unhealthy)));
+        let total = survey.plan.declared;
+        let said: Said = match (failure, decision) {
+            (Some((reason, why)), _) => ("False", reason, why),
+            (None, _) if out_of_sync == 0 => ("True", "Synced", format!("{total} objects are as Git says")),
+            (None, Decision::Leave { reason, message, .. }) => {
+                ("False", *reason, format!("{out_of_sync} objects differ from Git: {message}"))
+            }
+            (None, _) => ("False", "OutOfSync", left(loaded, survey, out_of_sync)),
+        };
+        self.found.sync = Some(if out_of_sync == 0 && said.0 == "True" { "Synced" } else { "OutOfSync" });
+        self.found.synced = Some(said);
+    }
+
+    pub(super) async fn say_health(
+        &mut self,
+        loaded: &Loaded,
+        known: &Surroundings,
+        survey: &Survey,
+    ) -> Result<(), Error> {
+        let begun = Instant::now();
+        let rules = Rules::of(loaded)?;
+        let kept = survey.plan.steps.iter().filter(|step| step.action != Action::Prune);
+        // A Job that has run and is gone is neither missing nor to be made.
+        let there =
+            kept.filter(|step| step.action != Action::Unchanged || survey.live.get(&step.key).is_some());
+        let objects = there.map(|step| (&step.key, survey.live.get(&step.key)));
+        let judged = healths(&self.controller.cluster, &known.discovery, &rules, objects).await;
+        self.controller.metrics.phase("health", begun.elapsed());
+        let bad: Vec<_> = judged
+            .iter()
+            .filter(|(_, state)| !matches!(state.health, Health::Healthy | Health::Suspended))
+            .collect();
+        let states = judged.values().map(|state| state.health);
+        let worst = states.max_by_key(|health| health.rank()).unwrap_or(Health::Healthy);
+        if let Some((out_of_sync, _)) = self.found.counts {
+            self.found.counts = Some((out_of_sync, bad.len()));
+        }
+        if worst == Health::Progressing {
+            self.again = self.again.min(PROGRESSING);
+        }
+        let why = bad
+            .iter()
+            .take(3)
+            .map(|(key, state)| format!("{key} is {}: {}", state.health.name(), state.message));
+        let message = why.collect::<Vec<_>>().join("\n");
+        let is_well = matches!(worst, Health::Healthy | Health::Suspended);
+        self.found.healthy = Some((if is_well { "True" } else { "False" }, worst.name(), message));
+        self.found.health = Some(worst.name());
+        Ok(())
+    }
+
+    /// What cannot even be compared.
+    pub(super) fn failed(&mut self, error: &Error) {
+        self.memory.failed += 1;
+        tracing::warn!(application = %self.name, %error, "it cannot be compared with Git");
+        self.found = Found {
+            sync: Some("Unknown"),
+            synced: Some(("Unknown", "Failed", error.to_string())),
+            operation: self.asked.as_ref().map(|asked| asked.operation("Failed", &error.to_string())),
+            ..Found::default()
+        };
+        // Git wakes its Applications itself.
+        if !matches!(error, Error::Git(_)) {
+            self.again = FAILED.pause(self.memory.failed);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Flags of the program.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Keeps Applications in sync with Git without a person.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gitops-controller", version, about)]
+pub struct Settings {
+    /// Where /healthz, /readyz and /metrics are
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    pub http: SocketAddr,
+    /// Only Applications of this namespace; all of them otherwise
+    #[arg(long)]
+    pub application_namespace: Option<String>,
+    /// Where repositories and renders are kept
+    #[arg(long, default_value = "/var/cache/gitops")]
+    pub cache_dir: PathBuf,
+    /// Outside of a cluster: the kubeconfig
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// How often Git is asked for news: 500ms, 30s, 5m
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub poll_interval: Duration,
+    /// How many Applications are looked at side by side
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: u16,
+    /// How to log
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Json,
+    Text,
+}
+
+/// A duration as people write it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let duration =
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|error| error.to_string())?;
+    Duration::try_from(duration).map_err(|error| error.to_string())
+}

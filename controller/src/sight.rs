@@ -1,0 +1,77 @@
+//! The cluster beside Git. In: an Application that its Project admits, and a
+//! revision. Out: a survey, and whether a sync on it may prune.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gitops_api::{Application, Project};
+use gitops_core::plan::{Action, Doubt, Select};
+use gitops_engine::desired::desired;
+use gitops_engine::{EngineError, Loaded, Survey, admit, owners, survey};
+
+use crate::controller::{Controller, Surroundings};
+use crate::error::Error;
+use crate::request::Prune;
+
+/// The cluster beside Git, for one Application.
+pub struct Sight<'a> {
+    pub controller: &'a Arc<Controller>,
+    pub application: &'a Application,
+    pub project: Option<&'a Project>,
+    pub loaded: &'a Loaded,
+}
+
+impl Sight<'_> {
+    /// Renders, checks with the Project, and compares. Kinds that are not known
+    /// are asked for once more: they may just have been defined.
+    ///
+    /// # Errors
+    /// What is wrong with the files, or why the Project does not admit them.
+    pub async fn survey(&self, known: Surroundings, revision: &str) -> Result<(Surroundings, Survey), Error> {
+        let begun = Instant::now();
+        let metrics = &self.controller.metrics;
+        let mut known = known;
+        let set = match desired(self.loaded, &known.environment, revision, &*known.discovery).await {
+            Err(EngineError::Desired(_)) => {
+                known = self.controller.surroundings(true).await?;
+                desired(self.loaded, &known.environment, revision, &*known.discovery).await?
+            }
+            other => other?,
+        };
+        metrics.phase("render", begun.elapsed());
+        let cluster = &self.application.spec.destination.cluster;
+        for (key, object) in &set.objects {
+            let project = self.project.ok_or_else(|| EngineError::Internal("a Project is gone".into()))?;
+            admit::object(project, cluster, (key, &object.gvk), || object.value.clone())?;
+        }
+        let begun = Instant::now();
+        let (cluster, discovery) = (&self.controller.cluster, &known.discovery);
+        let mut survey = survey(cluster, discovery, self.loaded, &known.environment, set).await?;
+        owners::settle(cluster, self.loaded, &known.environment, &mut survey, &[]).await?;
+        metrics.phase("survey", begun.elapsed());
+        Ok((known, survey))
+    }
+}
+
+fn doubt(loaded: &Loaded, survey: &Survey, asked: Prune) -> Option<Doubt> {
+    let doubt = survey.doubt(loaded.spec.prune_budget(), &Select::default(), asked.allow_empty);
+    doubt.filter(|doubt| matches!(doubt, Doubt::Empty { .. }) || !asked.confirmed)
+}
+
+/// Whether a sync prunes: not more than its budget without a person.
+pub fn prunes(loaded: &Loaded, survey: &Survey, asked: Prune) -> bool {
+    (loaded.spec.sync.prune || asked.wanted) && doubt(loaded, survey, asked).is_none()
+}
+
+/// Why objects stay out of sync after all else is done.
+pub fn left(loaded: &Loaded, survey: &Survey, count: usize) -> String {
+    match doubt(loaded, survey, Prune::default()).filter(|_| loaded.spec.sync.prune) {
+        Some(doubt) => format!("{doubt}: kubectl gitops sync {} --confirm-prune", loaded.application.name),
+        None if survey.plan.count(Action::Prune) > 0 => {
+            format!(
+                "{count} objects differ from Git; what Git no longer declares is not pruned (spec.sync.prune)"
+            )
+        }
+        None => format!("{count} objects differ from Git"),
+    }
+}

@@ -1,0 +1,238 @@
+//! What an Application's status says of its sync and health. In: what a pass
+//! has found, and what the status said before. Out: a patch by server-side
+//! apply, or nothing where it would say the same.
+//!
+//! The webhook says what is rendered and enforced, and at which revision; only
+//! where none is installed, the revision is said here.
+
+use gitops_api::Application;
+use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
+use gitops_core::names::API_VERSION;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+/// Syncs that are remembered.
+const HISTORY: usize = 20;
+/// The API server takes messages of up to 32 KiB; a person reads less.
+const MESSAGE: usize = 2000;
+/// Conditions that are written here.
+const OURS: [&str; 3] = ["Synced", "Healthy", "Suspended"];
+
+/// A condition: status, reason, message.
+pub type Said = (&'static str, &'static str, String);
+
+/// What a pass has found. What is none stays as it was.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    pub revision: Option<String>,
+    pub sync: Option<&'static str>,
+    pub synced: Option<Said>,
+    pub health: Option<&'static str>,
+    pub healthy: Option<Said>,
+    /// Objects out of sync, and unhealthy ones.
+    pub counts: Option<(usize, usize)>,
+    pub suspended: Option<Suspended>,
+    /// A sync that is worth remembering.
+    pub entry: Option<HistoryEntry>,
+    pub operation: Option<OperationStatus>,
+}
+
+/// Whether a person has suspended the Application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Suspended {
+    By(String),
+    No,
+}
+
+/// Whether a webhook judges this Application.
+pub fn is_judged(status: Option<&ApplicationStatus>) -> bool {
+    status.is_some_and(|status| status.conditions.iter().any(|known| known.type_ == "Enforced"))
+}
+
+/// Why a person has suspended it, if one has.
+pub fn suspension(status: Option<&ApplicationStatus>) -> Option<&str> {
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let known = conditions.iter().find(|known| known.type_ == "Suspended" && known.status == "True")?;
+    Some(&known.message)
+}
+
+/// The status after a pass, as far as it is written here.
+pub fn after(application: &Application, before: &ApplicationStatus, found: &Found, now: &str) -> Value {
+    let mut status = json!({"observedGeneration": application.metadata.generation});
+    let mut conditions = Vec::new();
+    for (kind, said) in [("Synced", &found.synced), ("Healthy", &found.healthy)] {
+        let known = before.conditions.iter().find(|known| known.type_ == kind);
+        conditions.extend(match said {
+            Some(said) => Some(condition(application, kind, said, known, now)),
+            None => known.map(|known| json!(known)),
+        });
+    }
+    let suspended = before.conditions.iter().find(|known| known.type_ == "Suspended");
+    conditions.extend(match &found.suspended {
+        Some(Suspended::By(why)) => {
+            Some(condition(application, "Suspended", &("True", "Asked", why.clone()), suspended, now))
+        }
+        Some(Suspended::No) => None,
+        None => suspended.map(|known| json!(known)),
+    });
+    status["conditions"] = conditions.into();
+    let text =
+        |new: Option<&'static str>, old: &Option<String>| new.map(str::to_owned).or_else(|| old.clone());
+    if let Some(sync) = text(found.sync, &before.sync) {
+        status["sync"] = sync.into();
+    }
+    if let Some(health) = text(found.health, &before.health) {
+        status["health"] = health.into();
+    }
+    let known = before.objects.unwrap_or_default();
+    let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+    let (out_of_sync, unhealthy) = match found.counts {
+        Some((out_of_sync, unhealthy)) => (Some(count(out_of_sync)), Some(count(unhealthy))),
+        None => (known.out_of_sync, known.unhealthy),
+    };
+    if let (Some(out_of_sync), Some(unhealthy)) = (out_of_sync, unhealthy) {
+        status["objects"] = json!({"outOfSync": out_of_sync, "unhealthy": unhealthy});
+    }
+    let history: Vec<HistoryEntry> =
+        found.entry.iter().chain(&before.history).take(HISTORY).cloned().collect();
+    if !history.is_empty() {
+        status["history"] = json!(history);
+    }
+    if let Some(operation) = found.operation.as_ref().or(before.operation.as_ref()) {
+        status["operation"] = json!(operation);
+    }
+    let revision = found.revision.as_ref().or(before.revision.as_ref());
+    if let Some(revision) = revision.filter(|_| !is_judged(Some(before))) {
+        status["revision"] = revision.as_str().into();
+    }
+    status
+}
+
+fn condition(
+    application: &Application,
+    kind: &str,
+    (status, reason, message): &Said,
+    before: Option<&Condition>,
+    now: &str,
+) -> Value {
+    let before = before.filter(|before| before.status == *status);
+    let since = before.map_or_else(
+        || now.to_owned(),
+        |before| before.last_transition_time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    );
+    let message: String = message.chars().take(MESSAGE).collect();
+    json!({"type": kind, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": since, "observedGeneration": application.metadata.generation})
+}
+
+/// Whether a status says already what is to be written.
+pub fn says(status: &ApplicationStatus, wanted: &Value) -> bool {
+    let live = json!(status);
+    let ours = |conditions: &Value| -> Vec<Value> {
+        let all = conditions.as_array().into_iter().flatten();
+        let mut ours: Vec<Value> =
+            all.filter(|known| OURS.iter().any(|kind| known["type"] == *kind)).cloned().collect();
+        ours.sort_by_key(|known| known["type"].as_str().unwrap_or_default().to_owned());
+        ours
+    };
+    wanted.as_object().into_iter().flatten().all(|(field, value)| match field.as_str() {
+        "conditions" => ours(&live["conditions"]) == ours(value),
+        "objects" => {
+            value.as_object().into_iter().flatten().all(|(key, value)| live["objects"][key] == *value)
+        }
+        _ => live[field] == *value,
+    })
+}
+
+/// The patch that writes a status.
+pub fn patch(application: &Application, status: &Value) -> Value {
+    json!({"apiVersion": API_VERSION, "kind": "Application",
+        "metadata": {"name": application.name_any()}, "status": status})
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-24T10:00:00Z";
+
+    fn application() -> Application {
+        let mut application = Application::new("a", gitops_api::ApplicationSpec::default());
+        application.metadata.generation = Some(2);
+        application
+    }
+
+    fn found() -> Found {
+        Found {
+            revision: Some("c1".into()),
+            sync: Some("Synced"),
+            synced: Some(("True", "Synced", "as Git says".into())),
+            health: Some("Healthy"),
+            healthy: Some(("True", "Healthy", String::new())),
+            counts: Some((0, 0)),
+            entry: Some(HistoryEntry { revision: "c1".into(), time: NOW.into(), message: String::new() }),
+            ..Found::default()
+        }
+    }
+
+    fn live(wanted: &Value) -> ApplicationStatus {
+        serde_json::from_value(wanted.clone()).unwrap()
+    }
+
+    #[test]
+    fn the_same_is_not_said_twice() {
+        let (application, mut found) = (application(), found());
+        let wanted = after(&application, &ApplicationStatus::default(), &found, NOW);
+        let status = live(&wanted);
+        assert!(!says(&ApplicationStatus::default(), &wanted) && says(&status, &wanted));
+        found.entry = None;
+        let again = after(&application, &status, &found, "2026-11-24T11:00:00Z");
+        assert!(says(&status, &again), "{again}");
+        found.synced = Some(("False", "Failed", "no".into()));
+        let other = after(&application, &status, &found, "2026-11-24T11:00:00Z");
+        assert!(!says(&status, &other));
+        assert_eq!(other["conditions"][0]["lastTransitionTime"], "2026-11-24T11:00:00Z");
+    }
+
+    #[test]
+    fn what_the_webhook_says_is_left_to_it() {
+        let (application, mut before) = (application(), ApplicationStatus::default());
+        let wanted = after(&application, &before, &found(), NOW);
+        assert_eq!(wanted["revision"], "c1");
+        before.conditions = vec![
+            serde_json::from_value(json!({"type": "Enforced", "status": "True", "reason": "Enforced",
+            "message": "", "lastTransitionTime": NOW}))
+            .unwrap(),
+        ];
+        let wanted = after(&application, &before, &found(), NOW);
+        assert_eq!((&wanted["revision"], &wanted["objects"]["total"]), (&Value::Null, &Value::Null));
+        assert!(wanted["conditions"].as_array().unwrap().iter().all(|known| known["type"] != "Enforced"));
+    }
+
+    #[test]
+    fn an_error_leaves_the_rest_as_it_was() {
+        let application = application();
+        let before = live(&after(&application, &ApplicationStatus::default(), &found(), NOW));
+        let failed = Found {
+            sync: Some("Unknown"),
+            synced: Some(("Unknown", "Failed", "no way to the host".into())),
+            ..Found::default()
+        };
+        let wanted = after(&application, &before, &failed, NOW);
+        assert_eq!((&wanted["sync"], &wanted["health"]), (&json!("Unknown"), &json!("Healthy")));
+        assert_eq!(wanted["history"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn twenty_syncs_are_remembered() {
+        let (application, mut status) = (application(), ApplicationStatus::default());
+        for number in 0..30 {
+            let entry = HistoryEntry { revision: format!("c{number}"), ..HistoryEntry::default() };
+            let found = Found { entry: Some(entry), ..Found::default() };
+            status = live(&after(&application, &status, &found, NOW));
+        }
+        assert_eq!((status.history.len(), status.history[0].revision.as_str()), (20, "c29"));
+    }
+}

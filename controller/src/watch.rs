@@ -1,0 +1,130 @@
+//! What changes in the cluster. In: watches of Applications and Projects. Out:
+//! the queue, with every Application that a change concerns.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use gitops_api::{Application, Project};
+use gitops_core::desired::AppRef;
+use gitops_core::names::ANNOTATION_REQUEST;
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Api, ResourceExt};
+
+use crate::controller::{Controller, Stores, reference};
+
+/// What of an Application concerns itself, and what those who depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    own: String,
+    others: String,
+}
+
+fn seen(application: &Application) -> Seen {
+    let request = application.annotations().get(ANNOTATION_REQUEST);
+    let metadata = &application.metadata;
+    let (sync, health) = application
+        .status
+        .as_ref()
+        .map(|status| (status.sync.clone(), status.health.clone()))
+        .unwrap_or_default();
+    Seen {
+        own: format!(
+            "{:?} {:?} {request:?} {:?} {:?}",
+            metadata.uid, metadata.generation, metadata.deletion_timestamp, metadata.finalizers
+        ),
+        others: format!("{sync:?} {health:?}"),
+    }
+}
+
+/// Watches until the program ends.
+pub async fn run(controller: Arc<Controller>) {
+    let client = controller.cluster.client();
+    let (applications, application_writer) = reflector::store();
+    let (projects, project_writer) = reflector::store();
+    let all: Api<Application> = match &controller.settings.application_namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let application_stream = watcher(all, watcher::Config::default())
+        .default_backoff()
+        .modify(|application| application.managed_fields_mut().clear())
+        .reflect(application_writer)
+        .touched_objects();
+    let project_stream = watcher(Api::<Project>::all(client), watcher::Config::default())
+        .default_backoff()
+        .reflect(project_writer)
+        .touched_objects();
+    let changes = futures::stream::select(
+        application_stream.map(|event| event.map(drop)),
+        project_stream.map(|event| event.map(drop)),
+    );
+    let mut changes = std::pin::pin!(changes.ready_chunks(1000));
+    let stores = Stores { applications, projects };
+    let mut known = Known::default();
+    while let Some(events) = changes.next().await {
+        for error in events.into_iter().filter_map(Result::err) {
+            tracing::warn!(%error, "watching Applications and Projects");
+        }
+        if controller.stores.get().is_none() {
+            let ready = async {
+                stores.applications.wait_until_ready().await.is_ok()
+                    && stores.projects.wait_until_ready().await.is_ok()
+            };
+            if tokio::time::timeout(Duration::from_millis(10), ready).await != Ok(true) {
+                continue;
+            }
+            let _ = controller.stores.set(stores.clone());
+        }
+        known.compare(&controller, &stores);
+    }
+}
+
+/// What was there at the last change.
+#[derive(Debug, Default)]
+struct Known {
+    applications: HashMap<AppRef, Seen>,
+    projects: HashMap<String, (Option<String>, Option<i64>)>,
+}
+
+impl Known {
+    fn compare(&mut self, controller: &Controller, stores: &Stores) {
+        let mut projects = HashMap::new();
+        for project in stores.projects.state() {
+            projects.insert(project.name_any(), (project.uid(), project.metadata.generation));
+        }
+        let all = stores.applications.state();
+        let mut there = HashMap::new();
+        for application in &all {
+            let (name, now) = (reference(application), seen(application));
+            let before = self.applications.get(&name);
+            let project = &application.spec.project;
+            if before.is_none_or(|before| before.own != now.own)
+                || projects.get(project) != self.projects.get(project)
+            {
+                controller.queue.push(&name, Duration::ZERO);
+            }
+            if before.is_none_or(|before| before.others != now.others) {
+                depending(&all, &name).for_each(|other| controller.queue.push(&other, Duration::ZERO));
+            }
+            there.insert(name, now);
+        }
+        // A last look says what becomes of what one that is gone has left.
+        self.applications
+            .keys()
+            .filter(|name| !there.contains_key(*name))
+            .for_each(|name| controller.forget(name));
+        (self.applications, self.projects) = (there, projects);
+    }
+}
+
+/// Applications that wait for another one.
+fn depending<'a>(all: &'a [Arc<Application>], on: &'a AppRef) -> impl Iterator<Item = AppRef> + 'a {
+    all.iter()
+        .filter(|other| {
+            other.namespace().as_deref() == Some(&on.namespace)
+                && other.spec.depends_on.iter().any(|name| name.name == on.name)
+        })
+        .map(|other| reference(other))
+}

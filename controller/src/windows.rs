@@ -1,0 +1,117 @@
+//! When automatic syncs may run. In: windows, each with a cron schedule of its
+//! beginning, a duration and a time zone, and the time. Out: whether they are
+//! open, and when to ask again. Pure.
+
+use std::time::Duration;
+
+use cronexpr::Crontab;
+use gitops_api::application::{Window, WindowKind};
+use jiff::Timestamp;
+
+use crate::error::Error;
+use crate::settings::duration;
+
+/// Longer, nobody waits without looking again.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+
+/// How long automatic syncs are kept out; none: they may run. A window that
+/// denies wins over one that allows; where some allow and none is open, they
+/// are kept out.
+///
+/// # Errors
+/// When a schedule, duration or time zone cannot be read.
+pub fn closed(windows: &[Window], now: Timestamp) -> Result<Option<Duration>, Error> {
+    let (mut allowing, mut allowed, mut denied) = (false, false, false);
+    let mut changes = now + LOOK_AGAIN;
+    for window in windows {
+        let (is_open, change) = state(window, now)?;
+        changes = changes.min(change);
+        match window.kind {
+            WindowKind::Allow => (allowing, allowed) = (true, allowed || is_open),
+            WindowKind::Deny => denied |= is_open,
+        }
+    }
+    let is_closed = denied || allowing && !allowed;
+    let until = Duration::try_from(changes.duration_since(now)).unwrap_or(LOOK_AGAIN);
+    Ok(is_closed.then_some(until.max(Duration::from_secs(1))))
+}
+
+/// Whether a window is open, and when that may change.
+fn state(window: &Window, now: Timestamp) -> Result<(bool, Timestamp), Error> {
+    let bad = |reason: String| Error::Policy { field: "windows", reason };
+    let zone = if window.time_zone.is_empty() { "UTC" } else { &window.time_zone };
+    let schedule = format!("{} {zone}", window.schedule);
+    let crontab: Crontab = cronexpr::parse_crontab(&schedule)
+        .map_err(|error| bad(format!("{schedule:?} is no schedule in a time zone: {error}")))?;
+    let length = duration(&window.duration)
+        .map_err(|reason| bad(format!("{:?} is no duration: {reason}", window.duration)))?;
+    let next = |after: Timestamp| -> Result<Timestamp, Error> {
+        crontab.find_next(after).map(|at| at.timestamp()).map_err(|error| bad(error.to_string()))
+    };
+    // The first beginning after the latest one that would be over by now.
+    let begun = next(now - length)?;
+    if begun <= now { Ok((true, begun + length)) } else { Ok((false, begun)) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn window(kind: WindowKind, schedule: &str, duration: &str, zone: &str) -> Window {
+        Window { kind, schedule: schedule.into(), duration: duration.into(), time_zone: zone.into() }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn windows_open_and_close() {
+        let nights = [window(WindowKind::Allow, "0 22 * * *", "8h", "")];
+        for (time, is_open) in [
+            ("2026-11-24T21:59:59Z", false),
+            ("2026-11-24T22:00:00Z", true),
+            ("2026-11-25T05:59:59Z", true),
+            ("2026-11-25T06:00:00Z", false),
+        ] {
+            assert_eq!(closed(&nights, at(time)).unwrap().is_none(), is_open, "{time}");
+        }
+        assert_eq!(closed(&nights, at("2026-11-24T21:50:00Z")).unwrap(), Some(Duration::from_secs(600)));
+        assert_eq!(closed(&[], at("2026-11-24T12:00:00Z")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_window_that_denies_wins() {
+        let both = [
+            window(WindowKind::Allow, "0 0 * * *", "24h", ""),
+            window(WindowKind::Deny, "0 12 * * 5", "1h", ""),
+        ];
+        // The 27th is a Friday.
+        assert!(closed(&both, at("2026-11-27T12:30:00Z")).unwrap().is_some());
+        assert!(closed(&both, at("2026-11-26T12:30:00Z")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_time_zone_has_its_summer() {
+        let mornings = [window(WindowKind::Allow, "0 9 * * *", "1h", "Europe/Berlin")];
+        assert!(closed(&mornings, at("2026-07-01T07:30:00Z")).unwrap().is_none());
+        assert!(closed(&mornings, at("2026-12-01T07:30:00Z")).unwrap().is_some());
+        assert!(closed(&mornings, at("2026-12-01T08:30:00Z")).unwrap().is_none());
+        // Clocks go forward over this hour: the window is not lost for longer.
+        let gap = [window(WindowKind::Allow, "30 2 * * *", "2h", "Europe/Berlin")];
+        assert!(closed(&gap, at("2026-03-30T01:00:00Z")).unwrap().is_none());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let wrong = |schedule: &str, duration: &str, zone: &str| {
+            closed(&[window(WindowKind::Allow, schedule, duration, zone)], Timestamp::UNIX_EPOCH)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(wrong("never", "1h", "").starts_with("spec.sync.windows: \"never UTC\""));
+        assert!(wrong("0 0 * * *", "soon", "").contains("\"soon\" is no duration"));
+        assert!(wrong("0 0 * * *", "1h", "Mars/Base").contains("Mars/Base"));
+    }
+}

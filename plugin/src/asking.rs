@@ -1,0 +1,186 @@
+//! What is asked of the controller. In: an Application of the cluster, and a
+//! request. Out: the annotation that carries it, and what became of it, as
+//! `status.operation` says under the request's id.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use gitops_api::application::OperationStatus;
+use gitops_api::{Application, Request, Verb};
+use gitops_cluster::{ApplyOptions, Cluster, ErrorKind, Kind};
+use gitops_core::desired::AppRef;
+use gitops_core::names::{ANNOTATION_REQUEST, GROUP, SYSTEM_NAMESPACE, VERSION};
+use gitops_core::object::{Gvk, ObjectKey};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::error::{Failure, code};
+use crate::printer::Printer;
+
+/// Between two looks at a request's progress.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Seconds by which the clocks of a controller and of this computer may differ.
+const SKEW: i64 = 30;
+/// How the Leases of controllers are called.
+const CONTROLLERS: &str = "gitops-controller-";
+/// Phases in which an operation has ended.
+const ENDED: [&str; 2] = ["Succeeded", "Failed"];
+
+/// The kind Application.
+pub fn kind() -> Kind {
+    Kind {
+        gvk: Gvk { group: GROUP.into(), version: VERSION.into(), kind: "Application".into() },
+        plural: "applications".into(),
+        namespaced: true,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+    }
+}
+
+/// The object of an Application.
+pub fn key(application: &AppRef) -> ObjectKey {
+    ObjectKey {
+        group: GROUP.into(),
+        kind: "Application".into(),
+        namespace: application.namespace.clone(),
+        name: application.name.clone(),
+    }
+}
+
+/// An Application of the cluster, if it is there.
+pub async fn find(cluster: &Cluster, application: &AppRef) -> Result<Option<Application>, Failure> {
+    let live = cluster.get(&kind(), &key(application)).await?;
+    live.map(|live| read(application, live)).transpose()
+}
+
+fn read(application: &AppRef, live: Value) -> Result<Application, Failure> {
+    serde_json::from_value(live).map_err(|error| {
+        Failure::other(format!("Application {application} cannot be read: {error}"))
+            .hint("use the kubectl-gitops of the version that is installed: kubectl gitops version")
+    })
+}
+
+/// Whether a controller runs: one of its Leases is alive. Who may not look
+/// sees none.
+pub async fn controller_runs(cluster: &Cluster) -> Result<bool, Failure> {
+    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM_NAMESPACE}/leases");
+    let leases = match cluster.get_json(&path).await {
+        Ok(leases) => leases,
+        Err(error) if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::NotFound) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let now = Timestamp::now();
+    let mut leases = leases.get("items").and_then(Value::as_array).into_iter().flatten();
+    Ok(leases.any(|lease| is_alive(lease, now)))
+}
+
+fn is_alive(lease: &Value, now: Timestamp) -> bool {
+    let text = |pointer: &str| lease.pointer(pointer).and_then(Value::as_str);
+    let seconds = lease.pointer("/spec/leaseDurationSeconds").and_then(Value::as_i64).unwrap_or(0);
+    let renewed = text("/spec/renewTime").and_then(|time| time.parse::<Timestamp>().ok());
+    text("/metadata/name").is_some_and(|name| name.starts_with(CONTROLLERS))
+        && text("/spec/holderIdentity").is_some_and(|holder| !holder.is_empty())
+        && renewed.is_some_and(|renewed| now.as_second() - renewed.as_second() <= seconds + SKEW)
+}
+
+/// A request that nobody has made before.
+pub fn request(verb: Verb, arguments: BTreeMap<String, String>, reason: &str) -> Request {
+    let id = format!("{:x}-{:x}", Timestamp::now().as_nanosecond(), std::process::id());
+    Request { id, verb, arguments, reason: reason.to_owned() }
+}
+
+/// Writes a request to an Application.
+pub async fn ask(cluster: &Cluster, live: &Application, request: &Request) -> Result<(), Failure> {
+    let application = reference(live);
+    let mut patch = Vec::new();
+    if live.metadata.annotations.is_none() {
+        // Nobody else's annotations are overwritten meanwhile.
+        let version = live.metadata.resource_version.clone().unwrap_or_default();
+        patch.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}));
+        patch.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+    }
+    let path = format!("/metadata/annotations/{}", ANNOTATION_REQUEST.replace('/', "~1"));
+    patch.push(json!({"op": "add", "path": path, "value": request.to_annotation()}));
+    cluster.patch(&kind(), &key(&application), &patch.into(), &ApplyOptions::default()).await?;
+    Ok(())
+}
+
+/// Namespace and name.
+pub fn reference(live: &Application) -> AppRef {
+    AppRef {
+        namespace: live.metadata.namespace.clone().unwrap_or_default(),
+        name: live.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+/// Waits until the controller has carried a request out, and returns what it
+/// says. What it says meanwhile is told.
+pub async fn follow(
+    cluster: &Cluster,
+    application: &AppRef,
+    request: &Request,
+    limit: Duration,
+    printer: &Printer,
+) -> Result<OperationStatus, Failure> {
+    let (start, mut said) = (Instant::now(), String::new());
+    loop {
+        let live = find(cluster, application).await?.ok_or_else(|| {
+            Failure::conflict(format!("Application {application} has gone meanwhile"))
+                .hint("see what there is: kubectl gitops list")
+        })?;
+        if Request::of(&live).ok().flatten().is_none_or(|(now, _)| now.id != request.id) {
+            return Err(Failure::conflict(format!("somebody else has asked for something of {application}"))
+                .hint("see what runs: kubectl gitops status; then ask again"));
+        }
+        let operation = live.status.and_then(|status| status.operation).unwrap_or_default();
+        if operation.id == request.id {
+            if ENDED.contains(&operation.phase.as_str()) {
+                return Ok(operation);
+            }
+            if !operation.message.is_empty() && operation.message != said {
+                printer.talk(&format!("{application}: {}", operation.message));
+                said.clone_from(&operation.message);
+            }
+        }
+        if start.elapsed() >= limit {
+            return Err(late(cluster, application, operation.id == request.id).await);
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn late(cluster: &Cluster, application: &AppRef, begun: bool) -> Failure {
+    let (message, hint) = match controller_runs(cluster).await {
+        Ok(false) => ("no controller runs any more", "start it again, or use --local"),
+        _ if begun => ("the controller has not ended it in time", "it goes on: kubectl gitops status -w"),
+        _ => (
+            "the controller has not begun it in time",
+            "look at it: kubectl logs -n gitops-system deployment/gitops-controller",
+        ),
+    };
+    Failure { message: format!("{application}: {message}"), hint: Some(hint.into()), code: code::TIMEOUT }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_runs_while_it_renews_its_lease() {
+        let now: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+        let lease = |name: &str, holder: &str, renewed: &str| json!({"metadata": {"name": name}, "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed}});
+        let fresh = "2026-11-24T09:59:50.000000Z";
+        assert!(is_alive(&lease("gitops-controller-a", "a", fresh), now));
+        assert!(!is_alive(&lease("gitops-controller-a", "", fresh), now), "given back");
+        assert!(!is_alive(&lease("gitops-controller-a", "a", "2026-11-24T09:59:00Z"), now), "not renewed");
+        assert!(!is_alive(&lease("gitops-sync-a", "a", fresh), now), "somebody else's");
+    }
+
+    #[test]
+    fn no_two_requests_have_one_id() {
+        let one = request(Verb::Sync, BTreeMap::new(), "");
+        std::thread::sleep(Duration::from_millis(1));
+        assert_ne!(one.id, request(Verb::Sync, BTreeMap::new(), "").id);
+    }
+}

@@ -1,0 +1,269 @@
+//! The controller in front of the real API server, beside the webhook: what is
+//! pushed becomes live, what drifts is healed, what a policy says is heard.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use gitops_tests::cluster::eventually;
+use gitops_tests::shop::{CONFIG, DEPLOYMENT};
+use gitops_tests::{Controller, GitServer, Shop};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Patience with a machine that does other things as well.
+const LONG: Duration = Duration::from_secs(90);
+
+/// A shop whose Application says this about its sync, and a controller.
+fn kept(sync: Value) -> (Shop, Controller, TempDir) {
+    let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
+    shop.hold(json!({"sync": sync}));
+    let cache = TempDir::with_prefix("gitops-controller-").unwrap();
+    let controller = Controller::start(shop.cluster, shop.name(), cache.path());
+    (shop, controller, cache)
+}
+
+fn status(shop: &Shop) -> Value {
+    shop.get("application", "web").map(|application| application["status"].clone()).unwrap_or_default()
+}
+
+fn condition(status: &Value, kind: &str) -> Value {
+    let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.into_iter().find(|known| known["type"] == kind).unwrap_or_default()
+}
+
+fn greeting(shop: &Shop) -> Option<String> {
+    Some(shop.get("configmap", "web")?["data"]["greeting"].as_str()?.to_owned())
+}
+
+fn greets(shop: &Shop, wanted: &str) {
+    eventually(&format!("it greets with {wanted}"), LONG, || {
+        greeting(shop).filter(|greeting| greeting == wanted)
+    });
+}
+
+fn change(shop: &Shop, greeting: &str) -> String {
+    shop.repo.commit(greeting, &[("app/config.yaml", &CONFIG.replace("hello", greeting))])
+}
+
+/// Waits for the reason of condition Synced.
+fn says(shop: &Shop, reason: &str) -> Value {
+    eventually(&format!("Synced says {reason}"), LONG, || {
+        let status = status(shop);
+        (condition(&status, "Synced")["reason"] == reason).then_some(status)
+    })
+}
+
+#[test]
+fn what_is_pushed_becomes_live_and_the_status_is_true() {
+    let (shop, controller, _cache) = kept(json!({"mode": "Automatic"}));
+    greets(&shop, "hello");
+    let commit = change(&shop, "goodbye");
+    greets(&shop, "goodbye");
+    let status = eventually("the status is true", LONG, || {
+        let status = status(&shop);
+        (status["sync"] == "Synced" && status["history"][0]["revision"] == *commit).then_some(status)
+    });
+    assert_eq!(status["operation"]["phase"], "Succeeded", "{status}");
+    assert_eq!(status["history"][0]["message"], "1 updated", "{status}");
+    assert_eq!(status["history"].as_array().unwrap().len(), 2, "{status}");
+    assert_eq!(status["objects"]["outOfSync"], 0, "{status}");
+    // No node runs the pods of this cluster.
+    assert_eq!(status["health"], "Progressing", "{status}");
+    assert_eq!(condition(&status, "Enforced")["status"], "True", "what the webhook says stays: {status}");
+    let metrics = controller.get("/metrics").unwrap();
+    for name in
+        ["gitops_sync_duration_seconds_bucket{", "gitops_queue_depth", "gitops_syncs_total{result=\"ok\"}"]
+    {
+        assert!(metrics.contains(name), "{name}: {metrics}");
+    }
+}
+
+#[test]
+fn a_git_server_that_comes_back_is_followed() {
+    let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
+    let bare = TempDir::new().unwrap();
+    let root = bare.path().display().to_string();
+    shop.repo.git(&["clone", "--quiet", "--bare", ".", &format!("{root}/shop.git")]);
+    let server = GitServer::start(bare.path(), "127.0.0.1:0", None).unwrap();
+    let (url, address) = (server.url("shop.git"), server.address().to_string());
+    shop.hold(
+        json!({"source": {"repo": url, "revision": "main", "path": "app"}, "sync": {"mode": "Automatic"}}),
+    );
+    let cache = TempDir::new().unwrap();
+    let _controller = Controller::start(shop.cluster, shop.name(), cache.path());
+    greets(&shop, "hello");
+    drop(server);
+    let message = eventually("the status says so", LONG, || {
+        let synced = condition(&status(&shop), "Synced");
+        (synced["status"] == "Unknown").then(|| synced["message"].as_str().unwrap().to_owned())
+    });
+    assert!(message.contains(&address), "{message}");
+    assert_eq!(status(&shop)["sync"], "Unknown");
+    change(&shop, "back");
+    shop.repo.git(&["push", "--quiet", &format!("{root}/shop.git"), "main"]);
+    let _server = GitServer::start(bare.path(), &address, None).unwrap();
+    greets(&shop, "back");
+    says(&shop, "Synced");
+}
+
+#[test]
+fn drift_that_arose_without_the_webhook_is_healed() {
+    let (shop, controller, _cache) = kept(json!({"mode": "Automatic"}));
+    greets(&shop, "hello");
+    says(&shop, "Synced");
+    shop.hold_off();
+    let drifted = json!({"data": {"greeting": "drifted"}}).to_string();
+    eventually("the webhook lets drift arise", LONG, || {
+        (shop.kubectl_args(&["patch", "configmap", "web", "--type=merge", "-p", &drifted]).code == 0)
+            .then_some(())
+    });
+    greets(&shop, "hello");
+    shop.kubectl("delete configmap web").ok();
+    greets(&shop, "hello");
+    assert!(controller.get("/metrics").unwrap().contains("gitops_drift_total{action=\"healed\"}"));
+}
+
+#[test]
+fn a_policy_is_heard() {
+    let (shop, _controller, _cache) = kept(json!({"mode": "Manual"}));
+    let status = says(&shop, "Manual");
+    assert_eq!((&status["sync"], &status["health"]), (&json!("OutOfSync"), &json!("Missing")), "{status}");
+    assert_eq!(greeting(&shop), None);
+    // Deny all day, every day.
+    let sync = json!({"mode": "Automatic", "windows": [{"kind": "Deny", "schedule": "0 0 * * *", "duration": "24h"}]});
+    shop.change(&json!({"sync": sync}));
+    says(&shop, "Window");
+    shop.change(&json!({"sync": {"mode": "Automatic", "windows": null}, "suspend": true}));
+    says(&shop, "Suspended");
+    assert_eq!(greeting(&shop), None);
+    shop.change(&json!({"suspend": false}));
+    greets(&shop, "hello");
+}
+
+#[test]
+fn a_prune_over_its_budget_waits_for_a_person() {
+    let sync = json!({"mode": "Automatic", "prune": true, "pruneBudget": {"count": 0, "percent": 30}});
+    let (shop, _controller, _cache) = kept(sync);
+    greets(&shop, "hello");
+    shop.repo.remove("no config", &["app/config.yaml"]);
+    let status = says(&shop, "OutOfSync");
+    let message = condition(&status, "Synced")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("the budget is 0 and 30%") && message.contains("--confirm-prune"), "{message}");
+    assert!(greeting(&shop).is_some());
+    shop.change(&json!({"sync": {"pruneBudget": {"count": 5}}}));
+    eventually("it is pruned", LONG, || greeting(&shop).is_none().then_some(()));
+}
+
+#[test]
+fn a_service_account_cannot_be_exceeded() {
+    let shop = Shop::unheld(&[("app/config.yaml", CONFIG)]);
+    shop.kubectl("create serviceaccount deployer").ok();
+    shop.hold(json!({"serviceAccountName": "deployer", "sync": {"mode": "Automatic", "retry": {"limit": 100, "backoff": "1s", "max": "2s"}}}));
+    let cache = TempDir::new().unwrap();
+    let _controller = Controller::start(shop.cluster, shop.name(), cache.path());
+    let status = says(&shop, "Failed");
+    let message = status["operation"]["message"].as_str().unwrap();
+    assert!(message.contains("forbidden") && message.contains("deployer"), "{message}");
+    assert_eq!(greeting(&shop), None);
+    shop.kubectl("create role deployer --verb=get,list,create,patch,update --resource=configmaps").ok();
+    shop.kubectl(&format!(
+        "create rolebinding deployer --role=deployer --serviceaccount={}:deployer",
+        shop.name()
+    ))
+    .ok();
+    shop.cluster
+        .kubectl(&format!(
+            "create clusterrolebinding {} --clusterrole=view --serviceaccount={}:deployer",
+            shop.name(),
+            shop.name()
+        ))
+        .ok();
+    greets(&shop, "hello");
+    shop.cluster.kubectl(&format!("delete clusterrolebinding {}", shop.name())).ok();
+}
+
+#[test]
+fn a_restart_with_nothing_changed_writes_nothing() {
+    let (shop, controller, cache) = kept(json!({"mode": "Automatic"}));
+    greets(&shop, "hello");
+    says(&shop, "Synced");
+    let version = |shop: &Shop| {
+        let versions = ["application", "configmap", "deployment"];
+        versions.map(|kind| shop.get(kind, "web").unwrap()["metadata"]["resourceVersion"].clone())
+    };
+    // The webhook's own word comes a moment later.
+    let settled = eventually("it is quiet", LONG, || {
+        let before = version(&shop);
+        std::thread::sleep(Duration::from_secs(3));
+        (before == version(&shop)).then_some(before)
+    });
+    controller.kill();
+    let controller = Controller::start(shop.cluster, shop.name(), cache.path());
+    looked_at(&controller);
+    assert_eq!(settled, version(&shop), "{}", controller.log());
+}
+
+#[test]
+fn what_a_person_asks_is_carried_out_once() {
+    let (shop, _controller, _cache) = kept(json!({"mode": "Manual"}));
+    says(&shop, "Manual");
+    let ask = |request: Value| {
+        let annotation = format!("kubectl-gitops.dev/request={request}");
+        shop.kubectl_args(&["annotate", "--overwrite", "application", "web", &annotation])
+    };
+    let asked = ask(json!({"id": "r1", "verb": "sync", "reason": "first"}));
+    let operation = eventually("the request is answered", LONG, || {
+        let operation = status(&shop)["operation"].clone();
+        (asked.code != 0 || operation["id"] == "r1" && operation["phase"] != "Running").then_some(operation)
+    });
+    asked.ok();
+    // Whether the webhook says who asks, or that is not so: never unanswered.
+    let stamped =
+        shop.get("application", "web").unwrap()["metadata"]["annotations"]["kubectl-gitops.dev/requested-by"]
+            .is_string();
+    if !stamped {
+        assert_eq!(operation["message"], "the webhook has not said who asks");
+        assert_eq!(greeting(&shop), None);
+        return;
+    }
+    assert_eq!(operation["phase"], "Succeeded", "{operation}");
+    greets(&shop, "hello");
+    change(&shop, "later");
+    says(&shop, "Manual");
+    assert_eq!(greeting(&shop).unwrap(), "hello");
+}
+
+/// Waits until everything has been looked at once.
+fn looked_at(controller: &Controller) {
+    let count = || {
+        let metrics = controller.get("/metrics")?;
+        let line = metrics.lines().find(|line| line.contains("count{phase=\"health\"}"))?.to_owned();
+        line.rsplit(' ').next()?.parse::<u64>().ok()
+    };
+    eventually("it was looked at", LONG, || count().filter(|count| *count > 0));
+    std::thread::sleep(Duration::from_secs(2));
+}
+
+#[test]
+fn of_two_controllers_one_syncs_at_a_time_and_both_agree() {
+    let (shop, _first, _cache) = kept(json!({"mode": "Automatic"}));
+    let cache = TempDir::new().unwrap();
+    let _second = Controller::start(shop.cluster, shop.name(), cache.path());
+    for number in 0..5 {
+        let greeting = format!("hello-{number}");
+        change(&shop, &greeting);
+        greets(&shop, &greeting);
+    }
+    says(&shop, "Synced");
+}
+
+#[test]
+fn a_hundred_commits_in_a_row_end_with_the_last() {
+    let (shop, _controller, _cache) = kept(json!({"mode": "Automatic"}));
+    let last = (0..100).map(|number| change(&shop, &format!("hello-{number}"))).last().unwrap();
+    greets(&shop, "hello-99");
+    eventually("the status is true", LONG, || {
+        (status(&shop)["history"][0]["revision"] == *last).then_some(())
+    });
+    says(&shop, "Synced");
+}

@@ -1,0 +1,130 @@
+//! The controller's own token, in a stranger's hands: by the chart's real RBAC
+//! it brings the cluster to what Git says, and nowhere else.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::path::Path;
+
+use gitops_tests::cluster::ran;
+use gitops_tests::shop::{CONFIG, DEPLOYMENT};
+use gitops_tests::{Shop, TestCluster};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The controller's RBAC as helm renders it for a release in `system`, to write
+/// in one namespace.
+fn installed(cluster: &TestCluster, system: &str, namespace: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut helm = cluster.command("helm");
+    helm.current_dir(root).args([
+        "template",
+        "gitops",
+        "charts/gitops",
+        &format!("--namespace={system}"),
+        "--show-only=templates/controller-rbac.yaml",
+        &format!("--set=controller.namespaces={{{namespace}}}"),
+    ]);
+    let rendered = ran(&mut helm, None).ok().stdout;
+    cluster.kubectl_stdin("apply --server-side --force-conflicts -f -", &rendered).ok();
+}
+
+/// The cluster, as whoever holds the token sees it.
+fn stolen(cluster: &TestCluster, system: &str, folder: &TempDir) -> TestCluster {
+    let token = cluster.kubectl(&format!("create token gitops-controller -n {system}")).ok().stdout;
+    let mut config = cluster.kubectl("config view --raw --minify --flatten -o json").ok().json();
+    config["users"][0]["user"] = json!({"token": token.trim()});
+    let file = folder.path().join("kubeconfig");
+    std::fs::write(&file, config.to_string()).unwrap();
+    TestCluster::at(file)
+}
+
+#[test]
+fn the_controllers_token_deploys_what_git_says_and_nothing_else() {
+    let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
+    let (namespace, folder) = (shop.name().to_owned(), TempDir::new().unwrap());
+    // Of its own, since other tests give more to the account in gitops-system.
+    let system = shop.cluster.namespace("controller");
+    // Before the namespace takes only what Git declares.
+    installed(shop.cluster, &system.name, &namespace);
+    shop.hold_under(json!({"enforcement": {"untracked": "Deny"}}), json!({}));
+    shop.sync().ok();
+    let thief = stolen(shop.cluster, &system.name, &folder);
+    let who = thief.kubectl("auth whoami -o jsonpath={.status.userInfo.username}").ok().stdout;
+    assert_eq!(who, format!("system:serviceaccount:{}:gitops-controller", system.name));
+
+    let run = |arguments: &str| thief.kubectl(&format!("-n {namespace} {arguments}"));
+    let patch = |what: &str, patch: &Value| {
+        let patch = patch.to_string();
+        let mut all = vec!["-n", &*namespace, "patch"];
+        all.extend(what.split_whitespace());
+        all.extend(["--type=merge", "-p", &patch]);
+        thief.kubectl_args(&all)
+    };
+    let create =
+        |object: Value| thief.kubectl_stdin(&format!("-n {namespace} create -f -"), &object.to_string());
+    let of = |api: &str, kind: &str, more: Value| {
+        let mut object = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "mine"}});
+        object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        object
+    };
+    let ours = "kubectl-gitops.dev/v1alpha1";
+    let pod = json!({"spec": {"containers": [{"name": "mine", "image": "evil"}]}});
+    let everything = json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "gitops-controller", "namespace": system.name}]});
+    let manage =
+        json!({"rules": [{"apiGroups": ["kubectl-gitops.dev"], "resources": ["*"], "verbs": ["manage"]}]});
+    let asks =
+        json!({"metadata": {"annotations": {"kubectl-gitops.dev/request": r#"{"id":"1","verb":"sync"}"#}}});
+    let rbac = "rbac.authorization.k8s.io/v1";
+    let tries = [
+        (
+            "another image",
+            patch("deployment web", &json!({"spec": {"template": {"spec": {"hostNetwork": true}}}})),
+        ),
+        ("more replicas", run("scale deployment web --replicas=7")),
+        ("another value", patch("configmap web", &json!({"data": {"greeting": "evil"}}))),
+        ("a declared object less", run("delete deployment web")),
+        ("a Pod of its own", create(of("v1", "Pod", pod))),
+        ("a ConfigMap of its own", create(of("v1", "ConfigMap", json!({"data": {}})))),
+        ("another source", patch("application web", &json!({"spec": {"source": {"path": "evil"}}}))),
+        ("no enforcement", patch("application web", &json!({"spec": {"enforcement": {"mode": "Off"}}}))),
+        (
+            "an Application of its own",
+            create(of(
+                ours,
+                "Application",
+                json!({"spec": {"project": namespace, "source": {"repo": "https://evil.example/x"}}}),
+            )),
+        ),
+        ("a Project of its own", create(of(ours, "Project", json!({"spec": {}})))),
+        (
+            "an Override",
+            create(of(
+                ours,
+                "Override",
+                json!({"spec": {"reason": "mine", "expiresAt": "2099-01-01T00:00:00Z"}}),
+            )),
+        ),
+        ("a request", patch("application web", &asks)),
+        ("a binding", create(of(rbac, "RoleBinding", everything))),
+        ("a role", create(of(rbac, "Role", manage))),
+        ("another's name", run("get pods --as=system:admin --as-group=system:masters")),
+        (
+            "work in a Pod",
+            thief.kubectl(&format!("auth can-i create pods --subresource=exec -n {namespace}")),
+        ),
+        ("Secrets elsewhere", thief.kubectl("get secrets -n kube-system")),
+    ];
+    for (what, ran) in &tries {
+        assert_ne!(ran.code, 0, "{what}: {}{}", ran.stdout, ran.stderr);
+    }
+    let live = shop.get("deployment", "web").unwrap();
+    assert_eq!(
+        (&live["spec"]["replicas"], &live["spec"]["template"]["spec"]["hostNetwork"]),
+        (&json!(2), &Value::Null)
+    );
+
+    // What Git says, it does.
+    shop.repo.commit("Three", &[("app/web.yaml", &DEPLOYMENT.replace("replicas: 2", "replicas: 3"))]);
+    thief.gitops(Path::new("/"), &format!("sync web --local -n {namespace}")).ok();
+    assert_eq!(shop.get("deployment", "web").unwrap()["spec"]["replicas"], 3);
+}
