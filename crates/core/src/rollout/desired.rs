@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::program::{count, kept};
+use super::program::{count, kept, updated};
 use super::references::references;
-use super::spec::{Means, Size, Spec, versioned};
+use super::spec::{Means, Spec, versioned};
 use super::state::{Holds, Setting, State, Version};
 use super::traffic;
 use crate::desired::DesiredObject;
@@ -130,8 +130,8 @@ fn size(target: &mut Value, spec: &Spec, state: &State) {
     let setting = &state.setting;
     match spec.means() {
         Means::Partition if setting.target == Holds::New => {
-            let updated = count(state.replicas, Size::Percent(setting.updated));
-            let partition = if setting.updated == 0 { GATED } else { (state.replicas - updated).max(0) };
+            let updated = updated(state.replicas, setting.updated);
+            let partition = if updated == 0 { GATED } else { (state.replicas - updated).max(0) };
             target["spec"]["updateStrategy"]["type"] = "RollingUpdate".into();
             target["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = partition.into();
         }

@@ -2,7 +2,7 @@
 //! the state asks for.
 
 use super::analysis::Measured;
-use super::program::count;
+use super::program::{count, kept, updated};
 use super::spec::{Means, Spec};
 use super::state::{Holds, State, Version};
 
@@ -117,7 +117,7 @@ pub fn settled(spec: &Spec, state: &State, seen: &Observed) -> bool {
         && match spec.means() {
             Means::Field => seen.target.healthy,
             Means::Partition if setting.target == Holds::New => {
-                let new = count(state.replicas, super::spec::Size::Percent(setting.updated));
+                let new = updated(state.replicas, setting.updated);
                 seen.target.ready >= state.replicas && seen.target.updated >= new
             }
             _ => full(&seen.target, target_replicas(state, seen)),
@@ -128,7 +128,7 @@ pub fn settled(spec: &Spec, state: &State, seen: &Observed) -> bool {
 fn target_replicas(state: &State, seen: &Observed) -> i64 {
     match state.setting.share {
         100 => seen.replicas,
-        share => super::program::kept(state.replicas, share),
+        share => kept(state.replicas, share),
     }
 }
 

@@ -198,6 +198,9 @@ impl Writer {
         if self.means == Means::Routes && self.setting.second == Some(NONE) {
             self.arrange(|setting| setting.second = Some(percent(1)));
         }
+        if self.means == Means::Partition && self.setting.updated == 0 {
+            self.arrange(|setting| setting.updated = 1);
+        }
         self.arrange(change);
     }
 
@@ -299,6 +302,13 @@ pub fn count(replicas: i64, size: Size) -> i64 {
                 .max(i64::from(replicas > 0))
         }
     }
+}
+
+/// Pods of a partitioned target that have the new version; less than all leaves
+/// one of the old.
+pub fn updated(replicas: i64, share: u8) -> i64 {
+    let pods = count(replicas, Size::Percent(share));
+    if share >= 100 { pods } else { pods.min(replicas - 1).max(0) }
 }
 
 /// Replicas that the target keeps of a share, so that both versions together

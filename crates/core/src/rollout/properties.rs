@@ -28,11 +28,11 @@ fn rule(name: &str) -> Rule {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0..=100_u8).prop_map(Step::SetWeight),
-        (0..=100_u8).prop_map(Step::SetScale),
-        Just(Step::SetHeader(Header { name: "x-canary".into(), value: "1".into() })),
-        (0..=100_u8).prop_map(Step::SetMirror),
-        Just(Step::Analysis(vec![rule("t/step")])),
-        prop::option::of(0..100_i64).prop_map(Step::Pause),
+        1 => (0..=100_u8).prop_map(Step::SetScale),
+        1 => Just(Step::SetHeader(Header { name: "x-canary".into(), value: "1".into() })),
+        1 => (0..=100_u8).prop_map(Step::SetMirror),
+        1 => Just(Step::Analysis(vec![rule("t/step")])),
+        1 => prop::option::of(0..100_i64).prop_map(Step::Pause),
     ]
 }
 
@@ -44,10 +44,10 @@ fn way() -> impl Strategy<Value = Way> {
     let size = prop_oneof![(1..=100_u8).prop_map(Size::Percent), (1..8_u32).prop_map(Size::Count)];
     prop_oneof![
         3 => prop::collection::vec(step(), 1..6).prop_map(Way::Canary),
-        (prop::collection::vec(1..=100_u8, 1..4), rules())
+        1 => (prop::collection::vec(1..=100_u8, 1..4), rules())
             .prop_map(|(batches, analysis)| Way::Rolling { batches, analysis }),
-        (rules(), rules()).prop_map(|(before, after)| Way::Recreate { before, after }),
-        (size, any::<bool>(), rules(), rules(), 0..60_i64).prop_map(
+        1 => (rules(), rules()).prop_map(|(before, after)| Way::Recreate { before, after }),
+        1 => (size, any::<bool>(), rules(), rules(), 0..60_i64).prop_map(
             |(preview_replicas, auto_promote, before, after, scale_down_delay)| Way::BlueGreen {
                 active_service: "web".into(),
                 preview_service: Some("web-canary".into()),
@@ -84,8 +84,8 @@ fn spec() -> impl Strategy<Value = Spec> {
             strategy,
             traffic,
             analysis,
-            progress_deadline: 600,
-            total_deadline: 3_000,
+            progress_deadline: 200,
+            total_deadline: 1_500,
             on_failure: OnFailure::Revert,
         }
     })
@@ -221,7 +221,7 @@ fn ends(world: &mut World) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn from_every_state_it_ends_with_one_version_serving(spec in spec(), events in prop::collection::vec(event(), 0..14)) {
@@ -239,6 +239,8 @@ proptest! {
             Just(Crash::No), Just(Crash::BeforeState), Just(Crash::AfterState),
             (0..4_usize).prop_map(Crash::AfterObjects)], 60),
     ) {
+        // Crashes take time, and are no reason to be late.
+        let spec = Spec { total_deadline: 6_000, ..spec };
         let (mut calm, mut crashing) = (world(spec.clone()), world(spec));
         (calm.tip, crashing.tip) = (image.to_owned(), image.to_owned());
         for crash in crashes {

@@ -249,7 +249,10 @@ impl World {
             return vec![("web".into(), 1)];
         }
         let route = self.live.iter().find(|(key, _)| key.kind == "HTTPRoute").unwrap().1;
-        let references = route.pointer("/spec/rules/0/backendRefs").and_then(Value::as_array).unwrap();
+        // Those before it match a header.
+        let rule =
+            route.pointer("/spec/rules").and_then(Value::as_array).and_then(|rules| rules.last()).unwrap();
+        let references = rule["backendRefs"].as_array().unwrap();
         let weight = |one: &Value| one.get("weight").map_or(1, |weight| weight.as_i64().unwrap());
         references.iter().map(|one| (one["name"].as_str().unwrap().to_owned(), weight(one))).collect()
     }

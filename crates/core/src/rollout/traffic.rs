@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::desired::{Objects, put};
+use super::program::updated;
 use super::spec::{Header, Means, Spec, Strategy};
 use super::state::{Holds, State};
 use crate::names::LABEL_TRACK;
@@ -86,16 +87,19 @@ fn divide_route(route: &mut Value, spec: &Spec, state: &State) {
         return;
     };
     let Some(rules) = route.pointer_mut("/spec/rules").and_then(Value::as_array_mut) else { return };
+    // One Pod alone is of one version: there is no other one to reach.
+    let running = spec.means() != Means::Partition || updated(state.replicas, state.setting.updated) > 0;
+    let weight = if running { i64::from(state.setting.weight.min(100)) } else { 0 };
     let mut matched = Vec::new();
     for rule in rules.iter_mut() {
         let Some(own) = backend(rule, stable).cloned() else { continue };
-        if let Some(header) = &state.setting.header {
+        if let Some(header) = state.setting.header.as_ref().filter(|_| running) {
             matched.push(for_header(rule, header, &to(&own, new)));
         }
-        if state.setting.mirror > 0 {
+        if running && state.setting.mirror > 0 {
             mirror(rule, &to(&own, new), state.setting.mirror);
         }
-        weigh(rule, stable, &to(&own, new), i64::from(state.setting.weight.min(100)));
+        weigh(rule, stable, &to(&own, new), weight);
     }
     // Whoever sends the header is asked first; of equal matches the first wins.
     matched.append(rules);
