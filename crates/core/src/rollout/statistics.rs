@@ -115,3 +115,61 @@ fn erfc(x: f64) -> f64 {
     let tail = t * (sum - x * x).exp();
     if x >= 0.0 { tail } else { 2.0 - tail }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn close(found: f64, wanted: f64) -> bool {
+        (found - wanted).abs() < 1e-4
+    }
+
+    /// From the manuals of R (wilcox.test) and SciPy (mannwhitneyu).
+    #[test]
+    fn known_samples_give_known_values() {
+        let x = [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46];
+        let y = [1.15, 0.88, 0.90, 0.74, 1.21];
+        let test = mann_whitney(&x, &y).unwrap();
+        assert!(test.u == 35.0 && close(test.greater, 0.1272), "{test:?}");
+        let (males, females) = ([19.0, 22.0, 16.0, 29.0, 24.0], [20.0, 11.0, 17.0, 12.0]);
+        let test = mann_whitney(&males, &females).unwrap();
+        assert!(test.u == 17.0 && close(test.two_sided, 0.111_111), "{test:?}");
+        let (greater, less) = approximated(17.0, 5.0, 4.0, 0.0);
+        assert!(close(2.0 * greater.min(less), 0.111_347), "{greater} {less}");
+    }
+
+    /// From the tables of critical values at 0.05, two-sided (Mann and Whitney 1947).
+    #[test]
+    fn critical_values_are_those_of_the_tables() {
+        for (n, m, critical) in [(5, 5, 2.0), (5, 8, 6.0), (8, 8, 13.0), (10, 10, 23.0), (20, 20, 127.0)] {
+            let two_sided = |u: f64| 2.0 * counted(u, n, m).1;
+            assert!(two_sided(critical) <= 0.05 && two_sided(critical + 1.0) > 0.05, "{n} {m}");
+        }
+        assert!(close(counted(25.0, 5, 5).0, 1.0 / 252.0));
+    }
+
+    #[test]
+    fn large_and_tied_samples_are_approximated() {
+        let low: Vec<f64> = (0..100).map(|i| f64::from(i % 10)).collect();
+        let high: Vec<f64> = low.iter().map(|value| value + 2.0).collect();
+        assert!(mann_whitney(&high, &low).unwrap().greater < 0.001);
+        assert!(mann_whitney(&low, &high).unwrap().greater > 0.999);
+        assert!(mann_whitney(&low, &low).unwrap().two_sided > 0.99);
+        assert_eq!(mann_whitney(&[1.0; 30], &[1.0; 30]).unwrap().two_sided, 1.0);
+    }
+
+    #[test]
+    fn the_exact_and_the_approximate_agree_where_both_hold() {
+        for u in 0..=400 {
+            let (exact, about) = (counted(f64::from(u), 20, 20), approximated(f64::from(u), 20.0, 20.0, 0.0));
+            assert!((exact.0 - about.0).abs() < 0.005 && (exact.1 - about.1).abs() < 0.005, "{u}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_sample_gives_no_result() {
+        assert_eq!(mann_whitney(&[], &[1.0]), None);
+        assert_eq!(mann_whitney(&[1.0], &[f64::NAN]), None);
+    }
+}
