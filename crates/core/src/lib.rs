@@ -19,6 +19,7 @@ pub mod names;
 pub mod object;
 pub mod path;
 pub mod plan;
+pub mod rollout;
 pub mod rollout_hash;
 pub mod schema;
 pub mod verdict;

@@ -1,0 +1,249 @@
+//! The gate: what Git says with a Rollout worked in. In: the objects of the
+//! newest commit, a Rollout and its state, the objects of the promoted commit
+//! and of the one on its way in. Out: the objects that may be in the cluster.
+//! The target's template is always that of a commit, never a live one.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::program::{count, kept, updated};
+use super::references::references;
+use super::spec::{Means, Spec, versioned};
+use super::state::{Holds, Setting, State, Version};
+use super::traffic;
+use crate::desired::DesiredObject;
+use crate::names::LABEL_TRACK;
+use crate::object::ObjectKey;
+use crate::path::{Path, Segment, plain};
+
+/// A partition that lets nothing of the new version out, however far the
+/// StatefulSet is scaled up.
+pub const GATED: i64 = 2_147_483_647;
+
+/// The objects of one commit.
+pub type Objects = BTreeMap<ObjectKey, DesiredObject>;
+
+/// Why the gate cannot be worked in. Whoever asked must keep to what was last
+/// known, and let nothing new in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GateError {
+    #[error("{target} is not declared at {revision}, the version that its Rollout holds")]
+    NoVersion { target: ObjectKey, revision: String },
+    #[error("{target} has the hash {found} at {revision}, and its Rollout's status says {told}")]
+    OtherVersion { target: ObjectKey, revision: String, found: String, told: String },
+}
+
+/// The objects of the commits that a state names; none: those of the newest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Versions<'a> {
+    pub stable: Option<&'a Objects>,
+    pub new: Option<&'a Objects>,
+}
+
+/// The hash of a target's version; none where it has no such part.
+pub fn version(spec: &Spec, target: &Value) -> Option<String> {
+    let mut part = target.pointer(versioned(spec.means()))?.clone();
+    if let (Means::Field, Some(path)) = (spec.means(), &spec.traffic.weight_path)
+        && path.head() == "spec"
+    {
+        take(&mut part, &path.0[1..]);
+    }
+    Some(super::hash(&part))
+}
+
+/// Works a Rollout into the objects of the newest commit.
+///
+/// # Errors
+/// When a commit that the state names does not hold the version it names.
+pub fn gate(
+    objects: &mut Objects,
+    spec: &Spec,
+    state: &State,
+    versions: Versions<'_>,
+) -> Result<(), GateError> {
+    let (Some(tip), Some(stable)) = (objects.get(&spec.target).cloned(), &state.stable) else {
+        return Ok(());
+    };
+    let newest = version(spec, &tip.value).unwrap_or_default();
+    if stable.hash == newest && state.setting == Setting::REST {
+        return Ok(());
+    }
+    let old = held(spec, stable, versions.stable, &tip, &newest)?;
+    let new = match &state.new {
+        Some(new) if new_is_needed(&state.setting) => Some(held(spec, new, versions.new, &tip, &newest)?),
+        _ => None,
+    };
+    let shown = match (state.setting.target, &new) {
+        (Holds::New, Some(new)) => new,
+        _ => &old,
+    };
+    let mut target = tip.clone();
+    target.origin.lines = None;
+    if let Some(part) = shown.value.pointer(versioned(spec.means())) {
+        put(&mut target.value, versioned(spec.means()), part.clone());
+    }
+    size(&mut target.value, spec, state);
+    objects.insert(spec.target.clone(), target);
+    if let (Some(new), Some(size)) = (&new, state.setting.second.filter(|_| spec.has_second())) {
+        let second = second(spec, new, count(state.replicas, size));
+        objects.insert(second.key.clone(), second);
+    }
+    for (version, from) in [(Some(&old), versions.stable), (new.as_ref(), versions.new)] {
+        if let (Some(version), Some(from)) = (version, from) {
+            keep(objects, spec, version, from);
+        }
+    }
+    traffic::divide(objects, spec, state);
+    Ok(())
+}
+
+fn new_is_needed(setting: &Setting) -> bool {
+    setting.target == Holds::New || setting.second.is_some()
+}
+
+/// The target as a version has it.
+fn held(
+    spec: &Spec,
+    wanted: &Version,
+    objects: Option<&Objects>,
+    tip: &DesiredObject,
+    newest: &str,
+) -> Result<DesiredObject, GateError> {
+    if wanted.hash == newest {
+        return Ok(tip.clone());
+    }
+    let target = spec.target.clone();
+    let found = objects.and_then(|objects| objects.get(&spec.target));
+    let found =
+        found.ok_or(GateError::NoVersion { target: target.clone(), revision: wanted.revision.clone() })?;
+    let hash = version(spec, &found.value).unwrap_or_default();
+    if hash != wanted.hash {
+        let (revision, told) = (wanted.revision.clone(), wanted.hash.clone());
+        return Err(GateError::OtherVersion { target, revision, found: hash, told });
+    }
+    Ok(found.clone())
+}
+
+/// Replicas, partition or weight of the target.
+fn size(target: &mut Value, spec: &Spec, state: &State) {
+    let setting = &state.setting;
+    match spec.means() {
+        Means::Partition if setting.target == Holds::New => {
+            let updated = updated(state.replicas, setting.updated);
+            let partition = if updated == 0 { GATED } else { (state.replicas - updated).max(0) };
+            target["spec"]["updateStrategy"]["type"] = "RollingUpdate".into();
+            target["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = partition.into();
+        }
+        Means::Field if setting.target == Holds::New => {
+            if let Some(path) = &spec.traffic.weight_path {
+                weigh(target, path, setting.weight);
+            }
+        }
+        // An autoscaler goes on setting what Git leaves out; nothing scales from zero.
+        Means::Replicas | Means::Routes | Means::Alone if setting.share < 100 => {
+            if setting.share == 0 || target.pointer("/spec/replicas").is_some() {
+                target["spec"]["replicas"] = kept(state.replicas, setting.share).into();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The workload beside the target. Its Pods have a label of their own, so that
+/// neither takes the other's for its own.
+fn second(spec: &Spec, new: &DesiredObject, replicas: i64) -> DesiredObject {
+    let mut second = new.clone();
+    second.key = spec.second();
+    second.origin.lines = None;
+    let value = &mut second.value;
+    value["metadata"]["name"] = second.key.name.clone().into();
+    value["spec"]["replicas"] = replicas.into();
+    for labels in ["/spec/selector/matchLabels", "/spec/template/metadata/labels"] {
+        put(value, &format!("{labels}/{}", LABEL_TRACK.replace('/', "~1")), spec.track().into());
+    }
+    second
+}
+
+/// What a version refers to and the newest commit no longer declares.
+fn keep(objects: &mut Objects, spec: &Spec, version: &DesiredObject, from: &Objects) {
+    let Some(part) = version.value.pointer(versioned(spec.means())) else { return };
+    for key in references(part, &spec.target.namespace) {
+        if let Some(object) = from.get(&key) {
+            objects.entry(key).or_insert_with(|| object.clone());
+        }
+    }
+}
+
+/// Sets the value at a JSON pointer, with the maps on the way to it.
+pub(super) fn put(value: &mut Value, pointer: &str, new: Value) {
+    let mut at = value;
+    for part in pointer.split('/').skip(1) {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[part.replace("~1", "/").replace("~0", "~").as_str()];
+    }
+    *at = new;
+}
+
+/// Sets a weight; where it stands in a list of two, the other gets the rest.
+fn weigh(target: &mut Value, path: &Path, weight: u8) {
+    let Some((field, list)) = path.0.split_last() else { return };
+    if let (Segment::Field(field), Some((element, list))) = (field, list.split_last())
+        && let Some(items) = find(target, list).and_then(Value::as_array_mut)
+    {
+        let pair = items.len() == 2;
+        for (index, item) in items.iter_mut().enumerate() {
+            match is_at(item, index, element) {
+                true => item[field.as_str()] = weight.into(),
+                false if pair => item[field.as_str()] = (100 - weight.min(100)).into(),
+                false => {}
+            }
+        }
+        return;
+    }
+    if let (Segment::Field(field), Some(parent)) = (field, find(target, list))
+        && parent.is_object()
+    {
+        parent[field.as_str()] = weight.into();
+    }
+}
+
+fn take(value: &mut Value, path: &[Segment]) {
+    if let Some((Segment::Field(field), parent)) = path.split_last() {
+        if let Some((element, list)) = parent.split_last()
+            && let Some(items) = find(value, list).and_then(Value::as_array_mut)
+        {
+            let pair = items.len() == 2;
+            for (index, item) in items.iter_mut().enumerate() {
+                if let (true, Some(map)) = (pair || is_at(item, index, element), item.as_object_mut()) {
+                    map.remove(field);
+                }
+            }
+        } else if let Some(map) = find(value, parent).and_then(Value::as_object_mut) {
+            map.remove(field);
+        }
+    }
+}
+
+fn find<'a>(value: &'a mut Value, path: &[Segment]) -> Option<&'a mut Value> {
+    path.iter().try_fold(value, |value, segment| match (segment, value) {
+        (Segment::Field(name), Value::Object(map)) => map.get_mut(name),
+        (segment, Value::Array(items)) => {
+            items.iter_mut().enumerate().find_map(|(index, item)| is_at(item, index, segment).then_some(item))
+        }
+        _ => None,
+    })
+}
+
+fn is_at(item: &Value, index: usize, segment: &Segment) -> bool {
+    match segment {
+        Segment::Index(wanted) => *wanted == index,
+        Segment::Field(name) => name.parse() == Ok(index),
+        Segment::Key(keys) => {
+            keys.iter().all(|(name, text)| item.get(name).is_some_and(|value| plain(value) == *text))
+        }
+        Segment::Item(text) => plain(item) == *text,
+    }
+}

@@ -1,0 +1,350 @@
+//! What will not work in a Rollout. In: the Rollout and the objects beside it in
+//! Git. Out: sentences, each with a way out; no cluster is asked.
+
+use serde_json::Value;
+
+use super::desired::Objects;
+use super::spec::{Means, Spec, Step, Strategy};
+use crate::desired::DesiredObject;
+use crate::names::LABEL_TRACK;
+use crate::object::ObjectKey;
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether the Rollout cannot work so; else it may surprise.
+    pub error: bool,
+    pub message: String,
+    pub hint: String,
+}
+
+/// A Pod's name and a label's value may be this long.
+const MAX_NAME: usize = 63;
+
+/// Everything that is wrong.
+pub fn lint(spec: &Spec, objects: &Objects) -> Vec<Finding> {
+    let mut found = Findings::default();
+    let Some(target) = objects.get(&spec.target) else {
+        found.error(
+            format!("{} is not declared beside its Rollout", spec.target),
+            "declare it in the same Application, or mend spec.target",
+        );
+        return found.0;
+    };
+    kind(spec, target, &mut found);
+    volumes(spec, target, &mut found);
+    services(spec, objects, target, &mut found);
+    steps(spec, &mut found);
+    replicas(spec, objects, target, &mut found);
+    found.0
+}
+
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn error(&mut self, message: String, hint: &str) {
+        self.0.push(Finding { error: true, message, hint: hint.into() });
+    }
+
+    fn warn(&mut self, message: String, hint: &str) {
+        self.0.push(Finding { error: false, message, hint: hint.into() });
+    }
+}
+
+fn kind(spec: &Spec, target: &DesiredObject, found: &mut Findings) {
+    if !super::spec::is_workload(&target.gvk) && spec.means() != Means::Field {
+        found.error(
+            format!("{} is no Deployment or StatefulSet, and no weight field is named", target.key),
+            "name the field in spec.traffic.weightPath",
+        );
+    }
+    let strategy = target.value.pointer("/spec/updateStrategy/type").and_then(Value::as_str);
+    if strategy == Some("OnDelete") {
+        found.error(
+            format!("{} has updateStrategy OnDelete: its Pods change when someone deletes them", target.key),
+            "leave spec.updateStrategy out: the Rollout sets it",
+        );
+    }
+    if spec.means() == Means::Partition
+        && target.value.pointer("/spec/updateStrategy/rollingUpdate/partition").is_some()
+    {
+        found.error(
+            format!("{} declares a partition, and the Rollout sets it", target.key),
+            "leave spec.updateStrategy.rollingUpdate.partition out of Git",
+        );
+    }
+    if target.value.pointer("/spec/paused") == Some(&Value::Bool(true)) {
+        found.error(
+            format!("{} is paused: no version of it is rolled out", target.key),
+            "leave spec.paused out; the Rollout holds versions back",
+        );
+    }
+    if spec.has_second() && spec.second().name.len() > MAX_NAME {
+        found.error(
+            format!("the name {} is longer than {MAX_NAME} characters", spec.second().name),
+            "shorten the target's name, or use the strategy recreate",
+        );
+    }
+}
+
+/// A second workload cannot have what attaches once.
+fn volumes(spec: &Spec, target: &DesiredObject, found: &mut Findings) {
+    let claims = list(&target.value, "/spec/volumeClaimTemplates");
+    if spec.has_second() && spec.target.kind == "StatefulSet" && !claims.is_empty() {
+        found.error(
+            format!("{} has volumes of its own, which a second workload would not share", target.key),
+            "use canary, rolling or recreate: they change it Pod by Pod",
+        );
+    }
+    let volumes = list(&target.value, "/spec/template/spec/volumes");
+    if let Some(volume) = volumes.iter().find(|volume| volume.get("persistentVolumeClaim").is_some())
+        && spec.has_second()
+    {
+        found.warn(
+            format!(
+                "{} mounts the claim {}: if it attaches to one node only, the new Pods wait for it",
+                target.key,
+                volume
+                    .pointer("/persistentVolumeClaim/claimName")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            ),
+            "use recreate, unless the claim is ReadWriteMany",
+        );
+    }
+}
+
+fn services(spec: &Spec, objects: &Objects, target: &DesiredObject, found: &mut Findings) {
+    let of = |group: &str, kind: &str, name: &str| ObjectKey {
+        group: group.into(),
+        kind: kind.into(),
+        namespace: spec.target.namespace.clone(),
+        name: name.into(),
+    };
+    let labels = target.value.pointer("/spec/template/metadata/labels");
+    for name in [spec.stable_service(), spec.new_service()].into_iter().flatten() {
+        let Some(service) = objects.get(&of("", "Service", name)) else {
+            found.error(
+                format!("Service {name} is not declared beside the Rollout"),
+                "declare it, or mend its name in the Rollout",
+            );
+            continue;
+        };
+        let selector = service.value.pointer("/spec/selector").and_then(Value::as_object);
+        let chosen =
+            |(key, value): (&String, &Value)| labels.and_then(|labels| labels.get(key)) == Some(value);
+        if !selector.is_some_and(|selector| !selector.is_empty() && selector.iter().all(chosen)) {
+            found.error(
+                format!("Service {name} does not select the Pods of {}", target.key),
+                "select labels of its Pod template; the Rollout adds what tells versions apart",
+            );
+        }
+        if selector.is_some_and(|selector| selector.contains_key(LABEL_TRACK)) {
+            found.error(
+                format!("Service {name} selects {LABEL_TRACK}, which the Rollout sets"),
+                "leave that label out of its selector",
+            );
+        }
+    }
+    if spec.stable_service().is_some() && spec.stable_service() == spec.new_service() {
+        found.error("both Services of the Rollout are the same".into(), "declare a second Service");
+    }
+    for route in &spec.traffic.routes {
+        match objects.get(&of("gateway.networking.k8s.io", &route.kind, &route.name)) {
+            None => found.error(
+                format!("{} {} is not declared beside the Rollout", route.kind, route.name),
+                "declare it, or mend its name in spec.traffic.routes",
+            ),
+            Some(declared) if !refers(&declared.value, spec.stable_service()) => found.error(
+                format!("{} {} sends nothing to spec.traffic.stableService", route.kind, route.name),
+                "name that Service in one of its backendRefs",
+            ),
+            Some(_) => {}
+        }
+    }
+    if !spec.traffic.routes.is_empty() && (spec.stable_service().is_none() || spec.new_service().is_none()) {
+        found.error("routes need two Services".into(), "set spec.traffic.stableService and canaryService");
+    }
+}
+
+fn refers(route: &Value, service: Option<&str>) -> bool {
+    let rules = list(route, "/spec/rules");
+    let mut references = rules.iter().flat_map(|rule| list(rule, "/backendRefs"));
+    references.any(|reference| reference.get("name").and_then(Value::as_str) == service)
+}
+
+fn steps(spec: &Spec, found: &mut Findings) {
+    let (weights, routed): (Vec<u8>, bool) = match &spec.strategy {
+        Strategy::Canary(steps) => (
+            steps
+                .iter()
+                .filter_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None })
+                .collect(),
+            steps.iter().any(|step| matches!(step, Step::SetHeader(_) | Step::SetMirror(_))),
+        ),
+        Strategy::Rolling { batches, .. } => (batches.clone(), false),
+        _ => return,
+    };
+    if let Some(pair) = weights.windows(2).find(|pair| pair[1] < pair[0]) {
+        let message = format!("the weight goes down from {} to {}", pair[0], pair[1]);
+        match spec.means() {
+            Means::Partition => {
+                found.error(message, "let it rise: a StatefulSet's Pod that was updated stays so");
+            }
+            _ => found.warn(message, "let it rise, unless that is meant"),
+        }
+    }
+    if routed && spec.traffic.routes.is_empty() {
+        found.error(
+            "headers and mirrors need a route".into(),
+            "name an HTTPRoute in spec.traffic.routes, or leave these steps out",
+        );
+    }
+    if let Strategy::Canary(steps) = &spec.strategy
+        && steps.iter().any(|step| matches!(step, Step::SetScale(_)))
+        && spec.means() != Means::Routes
+    {
+        found.warn(
+            "setScale does nothing here: Pods and weight are the same".into(),
+            "name Services in spec.traffic, or leave the step out",
+        );
+    }
+    let seconds = |step: &Step| if let Step::Pause(Some(seconds)) = step { *seconds } else { 0 };
+    if let Strategy::Canary(steps) = &spec.strategy
+        && steps.iter().map(seconds).sum::<i64>() >= spec.total_deadline
+    {
+        found.error(
+            format!("its pauses alone take the {} seconds after which it is aborted", spec.total_deadline),
+            "raise spec.deadlines.total",
+        );
+    }
+}
+
+fn replicas(spec: &Spec, objects: &Objects, target: &DesiredObject, found: &mut Findings) {
+    let declared = target.value.pointer("/spec/replicas").and_then(Value::as_i64);
+    let scaled = objects.values().find(|object| {
+        matches!(object.key.kind.as_str(), "HorizontalPodAutoscaler" | "ScaledObject")
+            && object.value.pointer("/spec/scaleTargetRef/name").and_then(Value::as_str)
+                == Some(&spec.target.name)
+    });
+    if let Some(scaler) = scaled.filter(|_| spec.means() == Means::Replicas) {
+        found.warn(
+            format!("{} sets the target's replicas: weights by numbers of Pods are rough", scaler.key),
+            "divide requests by a route: spec.traffic",
+        );
+    }
+    if declared == Some(1) && spec.means() == Means::Partition {
+        found.warn(
+            format!("{} has one Pod: there is no step between the old and the new version", target.key),
+            "raise its replicas, or use recreate",
+        );
+    }
+    if declared == Some(0) {
+        found.warn(format!("{} has no replicas: nothing is tried", target.key), "give it at least one");
+    }
+}
+
+fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::super::simulation::commit;
+    use super::super::spec::{Header, OnFailure, Route, Traffic};
+    use super::*;
+
+    fn spec(kind: &str, strategy: Strategy) -> Spec {
+        let target = ObjectKey {
+            group: "apps".into(),
+            kind: kind.into(),
+            namespace: "shop".into(),
+            name: "web".into(),
+        };
+        Spec {
+            target,
+            strategy,
+            traffic: Traffic::default(),
+            analysis: Vec::new(),
+            progress_deadline: 600,
+            total_deadline: 7200,
+            on_failure: OnFailure::Revert,
+        }
+    }
+
+    fn told(spec: &Spec, change: impl FnOnce(&mut Value)) -> String {
+        let mut objects = commit(&spec.target.kind, "v1");
+        change(&mut objects.get_mut(&spec.target).unwrap().value);
+        lint(spec, &objects).iter().map(|found| format!("{}; {}\n", found.message, found.hint)).collect()
+    }
+
+    fn blue_green() -> Strategy {
+        Strategy::BlueGreen {
+            active_service: "web".into(),
+            preview_service: Some("web-canary".into()),
+            preview_replicas: super::super::spec::Size::Percent(100),
+            auto_promote: true,
+            before: vec![],
+            after: vec![],
+            scale_down_delay: 30,
+        }
+    }
+
+    #[test]
+    fn good_ones_pass() {
+        let steps = vec![Step::SetWeight(10), Step::Pause(None), Step::SetWeight(50)];
+        for kind in ["Deployment", "StatefulSet"] {
+            for strategy in [Strategy::Canary(steps.clone()), blue_green()] {
+                assert_eq!(told(&spec(kind, strategy), |_| {}), "");
+            }
+        }
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        let canary = |steps: &[Step]| Strategy::Canary(steps.to_vec());
+        let deployment = spec("Deployment", canary(&[Step::SetWeight(10)]));
+        let stateful = spec("StatefulSet", canary(&[Step::SetWeight(10)]));
+        let header = Step::SetHeader(Header { name: "a".into(), value: "b".into() });
+        let mut lost = deployment.clone();
+        lost.traffic.routes = vec![Route { kind: "HTTPRoute".into(), name: "none".into() }];
+        let claims = json!([{"metadata": {"name": "data"}}]);
+        let claim = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "disk"}}]);
+        for (found, expected) in [
+            (told(&stateful, |v| v["spec"]["updateStrategy"] = json!({"type": "OnDelete"})), "OnDelete"),
+            (told(&stateful, |v| v["spec"]["replicas"] = json!(1)), "has one Pod"),
+            (
+                told(&spec("StatefulSet", blue_green()), |v| v["spec"]["volumeClaimTemplates"] = claims),
+                "volumes of its own",
+            ),
+            (told(&deployment, |v| v["spec"]["template"]["spec"]["volumes"] = claim), "claim disk"),
+            (told(&deployment, |v| v["spec"]["paused"] = json!(true)), "is paused"),
+            (
+                told(&spec("Deployment", blue_green()), |v| {
+                    v["spec"]["template"]["metadata"]["labels"]["app"] = json!("x")
+                }),
+                "does not select",
+            ),
+            (
+                told(&spec("Deployment", canary(&[Step::SetWeight(50), Step::SetWeight(10)])), |_| {}),
+                "from 50 to 10",
+            ),
+            (told(&spec("Deployment", canary(&[header])), |_| {}), "need a route"),
+            (told(&spec("Deployment", canary(&[Step::Pause(Some(9000))])), |_| {}), "deadlines.total"),
+            (told(&lost, |_| {}), "HTTPRoute none is not declared"),
+        ] {
+            assert!(found.contains(expected), "{expected}: {found}");
+        }
+        let mut missing = deployment;
+        missing.target.name = "other".into();
+        assert!(told_missing(&missing).contains("Deployment shop/other is not declared"));
+    }
+
+    fn told_missing(spec: &Spec) -> String {
+        lint(spec, &commit("Deployment", "v1")).iter().map(|found| found.message.clone()).collect()
+    }
+}

@@ -1,0 +1,408 @@
+//! The state machine. In: a Rollout's spec, its state, what was observed, and
+//! the time. Out: the next state, and what is wished for that no object says.
+//! The driver writes the state first, then the objects that follow from it.
+
+use super::analysis::{Judgement, Scope, judge};
+use super::observe::{Ask, Asked, Observed, ready, settled};
+use super::program::{Move, Program, back, count, program};
+use super::spec::{Means, OnFailure, Spec};
+use super::state::{Aftermath, Back, Held, Holds, Phase, Record, Setting, State, Version};
+
+/// What a decision comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    pub next: State,
+    /// To be done again until they were observed to be done.
+    pub wishes: Vec<Wish>,
+}
+
+/// Something to do outside of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A commit that takes this version back, pushed to the Application's branch.
+    Revert(Version),
+    /// The same, pushed to a branch of its own.
+    Branch(Version),
+    /// Pods of this version that are not ready are to be deleted: a StatefulSet
+    /// waits for a broken Pod before it rolls back.
+    Clear(Version),
+}
+
+/// Decides. Nothing changes when the next state is the same.
+pub fn step(spec: &Spec, state: &State, seen: &Observed, now: i64) -> Decision {
+    let mut next = state.clone();
+    let step = Stepping { spec, program: program(spec), seen, now };
+    if let Some(asked) = seen.request.as_ref().filter(|asked| is_new(state, asked)) {
+        step.request(&mut next, asked);
+    } else {
+        match state.phase {
+            Phase::Idle => step.idle(&mut next),
+            Phase::Gated => step.gated(&mut next),
+            Phase::Progressing | Phase::Paused | Phase::Promoting => step.under_way(&mut next),
+            Phase::Aborting => step.aborting(&mut next),
+            Phase::Aborted => step.aborted(&mut next),
+        }
+    }
+    let wishes = wishes(spec, &next);
+    Decision { next, wishes }
+}
+
+fn is_new(state: &State, asked: &Asked) -> bool {
+    state.record.as_ref().is_none_or(|record| record.id != asked.id)
+}
+
+fn wishes(spec: &Spec, next: &State) -> Vec<Wish> {
+    let Some(new) = &next.new else { return Vec::new() };
+    let mut wishes = Vec::new();
+    if next.phase == Phase::Aborting
+        && spec.target.kind == "StatefulSet"
+        && next.setting.target == Holds::Stable
+    {
+        wishes.push(Wish::Clear(new.clone()));
+    }
+    if matches!(next.aftermath, Some(Aftermath::Wanted(_))) {
+        match spec.on_failure {
+            OnFailure::Revert => wishes.push(Wish::Revert(new.clone())),
+            OnFailure::Branch => wishes.push(Wish::Branch(new.clone())),
+            OnFailure::Hold => {}
+        }
+    }
+    wishes
+}
+
+struct Stepping<'a> {
+    spec: &'a Spec,
+    program: Program,
+    seen: &'a Observed,
+    now: i64,
+}
+
+impl Stepping<'_> {
+    fn request(&self, next: &mut State, asked: &Asked) {
+        next.record = Some(Record {
+            id: asked.id.clone(),
+            verb: asked.ask.verb().to_owned(),
+            by: asked.by.clone(),
+            reason: asked.reason.clone(),
+            at: self.now,
+        });
+        let moving = matches!(next.phase, Phase::Progressing | Phase::Paused | Phase::Promoting);
+        let why = if asked.reason.is_empty() { String::new() } else { format!(": {}", asked.reason) };
+        match asked.ask {
+            Ask::Abort if moving || next.phase == Phase::Gated => {
+                self.fail(next, &format!("{} aborted it{why}", asked.by));
+            }
+            Ask::Retry if next.phase == Phase::Aborted => self.begin(next),
+            Ask::Promote if moving => {
+                next.held = None;
+                match self.act(next) {
+                    Some(Move::Arrange(_)) | None => self.show(next),
+                    Some(_) => self.advance(next),
+                }
+            }
+            Ask::PromoteFull if moving => {
+                (next.held, next.full) = (None, true);
+                self.enter(next, next.at.max(self.program.promote));
+            }
+            Ask::Pause if moving => self.hold(next, Held::Asked, &format!("{} paused it{why}", asked.by)),
+            Ask::Resume if moving && next.held == Some(Held::Asked) => {
+                next.held = None;
+                self.show(next);
+            }
+            ask => next.message = format!("{}: there is nothing to do in phase {:?}", ask.verb(), next.phase),
+        }
+    }
+
+    fn idle(&self, next: &mut State) {
+        let tip = &self.seen.tip;
+        // What does not run yet is let in; what runs is what was promoted.
+        let stable =
+            next.stable.get_or_insert_with(|| self.seen.running.clone().unwrap_or_else(|| tip.clone()));
+        if stable.hash == tip.hash {
+            *stable = tip.clone();
+            next.refused = None;
+        } else {
+            self.begin(next);
+        }
+    }
+
+    /// Holds the newest version back; nothing of it runs.
+    fn begin(&self, next: &mut State) {
+        let keep = (next.stable.take(), next.record.take());
+        *next = State {
+            phase: Phase::Gated,
+            stable: keep.0,
+            record: keep.1,
+            new: Some(self.seen.tip.clone()),
+            entered: self.now,
+            started: self.now,
+            progressed: self.now,
+            digest: self.spec.digest(),
+            replicas: self.seen.replicas,
+            message: "a new version is held back".into(),
+            ..State::default()
+        };
+    }
+
+    fn gated(&self, next: &mut State) {
+        if self.turned(next) || self.late(next) {
+            return;
+        }
+        next.replicas = self.seen.replicas;
+        let stable = next.stable.as_ref().map(|stable| stable.hash.as_str());
+        let told = self.seen.target.seen && stable == Some(&self.seen.target.hash);
+        next.stable_pods = self.seen.target.pods.clone().filter(|_| told);
+        let divided = self.spec.stable_service().is_some()
+            && matches!(self.spec.means(), Means::Routes | Means::Partition);
+        if divided && next.stable_pods.is_none() {
+            next.message = "it waits for the old version's Pods to be known by their label".into();
+        } else {
+            self.enter(next, 0);
+        }
+    }
+
+    fn under_way(&self, next: &mut State) {
+        if self.turned(next) || self.late(next) {
+            return;
+        }
+        self.count(next);
+        if let Some(pods) = &self.seen.target.pods
+            && next.setting.target == Holds::New
+            && next.new.as_ref().is_some_and(|new| new.hash == self.seen.target.hash)
+        {
+            next.new_pods = Some(pods.clone());
+        }
+        match judge(&self.spec.analysis, &next.background, true) {
+            Judgement::Failed(why) => return self.fail(next, &why),
+            Judgement::Inconclusive(why) if next.held.is_none() && !next.full => {
+                next.background.clear();
+                return self.hold(next, Held::Inconclusive, &why);
+            }
+            _ => {}
+        }
+        if next.held.is_none() {
+            self.go_on(next);
+        }
+    }
+
+    fn go_on(&self, next: &mut State) {
+        match self.act(next) {
+            None => self.finish(next),
+            Some(Move::Arrange(setting)) if next.setting != *setting => self.arrange(next, setting.clone()),
+            Some(Move::Arrange(_)) => {
+                if settled(self.spec, next, self.seen) {
+                    self.advance(next);
+                } else if self.stuck(next) {
+                    self.fail(
+                        next,
+                        &format!("no progress for {} seconds{}", self.spec.progress_deadline, self.trouble()),
+                    );
+                }
+            }
+            Some(Move::Analyse(rules)) => match judge(rules, &next.tallies, false) {
+                Judgement::Passed => self.advance(next),
+                Judgement::Failed(why) => self.fail(next, &why),
+                Judgement::Inconclusive(why) => self.hold(next, Held::Inconclusive, &why),
+                Judgement::Running => {}
+            },
+            Some(Move::Pause(Some(seconds))) if self.now.saturating_sub(next.entered) >= *seconds => {
+                self.advance(next);
+            }
+            Some(Move::Pause(_)) => {}
+        }
+    }
+
+    /// Goes to a setting, unless more Pods would find no room.
+    fn arrange(&self, next: &mut State, setting: Setting) {
+        let pods = |setting: &Setting| setting.second.map_or(0, |size| count(next.replicas, size));
+        let grows = pods(&setting) > pods(&next.setting);
+        match self.seen.shortage.as_ref().filter(|_| grows) {
+            Some(shortage) if self.now.saturating_sub(next.progressed) > self.spec.progress_deadline => {
+                self.fail(next, &format!("there is no room for the new version: {shortage}"));
+            }
+            Some(shortage) => next.message = format!("it waits for room: {shortage}"),
+            None => {
+                next.setting = setting;
+                (next.ready, next.progressed) = (ready(self.seen), self.now);
+                self.show(next);
+            }
+        }
+    }
+
+    fn act(&self, next: &State) -> Option<&Move> {
+        self.program.moves.get(next.at).map(|planned| &planned.act)
+    }
+
+    fn advance(&self, next: &mut State) {
+        self.enter(next, next.at + 1);
+    }
+
+    /// Enters a move, or the first one after it that has something to wait for.
+    fn enter(&self, next: &mut State, at: usize) {
+        let moves = self.program.moves.iter().enumerate().skip(at);
+        let waits = |act: &Move| !next.full || matches!(act, Move::Arrange(_));
+        let found = moves.clone().find(|(_, planned)| waits(&planned.act));
+        next.at = found.map_or(self.program.moves.len(), |(index, _)| index);
+        (next.entered, next.progressed) = (self.now, self.now);
+        next.tallies.clear();
+        self.show(next);
+        match self.act(next) {
+            Some(Move::Arrange(setting)) => self.arrange(next, setting.clone()),
+            None => self.finish(next),
+            _ => {}
+        }
+    }
+
+    /// Phase and words for where it is.
+    fn show(&self, next: &mut State) {
+        let (phase, message) = match self.act(next) {
+            Some(Move::Pause(None)) => (Phase::Paused, "it waits until someone promotes it".to_owned()),
+            Some(Move::Pause(Some(seconds))) => (Phase::Paused, format!("it pauses for {seconds} seconds")),
+            Some(Move::Analyse(_)) => (self.moving(next), "the new version is being measured".to_owned()),
+            _ => (self.moving(next), String::new()),
+        };
+        (next.phase, next.message) = (phase, message);
+    }
+
+    fn moving(&self, next: &State) -> Phase {
+        if next.at >= self.program.promote { Phase::Promoting } else { Phase::Progressing }
+    }
+
+    fn hold(&self, next: &mut State, held: Held, why: &str) {
+        next.held = Some(held);
+        next.phase = Phase::Paused;
+        next.message = match held {
+            Held::Asked => why.to_owned(),
+            Held::Inconclusive => format!("the analysis is inconclusive: {why}; promote or abort it"),
+        };
+    }
+
+    fn finish(&self, next: &mut State) {
+        let (new, record) = (next.new.take(), next.record.take());
+        *next = State {
+            stable: new.or_else(|| next.stable.take()),
+            record,
+            replicas: next.replicas,
+            message: "the new version is promoted".into(),
+            ..State::default()
+        };
+    }
+
+    fn count(&self, next: &mut State) {
+        let version = next.new.as_ref().map(|new| new.hash.clone());
+        let of_this = |hash: &String| version.as_ref() == Some(hash);
+        for measured in self.seen.measured.iter().filter(|measured| of_this(&measured.version)) {
+            let (tallies, since) = match measured.scope {
+                Scope::Background => (&mut next.background, next.started),
+                Scope::Move(at) if at == next.at => (&mut next.tallies, next.entered),
+                Scope::Move(_) => continue,
+            };
+            if measured.at >= since {
+                tallies.entry(measured.rule.clone()).or_default().count(measured.outcome, measured.at);
+            }
+        }
+    }
+
+    /// Git or the Rollout says something else by now.
+    fn turned(&self, next: &mut State) -> bool {
+        let hash = |version: &Option<Version>| version.as_ref().map(|version| version.hash.clone());
+        let tip = Some(self.seen.tip.hash.clone());
+        let (why, message) = if hash(&next.stable) == tip {
+            (Back::Returned, "Git says the running version again")
+        } else if hash(&next.new) != tip {
+            (Back::Changed, "Git says a newer version: it begins again with that one")
+        } else if next.digest != self.spec.digest() {
+            (Back::Changed, "the Rollout has changed: it begins again")
+        } else {
+            return false;
+        };
+        self.turn_back(next, why, message);
+        true
+    }
+
+    fn late(&self, next: &mut State) -> bool {
+        let late = self.now.saturating_sub(next.started) > self.spec.total_deadline;
+        if late {
+            self.fail(
+                next,
+                &format!("it is not done after {} seconds{}", self.spec.total_deadline, self.trouble()),
+            );
+        }
+        late
+    }
+
+    /// Whether the Pods have made no progress for too long. An image that is
+    /// being pulled is progress.
+    fn stuck(&self, next: &mut State) -> bool {
+        let ready = ready(self.seen);
+        if ready > next.ready {
+            (next.ready, next.progressed) = (ready, self.now);
+        }
+        if let Some(trouble) = &self.seen.trouble {
+            next.message.clone_from(trouble);
+        }
+        !self.seen.pulling && self.now.saturating_sub(next.progressed) > self.spec.progress_deadline
+    }
+
+    fn trouble(&self) -> String {
+        self.seen.trouble.as_ref().map_or_else(String::new, |trouble| format!(": {trouble}"))
+    }
+
+    fn fail(&self, next: &mut State, why: &str) {
+        next.refused = next.new.as_ref().map(|new| new.hash.clone());
+        next.aftermath =
+            (self.spec.on_failure != OnFailure::Hold).then(|| Aftermath::Wanted("not pushed yet".into()));
+        self.turn_back(next, Back::Failed, why);
+    }
+
+    fn turn_back(&self, next: &mut State, why: Back, message: &str) {
+        next.phase = Phase::Aborting;
+        (next.back, next.held, next.full) = (Some(why), None, false);
+        message.clone_into(&mut next.message);
+        next.tallies.clear();
+        next.background.clear();
+        self.retreat(next);
+    }
+
+    /// One setting back; whether there was one.
+    fn retreat(&self, next: &mut State) -> bool {
+        let Some(setting) = back(self.spec.means(), &next.setting) else { return false };
+        next.setting = setting;
+        (next.entered, next.progressed, next.ready) = (self.now, self.now, ready(self.seen));
+        true
+    }
+
+    fn aborting(&self, next: &mut State) {
+        self.pushed(next);
+        let waited = self.now.saturating_sub(next.entered) > self.spec.progress_deadline;
+        if !(settled(self.spec, next, self.seen) || waited) || self.retreat(next) {
+            return;
+        }
+        (next.at, next.stable_pods, next.new_pods) = (0, None, None);
+        if next.back.take() == Some(Back::Failed) {
+            next.phase = Phase::Aborted;
+            return;
+        }
+        (next.phase, next.new, next.refused) = (Phase::Idle, None, None);
+        self.idle(next);
+    }
+
+    fn aborted(&self, next: &mut State) {
+        self.pushed(next);
+        if next.refused.as_ref() == Some(&self.seen.tip.hash) {
+            return;
+        }
+        (next.phase, next.new, next.refused, next.aftermath) = (Phase::Idle, None, None, None);
+        next.message = String::new();
+        self.idle(next);
+    }
+
+    fn pushed(&self, next: &mut State) {
+        if let (Some(Aftermath::Wanted(_)), Some(pushed)) = (&next.aftermath, &self.seen.pushed) {
+            next.aftermath = Some(match pushed {
+                Ok(commit) => Aftermath::Done(commit.clone()),
+                Err(why) => Aftermath::Wanted(why.clone()),
+            });
+        }
+    }
+}
