@@ -23,10 +23,16 @@ use crate::location::{Credentials, RepoUrl};
 mod history;
 mod import;
 mod passed;
+mod program;
+mod publish;
 mod signature;
 mod snapshot;
+mod write;
 
+pub use program::Program;
+pub use publish::Target;
 pub use snapshot::{FileEntry, Snapshot};
+pub use write::{Change, Draft, NewCommit, Person, Writer};
 
 /// How long a fetch whose time is up may take to end.
 const GRACE: Duration = Duration::from_millis(200);
@@ -272,6 +278,7 @@ fn fetching(repo: &RepoUrl, credentials: &Credentials, key: Option<&KeyFiles>) -
 }
 
 /// An ssh key on disk for as long as ssh needs it, readable by this user only.
+#[derive(Debug)]
 struct KeyFiles {
     folder: tempfile::TempDir,
 }

@@ -17,9 +17,9 @@ pub mod sops;
 pub mod yaml;
 
 pub use error::{ErrorKind, SourceError};
-pub use git::{Commit, GitCache, Snapshot};
+pub use git::{Change, Commit, GitCache, NewCommit, Snapshot, Target, Writer};
 pub use location::{Credentials, RepoUrl, Secret};
 pub use render::{
-    HelmOptions, KustomizeOptions, PlainOptions, RenderRequest, SourceType, Tools, render, render_each,
-    whole_tree,
+    HelmOptions, KustomizeOptions, PlainOptions, Reads, RenderRequest, SourceType, Tools, reads, render,
+    render_each, whole_tree,
 };
