@@ -11,6 +11,7 @@ pub mod lease;
 pub mod load;
 pub mod memory;
 pub mod owners;
+pub mod restore;
 pub mod revisions;
 pub mod rules;
 pub mod survey;

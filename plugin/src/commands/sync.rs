@@ -20,7 +20,7 @@ use crate::dependencies::Dependencies;
 use crate::error::{Failure, code};
 use crate::output::{self, Format, Report};
 use crate::printer::Printer;
-use crate::settings::{Settings, duration};
+use crate::settings::{Settings, duration, who};
 use crate::synctext::{self, Lines};
 
 /// Brings the cluster to what Git says
@@ -109,6 +109,34 @@ enum ConflictsHow {
 }
 
 impl Arguments {
+    /// A sync of everything, as a rollback ends with.
+    pub(super) fn whole(
+        selection: Selection,
+        prune: bool,
+        wait: bool,
+        timeout: String,
+        output: Format,
+    ) -> Self {
+        Self {
+            selection,
+            dry_run: None,
+            prune,
+            confirm_prune: false,
+            allow_empty: false,
+            wait,
+            timeout,
+            kind: Vec::new(),
+            name: Vec::new(),
+            labels: None,
+            out_of_sync: false,
+            hooks: HooksWhen::default(),
+            conflicts: None,
+            replace: false,
+            force: false,
+            output,
+        }
+    }
+
     fn options(&self) -> Result<SyncOptions, Failure> {
         let labels = self.labels.as_deref().map(str::parse).transpose();
         let labels = labels.map_err(|error: gitops_core::plan::select::SelectorError| {
@@ -147,6 +175,31 @@ impl Arguments {
 }
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    let output = arguments.output;
+    let (reports, code) = carry_out(arguments, settings, printer).await?;
+    match output {
+        Format::Text | Format::Wide => {}
+        Format::Name => names(&reports, printer),
+        format => output::print(&reports, format, printer)?,
+    }
+    Ok(code)
+}
+
+/// The objects that were not as Git says.
+pub(super) fn names(reports: &[Report], printer: &Printer) {
+    let objects = reports.iter().flat_map(|report| &report.objects);
+    for object in objects.filter(|object| object.action != Action::Unchanged) {
+        printer.line(&format!("{}/{}", object.object.kind.to_lowercase(), object.object.name));
+    }
+}
+
+/// A report for each Application, and the exit code. People are told on the
+/// way.
+pub(super) async fn carry_out(
+    arguments: Arguments,
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<(Vec<Report>, u8), Failure> {
     let options = arguments.options()?;
     let destination = Destination::reach(settings).await?;
     let chosen = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
@@ -186,18 +239,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             break;
         }
     }
-    match arguments.output {
-        Format::Text | Format::Wide => {}
-        Format::Name => reports
-            .iter()
-            .flat_map(|report| &report.objects)
-            .filter(|object| object.action != Action::Unchanged)
-            .for_each(|object| {
-                printer.line(&format!("{}/{}", object.object.kind.to_lowercase(), object.object.name));
-            }),
-        format => output::print(&reports, format, printer)?,
-    }
-    Ok(worst)
+    Ok((reports, worst))
 }
 
 /// Set by Ctrl-C; the second one ends the program.
@@ -342,10 +384,7 @@ impl Case<'_> {
 
 /// Who syncs, for whoever meets the Lease.
 fn holder() -> String {
-    let user = std::env::var("USER").unwrap_or_else(|_| "someone".into());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "a computer" } else { host.trim() };
-    format!("{user} on {host}, process {}, since {}", std::process::id(), jiff::Timestamp::now())
+    format!("{}, process {}, since {}", who(), std::process::id(), jiff::Timestamp::now())
 }
 
 /// Makes the destination's namespace where the Application asks for it, and
