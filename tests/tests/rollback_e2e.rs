@@ -56,7 +56,7 @@ fn the_last_change_is_undone_in_git_and_cluster() {
     let place = Place::new(&[("app/config.yaml", CONFIG), ("db/db.yaml", DB)]);
     let first = place.repo.head();
     place.repo.commit("Greet", &[("app/config.yaml", &greeting("hi")), ("app/web.yaml", DEPLOYMENT)]);
-    place.repo.commit("Grow", &[("db/db.yaml", &DB.replace('1', "2"))]);
+    place.repo.commit("Grow", &[("db/db.yaml", &DB.replace("\"1\"", "\"2\""))]);
     place.gitops("sync").ok();
     let before = place.repo.head();
 
