@@ -24,6 +24,9 @@ pub struct Places {
     /// hash of what Git said when they were made.
     #[serde(default)]
     pub run: BTreeMap<String, String>,
+    /// A deletion that has begun and whose last hooks have not ended well.
+    #[serde(default)]
+    pub deleting: bool,
 }
 
 /// The name and the hash under which a Job is remembered that its time to live

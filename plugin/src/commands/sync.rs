@@ -1,18 +1,15 @@
 //! `kubectl gitops sync`
 
+mod case;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use gitops_core::object::ObjectKey;
-use gitops_core::plan::{Action, Doubt, Select};
-use gitops_engine::lease::{self, Claim, Lease};
+use gitops_core::plan::{Action, Select};
 use gitops_engine::sync::Conflicts;
-use gitops_engine::{
-    DryRun, Loaded, Report as SyncReport, RunHooks, Stop, Survey, SyncOptions, has_work, owners, sync,
-};
-use gitops_source::Commit;
+use gitops_engine::{DryRun, RunHooks, Stop, SyncOptions};
 
 use crate::applications::{Destination, in_file, select};
 use crate::cli::Selection;
@@ -20,8 +17,8 @@ use crate::dependencies::Dependencies;
 use crate::error::{Failure, code};
 use crate::output::{self, Format, Report};
 use crate::printer::Printer;
-use crate::settings::{Settings, duration, who};
-use crate::synctext::{self, Lines};
+use crate::settings::{Settings, duration};
+use case::Case;
 
 /// Brings the cluster to what Git says
 ///
@@ -243,7 +240,7 @@ pub(super) async fn carry_out(
 }
 
 /// Set by Ctrl-C; the second one ends the program.
-fn interruption() -> Arc<AtomicBool> {
+pub(super) fn interruption() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     tokio::spawn(async move {
@@ -254,169 +251,4 @@ fn interruption() -> Arc<AtomicBool> {
         }
     });
     flag
-}
-
-/// One Application's sync.
-struct Case<'a> {
-    destination: &'a Destination,
-    loaded: &'a Loaded,
-    /// The Applications of the same file.
-    known: &'a [Loaded],
-    arguments: &'a Arguments,
-    printer: &'a Printer,
-    stop: &'a Stop,
-}
-
-impl Case<'_> {
-    /// The report, its exit code, and whether to go on.
-    async fn run(&self, options: &SyncOptions) -> Result<(Report, u8, bool), Failure> {
-        let (start, cluster, loaded) = (Instant::now(), &self.destination.cluster, self.loaded);
-        let writes = options.dry_run == DryRun::None;
-        let version = if writes { lease::version(cluster, &loaded.application).await } else { None };
-        let (mut commit, mut survey) = self.survey().await?;
-        if writes {
-            namespace(self.destination, loaded, &survey).await?;
-        }
-        let environment = &self.destination.environment;
-        let mut lease = None;
-        if writes && has_work(cluster, loaded, environment, &survey, options) {
-            lease = self.claim().await?;
-            // Someone has synced since the survey: what it says is over.
-            if lease.as_ref().is_some_and(|lease| lease.before != version) {
-                (commit, survey) = self.survey().await?;
-            }
-        }
-        let done = self.carry_out(&survey, &commit, options, start).await;
-        if let Some(lease) = lease {
-            lease.release().await;
-        }
-        let done = done?;
-        let is_done = !done.interrupted && !done.lost;
-        Ok((synctext::report(loaded, &survey, &done), synctext::exit_code(&done), is_done))
-    }
-
-    async fn survey(&self) -> Result<(Commit, Survey), Failure> {
-        let revision = self.arguments.selection.revision.as_deref();
-        let (commit, mut survey) = self.destination.survey(self.loaded, revision, self.printer).await?;
-        let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
-        let others: Vec<Loaded> =
-            self.known.iter().filter(|known| known.application != self.loaded.application).cloned().collect();
-        owners::settle(cluster, self.loaded, environment, &mut survey, &others).await?;
-        Ok((commit, survey))
-    }
-
-    async fn carry_out(
-        &self,
-        survey: &Survey,
-        commit: &Commit,
-        options: &SyncOptions,
-        start: Instant,
-    ) -> Result<SyncReport, Failure> {
-        self.confirm(survey, options)?;
-        let talk = matches!(self.arguments.output, Format::Text | Format::Wide);
-        let progress = Lines::new(self.printer, survey, options.dry_run, talk);
-        let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
-        let done = sync(cluster, self.loaded, environment, survey, options, &progress, self.stop).await;
-        progress.finish();
-        let done = done?;
-        if talk {
-            synctext::summary(self.loaded, commit, &done, options.dry_run, start.elapsed(), self.printer);
-        }
-        Ok(done)
-    }
-
-    /// Claims the Application, so that no two syncs mix.
-    async fn claim(&self) -> Result<Option<Lease>, Failure> {
-        let (cluster, application) = (&self.destination.cluster, &self.loaded.application);
-        match lease::claim(cluster, application, &holder(), &self.stop.lost).await {
-            Claim::Held(lease) => Ok(Some(*lease)),
-            Claim::Taken { holder } => Err(Failure {
-                message: format!(
-                    "Application {application} is being synced by {holder}; nothing was applied"
-                ),
-                hint: Some("wait until it is done, and try again".into()),
-                code: code::CONFLICT,
-            }),
-            Claim::Unusable(error) => {
-                self.printer.warning(&format!(
-                    "without a Lease, two syncs of {application} at once are not kept apart: {error}"
-                ));
-                Ok(None)
-            }
-        }
-    }
-
-    /// Asks a person before much is deleted; where there is none to ask,
-    /// nothing is done at all.
-    fn confirm(&self, survey: &Survey, options: &SyncOptions) -> Result<(), Failure> {
-        let mut plan = survey.plan.clone();
-        plan.steps.retain(|step| {
-            let object = survey.live.get(&step.key);
-            step.action != Action::Prune
-                || !survey.held.contains_key(&step.key)
-                    && options.select.takes(&step.key, &step.gvk, step.action, object)
-        });
-        let budget = self.loaded.spec.prune_budget();
-        let doubt = budget.doubt(&plan, self.arguments.allow_empty).filter(|_| options.prune);
-        let Some(doubt) = doubt else { return Ok(()) };
-        let is_empty = matches!(doubt, Doubt::Empty { .. });
-        if options.dry_run != DryRun::None {
-            self.printer.warning(&doubt.to_string());
-            return Ok(());
-        }
-        if !is_empty
-            && (self.arguments.confirm_prune || self.printer.confirms(&format!("{doubt}. Prune them?")))
-        {
-            return Ok(());
-        }
-        let hint = if is_empty {
-            "if that is meant, use --allow-empty"
-        } else {
-            "look at them with --dry-run; if that is meant, use --confirm-prune"
-        };
-        Err(Failure {
-            message: format!("{doubt}; nothing was applied"),
-            hint: Some(hint.into()),
-            code: code::CONFLICT,
-        })
-    }
-}
-
-/// Who syncs, for whoever meets the Lease.
-fn holder() -> String {
-    format!("{}, process {}, since {}", who(), std::process::id(), jiff::Timestamp::now())
-}
-
-/// Makes the destination's namespace where the Application asks for it, and
-/// says so where nobody will.
-async fn namespace(destination: &Destination, loaded: &Loaded, survey: &Survey) -> Result<(), Failure> {
-    use gitops_cluster::ApplyOptions;
-    let mut wanted: Vec<&str> = survey
-        .desired
-        .objects
-        .keys()
-        .map(|key| key.namespace.as_str())
-        .filter(|name| !name.is_empty())
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let Some(kind) = destination.discovery.preferred("", "Namespace") else { return Ok(()) };
-    for name in wanted {
-        let key = ObjectKey {
-            group: String::new(),
-            kind: "Namespace".into(),
-            namespace: String::new(),
-            name: name.to_owned(),
-        };
-        if survey.desired.objects.contains_key(&key) || destination.cluster.get(kind, &key).await?.is_some() {
-            continue;
-        }
-        if !(loaded.creates_namespace() && name == loaded.namespace) {
-            return Err(Failure { message: format!("{key} is not there; nothing was applied"), hint: None, code: code::REFUSED }
-                .hint(format!("kubectl create namespace {name}, or declare it in Git, or set spec.destination.createNamespace")));
-        }
-        let object = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        destination.cluster.apply(kind, &key, &object, &ApplyOptions::default()).await?;
-    }
-    Ok(())
 }
