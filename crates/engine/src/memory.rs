@@ -95,7 +95,7 @@ mod tests {
 
     fn declared(value: Value) -> DesiredObject {
         let application = AppRef { namespace: "n".into(), name: "a".into() };
-        let rendered = Rendered { value, file: "f".into(), line: 1, lines: None };
+        let rendered = Rendered { value, file: "f".into(), line: 1, lines: None, confidential: Vec::new() };
         let set = DesiredSet::build(application, "c".into(), "shop", &Namespaced, vec![rendered]).unwrap();
         set.objects.into_values().next().unwrap()
     }

@@ -5,8 +5,11 @@
 //! A file is whole or refused: its message authentication code covers every
 //! value in the order of the file.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use gitops_core::compare::holds;
+use gitops_core::desired::Rendered;
 use serde_json::Value;
 
 use crate::error::SourceError;
@@ -19,6 +22,9 @@ mod tree;
 
 /// How a value looks that SOPS has encrypted.
 const MARK: &str = "ENC[AES256_GCM,";
+
+/// Digits of a number that is worth hiding.
+const SHORTEST: usize = 4;
 
 /// What decrypts SOPS files.
 #[derive(Clone, Debug, Default)]
@@ -59,12 +65,14 @@ impl Keys {
 }
 
 /// How the SOPS files of one render fared.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Report {
     /// Whether something was decrypted: the result is not kept then.
     pub any: bool,
     /// Why the first file stayed encrypted.
     pub failed: Option<SourceError>,
+    /// Texts that were encrypted.
+    confidential: BTreeSet<String>,
 }
 
 impl Report {
@@ -75,7 +83,7 @@ impl Report {
         let Some(text) = std::str::from_utf8(&data).ok().filter(|text| known && is_encrypted(text)) else {
             return data;
         };
-        match decrypt(path, text, keys) {
+        match self.decrypt(path, text, keys) {
             Ok(values) => {
                 self.any = true;
                 // JSON is YAML, too; documents are set apart as in YAML.
@@ -87,6 +95,48 @@ impl Report {
                 data
             }
         }
+    }
+
+    /// Decrypts the documents of a plain file in place; true when it was one of
+    /// SOPS. Lines stay what they are.
+    ///
+    /// # Errors
+    /// When it is one and cannot be decrypted.
+    pub fn open(
+        &mut self,
+        file: &str,
+        text: &str,
+        documents: &mut [Document],
+        keys: &Keys,
+    ) -> Result<bool, SourceError> {
+        if !is_encrypted(text) {
+            return Ok(false);
+        }
+        let values = self.decrypt(file, text, keys)?;
+        if values.len() != documents.len() {
+            return Err(bad(file, "its documents are not those that were encrypted"));
+        }
+        for (document, value) in documents.iter_mut().zip(values) {
+            document.value = value;
+        }
+        Ok(true)
+    }
+
+    /// Decrypts a file, and keeps in mind what was encrypted in it.
+    fn decrypt(&mut self, file: &str, text: &str, keys: &Keys) -> Result<Vec<Value>, SourceError> {
+        let sealed = tree::documents(file, text)?;
+        let values = decrypt(file, sealed.clone(), text, keys)?;
+        for (sealed, clear) in sealed.iter().zip(&values) {
+            texts(&sealed.value(), clear, &mut self.confidential);
+        }
+        self.confidential.remove("");
+        Ok(values)
+    }
+
+    /// An object that knows which of its values were encrypted.
+    pub fn marked(&self, object: Rendered) -> Rendered {
+        let held = self.confidential.iter().filter(|text| holds(&object.value, std::slice::from_ref(text)));
+        Rendered { confidential: held.cloned().collect(), ..object }
     }
 
     /// Encrypted text is never applied.
@@ -101,28 +151,32 @@ impl Report {
     }
 }
 
-/// Decrypts the documents of a plain file in place; true when it was one of
-/// SOPS. Lines stay what they are.
-///
-/// # Errors
-/// When it is one and cannot be decrypted.
-pub(crate) fn open(
-    file: &str,
-    text: &str,
-    documents: &mut [Document],
-    keys: &Keys,
-) -> Result<bool, SourceError> {
-    if !is_encrypted(text) {
-        return Ok(false);
+/// The texts that are encrypted in `sealed`, as they are in `clear`.
+fn texts(sealed: &Value, clear: &Value, into: &mut BTreeSet<String>) {
+    match (sealed, clear) {
+        (Value::Object(sealed), Value::Object(clear)) => {
+            sealed.iter().for_each(|(name, sealed)| {
+                if let Some(clear) = clear.get(name) {
+                    texts(sealed, clear, into);
+                }
+            });
+        }
+        (Value::Array(sealed), Value::Array(clear)) => {
+            sealed.iter().zip(clear).for_each(|(sealed, clear)| texts(sealed, clear, into));
+        }
+        (Value::String(sealed), clear) if sealed.starts_with(MARK) => {
+            // What is as short as a port is everywhere, and may be guessed.
+            let number =
+                || Some(clear.to_string()).filter(|text| clear.is_number() && text.len() >= SHORTEST);
+            let Some(text) = clear.as_str().map(str::to_owned).or_else(number) else { return };
+            // A file in a value may be used line by line.
+            into.extend(
+                text.lines().filter(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned()),
+            );
+            into.insert(text);
+        }
+        _ => {}
     }
-    let values = decrypt(file, text, keys)?;
-    if values.len() != documents.len() {
-        return Err(bad(file, "its documents are not those that were encrypted"));
-    }
-    for (document, value) in documents.iter_mut().zip(values) {
-        document.value = value;
-    }
-    Ok(true)
 }
 
 /// Whether a file looks like one of SOPS.
@@ -140,8 +194,12 @@ fn holds_encrypted(value: &Value) -> bool {
     }
 }
 
-fn decrypt(file: &str, text: &str, keys: &Keys) -> Result<Vec<Value>, SourceError> {
-    let documents = tree::documents(file, text)?;
+fn decrypt(
+    file: &str,
+    documents: Vec<tree::Node>,
+    text: &str,
+    keys: &Keys,
+) -> Result<Vec<Value>, SourceError> {
     let metadata = documents
         .iter()
         .find_map(|document| document.get("sops"))

@@ -149,7 +149,7 @@ pub fn render_each(
                 _ => jsonnet::render(snapshot, request, &closure, tools)?,
             };
             rendered.iter().try_for_each(|object| report.check(&object.file, &object.value))?;
-            rendered.into_iter().for_each(&mut keep);
+            rendered.into_iter().map(|object| report.marked(object)).for_each(&mut keep);
             report.any
         }
     };
@@ -331,8 +331,8 @@ fn one(
     with_lines: bool,
 ) -> Rendered {
     if with_lines {
-        Rendered { value, file: file.clone(), line, lines: Some(lines) }
+        Rendered { value, file: file.clone(), line, lines: Some(lines), confidential: Vec::new() }
     } else {
-        Rendered { value, file: file.clone(), line: 0, lines: None }
+        Rendered { value, file: file.clone(), line: 0, lines: None, confidential: Vec::new() }
     }
 }
