@@ -29,6 +29,7 @@ mod signature;
 mod snapshot;
 mod write;
 
+pub use history::Ids;
 pub use program::Program;
 pub use publish::Target;
 pub use snapshot::{FileEntry, Snapshot};

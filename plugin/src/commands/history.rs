@@ -7,6 +7,7 @@ use gitops_core::names::{ANNOTATION_REVISION, OUTPUT_API_VERSION};
 use gitops_engine::restore::{self, commit_of};
 use gitops_engine::{Loaded, Survey};
 use gitops_source::Commit;
+use gitops_source::git::Ids;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -111,7 +112,7 @@ async fn entries(
     let commits = git.history(repo, commit_of(loaded, &commit.id), &paths, limit)?;
     // An object names the commit of its last write, which may have changed
     // something else: what counts is what that commit has at the paths.
-    let mut written: BTreeMap<Vec<Option<String>>, usize> = BTreeMap::new();
+    let mut written: BTreeMap<Ids, usize> = BTreeMap::new();
     for object in survey.plan.steps.iter().filter_map(|step| survey.live.get(&step.key)) {
         let mark = object.pointer("/metadata/annotations").and_then(|all| all.get(ANNOTATION_REVISION));
         if let Some(id) = mark.and_then(Value::as_str) {

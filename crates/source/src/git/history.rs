@@ -9,6 +9,10 @@ use crate::location::RepoUrl;
 /// Commits that are looked at, at most, to find those that changed the path.
 const MAX_WALKED: usize = 20_000;
 
+/// What a commit has at some paths: the id at each, absent where there is
+/// nothing.
+pub type Ids = Vec<Option<String>>;
+
 impl GitCache {
     /// Up to `limit` commits at or before `commit` that changed what is at one
     /// of `paths`, each with the id of what it left at every one (absent where
@@ -23,7 +27,7 @@ impl GitCache {
         commit: &str,
         paths: &[String],
         limit: usize,
-    ) -> Result<Vec<(Commit, Vec<Option<String>>)>, SourceError> {
+    ) -> Result<Vec<(Commit, Ids)>, SourceError> {
         let repository = self.repository(repo)?;
         let start = id(repo, commit)?;
         let failed = |error: gix::Error| git_error(repo, &error);
@@ -54,7 +58,7 @@ impl GitCache {
     }
 
     /// The ids of what a commit has at each of `paths`.
-    pub fn path_ids(&self, repo: &RepoUrl, commit: &str, paths: &[String]) -> Vec<Option<String>> {
+    pub fn path_ids(&self, repo: &RepoUrl, commit: &str, paths: &[String]) -> Ids {
         paths.iter().map(|path| self.path_id(repo, commit, path)).collect()
     }
 
@@ -115,7 +119,7 @@ fn id(repo: &RepoUrl, commit: &str) -> Result<gix::ObjectId, SourceError> {
     })
 }
 
-fn state(repository: &gix::Repository, commit: gix::ObjectId, paths: &[String]) -> Vec<Option<String>> {
+fn state(repository: &gix::Repository, commit: gix::ObjectId, paths: &[String]) -> Ids {
     paths.iter().map(|path| at(repository, commit, path).map(|id| id.to_string())).collect()
 }
 

@@ -239,7 +239,7 @@ fn no_way(draft: &Draft, stderr: &str) -> Option<SourceError> {
     }
     let network =
         ["could not resolve", "unable to access", "failed to connect", "could not read from remote"];
-    any(&network).then(|| SourceError::Network { repo: name, reason })
+    any(&network).then_some(SourceError::Network { repo: name, reason })
 }
 
 #[cfg(test)]
