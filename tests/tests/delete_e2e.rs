@@ -71,9 +71,7 @@ fn hooks_are_run_before_and_after() {
         .ok();
     let held = place.gitops("delete --yes --timeout 2s").code(8);
     let lines: Vec<&str> = held.stdout.lines().collect();
-    let at = |words: &str| {
-        lines.iter().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{words}: {lines:?}"))
-    };
+    let at = |words: &str| lines.iter().position(|line| line.contains(words)).unwrap();
     assert!(at("PreDelete hook") < at("/late") && at("/late") < at("/web"), "{lines:?}");
     assert!(held.stdout.contains("/web is not gone yet"), "{}", held.stdout);
     assert!(place.has("configmap/pre") && !place.has("configmap/post"));
