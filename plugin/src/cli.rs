@@ -32,6 +32,7 @@ pub enum Command {
     Logs(commands::logs::Arguments),
     Events(commands::events::Arguments),
     History(commands::history::Arguments),
+    Rollback(commands::rollback::Arguments),
     Delete(commands::delete::Arguments),
     Check(commands::check::Arguments),
     Health(commands::health::Arguments),

@@ -60,6 +60,9 @@ impl Failure {
 
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
+        if let Some(hint) = in_the_way(&error) {
+            return Self::conflict(error.to_string()).hint(hint);
+        }
         let hint = match (&error, error.kind()) {
             (SourceError::NoSuchRevision { near, .. }, _) if !near.is_empty() => {
                 format!("there are: {}", near.join(", "))
@@ -81,6 +84,14 @@ impl From<SourceError> for Failure {
             (SourceError::Render { tool, path, .. }, _) => {
                 format!("try it by itself: {}", by_itself(tool, path))
             }
+            (SourceError::ToolMissing { tool: "git", .. }, _) => "install git".into(),
+            (_, SourceKind::Protected) => {
+                "push to a branch of its own, and open a pull request: --branch NAME".into()
+            }
+            (_, SourceKind::NotABranch) => "name the branch with --revision, or change spec.source.revision in Git".into(),
+            (_, SourceKind::Nameless) => {
+                "git config --global user.name NAME; git config --global user.email EMAIL".into()
+            }
             (SourceError::ToolMissing { tool, .. }, _) => {
                 format!("install {tool}, or set KUBECTL_GITOPS_{} to its path", tool.to_uppercase())
             }
@@ -96,6 +107,15 @@ impl From<SourceError> for Failure {
             _ => "check that the disk has room and the cache folder is yours (--cache-dir)".into(),
         };
         Self::git(error.to_string()).hint(hint)
+    }
+}
+
+/// The way out where somebody else's work, or one's own, stands in the way.
+fn in_the_way(error: &SourceError) -> Option<&'static str> {
+    match error.kind() {
+        SourceKind::Moved => Some("look at what is there now (git pull, in a checkout), and try again"),
+        SourceKind::Unfinished => Some("commit and push it, or put it aside with git stash; then try again"),
+        _ => None,
     }
 }
 

@@ -75,6 +75,7 @@ async fn execute(command: Command, settings: &Settings, printer: &Printer) -> Re
         Command::Logs(arguments) => commands::logs::run(arguments, settings, printer).await,
         Command::Events(arguments) => commands::events::run(arguments, settings, printer).await,
         Command::History(arguments) => commands::history::run(arguments, settings, printer).await,
+        Command::Rollback(arguments) => commands::rollback::run(arguments, settings, printer).await,
         Command::Delete(arguments) => commands::delete::run(arguments, settings, printer).await,
         Command::Check(arguments) => commands::check::run(arguments, settings, printer).await,
         Command::Health(arguments) => commands::health::run(&arguments, printer),

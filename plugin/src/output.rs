@@ -1,7 +1,7 @@
 //! What commands print with `-o`: shapes that programs rely on.
 
 use clap::ValueEnum;
-use gitops_core::compare::{Difference, mask_secret};
+use gitops_core::compare::{Difference, mask};
 use gitops_core::desired::DesiredSet;
 use gitops_core::health::HealthReport;
 use gitops_core::names::OUTPUT_API_VERSION;
@@ -61,12 +61,13 @@ pub struct Located {
     pub line: Option<u32>,
 }
 
-/// Differences with their places; a Secret's values masked.
+/// Differences with their places; what is secret masked.
 pub fn located(set: &DesiredSet, gvk: &Gvk, key: &ObjectKey, differences: &[Difference]) -> Vec<Located> {
     let declared = set.objects.get(key);
+    let confidential = declared.map(|object| &*object.origin.confidential).unwrap_or_default();
     let locate = |difference: &Difference| {
         let mut difference = difference.clone();
-        mask_secret(gvk, &mut difference);
+        mask(gvk, &mut difference, confidential);
         let line = declared.and_then(|object| object.line_of(&difference.path));
         Located {
             file: declared.map(|object| object.origin.file.to_string()).unwrap_or_default(),

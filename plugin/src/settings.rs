@@ -99,6 +99,14 @@ fn default_cache() -> PathBuf {
     base.unwrap_or_else(std::env::temp_dir).join("kubectl-gitops")
 }
 
+/// Who runs this, and where.
+pub fn who() -> String {
+    let user = std::env::var("USER").unwrap_or_else(|_| "someone".into());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "a computer" } else { host.trim() };
+    format!("{user} on {host}")
+}
+
 /// kubectl's durations: `0` is no limit, a bare number counts seconds.
 pub fn duration(text: &str) -> Result<Option<Duration>, Failure> {
     let bad = || Failure::usage(format!("{text:?} is no duration")).hint("write 30s, 5m, or 0 for no limit");

@@ -21,6 +21,8 @@ pub struct Lines<'a> {
     bar: Option<ProgressBar>,
     dry_run: DryRun,
     talk: bool,
+    /// What became of what went.
+    went: &'static str,
 }
 
 impl<'a> Lines<'a> {
@@ -32,7 +34,13 @@ impl<'a> Lines<'a> {
             }
             bar
         });
-        Self { printer, bar, dry_run, talk }
+        Self { printer, bar, dry_run, talk, went: "pruned" }
+    }
+
+    /// The same, where objects go because a person says so.
+    #[must_use]
+    pub fn deleting(self) -> Self {
+        Self { went: "deleted", ..self }
     }
 
     fn line(&self, text: &str) {
@@ -73,7 +81,7 @@ impl Progress for Lines<'_> {
                     _ if result.hook.is_some() => ("ran", Ink::Git),
                     Action::Create => ("created", Ink::Git),
                     Action::Update => ("changed", Ink::Change),
-                    _ => ("pruned", Ink::Live),
+                    _ => (self.went, Ink::Live),
                 };
                 let note = if result.note.is_empty() { String::new() } else { format!(": {}", result.note) };
                 self.line(&format!("{} {object}{would}{note}", self.printer.ink(ink, word)));

@@ -105,7 +105,13 @@ impl World {
     /// As rendering from Git leaves it, under a name of its own.
     fn desired(&self, value: &Value, namespace: &str) -> DesiredObject {
         let app = AppRef { namespace: "a".into(), name: "a".into() };
-        let rendered = Rendered { value: value.clone(), file: "a.yaml".into(), line: 1, lines: None };
+        let rendered = Rendered {
+            value: value.clone(),
+            file: "a.yaml".into(),
+            line: 1,
+            lines: None,
+            confidential: Vec::new(),
+        };
         let set = DesiredSet::build(app, "r".into(), namespace, &self.discovery, vec![rendered]).unwrap();
         set.objects.into_values().next().unwrap()
     }
@@ -133,7 +139,13 @@ impl World {
         let named = value.pointer("/metadata/name").and_then(Value::as_str).is_some();
         let namespace = self.namespaces.get(&sample.gvk).map_or("nowhere", String::as_str);
         let app = AppRef { namespace: "a".into(), name: "a".into() };
-        let rendered = Rendered { value: value.clone(), file: "a.yaml".into(), line: 1, lines: None };
+        let rendered = Rendered {
+            value: value.clone(),
+            file: "a.yaml".into(),
+            line: 1,
+            lines: None,
+            confidential: Vec::new(),
+        };
         let set = DesiredSet::build(app, "r".into(), namespace, &self.discovery, vec![rendered]);
         (named && set.is_ok()).then(|| self.instance(sample, value))
     }

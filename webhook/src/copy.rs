@@ -247,7 +247,9 @@ mod tests {
         let mut reader = Reader::default();
         for index in 0..100 {
             let object = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("s{index}"), "namespace": "shop"}, "data": {"a": "aHVudGVyMg=="}});
-            reader.add(Record { object, file: "f".into(), line: 1, lines: None }).unwrap();
+            reader
+                .add(Record { object, file: "f".into(), line: 1, lines: None, confidential: Vec::new() })
+                .unwrap();
         }
         let application = AppRef { namespace: "shop".into(), name: "web".into() };
         reader.finish(application, "c1".into(), ("2026".into(), "u1".into()))

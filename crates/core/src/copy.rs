@@ -21,13 +21,17 @@ pub struct Record {
     pub line: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<Box<[u32]>>,
+    /// Not of a Secret, which holds nothing but hashes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confidential: Vec<String>,
 }
 
 impl Record {
     /// An object, without the values of a Secret.
     pub fn of(declared: DesiredObject, salt: &str) -> Self {
-        let DesiredObject { gvk, mut value, origin, .. } = declared;
+        let DesiredObject { gvk, mut value, mut origin, .. } = declared;
         if gvk.group.is_empty() && gvk.kind == "Secret" {
+            origin.confidential = Box::default();
             for value in value
                 .get_mut("data")
                 .and_then(Value::as_object_mut)
@@ -37,7 +41,13 @@ impl Record {
                 *value = salted(value.as_str().unwrap_or_default(), salt);
             }
         }
-        Self { object: value, file: origin.file, line: origin.line, lines: origin.lines }
+        Self {
+            object: value,
+            file: origin.file,
+            line: origin.line,
+            lines: origin.lines,
+            confidential: origin.confidential.into(),
+        }
     }
 }
 
@@ -55,7 +65,8 @@ impl Reader {
     /// When it holds no object.
     pub fn add(&mut self, record: Record) -> Result<(), IdentityError> {
         let (key, gvk) = (ObjectKey::of(&record.object)?, Gvk::of(&record.object)?);
-        let origin = Origin { file: record.file, line: record.line, lines: record.lines };
+        let confidential = record.confidential.into();
+        let origin = Origin { file: record.file, line: record.line, lines: record.lines, confidential };
         let object = DesiredObject { key: key.clone(), gvk, value: record.object, origin };
         self.objects.insert(key, Want::store(object, &mut self.kinds));
         Ok(())
@@ -82,7 +93,12 @@ mod tests {
             key,
             gvk,
             value,
-            origin: Origin { file: "f".into(), line: 3, lines: Some([3, 4, 5, 6, 7, 8].into()) },
+            origin: Origin {
+                file: "f".into(),
+                line: 3,
+                lines: Some([3, 4, 5, 6, 7, 8].into()),
+                confidential: Box::default(),
+            },
         }
     }
 

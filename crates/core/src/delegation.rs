@@ -296,7 +296,12 @@ mod tests {
 
     fn declared(value: Value) -> DesiredObject {
         let (key, gvk) = (ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
-        DesiredObject { key, gvk, value, origin: Origin { file: "f".into(), line: 1, lines: None } }
+        DesiredObject {
+            key,
+            gvk,
+            value,
+            origin: Origin { file: "f".into(), line: 1, lines: None, confidential: Box::default() },
+        }
     }
 
     fn told(value: Value) -> Vec<String> {

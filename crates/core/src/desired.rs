@@ -50,6 +50,9 @@ pub struct Rendered {
     /// First line of its document; 0 where it is not known.
     pub line: u32,
     pub lines: Option<LineTree>,
+    /// Texts in it that Git keeps encrypted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confidential: Vec<String>,
 }
 
 /// Where an object comes from.
@@ -62,6 +65,8 @@ pub struct Origin {
     /// A line for every value of the object, in the order in which they are
     /// met when descending; absent where only the file is known.
     pub(crate) lines: Option<Box<[u32]>>,
+    /// Texts in the object that Git keeps encrypted.
+    pub confidential: Box<[String]>,
 }
 
 impl fmt::Display for Origin {
@@ -315,8 +320,8 @@ fn desired(
     scopes: &dyn Scopes,
     lenient: bool,
 ) -> Result<DesiredObject, DesiredError> {
-    let Rendered { mut value, file, line, lines } = rendered;
-    let origin = Origin { file, line, lines: None };
+    let Rendered { mut value, file, line, lines, confidential } = rendered;
+    let origin = Origin { file, line, lines: None, confidential: confidential.into() };
     let at = origin.to_string();
     let gvk = Gvk::of(&value).map_err(|error| DesiredError::Identity { origin: at.clone(), error })?;
     if value.pointer("/metadata/name").is_none_or(Value::is_null)
@@ -493,6 +498,7 @@ mod tests {
             file: format!("{i}.yaml").into(),
             line: 1,
             lines: None,
+            confidential: Vec::new(),
         });
         DesiredSet::build(app, "c".into(), "shop", &Known, rendered.collect())
     }
@@ -544,6 +550,7 @@ mod tests {
             file: "f".into(),
             line: 1,
             lines: None,
+            confidential: Vec::new(),
         };
         let late = json!({"argocd.argoproj.io/sync-options": "SkipDryRunOnMissingResource=true"});
         let known = |lenient: bool, annotations: Value| {
@@ -587,7 +594,8 @@ mod tests {
         };
         let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1", "b": "2"}});
         let app = AppRef { namespace: "a".into(), name: "shop".into() };
-        let rendered = Rendered { value, file: "c.yaml".into(), line: 1, lines: Some(tree) };
+        let rendered =
+            Rendered { value, file: "c.yaml".into(), line: 1, lines: Some(tree), confidential: Vec::new() };
         let set = DesiredSet::build(app, "c".into(), "shop", &Known, vec![rendered]).unwrap();
         let object = set.objects.values().next().unwrap();
         let line = |path: &str| object.line_of(&path.parse().unwrap());

@@ -70,7 +70,7 @@ impl Scopes for All {
 /// As rendering would give it; garbage is refused there.
 fn desired(value: Value) -> Option<DesiredObject> {
     let app = AppRef { namespace: "shop".into(), name: "web".into() };
-    let rendered = Rendered { value, file: "a.yaml".into(), line: 1, lines: None };
+    let rendered = Rendered { value, file: "a.yaml".into(), line: 1, lines: None, confidential: Vec::new() };
     let set = DesiredSet::build(app, "c2".into(), "shop", &All, vec![rendered]).ok()?;
     set.objects.into_values().next()
 }

@@ -227,7 +227,7 @@ mod tests {
         let objects = objects.iter().map(|object| {
             let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": object, "namespace": "shop"}});
             let key = ObjectKey::of(&value).unwrap();
-            (key.clone(), DesiredObject { key, gvk: Gvk::of(&value).unwrap(), value, origin: Origin { file: "f".into(), line: 1, lines: None } })
+            (key.clone(), DesiredObject { key, gvk: Gvk::of(&value).unwrap(), value, origin: Origin { file: "f".into(), line: 1, lines: None, confidential: Box::default() } })
         });
         let set = DesiredSet { application, revision: "c".into(), objects: objects.collect() };
         Arc::new(Part::of(set, (created.into(), name.into())))

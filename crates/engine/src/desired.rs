@@ -234,14 +234,19 @@ pub async fn whole_trees(
 }
 
 /// One source on its way to its objects.
-struct Render {
-    snapshot: Snapshot,
-    request: RenderRequest,
+pub(crate) struct Render {
+    pub snapshot: Snapshot,
+    pub request: RenderRequest,
     /// The repository to name before a file; none for the first one.
     elsewhere: Option<String>,
 }
 
-fn renders(loaded: &Loaded, environment: &Environment, revision: &str) -> Result<Vec<Render>, EngineError> {
+/// The renders of all sources but those that are only referred to, in order.
+pub(crate) fn renders(
+    loaded: &Loaded,
+    environment: &Environment,
+    revision: &str,
+) -> Result<Vec<Render>, EngineError> {
     let unknown = || SourceError::NoSuchRevision {
         repo: loaded.repo.to_string(),
         revision: revision.to_owned(),

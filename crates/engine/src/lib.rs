@@ -14,6 +14,7 @@ pub mod load;
 pub mod memory;
 pub mod namespaces;
 pub mod owners;
+pub mod restore;
 pub mod revisions;
 pub mod rules;
 pub mod survey;

@@ -24,6 +24,9 @@ pub struct Places {
     /// hash of what Git said when they were made.
     #[serde(default)]
     pub run: BTreeMap<String, String>,
+    /// A deletion that has begun and whose last hooks have not ended well.
+    #[serde(default)]
+    pub deleting: bool,
 }
 
 /// The name and the hash under which a Job is remembered that its time to live
@@ -92,7 +95,7 @@ mod tests {
 
     fn declared(value: Value) -> DesiredObject {
         let application = AppRef { namespace: "n".into(), name: "a".into() };
-        let rendered = Rendered { value, file: "f".into(), line: 1, lines: None };
+        let rendered = Rendered { value, file: "f".into(), line: 1, lines: None, confidential: Vec::new() };
         let set = DesiredSet::build(application, "c".into(), "shop", &Namespaced, vec![rendered]).unwrap();
         set.objects.into_values().next().unwrap()
     }

@@ -19,6 +19,7 @@ use crate::memory::Memory;
 use crate::survey::{Survey, remember, remember_run};
 
 mod adopt;
+mod deletion;
 mod hooks;
 mod patch;
 mod waiting;
@@ -26,6 +27,7 @@ mod waves;
 mod worker;
 
 pub use adopt::Conflicts;
+pub use deletion::delete;
 
 /// Whether anything is really written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -21,6 +21,11 @@ pub enum ErrorKind {
     Sops,
     Registry,
     Local,
+    Moved,
+    Protected,
+    NotABranch,
+    Nameless,
+    Unfinished,
 }
 
 /// An error of this crate.
@@ -56,6 +61,18 @@ pub enum SourceError {
     Registry { place: String, reason: String },
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: std::io::Error },
+    /// Somebody else has changed the branch meanwhile.
+    #[error("branch {branch} of {repo} has moved on: {reason}")]
+    Moved { repo: String, branch: String, reason: String },
+    #[error("{repo} takes no push to {branch}: {reason}")]
+    Protected { repo: String, branch: String, reason: String },
+    #[error("{revision} of {repo} is no branch that a commit could go to")]
+    NotABranch { repo: String, revision: String },
+    #[error("Git does not know who makes this commit")]
+    Nameless,
+    /// Work in a checkout that a commit of ours would mix with.
+    #[error("{}: {reason}", folder.display())]
+    Unfinished { folder: PathBuf, reason: String },
     #[error("{repo}: {reason}")]
     Git { repo: String, reason: String },
 }
@@ -78,6 +95,11 @@ impl SourceError {
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Sops { .. } => ErrorKind::Sops,
             Self::Registry { .. } => ErrorKind::Registry,
+            Self::Moved { .. } => ErrorKind::Moved,
+            Self::Protected { .. } => ErrorKind::Protected,
+            Self::NotABranch { .. } => ErrorKind::NotABranch,
+            Self::Nameless => ErrorKind::Nameless,
+            Self::Unfinished { .. } => ErrorKind::Unfinished,
             Self::Io { .. } | Self::Git { .. } => ErrorKind::Local,
         }
     }

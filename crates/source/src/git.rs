@@ -23,11 +23,18 @@ use crate::location::{Credentials, RepoUrl};
 mod history;
 mod import;
 mod passed;
+mod program;
+mod publish;
 mod shared;
 mod signature;
 mod snapshot;
+mod write;
 
+pub use history::Ids;
+pub use program::Program;
+pub use publish::Target;
 pub use snapshot::{FileEntry, Snapshot};
+pub use write::{Change, Draft, NewCommit, Person, Writer};
 
 /// How long a fetch whose time is up may take to end.
 const GRACE: Duration = Duration::from_millis(200);
@@ -280,6 +287,7 @@ fn fetching(repo: &RepoUrl, credentials: &Credentials, key: Option<&KeyFiles>) -
 }
 
 /// An ssh key on disk for as long as ssh needs it, readable by this user only.
+#[derive(Debug)]
 struct KeyFiles {
     folder: tempfile::TempDir,
 }

@@ -17,9 +17,9 @@ pub mod sops;
 pub mod yaml;
 
 pub use error::{ErrorKind, SourceError};
-pub use git::{Commit, GitCache, Snapshot};
+pub use git::{Change, Commit, GitCache, NewCommit, Snapshot, Target, Writer};
 pub use location::{Credentials, RepoUrl, Secret};
 pub use render::{
-    HelmOptions, KustomizeOptions, PlainOptions, RemoteChart, RenderRequest, SourceType, Tools,
+    HelmOptions, KustomizeOptions, PlainOptions, Reads, RemoteChart, RenderRequest, SourceType, Tools, reads,
     remote_charts, render, render_each, whole_tree,
 };

@@ -145,6 +145,12 @@ impl RepoUrl {
         })
     }
 
+    /// Scheme and host of an http URL, as Git's configuration names them.
+    pub(crate) fn host(&self) -> Option<String> {
+        let url = Url::parse(&self.full).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        Some(url.origin().ascii_serialization())
+    }
+
     /// Whether what is sent there can be read on the way.
     pub(crate) fn is_clear_text(&self) -> bool {
         self.full.starts_with("http://")

@@ -5,9 +5,12 @@
 //! A file is whole or refused: its message authentication code covers every
 //! value in the order of the file.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use base64::Engine;
+use gitops_core::compare::holds;
+use gitops_core::desired::Rendered;
 use serde_json::Value;
 
 use crate::error::SourceError;
@@ -21,6 +24,9 @@ mod tree;
 
 /// How a value looks that SOPS has encrypted.
 const MARK: &str = "ENC[AES256_GCM,";
+
+/// Digits of a number that is worth hiding.
+const SHORTEST: usize = 4;
 
 /// What decrypts SOPS files.
 #[derive(Clone, Debug, Default)]
@@ -61,12 +67,14 @@ impl Keys {
 }
 
 /// How the SOPS files of one render fared.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Report {
     /// Whether something was decrypted: the result is not kept then.
     pub any: bool,
     /// Why the first file stayed encrypted.
     pub failed: Option<SourceError>,
+    /// Texts that were encrypted.
+    confidential: BTreeSet<String>,
 }
 
 impl Report {
@@ -77,12 +85,19 @@ impl Report {
         let clear = if [".yaml", ".yml", ".json"].iter().any(|ending| path.ends_with(ending)) {
             is_encrypted(text).then(|| {
                 // JSON is YAML, too; documents are set apart as in YAML.
-                let values = decrypt(path, text, keys)?;
+                let values = self.decrypt(path, text, keys)?;
                 let texts: Vec<String> = values.iter().map(Value::to_string).collect();
                 Ok(texts.join("\n---\n").into_bytes())
             })
         } else {
-            flat::Format::of(path, text).map(|format| format.decrypt(path, text, keys))
+            flat::Format::of(path, text).map(|format| {
+                let clear = format.decrypt(path, text, keys)?;
+                let lines = String::from_utf8_lossy(&clear);
+                // Of a dotenv file the values, of another its lines as they are.
+                let values = lines.lines().map(|line| format.value(line).trim());
+                self.confidential.extend(values.filter(|value| !value.is_empty()).map(str::to_owned));
+                Ok(clear)
+            })
         };
         match clear {
             None => data,
@@ -95,6 +110,48 @@ impl Report {
                 data
             }
         }
+    }
+
+    /// Decrypts the documents of a plain file in place; true when it was one of
+    /// SOPS. Lines stay what they are.
+    ///
+    /// # Errors
+    /// When it is one and cannot be decrypted.
+    pub fn open(
+        &mut self,
+        file: &str,
+        text: &str,
+        documents: &mut [Document],
+        keys: &Keys,
+    ) -> Result<bool, SourceError> {
+        if !is_encrypted(text) {
+            return Ok(false);
+        }
+        let values = self.decrypt(file, text, keys)?;
+        if values.len() != documents.len() {
+            return Err(bad(file, "its documents are not those that were encrypted"));
+        }
+        for (document, value) in documents.iter_mut().zip(values) {
+            document.value = value;
+        }
+        Ok(true)
+    }
+
+    /// Decrypts a file, and keeps in mind what was encrypted in it.
+    fn decrypt(&mut self, file: &str, text: &str, keys: &Keys) -> Result<Vec<Value>, SourceError> {
+        let sealed = tree::documents(file, text)?;
+        let values = decrypt(file, sealed.clone(), text, keys)?;
+        for (sealed, clear) in sealed.iter().zip(&values) {
+            texts(&sealed.value(), clear, &mut self.confidential);
+        }
+        self.confidential.remove("");
+        Ok(values)
+    }
+
+    /// An object that knows which of its values were encrypted.
+    pub fn marked(&self, object: Rendered) -> Rendered {
+        let held = self.confidential.iter().filter(|text| holds(&object.value, std::slice::from_ref(text)));
+        Rendered { confidential: held.cloned().collect(), ..object }
     }
 
     /// Encrypted text is never applied.
@@ -111,28 +168,32 @@ impl Report {
     }
 }
 
-/// Decrypts the documents of a plain file in place; true when it was one of
-/// SOPS. Lines stay what they are.
-///
-/// # Errors
-/// When it is one and cannot be decrypted.
-pub(crate) fn open(
-    file: &str,
-    text: &str,
-    documents: &mut [Document],
-    keys: &Keys,
-) -> Result<bool, SourceError> {
-    if !is_encrypted(text) {
-        return Ok(false);
+/// The texts that are encrypted in `sealed`, as they are in `clear`.
+fn texts(sealed: &Value, clear: &Value, into: &mut BTreeSet<String>) {
+    match (sealed, clear) {
+        (Value::Object(sealed), Value::Object(clear)) => {
+            sealed.iter().for_each(|(name, sealed)| {
+                if let Some(clear) = clear.get(name) {
+                    texts(sealed, clear, into);
+                }
+            });
+        }
+        (Value::Array(sealed), Value::Array(clear)) => {
+            sealed.iter().zip(clear).for_each(|(sealed, clear)| texts(sealed, clear, into));
+        }
+        (Value::String(sealed), clear) if sealed.starts_with(MARK) => {
+            // What is as short as a port is everywhere, and may be guessed.
+            let number =
+                || Some(clear.to_string()).filter(|text| clear.is_number() && text.len() >= SHORTEST);
+            let Some(text) = clear.as_str().map(str::to_owned).or_else(number) else { return };
+            // A file in a value may be used line by line.
+            into.extend(
+                text.lines().filter(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned()),
+            );
+            into.insert(text);
+        }
+        _ => {}
     }
-    let values = decrypt(file, text, keys)?;
-    if values.len() != documents.len() {
-        return Err(bad(file, "its documents are not those that were encrypted"));
-    }
-    for (document, value) in documents.iter_mut().zip(values) {
-        document.value = value;
-    }
-    Ok(true)
 }
 
 /// Whether a file looks like one of SOPS.
@@ -165,8 +226,12 @@ fn holds_file(value: &Value) -> bool {
     }
 }
 
-fn decrypt(file: &str, text: &str, keys: &Keys) -> Result<Vec<Value>, SourceError> {
-    let documents = tree::documents(file, text)?;
+fn decrypt(
+    file: &str,
+    documents: Vec<tree::Node>,
+    text: &str,
+    keys: &Keys,
+) -> Result<Vec<Value>, SourceError> {
     let metadata = documents
         .iter()
         .find_map(|document| document.get("sops"))

@@ -1,28 +1,32 @@
 //! `kubectl gitops delete`
 
+use std::time::Duration;
+
 use clap::Args;
-use gitops_cluster::{ClusterError, DeleteOptions};
 use gitops_core::names::{ANNOTATION_OWNER, LABEL_APPLICATION};
-use gitops_core::plan::Propagation;
-use gitops_core::plan::{Action, Step};
-use gitops_engine::{Loaded, Survey};
+use gitops_core::plan::{Action, HookStep, Options, Phase, Propagation, Pruning, Stage, Step};
+use gitops_engine::sync::delete;
+use gitops_engine::{DryRun, Loaded, RunHooks, Stop, Survey, SyncOptions};
 use serde_json::Value;
 
+use super::sync::interruption;
 use crate::applications::{Destination, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
 use crate::output::{self, Format, ObjectId, ObjectReport, Report};
 use crate::printer::{Ink, Printer};
-use crate::settings::Settings;
+use crate::settings::{Settings, duration};
+use crate::synctext::{self, Lines};
 
 /// What goes takes what is in it along.
 const CONTAINERS: [&str; 3] = ["Namespace", "CustomResourceDefinition", "PersistentVolumeClaim"];
 
 /// Deletes an Application's objects from the cluster, in reverse order
 ///
+/// Its PreDelete hooks are run first, its PostDelete hooks when all is gone.
 /// Git is not touched, and neither is what belongs to another Application or to
-/// nobody. Namespaces, definitions and claims stay unless --with-contents is
+/// nobody, or what Git says is to stay (Delete=false). Namespaces, definitions and claims stay unless --with-contents is
 /// given. What a webhook holds to Git has to leave Git first.
 #[derive(Debug, Args)]
 #[command(
@@ -40,6 +44,15 @@ pub struct Arguments {
     /// Delete Namespaces, CustomResourceDefinitions and PersistentVolumeClaims as well, and all that is in them
     #[arg(long)]
     with_contents: bool,
+    /// Delete what is to be confirmed (Delete=confirm), too
+    #[arg(long)]
+    confirm_delete: bool,
+    /// Run no PreDelete and PostDelete hooks
+    #[arg(long)]
+    no_hooks: bool,
+    /// How long each hook, and the wait until all is gone, may take
+    #[arg(long, default_value = "5m", value_name = "DURATION")]
+    timeout: String,
     /// Only say what would be deleted
     #[arg(long)]
     dry_run: bool,
@@ -49,39 +62,41 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    let options = arguments.options()?;
     let destination = Destination::reach(settings).await?;
     let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
+    let stop = Stop { interrupted: interruption(), ..Stop::default() };
     let (mut reports, mut worst) = (Vec::new(), code::YES);
     for loaded in &applications {
         let revision = arguments.selection.revision.as_deref();
         let (_, survey) = destination.survey(loaded, revision, printer).await?;
-        let (going, staying) = sorted(loaded, &survey, arguments.with_contents);
+        let (mut going, staying) = sorted(loaded, &survey, &arguments);
+        let hooks = left_behind(loaded, &survey, arguments.no_hooks);
+        going.extend(hooks.iter());
         confirm(loaded, &going, &arguments, printer)?;
-        let mut report =
-            Report::new("Delete", loaded.application.to_string(), survey.desired.revision.clone());
-        let (mut done, mut first) = (0, None);
-        for step in going {
-            let result = delete(&destination, &survey, step, &arguments).await;
-            let told = told(step, result.as_ref().err(), &arguments, printer);
-            done += usize::from(result.is_ok());
-            report.counts.prune += usize::from(result.is_ok());
-            report.counts.failed += usize::from(result.is_err());
-            first = first.or(result.err());
-            report.objects.push(told);
-        }
+        let done = {
+            let talk = is_text(arguments.output);
+            let progress = Lines::new(printer, &survey, options.dry_run, talk).deleting();
+            let (cluster, environment) = (&destination.cluster, &destination.environment);
+            let what = (going.as_slice(), arguments.propagation());
+            let done = delete(cluster, loaded, environment, &survey, what, &options, &progress, &stop).await;
+            progress.finish();
+            done?
+        };
+        let mut report = Report { kind: "Delete", ..synctext::report(loaded, &survey, &done) };
         for (step, why) in staying {
             if is_text(arguments.output) {
                 printer.line(&format!("{} {}: {why}", printer.ink(Ink::Dim, "kept"), step.key));
             }
             report.counts.skipped += 1;
-            report.objects.push(object(step, "skipped", Some(why)));
+            report.objects.push(kept(step, why));
         }
-        worst = worst.max(match first {
-            Some(_) if done > 0 => code::PARTLY,
-            Some(error) => Failure::from(error).code,
-            None => code::YES,
-        });
+        worst = worst.max(synctext::exit_code(&done));
         reports.push(report);
+        if done.interrupted {
+            printer.talk("interrupted; run it again to go on");
+            break;
+        }
     }
     match arguments.output {
         Format::Text | Format::Wide => {}
@@ -97,23 +112,69 @@ fn is_text(format: Format) -> bool {
     matches!(format, Format::Text | Format::Wide)
 }
 
-/// What goes, the last made first, and what stays and why.
+impl Arguments {
+    fn options(&self) -> Result<SyncOptions, Failure> {
+        Ok(SyncOptions {
+            dry_run: if self.dry_run { DryRun::Client } else { DryRun::None },
+            timeout: duration(&self.timeout)?.unwrap_or(Duration::MAX),
+            hooks: if self.no_hooks { RunHooks::Never } else { RunHooks::Always },
+            ..SyncOptions::default()
+        })
+    }
+
+    fn propagation(&self) -> Propagation {
+        if self.orphan { Propagation::Orphan } else { Propagation::Background }
+    }
+}
+
+/// What goes, and what stays and why.
 fn sorted<'a>(
     loaded: &Loaded,
     survey: &'a Survey,
-    with_contents: bool,
+    arguments: &Arguments,
 ) -> (Vec<&'a Step>, Vec<(&'a Step, String)>) {
     let (mut going, mut staying) = (Vec::new(), Vec::new());
-    for step in survey.plan.steps.iter().rev() {
+    for step in &survey.plan.steps {
         let Some(live) = survey.live.get(&step.key) else { continue };
-        match why_it_stays(loaded, live, &step.key.kind, with_contents) {
+        let asked = match step.options.delete {
+            Some(Pruning::Never) => Some("Git says Delete=false".to_owned()),
+            Some(Pruning::Confirm) if !arguments.confirm_delete => {
+                Some("Git says Delete=confirm (--confirm-delete)".to_owned())
+            }
+            _ => None,
+        };
+        let why = why_it_stays(loaded, live, &step.key.kind, arguments.with_contents).or(asked);
+        match why {
             Some(why) => staying.push((step, why)),
             None => going.push(step),
         }
     }
-    // What an earlier commit declared is at the plan's end already, in reverse.
-    going.sort_by_key(|step| std::cmp::Reverse(gitops_core::plan::order_of(&step.key.kind)));
     (going, staying)
+}
+
+/// Hooks of earlier runs that are still there, but for those that this one
+/// runs.
+fn left_behind(loaded: &Loaded, survey: &Survey, no_hooks: bool) -> Vec<Step> {
+    let runs = |hook: &&HookStep| matches!(hook.phase, Phase::PreDelete | Phase::PostDelete) && !no_hooks;
+    let mut steps: Vec<Step> = Vec::new();
+    for hook in survey.plan.hooks.iter().filter(|hook| !runs(hook)) {
+        let Some(live) = survey.live.get(&hook.key) else { continue };
+        let known = steps.iter().any(|step| step.key == hook.key);
+        if known || why_it_stays(loaded, live, &hook.key.kind, false).is_some() {
+            continue;
+        }
+        steps.push(Step {
+            key: hook.key.clone(),
+            gvk: hook.gvk.clone(),
+            action: Action::Prune,
+            differences: Vec::new(),
+            stage: Stage::Prune,
+            wave: hook.wave,
+            group: 0,
+            options: Options::default(),
+        });
+    }
+    steps
 }
 
 fn why_it_stays(loaded: &Loaded, live: &Value, kind: &str, with_contents: bool) -> Option<String> {
@@ -148,43 +209,13 @@ fn confirm(
     if printer.asks(&question) { Ok(()) } else { Err(Failure::other("nothing was deleted")) }
 }
 
-async fn delete(
-    destination: &Destination,
-    survey: &Survey,
-    step: &Step,
-    arguments: &Arguments,
-) -> Result<(), ClusterError> {
-    if arguments.dry_run {
-        return Ok(());
-    }
-    let Some(kind) = destination.discovery.kind(&step.gvk) else { return Ok(()) };
-    let uid = survey.live.get(&step.key).and_then(|live| live.pointer("/metadata/uid")?.as_str());
-    let propagation = if arguments.orphan { Propagation::Orphan } else { Propagation::Background };
-    let options = DeleteOptions { uid: uid.map(str::to_owned), dry_run: false, propagation };
-    destination.cluster.delete(kind, &step.key, &options).await
-}
-
-fn told(step: &Step, error: Option<&ClusterError>, arguments: &Arguments, printer: &Printer) -> ObjectReport {
-    let dry = if arguments.dry_run { " (dry run)" } else { "" };
-    if is_text(arguments.output) {
-        match error {
-            None => printer.line(&format!("{} {}{dry}", printer.ink(Ink::Live, "deleted"), step.key)),
-            Some(error) => {
-                printer.line(&format!("{} {}: {error}", printer.ink(Ink::Live, "failed"), step.key));
-            }
-        }
-    }
-    let outcome = if error.is_none() { "done" } else { "failed" };
-    object(step, outcome, error.map(ToString::to_string))
-}
-
-fn object(step: &Step, outcome: &'static str, error: Option<String>) -> ObjectReport {
+fn kept(step: &Step, why: String) -> ObjectReport {
     ObjectReport {
         object: ObjectId::new(&step.gvk, &step.key),
         action: Action::Prune,
         differences: Vec::new(),
-        outcome: Some(outcome),
-        error,
+        outcome: Some("skipped"),
+        error: Some(why),
         health: None,
         hook: None,
         note: String::new(),

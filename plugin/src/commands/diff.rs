@@ -1,6 +1,6 @@
 //! `kubectl gitops diff`
 
-mod change;
+pub(super) mod change;
 
 use clap::{Args, ValueEnum};
 use gitops_core::plan::{Action, Step};

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use gitops_core::names::{ANNOTATION_REVISION, OUTPUT_API_VERSION};
-use gitops_engine::revisions::first;
+use gitops_engine::restore::{self, commit_of};
 use gitops_engine::{Loaded, Survey};
 use gitops_source::Commit;
+use gitops_source::git::Ids;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,8 +19,9 @@ use crate::output::{self, Format};
 use crate::printer::{Ink, Printer};
 use crate::settings::Settings;
 
-/// Lists the commits that changed an Application's path, newest first, and which one is live
+/// Lists the commits that changed an Application's files, newest first, and which one is live
 ///
+/// Its files are all that a render reads: its path, and what that leads to.
 /// Live is the newest one if the cluster is as it says. A commit that wrote
 /// objects which are still as it left them says how many; an older one that
 /// did not may have been synced all the same.
@@ -38,6 +40,9 @@ pub struct Arguments {
     output: Format,
 }
 
+/// Files that are named of one commit.
+const MAX_FILES: usize = 200;
+
 /// A commit, and what the cluster has of it.
 #[derive(Clone, Debug, Serialize)]
 struct Entry {
@@ -46,6 +51,8 @@ struct Entry {
     time: String,
     author: String,
     subject: String,
+    /// Of the Application's files, those that it changed; not all of very many.
+    files: Vec<String>,
     /// The cluster is as this commit says.
     live: bool,
     /// Objects whose last write was this commit's.
@@ -71,7 +78,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     for loaded in &applications {
         let revision = arguments.selection.revision.as_deref();
         let (commit, survey) = destination.survey(loaded, revision, printer).await?;
-        let items = entries(&destination, loaded, &commit, &survey, arguments.limit)?;
+        let items = entries(&destination, loaded, &commit, &survey, arguments.limit).await?;
         let path = loaded.source().path;
         let application = loaded.application.to_string();
         if matches!(arguments.output, Format::Text | Format::Wide) {
@@ -90,38 +97,53 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     Ok(code::YES)
 }
 
-fn entries(
+async fn entries(
     destination: &Destination,
     loaded: &Loaded,
     commit: &Commit,
     survey: &Survey,
     limit: usize,
 ) -> Result<Vec<Entry>, Failure> {
-    let (git, path) = (destination.environment.git(), loaded.source().path);
-    let commits = git.history(&loaded.repo, first(&commit.id), &path, limit)?;
+    let git = destination.environment.git();
+    let (repo, paths) = match restore::home(loaded) {
+        Some(home) => (&home.repo, restore::read(loaded, &destination.environment, &commit.id).await?.paths),
+        None => (&loaded.repo, vec![loaded.source().path]),
+    };
+    let commits = git.history(repo, commit_of(loaded, &commit.id), &paths, limit)?;
     // An object names the commit of its last write, which may have changed
-    // something else: what counts is what that commit has at the path.
-    let mut written: BTreeMap<String, usize> = BTreeMap::new();
+    // something else: what counts is what that commit has at the paths.
+    let mut written: BTreeMap<Ids, usize> = BTreeMap::new();
     for object in survey.plan.steps.iter().filter_map(|step| survey.live.get(&step.key)) {
         let mark = object.pointer("/metadata/annotations").and_then(|all| all.get(ANNOTATION_REVISION));
-        if let Some(id) =
-            mark.and_then(Value::as_str).and_then(|id| git.path_id(&loaded.repo, first(id), &path))
-        {
-            *written.entry(id).or_default() += 1;
+        if let Some(id) = mark.and_then(Value::as_str) {
+            *written.entry(git.path_ids(repo, commit_of(loaded, id), &paths)).or_default() += 1;
         }
     }
     let settled = survey.plan.is_settled();
-    let entry = |(index, (commit, id)): (usize, (Commit, Option<String>))| Entry {
-        revision: commit.id,
-        time: jiff::Timestamp::from_second(commit.time).map(|time| time.to_string()).unwrap_or_default(),
-        author: commit.author,
-        subject: commit.subject,
-        live: index == 0 && settled,
-        // Of two commits with the same content the newer one counts.
-        objects: id.and_then(|id| written.remove(&id)).unwrap_or(0),
-        seconds: commit.time,
-    };
-    Ok(commits.into_iter().enumerate().map(entry).collect())
+    let mut entries = Vec::new();
+    for (index, (commit, ids)) in commits.into_iter().enumerate() {
+        entries.push(Entry {
+            time: jiff::Timestamp::from_second(commit.time).map(|time| time.to_string()).unwrap_or_default(),
+            files: git.changed(repo, &commit.id, &paths, MAX_FILES)?,
+            revision: commit.id,
+            author: commit.author,
+            subject: commit.subject,
+            live: index == 0 && settled,
+            // Of two commits with the same content the newer one counts.
+            objects: written.remove(&ids).unwrap_or(0),
+            seconds: commit.time,
+        });
+    }
+    Ok(entries)
+}
+
+/// The first files, and how many there are beside.
+fn shortened(files: &[String]) -> String {
+    match files {
+        [] => String::new(),
+        [one] => format!(": {one}"),
+        [first, rest @ ..] => format!(": {first} and {} more", rest.len()),
+    }
 }
 
 fn text(items: &[Entry], now: i64, printer: &Printer) -> Vec<String> {
@@ -135,7 +157,7 @@ fn text(items: &[Entry], now: i64, printer: &Printer) -> Vec<String> {
             entry.revision.chars().take(12).collect(),
             layout::age(entry.seconds, now),
             state,
-            format!("{} ({})", entry.subject, entry.author),
+            format!("{} ({}){}", entry.subject, entry.author, shortened(&entry.files)),
         ]
     };
     let rows: Vec<Vec<String>> = items.iter().map(row).collect();
@@ -154,6 +176,7 @@ mod tests {
             time: String::new(),
             author: "Ada".into(),
             subject: "Two replicas".into(),
+            files: vec!["app/web.yaml".into(), "app/x.yaml".into()],
             live,
             objects,
             seconds: 0,
@@ -166,11 +189,11 @@ mod tests {
         insta::assert_snapshot!(text(&items, 300, &Printer::new(ColorChoice::Never).wide(60)).join("\n"), @"
         REVISION      WHEN           IN CLUSTER
         0123456789ab  5 minutes ago  live
-            Two replicas (Ada)
+            Two replicas (Ada): app/web.yaml and 1 more
         1123456789ab  5 minutes ago  2 objects
-            Two replicas (Ada)
+            Two replicas (Ada): app/web.yaml and 1 more
         2123456789ab  5 minutes ago
-            Two replicas (Ada)
+            Two replicas (Ada): app/web.yaml and 1 more
         ");
     }
 }

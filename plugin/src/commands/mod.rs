@@ -16,6 +16,7 @@ pub mod man;
 pub mod overriding;
 pub mod reference;
 pub mod render;
+pub mod rollback;
 pub mod status;
 pub mod sync;
 pub mod tree;

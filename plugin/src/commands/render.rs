@@ -3,7 +3,7 @@
 mod branch;
 
 use clap::Args;
-use gitops_core::compare::MASK;
+use gitops_core::compare::{MASK, mask_all};
 use gitops_core::desired::{DesiredObject, Scopes};
 use gitops_core::object::Gvk;
 use gitops_core::plan::order_of;
@@ -19,7 +19,7 @@ use crate::settings::Settings;
 /// Prints what Git says: the objects, as they would be applied
 ///
 /// Needs no cluster: without one, kinds that are not Kubernetes' own count as
-/// namespaced. Values of Secrets are masked.
+/// namespaced. Values of Secrets, and what SOPS has encrypted, are masked.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  kubectl gitops render\n  kubectl gitops render web --origin\n  kubectl gitops render --repo . --path apps/web -o jsonl\n  kubectl gitops render --to-branch rendered --push"
@@ -149,6 +149,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
 
 fn masked(object: &DesiredObject) -> Value {
     let mut value = object.value.clone();
+    mask_all(&mut value, &object.origin.confidential);
     if object.gvk.group.is_empty()
         && object.gvk.kind == "Secret"
         && let Some(data) = value.get_mut("data").and_then(Value::as_object_mut)

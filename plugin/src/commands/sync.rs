@@ -1,20 +1,16 @@
 //! `kubectl gitops sync`
 
 mod asked;
+mod case;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use gitops_core::plan::{Action, Doubt, Select};
-use gitops_engine::lease::{self, Claim, Lease};
+use gitops_core::plan::{Action, Select};
 use gitops_engine::sync::Conflicts;
-use gitops_engine::{
-    DryRun, Loaded, Report as SyncReport, RunHooks, Stop, Survey, SyncOptions, has_work, namespaces, owners,
-    sync,
-};
-use gitops_source::Commit;
+use gitops_engine::{DryRun, RunHooks, Stop, SyncOptions};
 
 use crate::applications::{Destination, in_file, select};
 use crate::cli::Selection;
@@ -23,7 +19,7 @@ use crate::error::{Failure, code};
 use crate::output::{self, Format, Report};
 use crate::printer::Printer;
 use crate::settings::{Settings, duration};
-use crate::synctext::{self, Lines};
+use case::Case;
 
 /// Brings the cluster to what Git says
 ///
@@ -141,6 +137,36 @@ impl Arguments {
         flags.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
     }
 
+    /// A sync of everything, as a rollback ends with.
+    pub(super) fn whole(
+        selection: Selection,
+        prune: bool,
+        wait: bool,
+        timeout: String,
+        output: Format,
+    ) -> Self {
+        Self {
+            selection,
+            local: false,
+            reason: String::new(),
+            dry_run: None,
+            prune,
+            confirm_prune: false,
+            allow_empty: false,
+            wait,
+            timeout,
+            kind: Vec::new(),
+            name: Vec::new(),
+            labels: None,
+            out_of_sync: false,
+            hooks: HooksWhen::default(),
+            conflicts: None,
+            replace: false,
+            force: false,
+            output,
+        }
+    }
+
     fn options(&self) -> Result<SyncOptions, Failure> {
         let labels = self.labels.as_deref().map(str::parse).transpose();
         let labels = labels.map_err(|error: gitops_core::plan::select::SelectorError| {
@@ -179,6 +205,31 @@ impl Arguments {
 }
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    let output = arguments.output;
+    let (reports, code) = carry_out(arguments, settings, printer).await?;
+    match output {
+        Format::Text | Format::Wide => {}
+        Format::Name => names(&reports, printer),
+        format => output::print(&reports, format, printer)?,
+    }
+    Ok(code)
+}
+
+/// The objects that were not as Git says.
+pub(super) fn names(reports: &[Report], printer: &Printer) {
+    let objects = reports.iter().flat_map(|report| &report.objects);
+    for object in objects.filter(|object| object.action != Action::Unchanged) {
+        printer.line(&format!("{}/{}", object.object.kind.to_lowercase(), object.object.name));
+    }
+}
+
+/// A report for each Application, and the exit code. People are told on the
+/// way.
+pub(super) async fn carry_out(
+    arguments: Arguments,
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<(Vec<Report>, u8), Failure> {
     let options = arguments.options()?;
     let destination = Destination::reach(settings).await?;
     let chosen = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
@@ -186,7 +237,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let asked::Asked { mut reports, code: mut worst, left: chosen } =
         asked::run(&arguments, &destination, chosen, printer).await?;
     if worst == code::INTERRUPTED {
-        return Ok(worst);
+        return Ok((reports, worst));
     }
     let stop = Stop { interrupted: interruption(), ..Stop::default() };
     let mut dependencies = Dependencies::new(&chosen, &known)?;
@@ -222,22 +273,11 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             break;
         }
     }
-    match arguments.output {
-        Format::Text | Format::Wide => {}
-        Format::Name => reports
-            .iter()
-            .flat_map(|report| &report.objects)
-            .filter(|object| object.action != Action::Unchanged)
-            .for_each(|object| {
-                printer.line(&format!("{}/{}", object.object.kind.to_lowercase(), object.object.name));
-            }),
-        format => output::print(&reports, format, printer)?,
-    }
-    Ok(worst)
+    Ok((reports, worst))
 }
 
 /// Set by Ctrl-C; the second one ends the program.
-fn interruption() -> Arc<AtomicBool> {
+pub(super) fn interruption() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     tokio::spawn(async move {
@@ -248,135 +288,4 @@ fn interruption() -> Arc<AtomicBool> {
         }
     });
     flag
-}
-
-/// One Application's sync.
-struct Case<'a> {
-    destination: &'a Destination,
-    loaded: &'a Loaded,
-    /// The Applications of the same file.
-    known: &'a [Loaded],
-    arguments: &'a Arguments,
-    printer: &'a Printer,
-    stop: &'a Stop,
-}
-
-impl Case<'_> {
-    /// The report, its exit code, and whether to go on.
-    async fn run(&self, options: &SyncOptions) -> Result<(Report, u8, bool), Failure> {
-        let (start, cluster, loaded) = (Instant::now(), &self.destination.cluster, self.loaded);
-        let writes = options.dry_run == DryRun::None;
-        let version = if writes { lease::version(cluster, &loaded.application).await } else { None };
-        let (mut commit, mut survey) = self.survey().await?;
-        if writes {
-            namespaces::ensure(cluster, loaded, &survey).await?;
-        }
-        let environment = &self.destination.environment;
-        let mut lease = None;
-        if writes && has_work(cluster, loaded, environment, &survey, options) {
-            lease = self.claim().await?;
-            // Someone has synced since the survey: what it says is over.
-            if lease.as_ref().is_some_and(|lease| lease.before != version) {
-                (commit, survey) = self.survey().await?;
-            }
-        }
-        let done = self.carry_out(&survey, &commit, options, start).await;
-        if let Some(lease) = lease {
-            lease.release().await;
-        }
-        let done = done?;
-        let is_done = !done.interrupted && !done.lost && done.broken.is_none();
-        Ok((synctext::report(loaded, &survey, &done), synctext::exit_code(&done), is_done))
-    }
-
-    async fn survey(&self) -> Result<(Commit, Survey), Failure> {
-        let revision = self.arguments.selection.revision.as_deref();
-        let (commit, mut survey) = self.destination.survey(self.loaded, revision, self.printer).await?;
-        let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
-        let others: Vec<Loaded> =
-            self.known.iter().filter(|known| known.application != self.loaded.application).cloned().collect();
-        owners::settle(cluster, self.loaded, environment, &mut survey, &others).await?;
-        Ok((commit, survey))
-    }
-
-    async fn carry_out(
-        &self,
-        survey: &Survey,
-        commit: &Commit,
-        options: &SyncOptions,
-        start: Instant,
-    ) -> Result<SyncReport, Failure> {
-        self.confirm(survey, options)?;
-        let talk = matches!(self.arguments.output, Format::Text | Format::Wide);
-        let progress = Lines::new(self.printer, survey, options.dry_run, talk);
-        let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
-        let done = sync(cluster, self.loaded, environment, survey, options, &progress, self.stop).await;
-        progress.finish();
-        let done = done?;
-        if talk {
-            synctext::summary(self.loaded, commit, &done, options.dry_run, start.elapsed(), self.printer);
-        }
-        if let Some(error) = &done.broken {
-            self.printer.failure(&Failure::from(error.clone()));
-        }
-        Ok(done)
-    }
-
-    /// Claims the Application, so that no two syncs mix.
-    async fn claim(&self) -> Result<Option<Lease>, Failure> {
-        let (cluster, application) = (&self.destination.cluster, &self.loaded.application);
-        match lease::claim(cluster, application, &holder(), &self.stop.lost).await {
-            Claim::Held(lease) => Ok(Some(*lease)),
-            Claim::Taken { holder } => Err(Failure {
-                message: format!(
-                    "Application {application} is being synced by {holder}; nothing was applied"
-                ),
-                hint: Some("wait until it is done, and try again".into()),
-                code: code::CONFLICT,
-            }),
-            Claim::Unusable(error) => {
-                self.printer.warning(&format!(
-                    "without a Lease, two syncs of {application} at once are not kept apart: {error}"
-                ));
-                Ok(None)
-            }
-        }
-    }
-
-    /// Asks a person before much is deleted; where there is none to ask,
-    /// nothing is done at all.
-    fn confirm(&self, survey: &Survey, options: &SyncOptions) -> Result<(), Failure> {
-        let budget = self.loaded.spec.prune_budget();
-        let doubt = survey.doubt(budget, &options.select, self.arguments.allow_empty);
-        let doubt = doubt.filter(|_| options.prune);
-        let Some(doubt) = doubt else { return Ok(()) };
-        let is_empty = matches!(doubt, Doubt::Empty { .. });
-        if options.dry_run != DryRun::None {
-            self.printer.warning(&doubt.to_string());
-            return Ok(());
-        }
-        if !is_empty
-            && (self.arguments.confirm_prune || self.printer.confirms(&format!("{doubt}. Prune them?")))
-        {
-            return Ok(());
-        }
-        let hint = if is_empty {
-            "if that is meant, use --allow-empty"
-        } else {
-            "look at them with --dry-run; if that is meant, use --confirm-prune"
-        };
-        Err(Failure {
-            message: format!("{doubt}; nothing was applied"),
-            hint: Some(hint.into()),
-            code: code::CONFLICT,
-        })
-    }
-}
-
-/// Who syncs, for whoever meets the Lease.
-fn holder() -> String {
-    let user = std::env::var("USER").unwrap_or_else(|_| "someone".into());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "a computer" } else { host.trim() };
-    format!("{user} on {host}, process {}, since {}", std::process::id(), jiff::Timestamp::now())
 }

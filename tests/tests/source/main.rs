@@ -11,6 +11,7 @@ mod multiple;
 mod registries;
 mod rendering;
 mod sops;
+mod writing;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -277,3 +277,37 @@ fn keys_of_others_are_left_to_the_sops_program() {
     let error = bench.refusal(&repo, &with("app", keys));
     assert!(error.contains("sops cannot decrypt it") && !error.contains("hunter2"), "{error}");
 }
+
+#[test]
+fn what_was_encrypted_is_masked_in_every_kind() {
+    let (bench, writer) = (Bench::new(), Writer::new());
+    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: db}\ndata:\n  url: \"postgres://ada:{{ .Values.password }}@db\"\n  plain: {{ .Values.plain }}\n  size: \"1\"\n";
+    let repo = Repo::with(&[
+        ("app/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n"),
+        ("app/templates/db.yaml", template),
+        ("app/secrets.yaml", &writer.values("hunter2-old")),
+        ("gitops.yaml", &super::application("  source: {path: app, helm: {valueFiles: [secrets.yaml]}}\n")),
+    ]);
+    let first = repo.head();
+    let changed = template.replace("size: \"1\"", "size: \"2\"");
+    repo.commit(
+        "change",
+        &[("app/secrets.yaml", &writer.values("hunter2-new")), ("app/templates/db.yaml", &changed)],
+    );
+    let key = writer.identity.to_string();
+    let environment = [("KUBECTL_GITOPS_SOPS_AGE_KEY", key.expose_secret())];
+    let hidden = |arguments: &str, wanted: i32| {
+        let (code, out, err) = bench.gitops(repo.path(), arguments, &environment);
+        assert_eq!(code, wanted, "{out}{err}");
+        assert!(out.contains("***") && !out.contains("hunter2") && !err.contains("hunter2"), "{out}{err}");
+        out
+    };
+    assert!(hidden("render", 0).contains("plain: visible"));
+    let diff = hidden(&format!("diff --base {first}"), 1);
+    assert!(diff.contains("+ data.url: ***") && diff.contains("+ data.size: \"2\""), "{diff}");
+    hidden(&format!("diff --base {first} -o json"), 1);
+    hidden(&format!("diff --base {first} -o markdown"), 1);
+    let (code, _, err) = bench.gitops(repo.path(), "render --to-branch rendered", &environment);
+    assert!(code == 4 && err.contains("would be in Git in plain text"), "{err}");
+    bench.holds_nothing_of("hunter2");
+}

@@ -5,6 +5,7 @@
 //! for built-in kinds and ours, where what Git does not declare may not be
 //! there unless it is a default or Kubernetes fills it.
 
+mod confidential;
 mod derived;
 mod metadata;
 mod scalar;
@@ -19,6 +20,7 @@ use crate::object::Gvk;
 use crate::path::{Path, Segment};
 use crate::schema::Schemas;
 
+pub use confidential::{holds, mask, mask_all};
 pub use metadata::{OWN_MARKS, carries_requests, has_power, is_ours};
 pub use scalar::{salted, unix_seconds};
 

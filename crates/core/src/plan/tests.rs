@@ -15,7 +15,7 @@ fn object(kind: &str, name: &str) -> DesiredObject {
         key: ObjectKey::of(&value).unwrap(),
         gvk: Gvk::of(&value).unwrap(),
         value,
-        origin: Origin { file: "f".into(), line: 1, lines: None },
+        origin: Origin { file: "f".into(), line: 1, lines: None, confidential: Box::default() },
     }
 }
 
@@ -109,7 +109,7 @@ fn annotated(kind: &str, name: &str, annotations: Value) -> DesiredObject {
         key: ObjectKey::of(&value).unwrap(),
         gvk: Gvk::of(&value).unwrap(),
         value,
-        origin: Origin { file: "f".into(), line: 1, lines: None },
+        origin: Origin { file: "f".into(), line: 1, lines: None, confidential: Box::default() },
     }
 }
 

@@ -324,7 +324,8 @@ fn open<'a>(review: &Review<'_>, context: &Context<'a>) -> &'a [Candidate<'a>] {
 }
 
 fn located(mut difference: Difference, gvk: &Gvk, declared: Option<&DesiredObject>) -> Located {
-    crate::compare::mask_secret(gvk, &mut difference);
+    let confidential = declared.map(|object| &*object.origin.confidential).unwrap_or_default();
+    crate::compare::mask(gvk, &mut difference, confidential);
     let line = declared.and_then(|object| object.line_of(&difference.path));
     Located {
         difference,

@@ -35,7 +35,13 @@ pub(super) fn declared(value: Value) -> DesiredObject {
         .into(),
         ..LineTree::default()
     };
-    let rendered = Rendered { value, file: "apps/web.yaml".into(), line: 1, lines: Some(lines) };
+    let rendered = Rendered {
+        value,
+        file: "apps/web.yaml".into(),
+        line: 1,
+        lines: Some(lines),
+        confidential: Vec::new(),
+    };
     let set = crate::desired::DesiredSet::build(app(), "c2".into(), "shop", &All, vec![rendered]).unwrap();
     set.objects.into_values().next().unwrap()
 }

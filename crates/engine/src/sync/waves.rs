@@ -27,7 +27,7 @@ enum Task<'a> {
 }
 
 /// What belongs to one wave of one phase.
-struct Batch<'a> {
+pub(super) struct Batch<'a> {
     name: String,
     /// By the order of kinds.
     groups: BTreeMap<i64, Vec<Task<'a>>>,
@@ -66,7 +66,7 @@ fn batches<'a>(run: &Run<'a>, with_hooks: bool) -> Vec<Batch<'a>> {
 }
 
 /// The waves of a phase that has nothing but hooks.
-fn hook_batches<'a>(run: &Run<'a>, phase: Phase, with_hooks: bool) -> Vec<Batch<'a>> {
+pub(super) fn hook_batches<'a>(run: &Run<'a>, phase: Phase, with_hooks: bool) -> Vec<Batch<'a>> {
     let mut waves: BTreeMap<i32, BTreeMap<i64, Vec<Task<'a>>>> = BTreeMap::new();
     for hook in run.survey.plan.hooks.iter().filter(|hook| with_hooks && hook.phase == phase) {
         let groups = waves.entry(hook.wave).or_default();
@@ -78,16 +78,7 @@ fn hook_batches<'a>(run: &Run<'a>, phase: Phase, with_hooks: bool) -> Vec<Batch<
 
 /// Carries out everything.
 pub(super) async fn carry_out(run: &Run<'_>, with_hooks: bool) -> std::result::Result<Report, EngineError> {
-    let mut course = Course {
-        run,
-        worker_parts: Worker::new(run).await?,
-        discovery: run.survey.discovery.clone(),
-        results: Vec::new(),
-        settled: 0,
-        failure: None,
-        broken: None,
-        timed_out: false,
-    };
+    let mut course = Course::new(run).await?;
     for batch in batches(run, with_hooks) {
         course.gate(&batch).await?;
         course.batch(&batch).await;
@@ -106,22 +97,35 @@ pub(super) async fn carry_out(run: &Run<'_>, with_hooks: bool) -> std::result::R
     Ok(Report { results, timed_out, broken, ..Report::default() })
 }
 
-/// A sync under way.
-struct Course<'a> {
-    run: &'a Run<'a>,
+/// A sync, or a deletion, under way.
+pub(super) struct Course<'a> {
+    pub run: &'a Run<'a>,
     worker_parts: Worker<'a>,
-    discovery: Discovery,
-    results: Vec<Result>,
+    pub discovery: Discovery,
+    pub results: Vec<Result>,
     /// Results before this one are known to be healthy.
     settled: usize,
     /// Why nothing more is done.
-    failure: Option<String>,
+    pub failure: Option<String>,
     /// The cluster can no longer be asked.
-    broken: Option<ClusterError>,
-    timed_out: bool,
+    pub broken: Option<ClusterError>,
+    pub timed_out: bool,
 }
 
 impl<'a> Course<'a> {
+    pub async fn new(run: &'a Run<'a>) -> std::result::Result<Self, EngineError> {
+        Ok(Self {
+            run,
+            worker_parts: Worker::new(run).await?,
+            discovery: run.survey.discovery.clone(),
+            results: Vec::new(),
+            settled: 0,
+            failure: None,
+            broken: None,
+            timed_out: false,
+        })
+    }
+
     /// Waits until what came before is healthy, if this batch has to do
     /// something.
     async fn gate(&mut self, batch: &Batch<'a>) -> std::result::Result<(), EngineError> {
@@ -159,7 +163,7 @@ impl<'a> Course<'a> {
         self.broken.get_or_insert(error);
     }
 
-    async fn batch(&mut self, batch: &Batch<'a>) {
+    pub async fn batch(&mut self, batch: &Batch<'a>) {
         let mut running = Vec::new();
         for tasks in batch.groups.values() {
             if self.run.options.dry_run == DryRun::None && self.failure.is_none() {

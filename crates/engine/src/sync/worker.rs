@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gitops_cluster::{ApplyOptions, ClusterError, DeleteOptions, Discovery, ErrorKind, Kind};
-use gitops_core::compare::{CompareOptions, Difference, Op, compare, mask_secret};
+use gitops_core::compare::{CompareOptions, Difference, Op, compare, mask};
 use gitops_core::delegation::{Delegated, begin, carry};
 use gitops_core::desired::{AppRef, DesiredObject, stamp};
 use gitops_core::names::GROUP;
@@ -208,7 +208,7 @@ impl<'a> Worker<'a> {
                 let allowed = (step.options.may_recreate() || self.run.options.replace)
                     && (!claim || self.run.options.force);
                 if !allowed {
-                    let message = immutable(&step.gvk, &fields, differences, &message);
+                    let message = immutable(object, &fields, differences, &message);
                     return Err(ClusterError::Immutable { what, message, fields });
                 }
                 self.recreate(step, kind, &stamped).await
@@ -316,7 +316,7 @@ fn strict(step: &Step) -> bool {
 
 /// Which fields cannot be changed, with both values; the API server's words
 /// where it names none that differs.
-fn immutable(gvk: &Gvk, fields: &[String], differences: &[Difference], message: &str) -> String {
+fn immutable(object: &DesiredObject, fields: &[String], differences: &[Difference], message: &str) -> String {
     const SHOWN: usize = 3;
     let fields: Vec<Path> = fields.iter().filter_map(|field| field.parse().ok()).collect();
     let told: Vec<String> = differences
@@ -328,7 +328,7 @@ fn immutable(gvk: &Gvk, fields: &[String], differences: &[Difference], message: 
         .take(SHOWN)
         .map(|difference| {
             let mut difference = difference.clone();
-            mask_secret(gvk, &mut difference);
+            mask(&object.gvk, &mut difference, &object.origin.confidential);
             let value = |value: &Option<Value>| value.as_ref().map_or("absent".into(), ToString::to_string);
             let (path, is, git) = (&difference.path, value(&difference.tried), value(&difference.git));
             format!("{path} cannot be changed: it is {is}, Git says {git}")

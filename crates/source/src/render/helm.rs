@@ -17,9 +17,8 @@ use crate::git::Snapshot;
 use crate::sops::Report;
 use crate::yaml;
 
-/// Hooks that run at other times than a sync.
-const OTHER_TIMES: [&str; 7] =
-    ["test", "test-success", "test-failure", "pre-delete", "post-delete", "pre-rollback", "post-rollback"];
+/// Hooks that run at other times than a sync or a deletion.
+const OTHER_TIMES: [&str; 5] = ["test", "test-success", "test-failure", "pre-rollback", "post-rollback"];
 
 /// `known_steady`: this very render has been found to be the same twice.
 pub(super) fn render(

@@ -154,7 +154,7 @@ pub fn render_each(
                 _ => jsonnet::render(snapshot, request, &closure, tools)?,
             };
             rendered.iter().try_for_each(|object| report.check(&object.file, &object.value))?;
-            rendered.into_iter().for_each(&mut keep);
+            rendered.into_iter().map(|object| report.marked(object)).for_each(&mut keep);
             report.any
         }
     };
@@ -226,6 +226,37 @@ pub fn whole_tree(snapshot: &Snapshot, request: &RenderRequest) -> Result<Option
         Closure::Paths(_) => None,
         Closure::Whole(why) => Some(why),
     })
+}
+
+/// The paths of its own repository that a render reads, and those of the other
+/// sources by their names; and why, where it may read more than that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    pub paths: BTreeSet<String>,
+    /// (name of the source, path)
+    pub elsewhere: Vec<(String, String)>,
+    pub more: Option<String>,
+}
+
+/// What a render reads. Where that is not known, what lies at its path.
+///
+/// # Errors
+/// When the source is not there or cannot be read.
+pub fn reads(snapshot: &Snapshot, request: &RenderRequest) -> Result<Reads, SourceError> {
+    let request = &RenderRequest { path: normal(&request.path)?, ..request.clone() };
+    let kind = detect(snapshot, request)?;
+    let (paths, more) = match Closure::of(snapshot, request, kind)? {
+        Closure::Paths(paths) => (paths, None),
+        Closure::Whole(why) => ([request.path.clone()].into(), Some(why)),
+    };
+    let mut elsewhere = Vec::new();
+    for file in &request.helm.value_files {
+        if let Some((_, path)) = helm::elsewhere(request, file)? {
+            let name = file.trim_start_matches('$').split('/').next().unwrap_or_default();
+            elsewhere.push((name.to_owned(), path));
+        }
+    }
+    Ok(Reads { paths, elsewhere, more })
 }
 
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -323,8 +354,8 @@ fn one(
     with_lines: bool,
 ) -> Rendered {
     if with_lines {
-        Rendered { value, file: file.clone(), line, lines: Some(lines) }
+        Rendered { value, file: file.clone(), line, lines: Some(lines), confidential: Vec::new() }
     } else {
-        Rendered { value, file: file.clone(), line: 0, lines: None }
+        Rendered { value, file: file.clone(), line: 0, lines: None, confidential: Vec::new() }
     }
 }

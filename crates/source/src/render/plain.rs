@@ -84,9 +84,9 @@ fn read(
         reason: "it is not UTF-8".into(),
     })?;
     let mut documents = yaml::documents(&file.path, text)?;
-    let decrypted = sops::open(&file.path, text, &mut documents, &request.keys)?;
-    let objects = objects(&Arc::from(file.path.as_str()), documents, true)?;
     let mut report = sops::Report::default();
+    let decrypted = report.open(&file.path, text, &mut documents, &request.keys)?;
+    let objects = objects(&Arc::from(file.path.as_str()), documents, true)?;
     objects.iter().try_for_each(|object| report.check(&file.path, &object.value))?;
-    Ok((objects, decrypted))
+    Ok((objects.into_iter().map(|object| report.marked(object)).collect(), decrypted))
 }

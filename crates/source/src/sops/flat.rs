@@ -38,6 +38,14 @@ impl Format {
         }
     }
 
+    /// What is worth hiding of a line.
+    pub(super) fn value(self, line: &str) -> &str {
+        match self {
+            Self::Dotenv => line.split_once('=').map_or(line, |(_, value)| value),
+            Self::Binary => line,
+        }
+    }
+
     pub(super) fn decrypt(self, file: &str, text: &str, keys: &Keys) -> Result<Vec<u8>, SourceError> {
         let (values, metadata) = match self {
             Self::Dotenv => lines(text),

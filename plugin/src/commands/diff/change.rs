@@ -156,7 +156,8 @@ async fn render(side: &Side, name: &str, means: &Means) -> Result<DesiredSet, Fa
     Ok(set?)
 }
 
-fn report(base: &DesiredSet, head: &DesiredSet, schemas: &Schemas) -> Report {
+/// What differs between what two commits declare.
+pub(in crate::commands) fn report(base: &DesiredSet, head: &DesiredSet, schemas: &Schemas) -> Report {
     let application =
         if head.application.namespace.is_empty() { &base.application } else { &head.application };
     let mut report = Report::new("Diff", application.to_string(), head.revision.clone());
@@ -187,13 +188,7 @@ fn print(reports: &[Report], arguments: &Arguments, printer: &Printer) -> Result
     };
     match format {
         Format::Text | Format::Wide => {
-            for report in reports {
-                printer.line(&printer.ink(crate::printer::Ink::Bold, &heading(report)));
-                for object in &report.objects {
-                    printer.line(&title(object));
-                    fields(object).iter().for_each(|line| printer.line(&format!("  {line}")));
-                }
-            }
+            reports.iter().for_each(|report| text(report, printer));
             if reports.is_empty() {
                 printer.talk("no Application is changed");
             }
@@ -204,6 +199,15 @@ fn print(reports: &[Report], arguments: &Arguments, printer: &Printer) -> Result
             Ok(())
         }
         format => output::print(reports, format, printer),
+    }
+}
+
+/// One Application's changes, for people.
+pub(in crate::commands) fn text(report: &Report, printer: &Printer) {
+    printer.line(&printer.ink(crate::printer::Ink::Bold, &heading(report)));
+    for object in &report.objects {
+        printer.line(&title(object));
+        fields(object).iter().for_each(|line| printer.line(&format!("  {line}")));
     }
 }
 

@@ -72,13 +72,19 @@ pub(super) fn run(
 fn refuse_secrets(rendered: &[Rendered]) -> Result<(), Failure> {
     let mut objects = rendered.iter().flat_map(|one| &one.objects);
     let secret = objects.find(|object| {
-        object.gvk.group.is_empty() && object.gvk.kind == "Secret" && object.value.get("data").is_some()
+        !object.origin.confidential.is_empty()
+            || object.gvk.group.is_empty()
+                && object.gvk.kind == "Secret"
+                && object.value.get("data").is_some()
     });
     match secret {
-        Some(object) => {
-            Err(Failure::git(format!("{} ({}) would be in Git in plain text", object.key, object.origin))
-                .hint("take Secrets out of this Application: give them one of their own"))
-        }
+        Some(object) => Err(Failure::git(format!(
+            "{} ({}) would be in Git in plain text",
+            object.key, object.origin
+        ))
+        .hint(
+            "take Secrets, and what SOPS has encrypted, out of this Application: give them one of their own",
+        )),
         None => Ok(()),
     }
 }

@@ -42,8 +42,13 @@ pub(super) fn rendered(file: &Path) -> Result<Vec<Rendered>, Failure> {
         let items = document.value.get("items").and_then(Value::as_array);
         let is_list =
             document.value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-        let part =
-            |value: Value, lines| Rendered { value, file: shown.as_str().into(), line: document.line, lines };
+        let part = |value: Value, lines| Rendered {
+            value,
+            file: shown.as_str().into(),
+            line: document.line,
+            lines,
+            confidential: Vec::new(),
+        };
         match items.filter(|_| is_list) {
             Some(items) => {
                 let lines =

@@ -75,7 +75,13 @@ pub fn set(count: usize) -> DesiredSet {
 pub fn set_of(objects: Vec<Value>) -> DesiredSet {
     let rendered = objects
         .into_iter()
-        .map(|value| Rendered { value, file: "app/all.yaml".into(), line: 1, lines: None })
+        .map(|value| Rendered {
+            value,
+            file: "app/all.yaml".into(),
+            line: 1,
+            lines: None,
+            confidential: Vec::new(),
+        })
         .collect();
     DesiredSet::build(
         AppRef { namespace: "shop".into(), name: "app".into() },

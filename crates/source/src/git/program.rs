@@ -1,0 +1,162 @@
+//! The git program, for what is written: commits, signatures, pushes. In: a
+//! folder, arguments, input. Out: what it prints. The user's configuration
+//! counts; hooks are not run, and nobody is asked for a password.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wait_timeout::ChildExt;
+
+use super::KeyFiles;
+use crate::error::SourceError;
+use crate::location::{Credentials, RepoUrl};
+
+/// git in one folder.
+#[derive(Debug)]
+pub struct Program {
+    folder: PathBuf,
+    /// How messages name the repository.
+    repo: RepoUrl,
+    environment: Vec<(String, String)>,
+    /// Configuration that wins over the user's.
+    settings: Vec<(String, String)>,
+    /// Kept on disk as long as ssh may ask for it.
+    key: Option<KeyFiles>,
+    timeout: Duration,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) struct Ran {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Program {
+    /// git in `folder`, for `repo`; one run may take `timeout`.
+    pub fn new(folder: &Path, repo: &RepoUrl, timeout: Duration) -> Self {
+        let always =
+            [("core.hooksPath", "/dev/null"), ("core.fsmonitor", "false"), ("user.useConfigOnly", "true")];
+        Self {
+            folder: folder.to_owned(),
+            repo: repo.clone(),
+            environment: Vec::new(),
+            settings: always.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            key: None,
+            timeout,
+        }
+    }
+
+    /// The same with a variable of its environment.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The same with a way into the repository. A password is told to the
+    /// repository's own host alone.
+    ///
+    /// # Errors
+    /// When an ssh key cannot be put on disk.
+    pub(super) fn entering(mut self, credentials: &Credentials) -> Result<Self, SourceError> {
+        let login = self.repo.login();
+        let credentials = login.as_ref().unwrap_or(credentials);
+        self.key = KeyFiles::of(credentials)?;
+        if let Some(key) = &self.key {
+            let command = key.command();
+            return Ok(self.with("GIT_SSH_COMMAND", command));
+        }
+        let Credentials::Basic { username, password } = credentials else { return Ok(self) };
+        let Some(host) = self.repo.host() else { return Ok(self) };
+        let helper = r#"!printf 'username=%s\npassword=%s\n' "$GITOPS_USERNAME" "$GITOPS_PASSWORD" #"#;
+        for value in ["", helper] {
+            self.settings.push((format!("credential.{host}.helper"), value.to_owned()));
+        }
+        Ok(self.with("GITOPS_USERNAME", username).with("GITOPS_PASSWORD", password.reveal()))
+    }
+
+    /// What it prints, without the last line end.
+    ///
+    /// # Errors
+    /// When git is missing, takes too long, or fails, with what it says.
+    pub fn run(&self, arguments: &[&str], input: &[u8]) -> Result<String, SourceError> {
+        let ran = self.output(arguments, input)?;
+        if ran.status.success() {
+            return Ok(ran.stdout.trim_end_matches('\n').to_owned());
+        }
+        let nameless = ["tell me who you are", "empty ident", "no email was given", "no name was given"];
+        if nameless.iter().any(|words| ran.stderr.contains(words)) {
+            return Err(SourceError::Nameless);
+        }
+        Err(self.failed(arguments, &ran.stderr))
+    }
+
+    /// An error in git's own words.
+    pub(super) fn failed(&self, arguments: &[&str], stderr: &str) -> SourceError {
+        let said: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let reason = self.repo.mask(&said.join(" "));
+        let command = arguments.first().unwrap_or(&"");
+        SourceError::Git { repo: self.repo.to_string(), reason: format!("git {command}: {reason}") }
+    }
+
+    /// Runs it, however it ends.
+    pub(super) fn output(&self, arguments: &[&str], input: &[u8]) -> Result<Ran, SourceError> {
+        let mut child = self.command(arguments).spawn().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => SourceError::ToolMissing { tool: "git", path: "git".into() },
+            _ => SourceError::Io { path: "git".into(), error },
+        })?;
+        if let Some(mut stdin) = child.stdin.take() {
+            let input = input.to_vec();
+            // One that reads nothing may have ended already.
+            std::thread::spawn(move || stdin.write_all(&input));
+        }
+        let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
+        let waited = child.wait_timeout(self.timeout).map_err(SourceError::io("git"))?;
+        let Some(status) = waited else {
+            let _ = child.kill();
+            let _ = child.wait();
+            let what = format!("git {}", arguments.first().unwrap_or(&""));
+            return Err(SourceError::Timeout { what, seconds: self.timeout.as_secs() });
+        };
+        let text = |bytes: JoinHandle<Vec<u8>>| {
+            String::from_utf8_lossy(&bytes.join().unwrap_or_default()).into_owned()
+        };
+        Ok(Ran { status, stdout: text(stdout), stderr: text(stderr) })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env("LC_ALL", "C")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_LITERAL_PATHSPECS", "1")
+            .env("GIT_CONFIG_COUNT", self.settings.len().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (index, (name, value)) in self.settings.iter().enumerate() {
+            command
+                .env(format!("GIT_CONFIG_KEY_{index}"), name)
+                .env(format!("GIT_CONFIG_VALUE_{index}"), value);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+fn drain(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            let _ = stream.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}

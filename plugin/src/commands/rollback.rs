@@ -1,0 +1,294 @@
+//! `kubectl gitops rollback`
+
+use clap::Args;
+use gitops_core::desired::DesiredSet;
+use gitops_core::names::OUTPUT_API_VERSION;
+use gitops_core::object::Gvk;
+use gitops_engine::Loaded;
+use gitops_engine::desired::{commit, desired};
+use gitops_engine::restore;
+use gitops_source::git::{Draft, enclosing, origin};
+use gitops_source::{Commit, NewCommit, RepoUrl, Target, Writer};
+use serde::Serialize;
+
+use super::diff::change;
+use super::sync;
+use crate::applications::{Destination, in_file, select};
+use crate::cli::Selection;
+use crate::error::{Failure, code};
+use crate::output::{self, Format, Report};
+use crate::printer::Printer;
+use crate::settings::{Settings, who};
+
+mod target;
+
+/// Goes back to what an earlier commit says, by a new commit, and syncs
+///
+/// The commit gives an Application's files (all that a render reads) the
+/// content they had, whatever else has changed in the repository since. It is
+/// shown first, then pushed, then synced. It is made with your name, and signed
+/// if your Git configuration says so; hooks of Git are not run.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kubectl gitops rollback web\n  kubectl gitops rollback web --to 3 --dry-run\n  kubectl gitops rollback web --to v1.2 --reason INC-12 --yes --wait\n  kubectl gitops rollback web --branch undo-web"
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// How it was so many changes ago, or at this branch, tag or commit
+    #[arg(long, value_name = "COUNT|REVISION", default_value = "1")]
+    to: String,
+    /// Push to a new branch of this name instead, and do not sync
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
+    /// Why, for the commit's message
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only show what would change
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Let the sync delete what the earlier commit did not declare
+    #[arg(long)]
+    prune: bool,
+    /// Wait until everything is healthy
+    #[arg(long)]
+    wait: bool,
+    /// How long each wave, each hook, and --wait may take
+    #[arg(long, default_value = "5m", value_name = "DURATION")]
+    timeout: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What a rollback is about, as programs read it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rollback {
+    api_version: &'static str,
+    kind: &'static str,
+    application: String,
+    /// The commit whose files are restored.
+    restores: String,
+    branch: String,
+    /// The new commit; absent in a dry run, and where nothing changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
+    /// What becomes of the objects.
+    changes: Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sync: Option<Report>,
+}
+
+pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    let destination = Destination::reach(settings).await?;
+    let loaded = one(select(&arguments.selection, settings, Some(&destination.cluster)).await?)?;
+    let case = Case { destination: &destination, loaded: &loaded, arguments: &arguments, settings, printer };
+    let (draft, mut told) = case.draft().await?;
+    if case.is_text() {
+        case.show(&draft, &told).await?;
+    }
+    let mut worst = code::YES;
+    if !arguments.dry_run {
+        if !draft.is_empty() {
+            told.revision = Some(case.publish(draft).await?);
+        }
+        if arguments.branch.is_none() {
+            let format = arguments.output;
+            let Arguments { selection, prune, wait, timeout, .. } = &arguments;
+            let whole =
+                sync::Arguments::whole(named(selection, &loaded), *prune, *wait, timeout.clone(), format);
+            let (reports, code) = sync::carry_out(whole, settings, printer).await?;
+            worst = code;
+            told.sync = reports.into_iter().next();
+        }
+    }
+    match arguments.output {
+        Format::Text | Format::Wide => {}
+        Format::Name => sync::names(&[told.changes], printer),
+        format => output::print(&[told], format, printer)?,
+    }
+    Ok(worst)
+}
+
+/// A rollback is of one Application.
+fn one(mut all: Vec<Loaded>) -> Result<Loaded, Failure> {
+    match (all.pop(), all.len()) {
+        (Some(one), 0) => Ok(one),
+        (last, _) => {
+            let names: Vec<String> =
+                all.iter().chain(&last).map(|one| one.application.name.clone()).collect();
+            Err(Failure::usage("which Application is to go back?")
+                .hint(format!("name one of: {}", names.join(", "))))
+        }
+    }
+}
+
+/// The selection, with the Application by its name.
+fn named(selection: &Selection, loaded: &Loaded) -> Selection {
+    Selection { names: vec![loaded.application.name.clone()], ..selection.clone() }
+}
+
+/// One Application's way back.
+struct Case<'a> {
+    destination: &'a Destination,
+    loaded: &'a Loaded,
+    arguments: &'a Arguments,
+    settings: &'a Settings,
+    printer: &'a Printer,
+}
+
+impl Case<'_> {
+    fn is_text(&self) -> bool {
+        matches!(self.arguments.output, Format::Text | Format::Wide)
+    }
+
+    /// The commit, made but not published, and what it changes.
+    async fn draft(&self) -> Result<(Draft, Rollback), Failure> {
+        let (loaded, environment) = (self.loaded, &self.destination.environment);
+        let home = restore::home(loaded).ok_or_else(|| {
+            Failure::usage(format!("Application {} has no source in Git", loaded.application))
+                .hint("change the version of its chart or artifact where the Application is described")
+        })?;
+        let asked = self.arguments.selection.revision.as_deref();
+        let now = commit(loaded, environment, asked).await?.id;
+        let read = restore::read(loaded, environment, &now).await?;
+        let base = restore::commit_of(loaded, &now).to_owned();
+        let git = environment.git();
+        let wanted =
+            target::find(&git, home, &base, &read.paths, &self.arguments.to, environment.git_timeout)?;
+        let then_revision = restore::with_commit(loaded, &now, &wanted.id);
+        let then = restore::read(loaded, environment, &then_revision).await?;
+        read.notes.iter().for_each(|note| self.printer.warning(note));
+        let writer = Writer {
+            cache: git,
+            repo: home.repo.clone(),
+            credentials: home.credentials.clone(),
+            timeout: environment.git_timeout,
+            checkout: self.checkout(&home.repo),
+        };
+        let branch = writer.branch(asked.unwrap_or(&home.source.revision))?;
+        let new = NewCommit {
+            changes: restore::changes(&read, &then, &wanted.id),
+            message: self.message(&wanted),
+            author: None,
+        };
+        let draft = writer.draft(&branch, &base, new)?;
+        let changes = self.changes(loaded, &now, &draft).await?;
+        let told = Rollback {
+            api_version: OUTPUT_API_VERSION,
+            kind: "Rollback",
+            application: loaded.application.to_string(),
+            restores: wanted.id,
+            branch: self.arguments.branch.clone().unwrap_or(branch),
+            revision: None,
+            changes,
+            sync: None,
+        };
+        Ok((draft, told))
+    }
+
+    /// The checkout that one stands in, when it is one of this repository.
+    fn checkout(&self, repo: &RepoUrl) -> Option<std::path::PathBuf> {
+        let (root, _) = enclosing(&self.settings.folder)?;
+        let same =
+            origin(&root)?.parse::<RepoUrl>().is_ok_and(|origin| origin.to_string() == repo.to_string());
+        same.then_some(root)
+    }
+
+    fn message(&self, wanted: &Commit) -> String {
+        let application = &self.loaded.application;
+        let reason = self.arguments.reason.as_deref().map(|text| format!("{text}\n\n")).unwrap_or_default();
+        let time = jiff::Timestamp::from_second(wanted.time).map(|time| time.to_string()).unwrap_or_default();
+        format!(
+            "Roll back {} to {}\n\n{reason}Gives the files of Application {application} the content that they had in commit\n{}\n({:?} by {}, {time}).\n\nRequested-by: {}\nRestores: {}\n",
+            application.name,
+            &wanted.id[..12],
+            wanted.id,
+            wanted.subject,
+            wanted.author,
+            who(),
+            wanted.id
+        )
+    }
+
+    /// What the draft changes in what an Application declares.
+    async fn changes(&self, loaded: &Loaded, now: &str, draft: &Draft) -> Result<Report, Failure> {
+        let (environment, discovery) = (&self.destination.environment, &self.destination.discovery);
+        let drafted = restore::placed(loaded, &draft.repo());
+        let before: DesiredSet = desired(loaded, environment, now, discovery).await?;
+        let revision = restore::with_commit(loaded, now, &draft.commit);
+        let after: DesiredSet = desired(&drafted, environment, &revision, discovery).await?;
+        let all = before.objects.values().chain(after.objects.values());
+        let kinds: std::collections::BTreeSet<Gvk> = all.map(|object| object.gvk.clone()).collect();
+        let schemas = self.destination.cluster.schemas(&kinds).await?;
+        Ok(change::report(&before, &after, &schemas))
+    }
+
+    /// Shows the files and objects that change, and which other Applications of
+    /// the file they change, too.
+    async fn show(&self, draft: &Draft, told: &Rollback) -> Result<(), Failure> {
+        if draft.is_empty() {
+            self.printer.talk(&format!(
+                "{} holds these files as they were at {} already; nothing is committed",
+                draft.branch,
+                &told.restores[..12]
+            ));
+            return Ok(());
+        }
+        draft.stat()?.lines().for_each(|line| self.printer.line(line));
+        change::text(&told.changes, self.printer);
+        let home = restore::home(self.loaded);
+        for other in in_file(&self.arguments.selection, self.settings, &self.destination.cluster)? {
+            let shares = restore::home(&other).zip(home).is_some_and(|(other, home)| {
+                other.repo == home.repo && other.source.revision == home.source.revision
+            });
+            if !shares || other.application == self.loaded.application {
+                continue;
+            }
+            let now = restore::with_commit(
+                &other,
+                &commit(&other, &self.destination.environment, None).await?.id,
+                &draft.base,
+            );
+            // One that does not render is no reason to stay with what is wrong here.
+            match self.changes(&other, &now, draft).await {
+                Ok(report) if report.objects.is_empty() => {}
+                Ok(report) => self.printer.warning(&format!(
+                    "Application {} reads these files, too: {} of its objects change",
+                    other.application,
+                    report.objects.len()
+                )),
+                Err(failure) => {
+                    self.printer.warning(&format!("Application {}: {}", other.application, failure.message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks, and pushes; returns the new commit.
+    async fn publish(&self, draft: Draft) -> Result<String, Failure> {
+        let (name, target) = match &self.arguments.branch {
+            Some(name) => (name.clone(), Target::New(name.clone())),
+            None => (draft.branch.clone(), Target::Same),
+        };
+        let question = format!("Commit this to {name} of {}?", draft.home());
+        if !self.arguments.yes {
+            if !self.printer.can_ask() {
+                return Err(Failure::usage(format!("{question} Nobody is there to answer"))
+                    .hint("say --yes, or see with --dry-run what would change"));
+            }
+            if !self.printer.asks(&question) {
+                return Err(Failure::other("nothing was committed"));
+            }
+        }
+        let published = tokio::task::spawn_blocking(move || draft.publish(&target)).await;
+        let commit = published.map_err(|error| Failure::other(error.to_string()))??;
+        self.printer.talk(&format!("committed {} to {name}", &commit[..12]));
+        Ok(commit)
+    }
+}

@@ -1,0 +1,147 @@
+//! One Application's sync: surveyed, claimed, confirmed, carried out. In: what
+//! was typed, and the Application. Out: a report and an exit code.
+
+use std::time::Instant;
+
+use gitops_core::plan::Doubt;
+use gitops_engine::lease::{self, Claim, Lease};
+use gitops_engine::{
+    DryRun, Loaded, Report as SyncReport, Stop, Survey, SyncOptions, has_work, namespaces, owners, sync,
+};
+use gitops_source::Commit;
+
+use super::Arguments;
+use crate::applications::Destination;
+use crate::error::{Failure, code};
+use crate::output::{Format, Report};
+use crate::printer::Printer;
+use crate::settings::who;
+use crate::synctext::{self, Lines};
+
+/// One Application's sync.
+pub(super) struct Case<'a> {
+    pub destination: &'a Destination,
+    pub loaded: &'a Loaded,
+    /// The Applications of the same file.
+    pub known: &'a [Loaded],
+    pub arguments: &'a Arguments,
+    pub printer: &'a Printer,
+    pub stop: &'a Stop,
+}
+
+impl Case<'_> {
+    /// The report, its exit code, and whether to go on.
+    pub async fn run(&self, options: &SyncOptions) -> Result<(Report, u8, bool), Failure> {
+        let (start, cluster, loaded) = (Instant::now(), &self.destination.cluster, self.loaded);
+        let writes = options.dry_run == DryRun::None;
+        let version = if writes { lease::version(cluster, &loaded.application).await } else { None };
+        let (mut commit, mut survey) = self.survey().await?;
+        if writes {
+            namespaces::ensure(cluster, loaded, &survey).await?;
+        }
+        let environment = &self.destination.environment;
+        let mut lease = None;
+        if writes && has_work(cluster, loaded, environment, &survey, options) {
+            lease = self.claim().await?;
+            // Someone has synced since the survey: what it says is over.
+            if lease.as_ref().is_some_and(|lease| lease.before != version) {
+                (commit, survey) = self.survey().await?;
+            }
+        }
+        let done = self.carry_out(&survey, &commit, options, start).await;
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        let done = done?;
+        let is_done = !done.interrupted && !done.lost && done.broken.is_none();
+        Ok((synctext::report(loaded, &survey, &done), synctext::exit_code(&done), is_done))
+    }
+
+    async fn survey(&self) -> Result<(Commit, Survey), Failure> {
+        let revision = self.arguments.selection.revision.as_deref();
+        let (commit, mut survey) = self.destination.survey(self.loaded, revision, self.printer).await?;
+        let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
+        let others: Vec<Loaded> =
+            self.known.iter().filter(|known| known.application != self.loaded.application).cloned().collect();
+        owners::settle(cluster, self.loaded, environment, &mut survey, &others).await?;
+        Ok((commit, survey))
+    }
+
+    async fn carry_out(
+        &self,
+        survey: &Survey,
+        commit: &Commit,
+        options: &SyncOptions,
+        start: Instant,
+    ) -> Result<SyncReport, Failure> {
+        self.confirm(survey, options)?;
+        let talk = matches!(self.arguments.output, Format::Text | Format::Wide);
+        let progress = Lines::new(self.printer, survey, options.dry_run, talk);
+        let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
+        let done = sync(cluster, self.loaded, environment, survey, options, &progress, self.stop).await;
+        progress.finish();
+        let done = done?;
+        if talk {
+            synctext::summary(self.loaded, commit, &done, options.dry_run, start.elapsed(), self.printer);
+        }
+        if let Some(error) = &done.broken {
+            self.printer.failure(&Failure::from(error.clone()));
+        }
+        Ok(done)
+    }
+
+    /// Claims the Application, so that no two syncs mix.
+    async fn claim(&self) -> Result<Option<Lease>, Failure> {
+        let (cluster, application) = (&self.destination.cluster, &self.loaded.application);
+        match lease::claim(cluster, application, &holder(), &self.stop.lost).await {
+            Claim::Held(lease) => Ok(Some(*lease)),
+            Claim::Taken { holder } => Err(Failure {
+                message: format!(
+                    "Application {application} is being synced by {holder}; nothing was applied"
+                ),
+                hint: Some("wait until it is done, and try again".into()),
+                code: code::CONFLICT,
+            }),
+            Claim::Unusable(error) => {
+                self.printer.warning(&format!(
+                    "without a Lease, two syncs of {application} at once are not kept apart: {error}"
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Asks a person before much is deleted; where there is none to ask,
+    /// nothing is done at all.
+    fn confirm(&self, survey: &Survey, options: &SyncOptions) -> Result<(), Failure> {
+        let budget = self.loaded.spec.prune_budget();
+        let doubt = survey.doubt(budget, &options.select, self.arguments.allow_empty);
+        let doubt = doubt.filter(|_| options.prune);
+        let Some(doubt) = doubt else { return Ok(()) };
+        let is_empty = matches!(doubt, Doubt::Empty { .. });
+        if options.dry_run != DryRun::None {
+            self.printer.warning(&doubt.to_string());
+            return Ok(());
+        }
+        if !is_empty
+            && (self.arguments.confirm_prune || self.printer.confirms(&format!("{doubt}. Prune them?")))
+        {
+            return Ok(());
+        }
+        let hint = if is_empty {
+            "if that is meant, use --allow-empty"
+        } else {
+            "look at them with --dry-run; if that is meant, use --confirm-prune"
+        };
+        Err(Failure {
+            message: format!("{doubt}; nothing was applied"),
+            hint: Some(hint.into()),
+            code: code::CONFLICT,
+        })
+    }
+}
+
+/// Who syncs, for whoever meets the Lease.
+fn holder() -> String {
+    format!("{}, process {}, since {}", who(), std::process::id(), jiff::Timestamp::now())
+}

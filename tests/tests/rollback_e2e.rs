@@ -1,0 +1,190 @@
+//! `kubectl gitops rollback` on the real API server: Git goes back by a commit,
+//! and the cluster with it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use gitops_tests::cluster::ran;
+use gitops_tests::shop::{CONFIG, DEPLOYMENT};
+use gitops_tests::{GitServer, Namespace, Ran, Repo, cluster};
+use serde_json::json;
+
+/// A namespace and a repository with two Applications: `web` in app, `db` in
+/// db.
+struct Place {
+    namespace: Namespace,
+    repo: Repo,
+}
+
+impl Place {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let (namespace, repo) = (cluster().namespace("rollback"), Repo::with(files));
+        let one = |name: &str, path: &str| {
+            format!(
+                "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: {0}}}\nspec:\n  source: {{path: {path}}}\n  destination: {{namespace: {0}}}\n",
+                namespace.name
+            )
+        };
+        repo.git(&["config", "user.name", "Grace"]);
+        repo.git(&["config", "user.email", "grace@example.com"]);
+        repo.commit(
+            "Describe",
+            &[("gitops.yaml", &format!("{}---\n{}", one("web", "app"), one("db", "db")))],
+        );
+        Self { namespace, repo }
+    }
+
+    fn gitops(&self, arguments: &str) -> Ran {
+        cluster().gitops(self.repo.path(), arguments)
+    }
+
+    fn greeting(&self) -> String {
+        let name = &self.namespace.name;
+        cluster()
+            .kubectl(&format!("--namespace {name} get configmap web -o jsonpath={{.data.greeting}}"))
+            .ok()
+            .stdout
+    }
+}
+
+fn greeting(word: &str) -> String {
+    CONFIG.replace("hello", word)
+}
+
+const DB: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: db}\ndata: {size: \"1\"}\n";
+
+#[test]
+fn the_last_change_is_undone_in_git_and_cluster() {
+    let place = Place::new(&[("app/config.yaml", CONFIG), ("db/db.yaml", DB)]);
+    let first = place.repo.head();
+    place.repo.commit("Greet", &[("app/config.yaml", &greeting("hi")), ("app/web.yaml", DEPLOYMENT)]);
+    place.repo.commit("Grow", &[("db/db.yaml", &DB.replace("\"1\"", "\"2\""))]);
+    place.gitops("sync").ok();
+    let before = place.repo.head();
+
+    let usage = place.gitops("rollback --yes").code(2);
+    assert!(
+        usage.stderr.contains("name one of: web, db") || usage.stderr.contains("name one of: db, web"),
+        "{}",
+        usage.stderr
+    );
+    let asked = place.gitops("rollback web").code(2);
+    assert!(asked.stderr.contains("Nobody is there to answer"), "{}", asked.stderr);
+    let dry = place.gitops("rollback web --dry-run").ok().stdout;
+    assert!(dry.contains("app/config.yaml") && dry.contains("+ data.greeting: hello"), "{dry}");
+    assert!(dry.contains("- Deployment") && !dry.contains("db.yaml"), "{dry}");
+    assert_eq!((place.repo.head(), place.greeting()), (before, "hi".into()));
+
+    let done = place.gitops("rollback web --yes --prune --reason INC-12").ok();
+    assert!(done.stderr.contains("committed"), "{}", done.stderr);
+    assert_eq!(place.greeting(), "hello");
+    assert!(!place.repo.file("app/web.yaml").exists());
+    assert!(std::fs::read_to_string(place.repo.file("db/db.yaml")).unwrap().contains('2'));
+    assert_eq!(place.repo.git(&["status", "--porcelain"]), "");
+    let said = place.repo.git(&["show", "-s", "--format=%an|%B"]);
+    let parent = place.repo.git(&["log", "-1", "--format=%H", "--", "app/config.yaml", "HEAD^^"]);
+    assert!(said.starts_with("Grace|Roll back web to ") && said.contains("INC-12"), "{said} {parent}");
+    assert!(said.contains("Requested-by: ") && said.contains("\nRestores: "), "{said}");
+
+    // Back again, by a revision, for programs.
+    let again = place.gitops("rollback web --to 1 --yes -o json").ok().json();
+    assert_eq!(
+        (&again["kind"], &again["changes"]["counts"]["create"]),
+        (&json!("Rollback"), &json!(1)),
+        "{again}"
+    );
+    assert_eq!(again["revision"], json!(place.repo.head()));
+    assert_eq!(again["sync"]["counts"]["update"], json!(1), "{again}");
+    assert_eq!(place.greeting(), "hi");
+    place.gitops(&format!("rollback web --to {first} --yes")).ok();
+    assert_eq!(place.greeting(), "hello");
+    let head = place.repo.head();
+    let same = place.gitops(&format!("rollback web --to {first} --yes")).ok();
+    assert!(same.stderr.contains("already; nothing is committed"), "{}", same.stderr);
+    assert_eq!(place.repo.head(), head);
+    let far = place.gitops("rollback web --to 99 --yes").code(4);
+    assert!(far.stderr.contains("commits changed these files"), "{}", far.stderr);
+
+    let history = place.gitops("history web -o json").ok().json();
+    assert_eq!(history["items"][0]["files"], json!(["app/config.yaml", "app/web.yaml"]), "{history}");
+    assert_eq!(history["items"][0]["live"], json!(false), "the Deployment is still there: {history}");
+}
+
+#[test]
+fn work_that_is_not_committed_stays() {
+    let place = Place::new(&[("app/config.yaml", CONFIG), ("db/db.yaml", DB)]);
+    place.repo.commit("Greet", &[("app/config.yaml", &greeting("hi"))]);
+    std::fs::write(place.repo.file("app/config.yaml"), greeting("mine")).unwrap();
+    let head = place.repo.head();
+    let refused = place.gitops("rollback web --yes").code(6);
+    assert!(refused.stderr.contains("app/config.yaml is not as committed"), "{}", refused.stderr);
+    assert_eq!(
+        (place.repo.head(), std::fs::read_to_string(place.repo.file("app/config.yaml")).unwrap()),
+        (head, greeting("mine"))
+    );
+}
+
+#[test]
+fn what_a_kustomization_leads_to_goes_back_with_it() {
+    let base = "resources: [config.yaml]\n";
+    let over = "resources: [../base]\n";
+    let place = Place::new(&[
+        ("base/kustomization.yaml", base),
+        ("base/config.yaml", CONFIG),
+        ("app/kustomization.yaml", over),
+        ("db/kustomization.yaml", &format!("{over}namePrefix: db-\n")),
+    ]);
+    place.repo.commit("Greet", &[("base/config.yaml", &greeting("hi"))]);
+    place.repo.commit("Unrelated", &[("README.md", "hello")]);
+    place.gitops("sync").ok();
+    let dry = place.gitops("rollback web --dry-run").ok();
+    assert!(dry.stderr.contains("/db reads these files, too: 1 of its objects change"), "{}", dry.stderr);
+    place.gitops("rollback web --yes").ok();
+    assert_eq!(place.greeting(), "hello");
+}
+
+#[test]
+fn a_repository_elsewhere_is_committed_to_without_a_checkout() {
+    let (namespace, repo) = (cluster().namespace("rollback"), Repo::with(&[("app/config.yaml", CONFIG)]));
+    repo.commit("Greet", &[("app/config.yaml", &greeting("hi"))]);
+    let root = tempfile::tempdir().unwrap();
+    let bare = root.path().join("shop.git").display().to_string();
+    repo.git(&["clone", "--quiet", "--bare", ".", &bare]);
+    let server = GitServer::start(root.path(), "127.0.0.1:0", Some(("ada", "hunter2"))).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let gitops = |command: &str, name: &str| {
+        let arguments =
+            format!("gitops {command} --repo {} --path app -n {}", server.url("shop.git"), namespace.name);
+        let mut kubectl = cluster().command("kubectl");
+        kubectl.args(arguments.split_whitespace()).current_dir(empty.path());
+        kubectl.env("KUBECTL_GITOPS_GIT_USERNAME", "ada").env("KUBECTL_GITOPS_GIT_PASSWORD", "hunter2");
+        kubectl.env("GIT_AUTHOR_NAME", name).env("GIT_COMMITTER_NAME", name);
+        if !name.is_empty() {
+            kubectl.env("GIT_AUTHOR_EMAIL", "x@example.com").env("GIT_COMMITTER_EMAIL", "x@example.com");
+        }
+        ran(&mut kubectl, None)
+    };
+    gitops("sync", "Grace").ok();
+    let nameless = gitops("rollback --yes", "").code(4);
+    assert!(
+        nameless.stderr.contains("does not know who") && nameless.stderr.contains("user.name"),
+        "{}",
+        nameless.stderr
+    );
+    gitops("rollback --branch undo --yes", "Grace").ok();
+    let show = |what: &str| {
+        let output = std::process::Command::new("git").args(["-C", &bare, "show", what]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        (show("undo:app/config.yaml"), show("main:app/config.yaml")),
+        (CONFIG.to_owned(), greeting("hi"))
+    );
+    let taken = gitops("rollback --branch undo --yes", "Grace").code(6);
+    assert!(taken.stderr.contains("there already"), "{}", taken.stderr);
+    gitops("rollback --yes", "Grace").ok();
+    assert_eq!(show("main:app/config.yaml"), CONFIG);
+    let live =
+        cluster().kubectl(&format!("-n {} get configmap web -o jsonpath={{.data.greeting}}", namespace.name));
+    assert_eq!(live.ok().stdout, "hello");
+    let tag = gitops("rollback --revision v9 --yes", "Grace").code(4);
+    assert!(tag.stderr.contains("v9"), "{}", tag.stderr);
+}
