@@ -178,7 +178,7 @@ fn a_repository_elsewhere_is_committed_to_without_a_checkout() {
         (show("undo:app/config.yaml"), show("main:app/config.yaml")),
         (CONFIG.to_owned(), greeting("hi"))
     );
-    let taken = gitops("rollback --branch undo --yes", "Grace").code(6);
+    let taken = gitops("rollback --branch undo --yes --reason again", "Grace").code(6);
     assert!(taken.stderr.contains("there already"), "{}", taken.stderr);
     gitops("rollback --yes", "Grace").ok();
     assert_eq!(show("main:app/config.yaml"), CONFIG);

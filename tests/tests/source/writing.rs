@@ -152,13 +152,13 @@ fn a_protected_branch_says_so_and_another_is_open() {
     )
     .unwrap();
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let draft = || shop.writer.draft("main", &shop.tip(), new(vec![file("b", "2\n")])).unwrap();
-    let (kind, said) = refused(draft().publish(&Target::Same));
+    let draft = |text: &str| shop.writer.draft("main", &shop.tip(), new(vec![file("b", text)])).unwrap();
+    let (kind, said) = refused(draft("2\n").publish(&Target::Same));
     assert_eq!(kind, ErrorKind::Protected, "{said}");
     assert!(said.contains("pre-receive hook declined: main takes reviews only"), "{said}");
-    let made = draft().publish(&Target::New("ours".into())).unwrap();
+    let made = draft("2\n").publish(&Target::New("ours".into())).unwrap();
     assert_eq!(shop.in_bare(&["rev-parse", "ours"]), made);
-    let (kind, said) = refused(draft().publish(&Target::New("ours".into())));
+    let (kind, said) = refused(draft("3\n").publish(&Target::New("ours".into())));
     assert_eq!(kind, ErrorKind::Moved, "{said}");
     assert!(said.contains("ours") && said.contains("there already"), "{said}");
 }
