@@ -93,7 +93,10 @@ impl Case<'_> {
     }
 
     /// Whoever writes: the Application's service account, if it names one.
-    fn writer(&self) -> Result<Cluster, Error> {
+    ///
+    /// # Errors
+    /// When its name cannot be sent.
+    pub fn writer(&self) -> Result<Cluster, Error> {
         let (cluster, account) = (&self.controller.cluster, &self.application.spec.service_account_name);
         if account.is_empty() {
             return Ok(cluster.clone());

@@ -2,6 +2,7 @@
 
 mod carry_out;
 mod controller;
+mod deletion;
 mod drift;
 mod error;
 mod events;

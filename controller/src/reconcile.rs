@@ -17,6 +17,7 @@ use kube::{Api, ResourceExt};
 
 use crate::carry_out::{Case, Ended};
 use crate::controller::{Controller, Memory, Surroundings, reference};
+use crate::deletion;
 use crate::error::Error;
 use crate::request::{Asked, Prune, RUNNING, What};
 use crate::schedule::{Backoff, Decision, Situation, decide};
@@ -26,6 +27,8 @@ use crate::windows;
 
 mod saying;
 
+/// How far behind the API server's cache is, at most.
+const CACHED: Duration = Duration::from_millis(500);
 /// However quiet it is, everybody is looked at again after this.
 const RESYNC: Duration = Duration::from_secs(600);
 /// While objects are on their way to health.
@@ -44,7 +47,7 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
         return None;
     };
     if application.metadata.deletion_timestamp.is_some() {
-        return None;
+        return deletion::look(controller, &application).await;
     }
     let mut memory = controller.memory(&application);
     memory.looked = Some(Instant::now());
@@ -122,6 +125,12 @@ impl<'a> Look<'a> {
         if decision == Decision::Sync {
             failure = self.sync(&sight, &known, survey, &commit.id).await?;
             (known, survey) = sight.survey(known, &commit.id).await?;
+            if failure.is_none() && self.has_work(&loaded, &known, &survey) {
+                // The API server's cache is a moment behind what was written.
+                tokio::time::sleep(CACHED).await;
+                (known, survey) = sight.survey(known, &commit.id).await?;
+                failure = self.still_differs(&loaded, &known, &survey);
+            }
         }
         let kinds = survey.desired.objects.values().map(|object| object.gvk.clone()).collect();
         controller.drift.track(controller, &known.discovery, &kinds);
@@ -174,18 +183,35 @@ impl<'a> Look<'a> {
         Ok(moves.map_err(|error| EngineError::Internal(error.to_string()))??)
     }
 
-    fn options(&self, loaded: &Loaded, survey: &Survey) -> SyncOptions {
-        SyncOptions { prune: prunes(loaded, survey, self.prune), ..SyncOptions::default() }
+    fn has_work(&self, loaded: &Loaded, known: &Surroundings, survey: &Survey) -> bool {
+        let prune = prunes(loaded, survey, self.prune);
+        let options = SyncOptions { prune, ..SyncOptions::default() };
+        has_work(&self.controller.cluster, loaded, &known.environment, survey, &options)
+    }
+
+    /// What a sync has left alone counts as a try: it is not tried for ever.
+    fn still_differs(
+        &mut self,
+        loaded: &Loaded,
+        known: &Surroundings,
+        survey: &Survey,
+    ) -> Option<(&'static str, String)> {
+        if !self.has_work(loaded, known, survey) {
+            return None;
+        }
+        let why = "objects still differ after the sync: others change or own them".to_owned();
+        self.memory.attempts.failed(Instant::now(), why.clone());
+        self.again = self.again.min(self.pause());
+        Some(("Failed", why))
     }
 
     fn decide(&mut self, loaded: &Loaded, known: &Surroundings, survey: &Survey) -> Result<Decision, Error> {
         let (controller, spec) = (self.controller, &self.application.spec);
-        let options = self.options(loaded, survey);
         let revision = &survey.desired.revision;
         let generation = self.application.metadata.generation.unwrap_or(0);
         self.memory.attempts.meant_for(revision, generation);
         let waits_for = self.waits_for();
-        let has_work = has_work(&controller.cluster, loaded, &known.environment, survey, &options);
+        let has_work = self.has_work(loaded, known, survey);
         let synced = self.before.history.first().map(|entry| entry.revision.as_str());
         let suspended = self.suspension();
         let situation = Situation {
@@ -201,6 +227,9 @@ impl<'a> Look<'a> {
             backoff: Backoff::of(&spec.sync.retry)?,
         };
         let decision = decide(&situation, Instant::now());
+        if decision == Decision::Settled {
+            self.memory.attempts.succeeded();
+        }
         if has_work && synced == Some(revision) {
             controller.metrics.drift(if decision == Decision::Sync { "healed" } else { "left" });
         }
@@ -258,6 +287,7 @@ impl<'a> Look<'a> {
             Some(OperationStatus { id: id.clone(), phase: phase.into(), message: message.into() })
         };
         match ended {
+            Ended::Well(summary) if summary.is_empty() && self.asked.is_none() => Ok(None),
             Ended::Well(summary) => {
                 self.memory.attempts.succeeded();
                 let message = if summary.is_empty() { "nothing to change".to_owned() } else { summary };

@@ -233,6 +233,18 @@ fn what_a_person_asks_is_carried_out_once() {
     assert_eq!(greeting(&shop).unwrap(), "hello");
 }
 
+#[test]
+fn deleting_takes_along_what_the_finalizer_asks_for() {
+    let (shop, _controller, _cache) = kept(json!({"mode": "Automatic"}));
+    greets(&shop, "hello");
+    says(&shop, "Synced");
+    let finalizers = json!({"metadata": {"finalizers": ["kubectl-gitops.dev/prune"]}}).to_string();
+    shop.kubectl_args(&["patch", "application", "web", "--type=merge", "-p", &finalizers]).ok();
+    shop.kubectl("delete application web --wait=false").ok();
+    eventually("the Application is gone", LONG, || shop.get("application", "web").is_none().then_some(()));
+    assert_eq!((greeting(&shop), shop.get("deployment", "web")), (None, None));
+}
+
 /// Waits until everything has been looked at once.
 fn looked_at(controller: &Controller) {
     let count = || {
@@ -260,10 +272,11 @@ fn of_two_controllers_one_syncs_at_a_time_and_both_agree() {
 #[test]
 fn a_hundred_commits_in_a_row_end_with_the_last() {
     let (shop, _controller, _cache) = kept(json!({"mode": "Automatic"}));
-    let last = (0..100).map(|number| change(&shop, &format!("hello-{number}"))).last().unwrap();
+    let commits: Vec<String> = (0..100).map(|number| change(&shop, &format!("hello-{number}"))).collect();
+    let last = commits.last().unwrap();
     greets(&shop, "hello-99");
     eventually("the status is true", LONG, || {
-        (status(&shop)["history"][0]["revision"] == *last).then_some(())
+        (status(&shop)["history"][0]["revision"] == **last).then_some(())
     });
     says(&shop, "Synced");
 }
