@@ -143,11 +143,11 @@ impl Shop {
         })
     }
 
-    /// `kubectl gitops sync` of the Application in the cluster.
+    /// `kubectl gitops sync` of the Application in the cluster, from here.
     pub fn sync(&self) -> Ran {
         self.cluster.gitops(
             std::path::Path::new("/"),
-            &format!("sync web --namespace {} --prune --confirm-prune", self.name()),
+            &format!("sync web --local --namespace {} --prune --confirm-prune", self.name()),
         )
     }
 

@@ -189,11 +189,3 @@ fn what_git_declares_is_changed_in_git() {
         assert!(ran.stderr.contains("declared in Git, at app/child.yaml:1"), "{}", ran.stderr);
     }
 }
-
-#[test]
-fn where_no_controller_runs_nothing_is_asked_of_it() {
-    let shop = Shop::open();
-    let ran = shop.cluster.gitops(Path::new("/"), &format!("app suspend web -n {}", shop.name())).code(6);
-    assert!(ran.stderr.contains("no controller runs"), "{}", ran.stderr);
-    assert_eq!(annotation(&shop, REQUEST), None);
-}
