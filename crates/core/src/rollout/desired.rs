@@ -141,10 +141,10 @@ fn size(target: &mut Value, spec: &Spec, state: &State) {
             }
         }
         // An autoscaler goes on setting what Git leaves out; nothing scales from zero.
-        Means::Replicas | Means::Routes | Means::Alone if setting.share < 100 => {
-            if setting.share == 0 || target.pointer("/spec/replicas").is_some() {
-                target["spec"]["replicas"] = kept(state.replicas, setting.share).into();
-            }
+        Means::Replicas | Means::Routes | Means::Alone
+            if setting.share < 100 && (setting.share == 0 || target.pointer("/spec/replicas").is_some()) =>
+        {
+            target["spec"]["replicas"] = kept(state.replicas, setting.share).into();
         }
         _ => {}
     }

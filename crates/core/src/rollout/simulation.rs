@@ -1,6 +1,8 @@
 //! A small cluster for the properties: objects as the gate gives them, Pods as
 //! Kubernetes' controllers would make them, and who is reached by requests.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
