@@ -65,7 +65,7 @@ pub const REPLICAS: i64 = 5;
 
 fn object(value: Value) -> (ObjectKey, DesiredObject) {
     let (key, gvk) = (ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
-    let origin = Origin { file: "f".into(), line: 1, lines: None };
+    let origin = Origin { confidential: Default::default(), file: "f".into(), line: 1, lines: None };
     (key.clone(), DesiredObject { key, gvk, value, origin })
 }
 
