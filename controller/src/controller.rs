@@ -23,6 +23,7 @@ use crate::poll::Poller;
 use crate::queue::Queue;
 use crate::schedule::Attempts;
 use crate::settings::Settings;
+use crate::shares::Shares;
 
 /// How long the cluster's kinds and version are taken as they were.
 const SURROUNDINGS: Duration = Duration::from_secs(30);
@@ -60,6 +61,7 @@ pub struct Controller {
     pub queue: Arc<Queue>,
     pub poller: Arc<Poller>,
     pub drift: Drift,
+    pub shares: Shares,
     /// Filled once the watches have begun.
     pub stores: OnceLock<Stores>,
     memories: Mutex<HashMap<AppRef, Memory>>,
@@ -82,6 +84,10 @@ impl Controller {
         let git = GitCache::open(&settings.cache_dir);
         let poller = Poller::new(git, settings.poll_interval, queue.clone(), metrics.clone());
         let events = Events::new(cluster.client());
+        let shares = match &settings.application_namespace {
+            Some(_) => Shares::alone(),
+            None => Shares::among(&settings.namespace, &settings.replica.clone().unwrap_or_else(host)),
+        };
         Arc::new(Self {
             cluster,
             settings,
@@ -90,6 +96,7 @@ impl Controller {
             queue,
             poller,
             drift: Drift::default(),
+            shares,
             stores: OnceLock::new(),
             memories: Mutex::default(),
             surroundings: tokio::sync::Mutex::default(),
@@ -116,6 +123,12 @@ impl Controller {
     /// Whether Applications and Projects are known.
     pub fn is_ready(&self) -> bool {
         self.stores.get().is_some() && !self.is_draining()
+    }
+
+    /// Every Application is due.
+    pub fn look_at_all(&self) {
+        let all = self.stores.get().map(|stores| stores.applications.state()).unwrap_or_default();
+        all.iter().for_each(|application| self.queue.push(&reference(application), Duration::ZERO));
     }
 
     /// An Application, if it is there.
@@ -186,10 +199,18 @@ impl Controller {
 }
 
 /// In a cluster, the pod's name.
-fn holder() -> String {
+fn host() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "a computer" } else { host.trim() };
-    format!("gitops-controller on {host}, process {}, since {}", std::process::id(), jiff::Timestamp::now())
+    if host.trim().is_empty() { "a-computer".into() } else { host.trim().to_owned() }
+}
+
+fn holder() -> String {
+    format!(
+        "gitops-controller on {}, process {}, since {}",
+        host(),
+        std::process::id(),
+        jiff::Timestamp::now()
+    )
 }
 
 /// An Application's name.

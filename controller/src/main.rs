@@ -14,6 +14,7 @@ mod request;
 mod schedule;
 mod server;
 mod settings;
+mod shares;
 mod sight;
 mod status;
 mod watch;
@@ -84,6 +85,7 @@ async fn run(settings: Settings) -> Result<(), Error> {
     }
     tracing::info!(http = %settings.http, "listening");
     let watching = tokio::spawn(watch::run(controller.clone()));
+    let sharing = tokio::spawn(shares::run(controller.clone()));
     let workers: Vec<_> = (0..settings.workers).map(|_| tokio::spawn(work(controller.clone()))).collect();
     asked_to_stop().await;
     tracing::info!("draining");
@@ -94,6 +96,8 @@ async fn run(settings: Settings) -> Result<(), Error> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     workers.iter().for_each(tokio::task::JoinHandle::abort);
+    sharing.abort();
+    shares::leave(&controller).await;
     handle.shutdown();
     Ok(())
 }

@@ -40,12 +40,16 @@ const LAG: Duration = Duration::from_secs(10);
 /// The pauses after looks that failed.
 const FAILED: Backoff = Backoff { limit: 0, first: Duration::from_secs(2), max: Duration::from_secs(180) };
 
-/// Looks at an Application; none: it is gone.
+/// Looks at an Application; none: it is gone, or another replica's.
 pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duration> {
     let Some(application) = controller.application(name) else {
         controller.forget(name);
         return None;
     };
+    if !controller.shares.is_ours(&application.uid().unwrap_or_default()) {
+        controller.forget(name);
+        return None;
+    }
     if application.metadata.deletion_timestamp.is_some() {
         return deletion::look(controller, &application).await;
     }

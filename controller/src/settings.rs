@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use gitops_core::names::SYSTEM_NAMESPACE;
 
 /// Keeps Applications in sync with Git without a person.
 #[derive(Clone, Debug, Parser)]
@@ -16,6 +17,14 @@ pub struct Settings {
     /// Only Applications of this namespace; all of them otherwise
     #[arg(long)]
     pub application_namespace: Option<String>,
+    /// Where the Leases are by which replicas share Applications; with
+    /// --application-namespace, they are not shared
+    #[arg(long, default_value = SYSTEM_NAMESPACE)]
+    pub namespace: String,
+    /// What this replica is called among the others; by default the host's name,
+    /// which is the pod's
+    #[arg(long)]
+    pub replica: Option<String>,
     /// Where repositories and renders are kept
     #[arg(long, default_value = "/var/cache/gitops")]
     pub cache_dir: PathBuf,

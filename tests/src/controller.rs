@@ -23,13 +23,25 @@ impl Controller {
     /// # Panics
     /// When it does not start.
     pub fn start(cluster: &TestCluster, namespace: &str, cache: &Path) -> Self {
+        Self::with(cluster, &["--application-namespace", namespace], cache)
+    }
+
+    /// Starts a replica of this name for all Applications of a cluster.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn replica(cluster: &TestCluster, replica: &str, cache: &Path) -> Self {
+        Self::with(cluster, &["--replica", replica], cache)
+    }
+
+    fn with(cluster: &TestCluster, arguments: &[&str], cache: &Path) -> Self {
         std::fs::create_dir_all(cache).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = cache.join("controller.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let child = Command::new(crate::binary("gitops-controller"))
             .args(["--http", &format!("127.0.0.1:{port}"), "--poll-interval", "500ms"])
-            .args(["--application-namespace", namespace])
+            .args(arguments)
             .args(["--cache-dir", &cache.display().to_string()])
             .args(["--kubeconfig", &cluster.kubeconfig().display().to_string()])
             .stdin(Stdio::null())
@@ -53,6 +65,12 @@ impl Controller {
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(mut self) {
+        ran(Command::new("kill").arg(self.child.id().to_string()), None);
+        let _ = self.child.wait();
     }
 
     /// Ends it at once, in the middle of whatever it does.

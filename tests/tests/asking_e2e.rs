@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
+use std::time::Duration;
 
-use gitops_tests::cluster::Ran;
+use gitops_tests::cluster::{Ran, eventually};
 use gitops_tests::shop::CONFIG;
 use gitops_tests::{Controller, NodeCluster, Repo, TestCluster};
 use serde_json::{Value, json};
@@ -28,10 +29,10 @@ fn application(cluster: &TestCluster) -> Value {
     cluster.kubectl("get application web -n shop -o json").ok().json()
 }
 
-/// A replica's Lease, as it stands while the replica runs.
+/// The Lease of a replica that was killed at this time.
 fn lease(cluster: &TestCluster, renewed: &str) {
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "gitops-controller-one", "namespace": "gitops-system"},
-        "spec": {"holderIdentity": "one", "leaseDurationSeconds": 600, "renewTime": renewed}});
+        "spec": {"holderIdentity": "one", "leaseDurationSeconds": 10, "renewTime": renewed}});
     cluster.kubectl_stdin("apply --server-side --force-conflicts -f -", &lease.to_string()).ok();
 }
 
@@ -50,8 +51,11 @@ fn the_controller_is_asked_where_one_runs() {
     assert_eq!(application(cluster)["metadata"]["annotations"][request], Value::Null);
 
     let cache = TempDir::new().unwrap();
-    let _controller = Controller::start(cluster, "shop", cache.path());
-    lease(cluster, &jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.000000Z").to_string());
+    let controller = Controller::replica(cluster, "two", cache.path());
+    eventually("its Lease is there", Duration::from_secs(30), || {
+        let lease = cluster.kubectl("get lease gitops-controller-two -n gitops-system");
+        (lease.code == 0).then_some(())
+    });
     repo.commit("Goodbye", &[("app/config.yaml", &CONFIG.replace("hello", "goodbye"))]);
     let synced = gitops(cluster, "sync web --reason INC-12").ok();
     assert!(synced.stdout.contains("synced by the controller"), "{}", synced.stdout);
@@ -74,4 +78,9 @@ fn the_controller_is_asked_where_one_runs() {
     repo.commit("Once more", &[("app/config.yaml", &CONFIG.replace("hello", "once more"))]);
     let local = gitops(cluster, "sync web --kind ConfigMap").ok();
     assert!(local.stderr.contains("--kind is not for the controller"), "{}", local.stderr);
+
+    // One that has ended leaves nobody asking in vain.
+    controller.stop();
+    let ran = gitops(cluster, "app suspend web").code(6);
+    assert!(ran.stderr.contains("no controller runs"), "{}", ran.stderr);
 }
