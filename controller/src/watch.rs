@@ -61,9 +61,18 @@ pub async fn run(controller: Arc<Controller>) {
         project_stream.map(|event| event.map(drop)),
     );
     let mut changes = std::pin::pin!(changes.ready_chunks(1000));
+    // A watch that finds nothing says nothing.
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
     let stores = Stores { applications, projects };
     let mut known = Known::default();
-    while let Some(events) = changes.next().await {
+    loop {
+        let events = tokio::select! {
+            events = changes.next() => match events {
+                Some(events) => events,
+                None => return,
+            },
+            _ = tick.tick(), if controller.stores.get().is_none() => Vec::new(),
+        };
         for error in events.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "watching Applications and Projects");
         }

@@ -57,7 +57,12 @@ fn replicas_share_applications_and_take_over_from_a_lost_one() {
     let cache = TempDir::new().unwrap();
     let first = Controller::replica(cluster, "first", &cache.path().join("first"));
     let second = Controller::replica(cluster, "second", &cache.path().join("second"));
-    let shared = || [&first, &second].iter().all(|one| one.log().contains("{\\\"first\\\", \\\"second\\\"}") || one.log().contains("\"first\", \"second\""));
+    let shared = || {
+        [&first, &second].iter().all(|one| {
+            one.log().contains("{\\\"first\\\", \\\"second\\\"}")
+                || one.log().contains("\"first\", \"second\"")
+        })
+    };
     eventually("they know of each other", LONG, || shared().then_some(()));
     for at in 0..COUNT {
         let application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": format!("app-{at}"), "namespace": "shop"},

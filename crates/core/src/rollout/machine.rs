@@ -102,7 +102,8 @@ impl Stepping<'_> {
             }
             Ask::PromoteFull if moving => {
                 (next.held, next.full) = (None, true);
-                self.enter(next, next.at.max(self.program.promote));
+                // Every setting all the same: Pods before requests.
+                self.enter(next, next.at);
             }
             Ask::Pause if moving => self.hold(next, Held::Asked, &format!("{} paused it{why}", asked.by)),
             Ask::Resume if moving && next.held == Some(Held::Asked) => {
@@ -265,7 +266,7 @@ impl Stepping<'_> {
     }
 
     fn moving(&self, next: &State) -> Phase {
-        if next.at >= self.program.promote { Phase::Promoting } else { Phase::Progressing }
+        if next.full || next.at >= self.program.promote { Phase::Promoting } else { Phase::Progressing }
     }
 
     fn hold(&self, next: &mut State, held: Held, why: &str) {
