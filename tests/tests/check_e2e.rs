@@ -58,8 +58,9 @@ fn patch(cluster: &TestCluster, what: &str, change: &Value) {
 fn install(cluster: &TestCluster) {
     let values = cluster.kubeconfig().with_extension("values.json");
     let node = "check";
-    let placement = json!({"guard": {"enabled": true}, "webhook": {"nodeSelector": {"kubernetes.io/hostname": node},
-        "tolerations": [{"key": "fake-node", "operator": "Equal", "value": node, "effect": "NoSchedule"}]}});
+    let on_it = json!({"nodeSelector": {"kubernetes.io/hostname": node},
+        "tolerations": [{"key": "fake-node", "operator": "Equal", "value": node, "effect": "NoSchedule"}]});
+    let placement = json!({"guard": {"enabled": true}, "webhook": on_it, "controller": on_it});
     std::fs::write(&values, placement.to_string()).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let arguments = format!(
