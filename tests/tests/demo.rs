@@ -27,7 +27,7 @@ fn told(name: &str, settings: &[(&str, &str)]) -> String {
         "field:  spec.template.spec.hostNetwork",
         "tried:  localhost/shop/web:evil",
         "field:  (the whole object)",
-        "changed Deployment shop/web",
+        "shop/web synced by the controller",
         "the push is live",
         "Done in",
     ] {

@@ -119,15 +119,15 @@ fn installed_stopped_renewed_upgraded_and_uninstalled() {
     ] {
         cluster.kubectl_stdin("apply -f -", &object.to_string()).ok();
     }
-    cluster.gitops(Path::new("/"), "sync web -n shop").ok();
+    cluster.gitops(Path::new("/"), "sync web -n shop --local").ok();
     cluster.kubectl("wait --for=condition=Enforced application web -n shop --timeout=60s").ok();
     eventually("drift is refused", Duration::from_secs(20), || {
         drift(cluster).stderr.contains("denied the request").then_some(()).or_else(|| {
-            cluster.gitops(Path::new("/"), "sync web -n shop");
+            cluster.gitops(Path::new("/"), "sync web -n shop --local");
             None
         })
     });
-    cluster.gitops(Path::new("/"), "sync web -n shop").ok();
+    cluster.gitops(Path::new("/"), "sync web -n shop --local").ok();
 
     // One pod goes as Kubernetes takes it away: nobody notices.
     let (failed, all) = under_writes(cluster, || {

@@ -114,6 +114,12 @@ impl Case<'_> {
             }
             self.printer.line(&line);
             self.troubles(&report);
+            if !done && ended.message.contains("is forbidden") {
+                let namespace = &self.loaded.namespace;
+                self.printer.warning(&format!(
+                    "the controller writes only where it may: add {namespace} to the chart's controller.namespaces, name a serviceAccountName, or sync from here by --local"
+                ));
+            }
         }
         if !done {
             return Ok((report.clone(), failed(&report)));
