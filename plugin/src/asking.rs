@@ -9,7 +9,7 @@ use gitops_api::application::OperationStatus;
 use gitops_api::{Application, Request, Verb};
 use gitops_cluster::{ApplyOptions, Cluster, ErrorKind, Kind};
 use gitops_core::desired::AppRef;
-use gitops_core::names::{ANNOTATION_REQUEST, GROUP, SYSTEM_NAMESPACE, VERSION};
+use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, GROUP, SYSTEM_NAMESPACE, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -19,6 +19,8 @@ use crate::printer::Printer;
 
 /// Between two looks at a request's progress.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// How long the API server may take to know of the webhook's stamp.
+const STAMPED: Duration = Duration::from_secs(20);
 /// Seconds by which the clocks of a controller and of this computer may differ.
 const SKEW: i64 = 30;
 /// How the Leases of controllers are called.
@@ -101,8 +103,19 @@ pub async fn ask(cluster: &Cluster, live: &Application, request: &Request) -> Re
     }
     let path = format!("/metadata/annotations/{}", ANNOTATION_REQUEST.replace('/', "~1"));
     patch.push(json!({"op": "add", "path": path, "value": request.to_annotation()}));
-    cluster.patch(&kind(), &key(&application), &patch.into(), &ApplyOptions::default()).await?;
-    Ok(())
+    let (patch, begun) = (Value::from(patch), Instant::now());
+    loop {
+        match cluster.patch(&kind(), &key(&application), &patch, &ApplyOptions::default()).await {
+            // Right after an installation the API server asks the webhook to judge
+            // before it asks it to stamp.
+            Err(error)
+                if error.to_string().contains(ANNOTATION_REQUESTED_BY) && begun.elapsed() < STAMPED =>
+            {
+                tokio::time::sleep(INTERVAL).await;
+            }
+            asked => return Ok(asked.map(drop)?),
+        }
+    }
 }
 
 /// Namespace and name.
