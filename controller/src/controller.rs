@@ -187,6 +187,7 @@ impl Controller {
             cache_dir: self.settings.cache_dir.clone(),
             tools: gitops_source::Tools::default(),
             git_timeout: GIT_TIMEOUT,
+            looks: gitops_engine::Looks::Always,
             kube_version: version.trim_start_matches('v').to_owned(),
             api_versions: discovery.api_versions(),
             // Those of an Application are in the Secret that it names.

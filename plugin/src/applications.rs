@@ -127,6 +127,11 @@ impl Destination {
         Ok(Self { cluster, discovery, environment })
     }
 
+    /// What is surveyed from now on is what Git says by then.
+    pub fn look_again(&self) {
+        self.environment.looks.again();
+    }
+
     /// What an Application declares, and what the cluster holds of it. What
     /// Git both declares and leaves to others is told.
     pub async fn survey(
@@ -136,9 +141,14 @@ impl Destination {
         printer: &Printer,
     ) -> Result<(Commit, Survey), Failure> {
         let (commit, set) = declared(loaded, &self.environment, revision, &self.discovery).await?;
-        let survey = survey(&self.cluster, &self.discovery, loaded, &self.environment, set).await?;
+        let survey = self.resurvey(loaded, set).await?;
         survey.desired.delegated().mistakes.iter().for_each(|mistake| printer.warning(mistake));
         Ok((commit, survey))
+    }
+
+    /// What the cluster holds by now of what is known to be declared.
+    pub async fn resurvey(&self, loaded: &Loaded, set: DesiredSet) -> Result<Survey, Failure> {
+        Ok(survey(&self.cluster, &self.discovery, loaded, &self.environment, set).await?)
     }
 
     /// The health of an Application's objects, with the reasons that those near

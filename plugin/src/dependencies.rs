@@ -96,6 +96,7 @@ impl<'a> Dependencies<'a> {
                     return Ok(Some(format!("it depends on {reference}: {why}")));
                 }
                 tokio::time::sleep(INTERVAL).await;
+                destination.look_again();
             }
             self.healthy.insert(reference);
         }

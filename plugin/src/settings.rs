@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gitops_cluster::{Cluster, ConnectOptions};
-use gitops_engine::Environment;
+use gitops_engine::{Environment, Looks};
 use gitops_source::sops::Keys;
 use gitops_source::{Credentials, Tools};
 
@@ -80,12 +80,14 @@ impl Settings {
         Ok(Cluster::connect(&self.connect).await?)
     }
 
-    /// What rendering needs, for a destination of this version.
+    /// What rendering needs, for a destination of this version. Git is looked
+    /// at once with it, and again where it is told so.
     pub fn environment(&self, kube_version: &str, api_versions: Vec<String>) -> Environment {
         Environment {
             cache_dir: self.cache_dir.clone(),
             tools: self.tools.clone(),
             git_timeout: GIT_TIMEOUT,
+            looks: Looks::once(),
             kube_version: kube_version.to_owned(),
             api_versions,
             keys: self.keys.clone(),

@@ -19,6 +19,7 @@ use gitops_source::{
 use crate::charts;
 use crate::error::EngineError;
 use crate::load::{Loaded, Place};
+use crate::looks::Looks;
 use crate::revisions;
 
 /// What rendering needs beside the Application.
@@ -29,6 +30,8 @@ pub struct Environment {
     pub tools: Tools,
     /// Of a fetch.
     pub git_timeout: Duration,
+    /// When the hosts of repositories are asked.
+    pub looks: Looks,
     /// Of the destination, such as `v1.37.2`; empty: the tools' own default.
     pub kube_version: String,
     pub api_versions: Vec<String>,
@@ -43,7 +46,7 @@ impl Environment {
     }
 }
 
-/// Fetches and finds the commit that an Application means, or the one that
+/// Finds the commit that an Application means, fetched as [`Looks`] say, or the one that
 /// `revision` names for its first source and those beside it in the same
 /// repository. Its id is the revision of all sources (see [`revisions`]), the
 /// rest is told of the first.
@@ -93,7 +96,7 @@ fn find_all(
         found[index] = match known {
             Some(at) => found[at].clone(),
             None if !fetches => Some(git.resolve(&place.repo, asked)?),
-            None => Some(git.fetch(&place.repo, asked, &place.credentials, environment.git_timeout)?),
+            None => Some(environment.find(&place.repo, asked, &place.credentials)?),
         };
     }
     let beside: Vec<String> = found.iter().flatten().map(|commit| commit.id.clone()).collect();

@@ -103,12 +103,12 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         None if named && arguments.selection.repo.is_none() => Some(settings.cluster().await?),
         None => None,
     };
+    let environment = match &destination {
+        Some(destination) => destination.environment.clone(),
+        None => settings.environment(&arguments.kube_version, Vec::new()),
+    };
     let mut rendered = Vec::new();
     for loaded in select(&arguments.selection, settings, cluster.as_ref()).await? {
-        let environment = match &destination {
-            Some(destination) => destination.environment.clone(),
-            None => settings.environment(&arguments.kube_version, Vec::new()),
-        };
         let (commit, set) = match &destination {
             Some(destination) => declared(&loaded, &environment, revision, &destination.discovery).await?,
             None => declared(&loaded, &environment, revision, &BuiltIn).await?,

@@ -157,14 +157,12 @@ impl Case<'_> {
         let now = commit(loaded, environment, asked).await?.id;
         let read = restore::read(loaded, environment, &now).await?;
         let base = restore::commit_of(loaded, &now).to_owned();
-        let git = environment.git();
-        let wanted =
-            target::find(&git, home, &base, &read.paths, &self.arguments.to, environment.git_timeout)?;
+        let wanted = target::find(environment, home, &base, &read.paths, &self.arguments.to)?;
         let then_revision = restore::with_commit(loaded, &now, &wanted.id);
         let then = restore::read(loaded, environment, &then_revision).await?;
         read.notes.iter().for_each(|note| self.printer.warning(note));
         let writer = Writer {
-            cache: git,
+            cache: environment.git(),
             repo: home.repo.clone(),
             credentials: home.credentials.clone(),
             timeout: environment.git_timeout,

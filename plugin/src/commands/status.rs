@@ -63,6 +63,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             () = tokio::time::sleep(REDRAWN) => {}
             _ = tokio::signal::ctrl_c() => return Ok(code::INTERRUPTED),
         }
+        destination.look_again();
     }
 }
 

@@ -3,12 +3,14 @@
 mod asked;
 mod case;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use gitops_core::plan::{Action, Select};
+use gitops_engine::lease;
 use gitops_engine::sync::Conflicts;
 use gitops_engine::{DryRun, RunHooks, Stop, SyncOptions};
 
@@ -241,6 +243,11 @@ pub(super) async fn carry_out(
     }
     let stop = Stop { interrupted: interruption(), ..Stop::default() };
     let mut dependencies = Dependencies::new(&chosen, &known)?;
+    let mut versions = BTreeMap::new();
+    for loaded in chosen.iter().filter(|_| options.dry_run == DryRun::None) {
+        let version = lease::version(&destination.cluster, &loaded.application).await;
+        versions.insert(loaded.application.clone(), version);
+    }
     for loaded in dependencies.ordered() {
         if options.dry_run == DryRun::None
             && let Some(reason) =
@@ -262,6 +269,7 @@ pub(super) async fn carry_out(
             arguments: &arguments,
             printer,
             stop: &stop,
+            version: versions.get(&loaded.application).cloned().flatten(),
         };
         let (report, code, is_done) = case.run(&options).await?;
         worst = worst.max(code);

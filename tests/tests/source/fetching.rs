@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use gitops_engine::Looks;
 use gitops_source::{Credentials, ErrorKind, RepoUrl, Secret};
 use gitops_tests::{GitServer, Repo, binary};
 
@@ -64,6 +65,63 @@ fn many_who_ask_at_once_share_a_fetch() {
     let newest = repo.commit("again", &[("a.yaml", "a: 3\n")]);
     repo.git(&["push", "--quiet", "origin", "main"]);
     assert_eq!(bench.fetch(&url, "main").unwrap().id, newest);
+}
+
+#[test]
+fn a_command_looks_once_until_it_looks_again() {
+    let bench = Bench::new();
+    let repo = Repo::with(&[("a.yaml", "a: 1\n")]);
+    let (_root, server) = served(&repo, None);
+    let url: RepoUrl = server.url("shop.git").parse().unwrap();
+    let once = gitops_engine::Environment { looks: Looks::once(), ..bench.environment() };
+    let find = |environment: &gitops_engine::Environment, revision: &str| {
+        environment.find(&url, revision, &Credentials::Usual).unwrap().id
+    };
+    let first = find(&once, "main");
+    let newest = repo.commit("change", &[("a.yaml", "a: 2\n")]);
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    let before = server.requests();
+    assert_eq!((find(&once, "main"), find(&once.clone(), "HEAD")), (first.clone(), first));
+    assert_eq!(server.requests(), before, "nobody was asked again");
+    // One commit in full says nothing of the branches.
+    assert_eq!(find(&once, &newest), newest);
+    once.looks.again();
+    assert_eq!(find(&once, &newest), newest);
+    assert_eq!(find(&once, "main"), newest);
+    let last = repo.commit("again", &[("a.yaml", "a: 3\n")]);
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    let other = Credentials::token(Secret::new("hunter2"));
+    assert_eq!(once.find(&url, "main", &other).unwrap().id, last, "others are not answered by this look");
+    let each = bench.environment();
+    find(&each, "main");
+    let newest = repo.commit("once more", &[("a.yaml", "a: 4\n")]);
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    assert_eq!(find(&each, "main"), newest);
+}
+
+#[test]
+fn the_applications_of_a_repository_cost_one_fetch() {
+    let bench = Bench::new();
+    let repo = Repo::with(&[("a/a.yaml", &config_map("a", "1")), ("b/b.yaml", &config_map("b", "1"))]);
+    let (_root, server) = served(&repo, None);
+    let folder = tempfile::tempdir().unwrap();
+    let one = |path: &str| {
+        format!(
+            "---\napiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {{name: {path}}}\nspec: {{source: {{repo: \"{}\", path: {path}}}}}\n",
+            server.url("shop.git")
+        )
+    };
+    let asked = |applications: &str| {
+        std::fs::write(folder.path().join("gitops.yaml"), applications).unwrap();
+        let before = server.requests();
+        let (code, stdout, stderr) = bench.gitops(folder.path(), "render -o name", &[]);
+        assert_eq!(code, 0, "{stderr}");
+        (server.requests() - before, stdout)
+    };
+    asked(&one("a"));
+    let (alone, _) = asked(&one("a"));
+    let (both, printed) = asked(&(one("a") + &one("b")));
+    assert_eq!((both, printed.as_str()), (alone, "configmap/a\nconfigmap/b\n"));
 }
 
 #[test]

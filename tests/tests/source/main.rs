@@ -86,6 +86,7 @@ impl Bench {
             cache_dir: self.renders(),
             tools: self.tools.clone(),
             git_timeout: LONG,
+            looks: gitops_engine::Looks::Always,
             kube_version: String::new(),
             api_versions: Vec::new(),
             keys: gitops_source::sops::Keys::default(),

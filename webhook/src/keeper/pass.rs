@@ -131,6 +131,7 @@ impl Keeper {
             cache_dir: self.settings.cache_dir.clone(),
             tools: gitops_source::Tools::default(),
             git_timeout: Duration::from_secs(60),
+            looks: gitops_engine::Looks::Always,
             kube_version: version.trim_start_matches('v').to_owned(),
             api_versions: discovery.api_versions(),
             // Those of an Application are in the Secret that it names.

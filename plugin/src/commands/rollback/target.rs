@@ -1,8 +1,7 @@
 //! Which commit a rollback goes back to. In: a count or a revision, and the
 //! files that count. Out: a commit before the tip.
 
-use std::time::Duration;
-
+use gitops_engine::Environment;
 use gitops_engine::load::Place;
 use gitops_source::{Commit, GitCache};
 
@@ -13,16 +12,15 @@ const DIGITS: usize = 3;
 
 /// The commit that `to` means.
 pub(super) fn find(
-    git: &GitCache,
+    environment: &Environment,
     home: &Place,
     base: &str,
     paths: &[String],
     to: &str,
-    timeout: Duration,
 ) -> Result<Commit, Failure> {
     match count(to)? {
-        Some(count) => back(git, home, base, paths, count),
-        None => Ok(git.fetch(&home.repo, to, &home.credentials, timeout)?),
+        Some(count) => back(&environment.git(), home, base, paths, count),
+        None => Ok(environment.find(&home.repo, to, &home.credentials)?),
     }
 }
 

@@ -133,6 +133,8 @@ impl Case<'_> {
     }
 
     async fn report(&self) -> Result<Report, Failure> {
+        // The controller may have seen what was not there when this began.
+        self.destination.look_again();
         let (_, survey) = self.destination.survey(self.loaded, None, self.printer).await?;
         let healths = self.destination.healths(self.loaded, &survey).await?;
         Ok(Report { kind: "Sync", ..status::report(self.loaded, &survey, &healths) })

@@ -27,6 +27,8 @@ pub(super) struct Case<'a> {
     pub arguments: &'a Arguments,
     pub printer: &'a Printer,
     pub stop: &'a Stop,
+    /// Of the Application's Lease, before Git was looked at.
+    pub version: Option<String>,
 }
 
 impl Case<'_> {
@@ -34,7 +36,6 @@ impl Case<'_> {
     pub async fn run(&self, options: &SyncOptions) -> Result<(Report, u8, bool), Failure> {
         let (start, cluster, loaded) = (Instant::now(), &self.destination.cluster, self.loaded);
         let writes = options.dry_run == DryRun::None;
-        let version = if writes { lease::version(cluster, &loaded.application).await } else { None };
         let (mut commit, mut survey) = self.survey().await?;
         if writes {
             namespaces::ensure(cluster, loaded, &survey).await?;
@@ -43,8 +44,10 @@ impl Case<'_> {
         let mut lease = None;
         if writes && has_work(cluster, loaded, environment, &survey, options) {
             lease = self.claim().await?;
-            // Someone has synced since the survey: what it says is over.
-            if lease.as_ref().is_some_and(|lease| lease.before != version) {
+            // Someone has synced since Git was looked at, or may have where no
+            // Lease tells: what it said is over.
+            if lease.as_ref().is_none_or(|lease| lease.before != self.version) {
+                self.destination.look_again();
                 (commit, survey) = self.survey().await?;
             }
         }
