@@ -97,8 +97,10 @@ async fn one(
     start: Instant,
     printer: &Printer,
 ) -> Result<(output::Report, bool), Failure> {
-    // The commit is the one of now: a newer one is another wait's.
-    let (commit, mut survey) = destination.survey(loaded, what.revision, printer).await?;
+    // The commit is the one of now, when those before it have been waited for:
+    // a newer one is another wait's.
+    destination.look_again();
+    let (_, mut survey) = destination.survey(loaded, what.revision, printer).await?;
     let mut said = String::new();
     loop {
         let healths = destination.healths(loaded, &survey).await?;
@@ -118,7 +120,7 @@ async fn one(
             said = line;
         }
         tokio::time::sleep(INTERVAL.min(limit.saturating_sub(start.elapsed()))).await;
-        survey = destination.survey(loaded, Some(&commit.id), printer).await?.1;
+        survey = destination.resurvey(loaded, survey.desired).await?;
     }
 }
 
