@@ -10,6 +10,7 @@ mod difftext;
 mod error;
 mod layout;
 mod output;
+mod place;
 mod printer;
 mod settings;
 mod synctext;

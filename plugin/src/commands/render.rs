@@ -4,8 +4,7 @@ mod branch;
 
 use clap::Args;
 use gitops_core::compare::{MASK, mask_all};
-use gitops_core::desired::{DesiredObject, Scopes};
-use gitops_core::object::Gvk;
+use gitops_core::desired::DesiredObject;
 use gitops_core::plan::order_of;
 use serde_json::Value;
 
@@ -13,6 +12,7 @@ use crate::applications::{Destination, declared, select, tell_whole_trees};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::output::{self, Format};
+use crate::place::BuiltIn;
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -45,51 +45,6 @@ pub struct Arguments {
     /// How to print
     #[arg(short, long, value_enum, default_value = "yaml")]
     output: Format,
-}
-
-/// Kubernetes' own kinds by name; all others count as namespaced.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BuiltIn;
-
-const CLUSTER_SCOPED: &[&str] = &[
-    "Namespace",
-    "Node",
-    "PersistentVolume",
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "CustomResourceDefinition",
-    "StorageClass",
-    "VolumeAttachment",
-    "CSIDriver",
-    "CSINode",
-    "PriorityClass",
-    "RuntimeClass",
-    "IngressClass",
-    "APIService",
-    "MutatingWebhookConfiguration",
-    "ValidatingWebhookConfiguration",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
-    "MutatingAdmissionPolicy",
-    "MutatingAdmissionPolicyBinding",
-    "FlowSchema",
-    "PriorityLevelConfiguration",
-    "CertificateSigningRequest",
-    "ClusterTrustBundle",
-    "IPAddress",
-    "ServiceCIDR",
-    "DeviceClass",
-    "ResourceSlice",
-    "VolumeAttributesClass",
-];
-
-impl Scopes for BuiltIn {
-    fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
-        let ours =
-            gvk.group == gitops_core::names::GROUP && matches!(gvk.kind.as_str(), "Project" | "Override");
-        let built_in = gitops_core::compare::world_of(gvk) == gitops_core::compare::World::Closed;
-        Some(!(ours || built_in && CLUSTER_SCOPED.contains(&gvk.kind.as_str())))
-    }
 }
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {

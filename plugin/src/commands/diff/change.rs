@@ -16,10 +16,10 @@ use gitops_source::{RepoUrl, git};
 
 use super::Arguments;
 use crate::applications::Destination;
-use crate::commands::render::BuiltIn;
 use crate::difftext;
 use crate::error::{Failure, code};
 use crate::output::{self, Format, ObjectId, ObjectReport, Report};
+use crate::place::BuiltIn;
 use crate::printer::Printer;
 use crate::settings::Settings;
 

@@ -4,23 +4,23 @@ use std::path::Path;
 
 use gitops_cluster::{ApplyOptions, ErrorKind};
 use gitops_core::compare::{CompareOptions, compare};
-use gitops_core::desired::{AppRef, DesiredObject, Scopes};
+use gitops_core::desired::{AppRef, DesiredObject};
 use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::{Facts, Mode, Operation, Policy, Review, Untracked};
 use gitops_engine::judge::{Ground, merged, untouched};
 use gitops_engine::load::{self, Loaded};
-use gitops_engine::{Environment, survey};
+use gitops_engine::survey;
 use serde_json::Value;
 
 use super::documents;
 use super::report::{Explained, not_asked, subject};
 use crate::applications::{Destination, declared, select};
 use crate::cli::Selection;
-use crate::commands::render::BuiltIn;
 use crate::commands::status;
 use crate::error::{Failure, code};
+use crate::place::{BuiltIn, Place};
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -32,36 +32,6 @@ const MANAGER: &str = "kubectl-gitops-why";
 struct Held {
     ground: Ground,
     mode: Mode,
-}
-
-/// Where to look things up: a cluster, or Kubernetes' own kinds.
-#[derive(Debug)]
-enum Place {
-    Cluster(Box<Destination>),
-    Nowhere(Box<Environment>),
-}
-
-impl Place {
-    fn scopes(&self) -> &dyn Scopes {
-        match self {
-            Self::Cluster(destination) => &destination.discovery,
-            Self::Nowhere(_) => &BuiltIn,
-        }
-    }
-
-    fn destination(&self) -> Option<&Destination> {
-        match self {
-            Self::Cluster(destination) => Some(destination),
-            Self::Nowhere(_) => None,
-        }
-    }
-
-    async fn schemas(&self, gvk: &Gvk) -> Result<Schemas, Failure> {
-        match self {
-            Self::Cluster(destination) => Ok(destination.cluster.schemas(&[gvk.clone()].into()).await?),
-            Self::Nowhere(_) => Ok(Schemas::builtin()),
-        }
-    }
 }
 
 /// Would applying these objects be accepted?

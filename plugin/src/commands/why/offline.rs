@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::report::Explained;
 use super::{OfflineFlags, documents};
-use crate::commands::render::BuiltIn;
 use crate::error::Failure;
+use crate::place::BuiltIn;
 use crate::settings::Settings;
 
 /// Judges every object of --old and --new.
