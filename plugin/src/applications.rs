@@ -29,8 +29,7 @@ pub async fn select(
     settings: &Settings,
     cluster: Option<&Cluster>,
 ) -> Result<Vec<Loaded>, Failure> {
-    let context = cluster.map_or(DEFAULT_NAMESPACE, Cluster::default_namespace);
-    let namespace = settings.namespace.clone().unwrap_or_else(|| context.to_owned());
+    let namespace = namespace(settings, cluster);
     if let Some(repo) = &selection.repo {
         return from_flags(repo, selection, settings, &namespace).map(|loaded| vec![loaded]);
     }
@@ -48,16 +47,27 @@ pub async fn select(
     Ok(found)
 }
 
+/// Whether files or flags describe the Applications, so that no cluster is
+/// asked for them.
+pub fn is_local(selection: &Selection, settings: &Settings) -> bool {
+    selection.repo.is_some() || selection.file.is_some() || load::find_file(&settings.folder).is_some()
+}
+
 /// All Applications of the file that is meant; none where no file is.
 pub fn in_file(
     selection: &Selection,
     settings: &Settings,
-    cluster: &Cluster,
+    cluster: Option<&Cluster>,
 ) -> Result<Vec<Loaded>, Failure> {
     let named = selection.file.clone().or_else(|| load::find_file(&settings.folder));
     let Some(file) = named.filter(|_| selection.repo.is_none()) else { return Ok(Vec::new()) };
-    let namespace = settings.namespace.clone().unwrap_or_else(|| cluster.default_namespace().to_owned());
-    Ok(load::read_file(&file, &namespace, &settings.credentials)?)
+    Ok(load::read_file(&file, &namespace(settings, cluster), &settings.credentials)?)
+}
+
+/// The namespace that is meant where none is written.
+fn namespace(settings: &Settings, cluster: Option<&Cluster>) -> String {
+    let context = cluster.map_or(DEFAULT_NAMESPACE, Cluster::default_namespace);
+    settings.namespace.clone().unwrap_or_else(|| context.to_owned())
 }
 
 fn none_found() -> Failure {

@@ -1,27 +1,50 @@
 //! Where things are looked up. In: a cluster, or none. Out: which kinds there
-//! are, and of what types.
+//! are, of what types, and what rendering needs.
 
+use std::collections::BTreeSet;
+
+use gitops_cluster::Cluster;
 use gitops_core::desired::Scopes;
 use gitops_core::object::Gvk;
 use gitops_core::schema::Schemas;
 use gitops_engine::Environment;
 
 use crate::applications::Destination;
-use crate::error::Failure;
+use crate::error::{Failure, code};
+use crate::printer::Printer;
+use crate::settings::Settings;
 
 /// Where to look things up: a cluster, or Kubernetes' own kinds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Place {
     Cluster(Box<Destination>),
     Nowhere(Box<Environment>),
 }
 
 impl Place {
-    pub fn scopes(&self) -> &dyn Scopes {
-        match self {
-            Self::Cluster(destination) => &destination.discovery,
-            Self::Nowhere(_) => &BuiltIn,
+    /// A cluster that has been asked what it knows.
+    pub async fn reach(settings: &Settings) -> Result<Self, Failure> {
+        Ok(Self::Cluster(Box::new(Destination::reach(settings).await?)))
+    }
+
+    /// The same; where it cannot be reached, none, and what follows is told.
+    pub async fn reach_if_there(
+        settings: &Settings,
+        printer: &Printer,
+        follows: &str,
+    ) -> Result<Self, Failure> {
+        match Self::reach(settings).await {
+            Err(failure) if failure.code == code::UNREACHABLE => {
+                printer.talk(&format!("no cluster was asked ({}): {follows}", failure.message));
+                Ok(Self::nowhere(settings, ""))
+            }
+            reached => reached,
         }
+    }
+
+    /// Without a cluster, but for one of this version.
+    pub fn nowhere(settings: &Settings, kube_version: &str) -> Self {
+        Self::Nowhere(Box::new(settings.environment(kube_version, Vec::new())))
     }
 
     pub fn destination(&self) -> Option<&Destination> {
@@ -31,10 +54,31 @@ impl Place {
         }
     }
 
-    pub async fn schemas(&self, gvk: &Gvk) -> Result<Schemas, Failure> {
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.destination().map(|destination| &destination.cluster)
+    }
+
+    pub fn environment(&self) -> &Environment {
         match self {
-            Self::Cluster(destination) => Ok(destination.cluster.schemas(&[gvk.clone()].into()).await?),
-            Self::Nowhere(_) => Ok(Schemas::builtin()),
+            Self::Cluster(destination) => &destination.environment,
+            Self::Nowhere(environment) => environment,
+        }
+    }
+
+    /// The types of kinds.
+    pub async fn schemas(&self, kinds: &BTreeSet<Gvk>) -> Result<Schemas, Failure> {
+        match self.cluster() {
+            Some(cluster) => Ok(cluster.schemas(kinds).await?),
+            None => Ok(Schemas::builtin()),
+        }
+    }
+}
+
+impl Scopes for Place {
+    fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
+        match self {
+            Self::Cluster(destination) => destination.discovery.namespaced(gvk),
+            Self::Nowhere(_) => BuiltIn.namespaced(gvk),
         }
     }
 }

@@ -7,7 +7,7 @@ use gitops_engine::Loaded;
 use serde::Serialize;
 
 use super::status;
-use crate::applications::{Destination, of_cluster, select};
+use crate::applications::{Destination, is_local, of_cluster, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -91,10 +91,7 @@ async fn applications(
 ) -> Result<Found, Failure> {
     let selection = &arguments.selection;
     let cluster = &destination.cluster;
-    let described = !selection.names.is_empty()
-        || selection.file.is_some()
-        || selection.repo.is_some()
-        || gitops_engine::load::find_file(&settings.folder).is_some();
+    let described = !selection.names.is_empty() || is_local(selection, settings);
     if arguments.all_namespaces {
         return of_cluster(cluster, None, settings).await;
     }

@@ -8,11 +8,11 @@ use gitops_core::desired::DesiredObject;
 use gitops_core::plan::order_of;
 use serde_json::Value;
 
-use crate::applications::{Destination, declared, select, tell_whole_trees};
+use crate::applications::{declared, is_local, select, tell_whole_trees};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::output::{self, Format};
-use crate::place::BuiltIn;
+use crate::place::Place;
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -49,26 +49,21 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let revision = arguments.selection.revision.as_deref();
-    let destination = if arguments.live { Some(Destination::reach(settings).await?) } else { None };
-    let named = !arguments.selection.names.is_empty()
-        && arguments.selection.file.is_none()
-        && gitops_engine::load::find_file(&settings.folder).is_none();
-    let cluster = match &destination {
-        Some(destination) => Some(destination.cluster.clone()),
-        None if named && arguments.selection.repo.is_none() => Some(settings.cluster().await?),
-        None => None,
+    let place = if arguments.live {
+        Place::reach(settings).await?
+    } else {
+        Place::nowhere(settings, &arguments.kube_version)
     };
-    let environment = match &destination {
-        Some(destination) => destination.environment.clone(),
-        None => settings.environment(&arguments.kube_version, Vec::new()),
+    let named = !arguments.selection.names.is_empty() && !is_local(&arguments.selection, settings);
+    let cluster = match place.cluster() {
+        Some(cluster) => Some(cluster.clone()),
+        None if named => Some(settings.cluster().await?),
+        None => None,
     };
     let mut rendered = Vec::new();
     for loaded in select(&arguments.selection, settings, cluster.as_ref()).await? {
-        let (commit, set) = match &destination {
-            Some(destination) => declared(&loaded, &environment, revision, &destination.discovery).await?,
-            None => declared(&loaded, &environment, revision, &BuiltIn).await?,
-        };
-        tell_whole_trees(&loaded, &environment, &commit, printer).await?;
+        let (commit, set) = declared(&loaded, place.environment(), revision, &place).await?;
+        tell_whole_trees(&loaded, place.environment(), &commit, printer).await?;
         let mut sorted: Vec<DesiredObject> = set.objects.into_values().collect();
         sorted.sort_by(|a, b| {
             order_of(&a.key.kind).cmp(&order_of(&b.key.kind)).then_with(|| a.key.cmp(&b.key))

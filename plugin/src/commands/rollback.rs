@@ -1,9 +1,7 @@
 //! `kubectl gitops rollback`
 
 use clap::Args;
-use gitops_core::desired::DesiredSet;
 use gitops_core::names::OUTPUT_API_VERSION;
-use gitops_core::object::Gvk;
 use gitops_engine::Loaded;
 use gitops_engine::desired::{commit, desired};
 use gitops_engine::restore;
@@ -13,10 +11,11 @@ use serde::Serialize;
 
 use super::diff::change;
 use super::sync;
-use crate::applications::{Destination, in_file, select};
+use crate::applications::{in_file, is_local, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::output::{self, Format, Report};
+use crate::place::Place;
 use crate::printer::Printer;
 use crate::settings::{Settings, who};
 
@@ -84,9 +83,14 @@ struct Rollback {
 }
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
-    let destination = Destination::reach(settings).await?;
-    let loaded = one(select(&arguments.selection, settings, Some(&destination.cluster)).await?)?;
-    let case = Case { destination: &destination, loaded: &loaded, arguments: &arguments, settings, printer };
+    let syncs = !arguments.dry_run && arguments.branch.is_none();
+    let place = if syncs || !is_local(&arguments.selection, settings) {
+        Place::reach(settings).await?
+    } else {
+        Place::reach_if_there(settings, printer, "changes are shown by Kubernetes' own kinds").await?
+    };
+    let loaded = one(select(&arguments.selection, settings, place.cluster()).await?)?;
+    let case = Case { place: &place, loaded: &loaded, arguments: &arguments, settings, printer };
     let (draft, mut told) = case.draft().await?;
     if case.is_text() {
         case.show(&draft, &told).await?;
@@ -96,7 +100,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         if !draft.is_empty() {
             told.revision = Some(case.publish(draft).await?);
         }
-        if arguments.branch.is_none() {
+        if syncs {
             let format = arguments.output;
             let Arguments { selection, prune, wait, timeout, .. } = &arguments;
             let whole =
@@ -134,7 +138,7 @@ fn named(selection: &Selection, loaded: &Loaded) -> Selection {
 
 /// One Application's way back.
 struct Case<'a> {
-    destination: &'a Destination,
+    place: &'a Place,
     loaded: &'a Loaded,
     arguments: &'a Arguments,
     settings: &'a Settings,
@@ -148,7 +152,7 @@ impl Case<'_> {
 
     /// The commit, made but not published, and what it changes.
     async fn draft(&self) -> Result<(Draft, Rollback), Failure> {
-        let (loaded, environment) = (self.loaded, &self.destination.environment);
+        let (loaded, environment) = (self.loaded, self.place.environment());
         let home = restore::home(loaded).ok_or_else(|| {
             Failure::usage(format!("Application {} has no source in Git", loaded.application))
                 .hint("change the version of its chart or artifact where the Application is described")
@@ -215,15 +219,12 @@ impl Case<'_> {
 
     /// What the draft changes in what an Application declares.
     async fn changes(&self, loaded: &Loaded, now: &str, draft: &Draft) -> Result<Report, Failure> {
-        let (environment, discovery) = (&self.destination.environment, &self.destination.discovery);
+        let (environment, place) = (self.place.environment(), self.place);
         let drafted = restore::placed(loaded, &draft.repo());
-        let before: DesiredSet = desired(loaded, environment, now, discovery).await?;
+        let before = desired(loaded, environment, now, place).await?;
         let revision = restore::with_commit(loaded, now, &draft.commit);
-        let after: DesiredSet = desired(&drafted, environment, &revision, discovery).await?;
-        let all = before.objects.values().chain(after.objects.values());
-        let kinds: std::collections::BTreeSet<Gvk> = all.map(|object| object.gvk.clone()).collect();
-        let schemas = self.destination.cluster.schemas(&kinds).await?;
-        Ok(change::report(&before, &after, &schemas))
+        let after = desired(&drafted, environment, &revision, place).await?;
+        Ok(change::report(&before, &after, &change::schemas(place, &before, &after).await?))
     }
 
     /// Shows the files and objects that change, and which other Applications of
@@ -240,20 +241,15 @@ impl Case<'_> {
         draft.stat()?.lines().for_each(|line| self.printer.line(line));
         change::text(&told.changes, self.printer);
         let home = restore::home(self.loaded);
-        for other in in_file(&self.arguments.selection, self.settings, &self.destination.cluster)? {
+        for other in in_file(&self.arguments.selection, self.settings, self.place.cluster())? {
             let shares = restore::home(&other).zip(home).is_some_and(|(other, home)| {
                 other.repo == home.repo && other.source.revision == home.source.revision
             });
             if !shares || other.application == self.loaded.application {
                 continue;
             }
-            let now = restore::with_commit(
-                &other,
-                &commit(&other, &self.destination.environment, None).await?.id,
-                &draft.base,
-            );
             // One that does not render is no reason to stay with what is wrong here.
-            match self.changes(&other, &now, draft).await {
+            match self.beside(&other, draft).await {
                 Ok(report) if report.objects.is_empty() => {}
                 Ok(report) => self.printer.warning(&format!(
                     "Application {} reads these files, too: {} of its objects change",
@@ -266,6 +262,12 @@ impl Case<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What the draft changes in another Application.
+    async fn beside(&self, other: &Loaded, draft: &Draft) -> Result<Report, Failure> {
+        let now = commit(other, self.place.environment(), None).await?.id;
+        self.changes(other, &restore::with_commit(other, &now, &draft.base), draft).await
     }
 
     /// Asks, and pushes; returns the new commit.

@@ -235,7 +235,7 @@ pub(super) async fn carry_out(
     let options = arguments.options()?;
     let destination = Destination::reach(settings).await?;
     let chosen = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
-    let known = in_file(&arguments.selection, settings, &destination.cluster)?;
+    let known = in_file(&arguments.selection, settings, Some(&destination.cluster))?;
     let asked::Asked { mut reports, code: mut worst, left: chosen } =
         asked::run(&arguments, &destination, chosen, printer).await?;
     if worst == code::INTERRUPTED {

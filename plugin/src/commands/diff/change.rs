@@ -11,15 +11,13 @@ use gitops_core::schema::Schemas;
 use gitops_engine::change::change;
 use gitops_engine::desired::{commit, desired};
 use gitops_engine::load::{self, FILE, Loaded};
-use gitops_engine::{EngineError, Environment};
 use gitops_source::{RepoUrl, git};
 
 use super::Arguments;
-use crate::applications::Destination;
 use crate::difftext;
 use crate::error::{Failure, code};
 use crate::output::{self, Format, ObjectId, ObjectReport, Report};
-use crate::place::BuiltIn;
+use crate::place::Place;
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -27,12 +25,6 @@ use crate::settings::Settings;
 struct Side {
     commit: String,
     applications: Vec<Loaded>,
-}
-
-/// What is rendered with: the cluster's kinds, or Kubernetes' own.
-struct Means {
-    environment: Environment,
-    destination: Option<Destination>,
 }
 
 pub(super) async fn run(
@@ -54,16 +46,16 @@ pub(super) async fn run(
     let (root, inside) = git::enclosing(&folder).ok_or_else(outside)?;
     let name = file.file_name().unwrap_or_default();
     let path = inside.join(name).to_string_lossy().into_owned();
-    let means = means(arguments, settings).await?;
+    let place = if arguments.live { Place::reach(settings).await? } else { Place::nowhere(settings, "") };
     let sides = [
-        side(base, &root, &path, &means, settings).await?,
-        side(head, &root, &path, &means, settings).await?,
+        side(base, &root, &path, &place, settings).await?,
+        side(head, &root, &path, &place, settings).await?,
     ];
     let mut reports = Vec::new();
     for application in names(&sides, &arguments.selection.names)? {
-        let base = render(&sides[0], &application, &means).await?;
-        let head = render(&sides[1], &application, &means).await?;
-        let report = report(&base, &head, &schemas(&means, &base, &head).await?);
+        let base = render(&sides[0], &application, &place).await?;
+        let head = render(&sides[1], &application, &place).await?;
+        let report = report(&base, &head, &schemas(&place, &base, &head).await?);
         if !report.objects.is_empty() {
             reports.push(report);
         }
@@ -72,31 +64,24 @@ pub(super) async fn run(
     Ok(if reports.is_empty() { code::YES } else { code::NO })
 }
 
-async fn means(arguments: &Arguments, settings: &Settings) -> Result<Means, Failure> {
-    if !arguments.live {
-        let environment = settings.environment("", Vec::new());
-        return Ok(Means { environment, destination: None });
-    }
-    let destination = Destination::reach(settings).await?;
-    let environment = destination.environment.clone();
-    Ok(Means { environment, destination: Some(destination) })
-}
-
 /// The types of what both sides declare.
-async fn schemas(means: &Means, base: &DesiredSet, head: &DesiredSet) -> Result<Schemas, Failure> {
-    let Some(there) = &means.destination else { return Ok(Schemas::builtin()) };
+pub(in crate::commands) async fn schemas(
+    place: &Place,
+    base: &DesiredSet,
+    head: &DesiredSet,
+) -> Result<Schemas, Failure> {
     let objects = base.objects.values().chain(head.objects.values());
-    Ok(there.cluster.schemas(&objects.map(|object| object.gvk.clone()).collect()).await?)
+    place.schemas(&objects.map(|object| object.gvk.clone()).collect()).await
 }
 
 async fn side(
     revision: &str,
     root: &Path,
     file: &str,
-    means: &Means,
+    place: &Place,
     settings: &Settings,
 ) -> Result<Side, Failure> {
-    let (git, repo) = (means.environment.git(), RepoUrl::local(root));
+    let (git, repo) = (place.environment().git(), RepoUrl::local(root));
     let commit = git.resolve(&repo, revision)?.id;
     let snapshot = git.snapshot(&repo, &commit)?;
     let namespace = settings.namespace.clone().unwrap_or_else(|| "default".into());
@@ -143,17 +128,13 @@ fn names(sides: &[Side; 2], wanted: &[String]) -> Result<Vec<String>, Failure> {
 }
 
 /// What one side declares; nothing where it has no such Application.
-async fn render(side: &Side, name: &str, means: &Means) -> Result<DesiredSet, Failure> {
+async fn render(side: &Side, name: &str, place: &Place) -> Result<DesiredSet, Failure> {
     let Some(loaded) = side.applications.iter().find(|loaded| loaded.application.name == name) else {
         let application = gitops_core::desired::AppRef { namespace: String::new(), name: name.to_owned() };
         return Ok(DesiredSet { application, revision: side.commit.clone(), objects: Default::default() });
     };
-    let revision = commit(loaded, &means.environment, None).await?.id;
-    let set: Result<DesiredSet, EngineError> = match &means.destination {
-        Some(there) => desired(loaded, &means.environment, &revision, &there.discovery).await,
-        None => desired(loaded, &means.environment, &revision, &BuiltIn).await,
-    };
-    Ok(set?)
+    let revision = commit(loaded, place.environment(), None).await?.id;
+    Ok(desired(loaded, place.environment(), &revision, place).await?)
 }
 
 /// What differs between what two commits declare.

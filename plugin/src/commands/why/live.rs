@@ -16,11 +16,11 @@ use serde_json::Value;
 
 use super::documents;
 use super::report::{Explained, not_asked, subject};
-use crate::applications::{Destination, declared, select};
+use crate::applications::{Destination, declared, is_local, select};
 use crate::cli::Selection;
 use crate::commands::status;
-use crate::error::{Failure, code};
-use crate::place::{BuiltIn, Place};
+use crate::error::Failure;
+use crate::place::Place;
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -42,17 +42,7 @@ pub(super) async fn file(
     printer: &Printer,
 ) -> Result<Vec<Explained>, Failure> {
     let rendered = documents::rendered(Path::new(target))?;
-    let place = match Destination::reach(settings).await {
-        Ok(destination) => Place::Cluster(Box::new(destination)),
-        Err(failure) if failure.code == code::UNREACHABLE => {
-            printer.talk(&format!(
-                "no cluster was asked ({}): objects are judged as they are written",
-                failure.message
-            ));
-            Place::Nowhere(Box::new(settings.environment("", Vec::new())))
-        }
-        Err(failure) => return Err(failure),
-    };
+    let place = Place::reach_if_there(settings, printer, "objects are judged as they are written").await?;
     let applications = applications(&place, selection, settings, None).await?;
     let namespace = match (&settings.namespace, applications.as_slice(), place.destination()) {
         (Some(namespace), ..) => namespace.clone(),
@@ -62,7 +52,7 @@ pub(super) async fn file(
     };
     let held = held(&applications, &place, selection, printer, |loaded| Ok(loaded.policy()?)).await?;
     let mut explained = Vec::new();
-    for object in documents::objects(rendered, &namespace, place.scopes())? {
+    for object in documents::objects(rendered, &namespace, &place)? {
         explained.push(judged(&object, &place, &held).await?);
     }
     Ok(explained)
@@ -76,13 +66,9 @@ async fn applications(
     settings: &Settings,
     live: Option<&Value>,
 ) -> Result<Vec<Loaded>, Failure> {
-    let selected = !selection.names.is_empty()
-        || selection.file.is_some()
-        || selection.repo.is_some()
-        || load::find_file(&settings.folder).is_some();
+    let selected = !selection.names.is_empty() || is_local(selection, settings);
     let Some(destination) = place.destination().filter(|_| !selected) else {
-        let cluster = place.destination().map(|destination| &destination.cluster);
-        return select(selection, settings, cluster).await;
+        return select(selection, settings, place.cluster()).await;
     };
     match live.and_then(owner) {
         Some(owner) => {
@@ -118,13 +104,7 @@ async fn held(
     }
     let mut all = Vec::new();
     for loaded in applications {
-        let set = match place {
-            Place::Cluster(destination) => {
-                declared(loaded, &destination.environment, revision, &destination.discovery).await
-            }
-            Place::Nowhere(environment) => declared(loaded, environment, revision, &BuiltIn).await,
-        };
-        match set {
+        match declared(loaded, place.environment(), revision, place).await {
             Ok((_, set)) => {
                 let mode = loaded.policy()?.mode;
                 all.push(Held { ground: Ground::new(set, policy(loaded)?), mode });
@@ -147,7 +127,7 @@ fn holder<'a>(held: &'a [Held], key: &ObjectKey) -> Option<&'a Held> {
 }
 
 async fn judged(object: &DesiredObject, place: &Place, held: &[Held]) -> Result<Explained, Failure> {
-    let schemas = place.schemas(&object.gvk).await?;
+    let schemas = place.schemas(&[object.gvk.clone()].into()).await?;
     let mut notes = Vec::new();
     let (old, mut new) = match place {
         Place::Cluster(destination) => applied(destination, object, &mut notes).await?,
@@ -256,12 +236,12 @@ pub(super) async fn object(
     // Git may declare it in another version than the preferred one.
     let declared = held.iter().find_map(|held| Some((held, held.ground.set().objects.get(&key)?)));
     let Some((holder, want)) = declared else {
-        let schemas = place.schemas(&gvk).await?;
+        let schemas = place.schemas(&[gvk.clone()].into()).await?;
         let review = whole(&gvk, &key, None, &live);
         return Ok(undeclared(&gvk, &key, &held, &schemas, &review, true));
     };
     let live = if want.gvk == gvk { live } else { in_version(&place, want, live).await? };
-    let schemas = place.schemas(&want.gvk).await?;
+    let schemas = place.schemas(&[want.gvk.clone()].into()).await?;
     let before = untouched(want, &live);
     let review = whole(&want.gvk, &key, Some(&before), &live);
     let mut explained = Explained::of(&want.gvk, holder.ground.judge(&schemas, &review, &Facts::default()));
