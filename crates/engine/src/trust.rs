@@ -5,7 +5,7 @@
 //! pass by itself.
 
 use gitops_api::project::{ProjectSpec, Repository};
-use gitops_source::{GitCache, SourceError};
+use gitops_source::{GitCache, RepoUrl, SourceError};
 
 use crate::desired::{Environment, blocking};
 use crate::error::EngineError;
@@ -18,7 +18,7 @@ use crate::revisions;
 /// # Errors
 /// [`EngineError::Untrusted`] or [`SourceError::Unsigned`] when none does.
 pub async fn trust(loaded: &Loaded, environment: &Environment, revision: &str) -> Result<(), EngineError> {
-    check(loaded, environment, revision, true).await
+    check(loaded, environment, revision, Branch::Lies).await
 }
 
 /// Checks the signatures alone: of a revision on the way to one that counts.
@@ -26,14 +26,57 @@ pub async fn trust(loaded: &Loaded, environment: &Environment, revision: &str) -
 /// # Errors
 /// As [`trust`].
 pub async fn signed(loaded: &Loaded, environment: &Environment, revision: &str) -> Result<(), EngineError> {
-    check(loaded, environment, revision, false).await
+    check(loaded, environment, revision, Branch::Any).await
+}
+
+/// The same as [`trust`] once `commit`, which lies on no branch yet, is pushed
+/// to `branch`.
+///
+/// # Errors
+/// As [`trust`].
+pub async fn trust_on(
+    loaded: &Loaded,
+    environment: &Environment,
+    revision: &str,
+    commit: &str,
+    branch: &str,
+) -> Result<(), EngineError> {
+    let planned = Branch::Planned { commit: commit.to_owned(), branch: branch.to_owned() };
+    check(loaded, environment, revision, planned).await
+}
+
+/// On which branch a commit has to be.
+enum Branch {
+    /// It does not matter.
+    Any,
+    /// On one that the rule takes.
+    Lies,
+    /// This commit is going to be on this branch; others as [`Branch::Lies`].
+    Planned { commit: String, branch: String },
+}
+
+impl Branch {
+    fn admits(
+        &self,
+        rule: &Repository,
+        git: &GitCache,
+        repo: &RepoUrl,
+        commit: &str,
+    ) -> Result<bool, SourceError> {
+        match self {
+            Self::Any => Ok(true),
+            Self::Planned { commit: planned, branch } if planned == commit => Ok(rule.admits_branch(branch)),
+            Self::Lies | Self::Planned { .. } => Ok(rule.branches.is_empty()
+                || git.is_on(repo, commit, &|name: &str| rule.admits_branch(name))?),
+        }
+    }
 }
 
 async fn check(
     loaded: &Loaded,
     environment: &Environment,
     revision: &str,
-    with_branch: bool,
+    branch: Branch,
 ) -> Result<(), EngineError> {
     let Some(project) = loaded.project.clone() else { return Ok(()) };
     let (git, loaded, revision) = (environment.git(), loaded.clone(), revision.to_owned());
@@ -43,7 +86,7 @@ async fn check(
             untrusted(&loaded.repo, &revision, reason)
         })?;
         for (place, commit) in loaded.sources.iter().zip(&commits) {
-            check_source(&project, &git, place, commit, with_branch)?;
+            check_source(&project, &git, place, commit, &branch)?;
         }
         Ok(())
     })
@@ -55,7 +98,7 @@ fn check_source(
     git: &GitCache,
     place: &Place,
     commit: &str,
-    with_branch: bool,
+    branch: &Branch,
 ) -> Result<(), EngineError> {
     let Place { source, repo, .. } = place;
     let named = source.repo.clone().unwrap_or_else(|| repo.to_string());
@@ -65,8 +108,7 @@ fn check_source(
     let rules: Vec<&Repository> = project.rules_of(&named).collect();
     let mut why = untrusted(repo, commit, "its Project does not take this repository".into());
     for (index, rule) in rules.into_iter().enumerate() {
-        let counts = |name: &str| rule.admits_branch(name);
-        if with_branch && !rule.branches.is_empty() && !git.is_on(repo, commit, &counts)? {
+        if !branch.admits(rule, git, repo, commit)? {
             if index == 0 {
                 let branches = rule.branches.join(", ");
                 let reason = format!("it is on no branch that its Project takes ({branches})");
@@ -86,7 +128,7 @@ fn check_source(
     Err(why)
 }
 
-fn untrusted(repo: &gitops_source::RepoUrl, commit: &str, reason: String) -> EngineError {
+fn untrusted(repo: &RepoUrl, commit: &str, reason: String) -> EngineError {
     let commit = commit.chars().take(12).collect();
     EngineError::Untrusted { repo: repo.to_string(), commit, reason }
 }

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use gitops_core::names::OUTPUT_API_VERSION;
-use gitops_engine::Loaded;
 use gitops_engine::desired::{commit, desired};
 use gitops_engine::restore;
+use gitops_engine::trust::trust_on;
+use gitops_engine::{EngineError, Loaded};
 use gitops_source::git::{Draft, enclosing, origin};
-use gitops_source::{Commit, NewCommit, RepoUrl, Target, Writer};
+use gitops_source::{Commit, NewCommit, RepoUrl, SourceError, Target, Writer};
 use serde::Serialize;
 
 use super::diff::change;
@@ -91,9 +92,12 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     };
     let loaded = one(select(&arguments.selection, settings, place.cluster()).await?)?;
     let case = Case { place: &place, loaded: &loaded, arguments: &arguments, settings, printer };
-    let (draft, mut told) = case.draft().await?;
+    let (draft, now, mut told) = case.draft().await?;
     if case.is_text() {
         case.show(&draft, &told).await?;
+    }
+    if arguments.branch.is_none() && !draft.is_empty() {
+        case.counts(&draft, &now).await?;
     }
     let mut worst = code::YES;
     if !arguments.dry_run {
@@ -150,8 +154,8 @@ impl Case<'_> {
         matches!(self.arguments.output, Format::Text | Format::Wide)
     }
 
-    /// The commit, made but not published, and what it changes.
-    async fn draft(&self) -> Result<(Draft, Rollback), Failure> {
+    /// The commit, made but not published; the revision of now; and what changes.
+    async fn draft(&self) -> Result<(Draft, String, Rollback), Failure> {
         let (loaded, environment) = (self.loaded, self.place.environment());
         let home = restore::home(loaded).ok_or_else(|| {
             Failure::usage(format!("Application {} has no source in Git", loaded.application))
@@ -190,7 +194,7 @@ impl Case<'_> {
             changes,
             sync: None,
         };
-        Ok((draft, told))
+        Ok((draft, now, told))
     }
 
     /// The checkout that one stands in, when it is one of this repository.
@@ -268,6 +272,23 @@ impl Case<'_> {
     async fn beside(&self, other: &Loaded, draft: &Draft) -> Result<Report, Failure> {
         let now = commit(other, self.place.environment(), None).await?.id;
         self.changes(other, &restore::with_commit(other, &now, &draft.base), draft).await
+    }
+
+    /// Whether the Project takes the commit, so that none is pushed that cannot be
+    /// synced.
+    async fn counts(&self, draft: &Draft, now: &str) -> Result<(), Failure> {
+        let drafted = restore::placed(self.loaded, &draft.repo());
+        let revision = restore::with_commit(self.loaded, now, &draft.commit);
+        let environment = self.place.environment();
+        let counts = trust_on(&drafted, environment, &revision, &draft.commit, &draft.branch).await;
+        counts.map_err(|error| match error {
+            EngineError::Source(SourceError::Unsigned { reason, .. }) => {
+                Failure::git(format!("the commit would not count: {reason}")).hint(
+                    "sign with a key that the Project names: git config commit.gpgSign true; or leave it to a pull request: --branch NAME",
+                )
+            }
+            error => error.into(),
+        })
     }
 
     /// Asks, and pushes; returns the new commit.
