@@ -188,3 +188,45 @@ fn a_repository_elsewhere_is_committed_to_without_a_checkout() {
     let tag = gitops("rollback --revision v9 --yes", "Grace").code(4);
     assert!(tag.stderr.contains("v9"), "{}", tag.stderr);
 }
+
+#[test]
+fn a_commit_that_the_project_would_not_take_is_not_made() {
+    let (namespace, repo) = (cluster().namespace("rollback"), Repo::with(&[("app/config.yaml", CONFIG)]));
+    let keys = tempfile::tempdir().unwrap();
+    let key = keys.path().join("key");
+    let mut keygen = std::process::Command::new("ssh-keygen");
+    ran(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key), None).ok();
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    repo.git(&["config", "user.name", "Grace"]);
+    repo.git(&["config", "user.email", "grace@example.com"]);
+    repo.git(&["config", "gpg.format", "ssh"]);
+    repo.git(&["config", "user.signingKey", &key.display().to_string()]);
+    std::fs::write(repo.file("app/config.yaml"), greeting("hi")).unwrap();
+    repo.git(&["commit", "--quiet", "--all", "-S", "-m", "Greet"]);
+    let name = &namespace.name;
+    let project = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Project", "metadata": {"name": name}, "spec": {
+        "applicationNamespaces": [name], "destinations": [{"namespaces": [name]}],
+        "repositories": [{"url": "file:///**", "branches": ["main"], "signers": [public]}]}});
+    cluster().kubectl_stdin("apply -f -", &project.to_string()).ok();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let gitops = |arguments: &str| cluster().gitops(elsewhere.path(), &format!("{arguments} -n {name}"));
+    let described = format!("--repo {} --revision main --path app --project {name}", repo.url());
+    gitops(&format!("app create web {described}")).ok();
+    gitops("sync web").ok();
+    let head = repo.head();
+    for flags in ["--yes", "--dry-run"] {
+        let refused = gitops(&format!("rollback web {flags}")).code(4);
+        assert!(
+            refused.stderr.contains("not signed") && refused.stderr.contains("commit.gpgSign"),
+            "{}",
+            refused.stderr
+        );
+        assert_eq!(repo.head(), head);
+    }
+    gitops("rollback web --branch undo --yes").ok();
+    repo.git(&["config", "commit.gpgSign", "true"]);
+    gitops("rollback web --yes").ok();
+    let live = cluster().kubectl(&format!("-n {name} get configmap web -o jsonpath={{.data.greeting}}"));
+    assert_eq!(live.ok().stdout, "hello");
+    cluster().kubectl(&format!("delete project {name}"));
+}

@@ -11,7 +11,7 @@ use gitops_source::{
 };
 use gitops_tests::{GitServer, Repo};
 
-use super::{Bench, LONG};
+use super::{Bench, LONG, config_map};
 
 /// A repository, its bare copy behind a login, and the way there.
 struct Shop {
@@ -241,4 +241,24 @@ fn a_commit_is_signed_as_git_is_told_to() {
     local(&bench, &repo).draft("main", &repo.head(), commit).unwrap().publish(&Target::Same).unwrap();
     let raw = repo.git(&["cat-file", "commit", "HEAD"]);
     assert!(raw.contains("gpgsig -----BEGIN SSH SIGNATURE") && raw.contains("author Ada <ada@"), "{raw}");
+}
+
+#[test]
+fn a_rollback_that_only_tells_or_goes_to_a_branch_needs_no_cluster() {
+    let (bench, repo) = (Bench::new(), Repo::with(&[("app/a.yaml", &config_map("a", "one"))]));
+    repo.git(&["config", "user.name", "Ada"]);
+    repo.git(&["config", "user.email", "ada@example.com"]);
+    let application = "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {name: web}\nspec: {source: {path: app}}\n";
+    repo.commit("describe", &[("gitops.yaml", application)]);
+    let head = repo.commit("change", &[("app/a.yaml", &config_map("a", "two"))]);
+    let rollback = |flags: &str| bench.gitops(repo.path(), &format!("rollback web {flags}"), &[]);
+    let (code, stdout, stderr) = rollback("--dry-run");
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("two") && stdout.contains("one"), "{stdout}");
+    assert!(stderr.contains("no cluster was asked"), "{stderr}");
+    let (code, _, stderr) = rollback("--branch undo --yes");
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(repo.git(&["show", "undo:app/a.yaml"]).trim(), config_map("a", "one").trim());
+    // One that would sync does nothing by half.
+    assert_eq!((rollback("--yes").0, repo.head()), (5, head));
 }
