@@ -29,6 +29,13 @@ pub enum Format {
     Jsonl,
 }
 
+impl Format {
+    /// Whether people are told on the way.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Text | Self::Wide)
+    }
+}
+
 /// An object by its identity.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +48,11 @@ pub struct ObjectId {
 }
 
 impl ObjectId {
+    /// As kubectl names it with `-o name`.
+    pub fn short(&self) -> String {
+        format!("{}/{}", self.kind.to_lowercase(), self.name)
+    }
+
     pub fn new(gvk: &Gvk, key: &ObjectKey) -> Self {
         Self {
             api_version: gvk.api_version(),
@@ -152,6 +164,11 @@ impl Report {
             counts: Counts::default(),
         }
     }
+}
+
+/// Prints objects, one name a line.
+pub fn names<'a>(objects: impl IntoIterator<Item = &'a ObjectReport>, printer: &Printer) {
+    objects.into_iter().for_each(|object| printer.line(&object.object.short()));
 }
 
 /// Prints documents for programs: one as itself, several as a list or, in

@@ -74,15 +74,24 @@ impl Printer {
     }
 
     /// Asks; an answer that is no yes is a no.
-    pub fn asks(&self, question: &str) -> bool {
+    fn asks(&self, question: &str) -> bool {
         let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
         let mut answer = String::new();
         let _ = std::io::stdin().read_line(&mut answer);
         matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
+    /// Goes on with a yes alone; where nobody can answer, `way` says how to do
+    /// without, and after a no, `undone` what has not happened.
+    pub fn agrees(&self, question: &str, way: &str, undone: &str) -> Result<(), Failure> {
+        if !self.can_ask() {
+            return Err(Failure::usage(format!("{question} Nobody is there to answer")).hint(way));
+        }
+        if self.asks(question) { Ok(()) } else { Err(Failure::other(undone)) }
+    }
+
     /// Whether there is somebody to answer.
-    pub fn can_ask(&self) -> bool {
+    fn can_ask(&self) -> bool {
         std::io::stdin().is_terminal()
     }
 
@@ -110,13 +119,7 @@ impl Printer {
 
     /// Asks a person; where there is none, the answer is no.
     pub fn confirms(&self, question: &str) -> bool {
-        if !self.is_watched() || !std::io::stdin().is_terminal() {
-            return false;
-        }
-        let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
-        let mut answer = String::new();
-        let read = std::io::stdin().read_line(&mut answer);
-        read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+        self.is_watched() && self.can_ask() && self.asks(question)
     }
 
     /// A mistake that stops nothing.

@@ -108,7 +108,7 @@ struct Shown<'a> {
 impl Shown<'_> {
     fn add(&mut self, checks: Vec<Check>) {
         for check in checks {
-            if matches!(self.format, Format::Text | Format::Wide) {
+            if self.format.is_text() {
                 lines(&check, self.section, self.printer).iter().for_each(|line| self.printer.line(line));
             }
             self.section = check.section;

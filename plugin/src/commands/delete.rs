@@ -75,7 +75,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         going.extend(hooks.iter());
         confirm(loaded, &going, &arguments, printer)?;
         let done = {
-            let talk = is_text(arguments.output);
+            let talk = arguments.output.is_text();
             let progress = Lines::new(printer, &survey, options.dry_run, talk).deleting();
             let (cluster, environment) = (&destination.cluster, &destination.environment);
             let what = (going.as_slice(), arguments.propagation());
@@ -85,7 +85,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         };
         let mut report = Report { kind: "Delete", ..synctext::report(loaded, &survey, &done) };
         for (step, why) in staying {
-            if is_text(arguments.output) {
+            if arguments.output.is_text() {
                 printer.line(&format!("{} {}: {why}", printer.ink(Ink::Dim, "kept"), step.key));
             }
             report.counts.skipped += 1;
@@ -100,16 +100,10 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     }
     match arguments.output {
         Format::Text | Format::Wide => {}
-        Format::Name => reports.iter().flat_map(|report| &report.objects).for_each(|object| {
-            printer.line(&format!("{}/{}", object.object.kind.to_lowercase(), object.object.name));
-        }),
+        Format::Name => output::names(reports.iter().flat_map(|report| &report.objects), printer),
         format => output::print(&reports, format, printer)?,
     }
     Ok(worst)
-}
-
-fn is_text(format: Format) -> bool {
-    matches!(format, Format::Text | Format::Wide)
 }
 
 impl Arguments {
@@ -202,11 +196,7 @@ fn confirm(
     }
     going.iter().for_each(|step| printer.talk(&format!("  {}", step.key)));
     let question = format!("Delete {} of {}?", layout::counted(going.len(), "object"), loaded.application);
-    if !printer.can_ask() {
-        return Err(Failure::usage(format!("{question} Nobody is there to answer"))
-            .hint("say --yes, or see with --dry-run what would go"));
-    }
-    if printer.asks(&question) { Ok(()) } else { Err(Failure::other("nothing was deleted")) }
+    printer.agrees(&question, "say --yes, or see with --dry-run what would go", "nothing was deleted")
 }
 
 fn kept(step: &Step, why: String) -> ObjectReport {

@@ -3,6 +3,7 @@
 pub(super) mod change;
 
 use clap::{Args, ValueEnum};
+use gitops_core::desired::DesiredSet;
 use gitops_core::plan::{Action, Step};
 use gitops_engine::{Loaded, Survey};
 
@@ -87,14 +88,14 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         let (_, survey) =
             destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
         let report = report(loaded, &survey);
-        if matches!(format, Format::Text | Format::Wide) {
+        if format.is_text() {
             text(&report, &survey, applications.len() > 1, printer);
         }
         reports.push(report);
     }
     match format {
         Format::Text | Format::Wide => {}
-        Format::Name => names(&reports, printer),
+        Format::Name => output::names(reports.iter().flat_map(|report| &report.objects), printer),
         format => output::print(&reports, format, printer)?,
     }
     let settled = reports.iter().all(|report| report.objects.is_empty());
@@ -107,18 +108,18 @@ fn report(loaded: &Loaded, survey: &Survey) -> Report {
     for step in &survey.plan.steps {
         report.counts.add(step.action);
         if step.action != Action::Unchanged {
-            report.objects.push(object(survey, step));
+            report.objects.push(object(&survey.desired, step));
         }
     }
     report
 }
 
 /// A step as a report shows it.
-pub(super) fn object(survey: &Survey, step: &Step) -> ObjectReport {
+pub(super) fn object(desired: &DesiredSet, step: &Step) -> ObjectReport {
     ObjectReport {
         object: ObjectId::new(&step.gvk, &step.key),
         action: step.action,
-        differences: output::located(&survey.desired, &step.gvk, &step.key, &step.differences),
+        differences: output::located(desired, &step.gvk, &step.key, &step.differences),
         outcome: None,
         error: None,
         health: None,
@@ -155,11 +156,5 @@ fn text(report: &Report, survey: &Survey, heading: bool, printer: &Printer) {
             "{}: {} to create, {} to change, {} to prune, {} unchanged",
             report.application, counts.create, counts.update, counts.prune, counts.unchanged
         ));
-    }
-}
-
-fn names(reports: &[Report], printer: &Printer) {
-    for object in reports.iter().flat_map(|report| &report.objects) {
-        printer.line(&format!("{}/{}", object.object.kind.to_lowercase(), object.object.name));
     }
 }

@@ -78,7 +78,7 @@ pub fn run(arguments: &Arguments, printer: &Printer) -> Result<u8, Failure> {
             text(&items, arguments.output == Format::Wide, printer).iter().for_each(|line| printer.line(line))
         }
         Format::Name => items.iter().filter(|item| item.report.health != Health::Healthy).for_each(|item| {
-            printer.line(&format!("{}/{}", item.object.kind.to_lowercase(), item.object.name));
+            printer.line(&item.object.short());
         }),
         Format::Jsonl => output::print(&items, arguments.output, printer)?,
         format => output::print(

@@ -81,7 +81,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         let items = entries(&destination, loaded, &commit, &survey, arguments.limit).await?;
         let path = loaded.source().path;
         let application = loaded.application.to_string();
-        if matches!(arguments.output, Format::Text | Format::Wide) {
+        if arguments.output.is_text() {
             let now = jiff::Timestamp::now().as_second();
             printer.line(&printer.ink(Ink::Bold, &format!("Application {application}, path {path}")));
             text(&items, now, printer).iter().for_each(|line| printer.line(line));

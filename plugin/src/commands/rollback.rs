@@ -93,7 +93,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let loaded = one(select(&arguments.selection, settings, place.cluster()).await?)?;
     let case = Case { place: &place, loaded: &loaded, arguments: &arguments, settings, printer };
     let (draft, now, mut told) = case.draft().await?;
-    if case.is_text() {
+    if arguments.output.is_text() {
         case.show(&draft, &told).await?;
     }
     if arguments.branch.is_none() && !draft.is_empty() {
@@ -116,7 +116,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     }
     match arguments.output {
         Format::Text | Format::Wide => {}
-        Format::Name => sync::names(&[told.changes], printer),
+        Format::Name => output::names(&told.changes.objects, printer),
         format => output::print(&[told], format, printer)?,
     }
     Ok(worst)
@@ -150,10 +150,6 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn is_text(&self) -> bool {
-        matches!(self.arguments.output, Format::Text | Format::Wide)
-    }
-
     /// The commit, made but not published; the revision of now; and what changes.
     async fn draft(&self) -> Result<(Draft, String, Rollback), Failure> {
         let (loaded, environment) = (self.loaded, self.place.environment());
@@ -299,13 +295,8 @@ impl Case<'_> {
         };
         let question = format!("Commit this to {name} of {}?", draft.home());
         if !self.arguments.yes {
-            if !self.printer.can_ask() {
-                return Err(Failure::usage(format!("{question} Nobody is there to answer"))
-                    .hint("say --yes, or see with --dry-run what would change"));
-            }
-            if !self.printer.asks(&question) {
-                return Err(Failure::other("nothing was committed"));
-            }
+            let way = "say --yes, or see with --dry-run what would change";
+            self.printer.agrees(&question, way, "nothing was committed")?;
         }
         let published = tokio::task::spawn_blocking(move || draft.publish(&target)).await;
         let commit = published.map_err(|error| Failure::other(error.to_string()))??;

@@ -118,7 +118,7 @@ pub(super) fn report(
     for step in &survey.plan.steps {
         report.counts.add(step.action);
         let state = healths.get(&step.key).cloned().unwrap_or_else(HealthReport::missing);
-        report.objects.push(ObjectReport { health: Some(state), ..diff::object(survey, step) });
+        report.objects.push(ObjectReport { health: Some(state), ..diff::object(&survey.desired, step) });
     }
     report
 }

@@ -211,18 +211,13 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let (reports, code) = carry_out(arguments, settings, printer).await?;
     match output {
         Format::Text | Format::Wide => {}
-        Format::Name => names(&reports, printer),
+        Format::Name => {
+            let objects = reports.iter().flat_map(|report| &report.objects);
+            output::names(objects.filter(|object| object.action != Action::Unchanged), printer);
+        }
         format => output::print(&reports, format, printer)?,
     }
     Ok(code)
-}
-
-/// The objects that were not as Git says.
-pub(super) fn names(reports: &[Report], printer: &Printer) {
-    let objects = reports.iter().flat_map(|report| &report.objects);
-    for object in objects.filter(|object| object.action != Action::Unchanged) {
-        printer.line(&format!("{}/{}", object.object.kind.to_lowercase(), object.object.name));
-    }
 }
 
 /// A report for each Application, and the exit code. People are told on the

@@ -159,7 +159,7 @@ fn show(trees: &[Tree], arguments: &Arguments, printer: &Printer) -> Result<(), 
 }
 
 fn names(node: &Node, printer: &Printer) {
-    printer.line(&format!("{}/{}", node.object.kind.to_lowercase(), node.object.name));
+    printer.line(&node.object.short());
     node.children.iter().for_each(|child| names(child, printer));
 }
 

@@ -212,7 +212,7 @@ fn show(explained: &[Explained], format: Format, printer: &Printer) -> Result<()
         Format::Name => {
             for explained in explained.iter().filter(|e| e.verdict == verdict::Decision::Deny) {
                 let object = &explained.object;
-                printer.line(&format!("{}/{}", object.kind.to_lowercase(), object.name));
+                printer.line(&object.short());
             }
             Ok(())
         }

@@ -77,10 +77,7 @@ fn confirm(
     let objects = objects.map_or_else(|| "its objects".to_owned(), |total| format!("its {total} objects"));
     let what = if arguments.cascade { format!("and {objects}") } else { format!("and leave {objects}") };
     let question = format!("Delete Application {reference} {what}?");
-    if !printer.can_ask() {
-        return Err(Failure::usage(format!("{question} Nobody is there to answer")).hint("say --yes"));
-    }
-    if printer.asks(&question) { Ok(()) } else { Err(Failure::other("nothing was deleted")) }
+    printer.agrees(&question, "say --yes", "nothing was deleted")
 }
 
 /// Lets the Application wait until its objects are gone.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use gitops_core::compare::Op;
 use gitops_core::desired::DesiredSet;
-use gitops_core::plan::{Action, Step};
+use gitops_core::plan::Action;
 use gitops_core::schema::Schemas;
 use gitops_engine::change::change;
 use gitops_engine::desired::{commit, desired};
@@ -16,7 +16,7 @@ use gitops_source::{RepoUrl, git};
 use super::Arguments;
 use crate::difftext;
 use crate::error::{Failure, code};
-use crate::output::{self, Format, ObjectId, ObjectReport, Report};
+use crate::output::{self, Format, ObjectReport, Report};
 use crate::place::Place;
 use crate::printer::Printer;
 use crate::settings::Settings;
@@ -144,22 +144,9 @@ pub(in crate::commands) fn report(base: &DesiredSet, head: &DesiredSet, schemas:
     let mut report = Report::new("Diff", application.to_string(), head.revision.clone());
     for step in change(base, head, schemas) {
         report.counts.add(step.action);
-        report.objects.push(object(head, &step));
+        report.objects.push(super::object(head, &step));
     }
     report
-}
-
-fn object(head: &DesiredSet, step: &Step) -> ObjectReport {
-    ObjectReport {
-        object: ObjectId::new(&step.gvk, &step.key),
-        action: step.action,
-        differences: output::located(head, &step.gvk, &step.key, &step.differences),
-        outcome: None,
-        error: None,
-        health: None,
-        hook: None,
-        note: String::new(),
-    }
 }
 
 fn print(reports: &[Report], arguments: &Arguments, printer: &Printer) -> Result<(), Failure> {
@@ -176,7 +163,7 @@ fn print(reports: &[Report], arguments: &Arguments, printer: &Printer) -> Result
             Ok(())
         }
         Format::Name => {
-            super::names(reports, printer);
+            output::names(reports.iter().flat_map(|report| &report.objects), printer);
             Ok(())
         }
         format => output::print(reports, format, printer),

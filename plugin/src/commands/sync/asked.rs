@@ -15,7 +15,7 @@ use crate::asking;
 use crate::commands::{status, wait};
 use crate::error::{Failure, code};
 use crate::layout;
-use crate::output::{Format, Report};
+use crate::output::Report;
 use crate::printer::{Ink, Printer};
 use crate::settings::duration;
 
@@ -105,7 +105,7 @@ impl Case<'_> {
         let ended = asking::follow(cluster, application, request, self.limit, self.printer).await?;
         let report = self.report().await?;
         let done = ended.phase == "Succeeded";
-        if matches!(self.arguments.output, Format::Text | Format::Wide) {
+        if self.arguments.output.is_text() {
             let word = if done { "synced" } else { "not synced" };
             let seconds = start.elapsed().as_secs_f64();
             let mut line = format!("{application} {word} by the controller in {seconds:.1} s");
@@ -122,7 +122,8 @@ impl Case<'_> {
             }
         }
         if !done {
-            return Ok((report.clone(), failed(&report)));
+            let code = failed(&report);
+            return Ok((report, code));
         }
         if self.arguments.wait {
             let left = self.limit.saturating_sub(start.elapsed());

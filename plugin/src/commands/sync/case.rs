@@ -13,7 +13,7 @@ use gitops_source::Commit;
 use super::Arguments;
 use crate::applications::Destination;
 use crate::error::{Failure, code};
-use crate::output::{Format, Report};
+use crate::output::Report;
 use crate::printer::Printer;
 use crate::settings::who;
 use crate::synctext::{self, Lines};
@@ -78,7 +78,7 @@ impl Case<'_> {
         start: Instant,
     ) -> Result<SyncReport, Failure> {
         self.confirm(survey, options)?;
-        let talk = matches!(self.arguments.output, Format::Text | Format::Wide);
+        let talk = self.arguments.output.is_text();
         let progress = Lines::new(self.printer, survey, options.dry_run, talk);
         let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
         let done = sync(cluster, self.loaded, environment, survey, options, &progress, self.stop).await;
