@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use gitops_tests::cluster::ran;
-use gitops_tests::shop::{CONFIG, DEPLOYMENT};
+use gitops_tests::shop::{CONFIG, DEPLOYMENT, Shop};
 use gitops_tests::{GitServer, Namespace, Ran, Repo, cluster};
 use serde_json::json;
 
@@ -191,31 +191,34 @@ fn a_repository_elsewhere_is_committed_to_without_a_checkout() {
 
 #[test]
 fn a_commit_that_the_project_would_not_take_is_not_made() {
-    let (namespace, repo) = (cluster().namespace("rollback"), Repo::with(&[("app/config.yaml", CONFIG)]));
-    let keys = tempfile::tempdir().unwrap();
+    let shop = Shop::unheld(&[("app/config.yaml", CONFIG)]);
+    let (repo, keys) = (&shop.repo, tempfile::tempdir().unwrap());
     let key = keys.path().join("key");
     let mut keygen = std::process::Command::new("ssh-keygen");
     ran(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key), None).ok();
     let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
-    repo.git(&["config", "user.name", "Grace"]);
-    repo.git(&["config", "user.email", "grace@example.com"]);
-    repo.git(&["config", "gpg.format", "ssh"]);
-    repo.git(&["config", "user.signingKey", &key.display().to_string()]);
+    let key = key.display().to_string();
+    let settings = [
+        ("user.name", "Grace"),
+        ("user.email", "grace@example.com"),
+        ("gpg.format", "ssh"),
+        ("user.signingKey", &key),
+    ];
+    for (name, value) in settings {
+        repo.git(&["config", name, value]);
+    }
     std::fs::write(repo.file("app/config.yaml"), greeting("hi")).unwrap();
     repo.git(&["commit", "--quiet", "--all", "-S", "-m", "Greet"]);
-    let name = &namespace.name;
-    let project = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Project", "metadata": {"name": name}, "spec": {
-        "applicationNamespaces": [name], "destinations": [{"namespaces": [name]}],
-        "repositories": [{"url": "file:///**", "branches": ["main"], "signers": [public]}]}});
-    cluster().kubectl_stdin("apply -f -", &project.to_string()).ok();
+    let rule = json!({"url": "file:///**", "branches": ["main"], "signers": [public]});
+    shop.hold_under(json!({"repositories": [rule]}), json!({}));
+    shop.sync().ok();
     let elsewhere = tempfile::tempdir().unwrap();
-    let gitops = |arguments: &str| cluster().gitops(elsewhere.path(), &format!("{arguments} -n {name}"));
-    let described = format!("--repo {} --revision main --path app --project {name}", repo.url());
-    gitops(&format!("app create web {described}")).ok();
-    gitops("sync web").ok();
+    let rollback = |flags: &str| {
+        shop.cluster.gitops(elsewhere.path(), &format!("rollback web {flags} -n {}", shop.name()))
+    };
     let head = repo.head();
     for flags in ["--yes", "--dry-run"] {
-        let refused = gitops(&format!("rollback web {flags}")).code(4);
+        let refused = rollback(flags).code(4);
         assert!(
             refused.stderr.contains("not signed") && refused.stderr.contains("commit.gpgSign"),
             "{}",
@@ -223,10 +226,10 @@ fn a_commit_that_the_project_would_not_take_is_not_made() {
         );
         assert_eq!(repo.head(), head);
     }
-    gitops("rollback web --branch undo --yes").ok();
+    // A pull request is signed where it is merged.
+    rollback("--branch undo --yes").ok();
     repo.git(&["config", "commit.gpgSign", "true"]);
-    gitops("rollback web --yes").ok();
-    let live = cluster().kubectl(&format!("-n {name} get configmap web -o jsonpath={{.data.greeting}}"));
+    rollback("--yes").ok();
+    let live = shop.kubectl("get configmap web -o jsonpath={.data.greeting}");
     assert_eq!(live.ok().stdout, "hello");
-    cluster().kubectl(&format!("delete project {name}"));
 }

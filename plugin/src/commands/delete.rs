@@ -97,6 +97,10 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             printer.talk("interrupted; run it again to go on");
             break;
         }
+        if let Some(error) = done.broken {
+            printer.failure(&error.into());
+            break;
+        }
     }
     match arguments.output {
         Format::Text | Format::Wide => {}

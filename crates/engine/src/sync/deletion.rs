@@ -107,10 +107,17 @@ impl Course<'_> {
         for step in going {
             let Some(kind) = self.discovery.kind(&step.gvk) else { continue };
             let before = uid(self.run.survey, step);
-            // One of another uid was made since.
-            while let Ok(Some(live)) = cluster.get(kind, &step.key).await {
-                if live.pointer("/metadata/uid").and_then(Value::as_str) != before.as_deref() {
-                    break;
+            loop {
+                match cluster.get(kind, &step.key).await {
+                    Ok(Some(live)) if uid_of(&live) == before => {}
+                    // One of another uid was made since.
+                    Ok(_) => break,
+                    Err(error) if error.is_passing() => {}
+                    Err(error) => {
+                        self.failure = Some(format!("whether {} is gone is not known", step.key));
+                        self.broken = Some(error);
+                        return;
+                    }
                 }
                 if self.run.stop.reason().is_some() {
                     return;
@@ -127,7 +134,11 @@ impl Course<'_> {
 }
 
 fn uid(survey: &Survey, step: &Step) -> Option<String> {
-    survey.live.get(&step.key)?.pointer("/metadata/uid")?.as_str().map(str::to_owned)
+    uid_of(survey.live.get(&step.key)?)
+}
+
+fn uid_of(live: &Value) -> Option<String> {
+    live.pointer("/metadata/uid")?.as_str().map(str::to_owned)
 }
 
 async fn take_away(
