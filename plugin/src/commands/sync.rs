@@ -243,6 +243,8 @@ pub(super) async fn carry_out(
         let version = lease::version(&destination.cluster, &loaded.application).await;
         versions.insert(loaded.application.clone(), version);
     }
+    // After the versions, so that what others sync from here on is noticed.
+    destination.look_again();
     for loaded in dependencies.ordered() {
         if options.dry_run == DryRun::None
             && let Some(reason) =
