@@ -30,7 +30,7 @@ fn precedence(application: &Value) -> (String, String) {
 
 /// The declared objects that belong to another Application, and to which. Where
 /// Applications are in the cluster, the older one owns what two declare, and
-/// one that is gone owns nothing.
+/// one that is gone owns nothing; of one file, the one that has it.
 ///
 /// # Errors
 /// When the API server cannot be asked.
@@ -65,7 +65,7 @@ pub async fn contested(
     let others: BTreeSet<AppRef> = found.values().cloned().collect();
     for other in others {
         let yields = match (&own, get(&other).await?) {
-            (_, None) => true,
+            (_, None) => !survey.beside.contains(&other),
             (Some(own), Some(other)) => precedence(own) < precedence(&other) && !own.is_null(),
             (None, Some(_)) => false,
         };

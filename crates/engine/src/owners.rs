@@ -36,6 +36,7 @@ pub async fn settle(
     survey: &mut Survey,
     others: &[Loaded],
 ) -> Result<(), EngineError> {
+    survey.beside = others.iter().map(|other| other.application.clone()).collect();
     let own = loaded.application.to_string();
     let mut foreign: BTreeMap<String, Vec<ObjectKey>> = BTreeMap::new();
     for step in &survey.plan.steps {

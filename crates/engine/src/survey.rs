@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gitops_cluster::{Cluster, Discovery, Live};
 use gitops_core::delegation::{Free, Grant};
-use gitops_core::desired::DesiredSet;
+use gitops_core::desired::{AppRef, DesiredSet};
 use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::{Action, Budget, Doubt, Options, Plan, Select, plan};
@@ -34,6 +34,8 @@ pub struct Survey {
     pub options: Options,
     /// Objects that were another Application's and are this one's now.
     pub moved: BTreeSet<ObjectKey>,
+    /// The Applications of the same file, which need not be in the cluster.
+    pub beside: BTreeSet<AppRef>,
     /// Objects that Git no longer declares here and that are let be, and why.
     pub held: BTreeMap<ObjectKey, String>,
 }
@@ -79,8 +81,9 @@ pub async fn survey(
             step.action = Action::Unchanged;
         }
     }
-    let (discovery, moved, held) = (discovery.clone(), BTreeSet::new(), BTreeMap::new());
-    Ok(Survey { desired: set, live, plan, schemas, discovery, options, moved, held })
+    let (discovery, moved, beside, held) =
+        (discovery.clone(), BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+    Ok(Survey { desired: set, live, plan, schemas, discovery, options, moved, beside, held })
 }
 
 /// What an Application leaves to others. A restart is a request of its time and
