@@ -3,11 +3,7 @@
 //!
 //! Every test works in a namespace of its own on the shared cluster, so that
 //! they can run side by side.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a harness for tests: a broken precondition ends the test"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a harness: a broken precondition ends the test")]
 
 pub mod chart_repository;
 pub mod cluster;
