@@ -1,9 +1,9 @@
 //! Whose an object and a field is, and what cannot be changed in place.
 
-use gitops_tests::cluster;
+use gitops_tests::{Place, cluster};
 use serde_json::{Value, json};
 
-use super::{Place, config, object};
+use super::{config, object};
 
 #[test]
 fn objects_move_between_applications_and_shared_ones_are_told() {
@@ -12,7 +12,7 @@ fn objects_move_between_applications_and_shared_ones_are_told() {
         ("two/b.yaml", config("other", &json!({}))),
     ]);
     let application = |name: &str, path: &str, options: Value| json!({"metadata": {"name": name}, "spec": {"source": {"path": path}, "sync": {"prune": true, "options": options}}});
-    place.applications(&[application("one", "one", json!([])), application("two", "two", json!([]))]);
+    place.describe(&[application("one", "one", json!([])), application("two", "two", json!([]))]);
     place.gitops("sync").ok();
     let uid = place.uid("configmap moves");
     place.repo.git(&["mv", "one/a.yaml", "two/a.yaml"]);
@@ -30,7 +30,7 @@ fn objects_move_between_applications_and_shared_ones_are_told() {
         (format!("{}/two", place.namespace.name), uid.clone())
     );
     // A new name: the objects stay and change hands.
-    place.applications(&[application("one", "one", json!([])), application("zwei", "two", json!([]))]);
+    place.describe(&[application("one", "one", json!([])), application("zwei", "two", json!([]))]);
     place.gitops("sync").ok();
     assert_eq!((owner(), place.uid("configmap moves")), (format!("{}/zwei", place.namespace.name), uid));
     // What two declare stays with the one that has it.
@@ -41,7 +41,7 @@ fn objects_move_between_applications_and_shared_ones_are_told() {
         "{}",
         ran.stdout
     );
-    place.applications(&[
+    place.describe(&[
         application("one", "one", json!(["FailOnSharedResource=true"])),
         application("zwei", "two", json!([])),
     ]);

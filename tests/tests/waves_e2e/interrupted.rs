@@ -4,10 +4,10 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use gitops_tests::{Fault, FaultyProxy, TestCluster, cluster};
+use gitops_tests::{Fault, FaultyProxy, Place, TestCluster, cluster};
 use serde_json::json;
 
-use super::{Place, config, object, wave};
+use super::{config, object, wave};
 
 /// What a small sync writes: a hook, a change, a wave, a prune.
 fn turn(place: &Place, number: usize) {
@@ -42,7 +42,7 @@ fn converges(place: &Place, number: usize, case: &str) {
 }
 
 fn every_request_meets(faults: &[Fault]) {
-    let place = Place::new(&[]);
+    let place = Place::new::<&str>(&[]);
     turn(&place, 0);
     let proxy = FaultyProxy::start(cluster());
     let broken = proxy.cluster();
@@ -89,7 +89,7 @@ fn expired_tokens_and_late_answers_are_mended_by_the_next_sync() {
 
 #[test]
 fn a_killed_sync_is_mended_by_the_next() {
-    let place = Place::new(&[]);
+    let place = Place::new::<&str>(&[]);
     turn(&place, 0);
     let proxy = FaultyProxy::start(cluster());
     let broken = proxy.cluster();

@@ -3,12 +3,12 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use gitops_tests::cluster;
 use gitops_tests::cluster::eventually;
 use gitops_tests::shop::DEPLOYMENT;
+use gitops_tests::{Place, cluster};
 use serde_json::{Value, json};
 
-use super::{Place, config, wave};
+use super::{config, wave};
 
 #[test]
 fn two_syncs_do_not_mix() {

@@ -7,72 +7,8 @@ mod lease;
 mod options;
 mod phases;
 
-use gitops_tests::{FakeNode, Namespace, Ran, Repo, cluster};
+use gitops_tests::FakeNode;
 use serde_json::{Value, json};
-
-/// A namespace and a repository with a `gitops.yaml` that fills it.
-struct Place {
-    namespace: Namespace,
-    repo: Repo,
-}
-
-impl Place {
-    fn new(files: &[(&str, String)]) -> Self {
-        Self::with(files, &json!({}))
-    }
-
-    /// With this in the Application's `spec.sync`.
-    fn with(files: &[(&str, String)], sync: &Value) -> Self {
-        let namespace = cluster().namespace("waves");
-        let place = Self { namespace, repo: Repo::new() };
-        place.commit(files);
-        place.applications(&[
-            json!({"metadata": {"name": "web"}, "spec": {"source": {"path": "app"}, "sync": sync}}),
-        ]);
-        place
-    }
-
-    /// Writes gitops.yaml and commits.
-    fn applications(&self, applications: &[Value]) {
-        let documents: Vec<String> = applications
-            .iter()
-            .map(|application| {
-                let mut application = application.clone();
-                application["apiVersion"] = "kubectl-gitops.dev/v1alpha1".into();
-                application["kind"] = "Application".into();
-                application["metadata"]["namespace"] = self.namespace.name.clone().into();
-                application.to_string()
-            })
-            .collect();
-        self.repo.commit("describe", &[("gitops.yaml", &documents.join("\n---\n"))]);
-    }
-
-    fn commit(&self, files: &[(&str, String)]) {
-        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-        self.repo.commit("change", &files);
-    }
-
-    fn gitops(&self, arguments: &str) -> Ran {
-        cluster().gitops(self.repo.path(), arguments)
-    }
-
-    fn kubectl(&self, arguments: &str) -> Ran {
-        cluster().kubectl(&format!("--namespace {} {arguments}", self.namespace.name))
-    }
-
-    fn get(&self, arguments: &str) -> Option<Value> {
-        let ran = self.kubectl(&format!("get {arguments} -o json"));
-        (ran.code == 0).then(|| ran.json())
-    }
-
-    fn has(&self, object: &str) -> bool {
-        self.get(object).is_some()
-    }
-
-    fn uid(&self, object: &str) -> String {
-        self.get(object).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned()
-    }
-}
 
 fn object(kind: &str, name: &str, annotations: &Value, rest: &Value) -> String {
     let api = match kind {

@@ -1,11 +1,11 @@
 //! What a sync is told: options of objects and Applications, what is pruned, a
 //! part alone, a dry run.
 
-use gitops_tests::cluster;
 use gitops_tests::shop::DEPLOYMENT;
+use gitops_tests::{Place, cluster};
 use serde_json::json;
 
-use super::{Place, config, hook, object};
+use super::{config, hook, object};
 
 #[test]
 fn what_cannot_be_read_is_refused_by_name() {
@@ -19,8 +19,10 @@ fn what_cannot_be_read_is_refused_by_name() {
         "{}",
         ran.stderr
     );
-    let place =
-        Place::with(&[("app/a.yaml", config("web", &json!({})))], &json!({"options": ["Sorcery=true"]}));
+    let place = Place::with(
+        &[("app/a.yaml", config("web", &json!({})))],
+        &json!({"sync": {"options": ["Sorcery=true"]}}),
+    );
     let ran = place.gitops("sync").code(2);
     assert!(ran.stderr.contains("spec.sync.options: sync option Sorcery is unknown"), "{}", ran.stderr);
 }
@@ -101,7 +103,7 @@ fn a_dry_run_reaches_into_a_namespace_that_is_not_there() {
     let place = Place::new(&[("app/a.yaml", config("web", &json!({})))]);
     let nowhere = format!("{}-new", place.namespace.name);
     let application = json!({"metadata": {"name": "web"}, "spec": {"source": {"path": "app"}, "destination": {"namespace": nowhere}, "sync": {"options": ["CreateNamespace=true"]}}});
-    place.applications(&[application]);
+    place.describe(&[application]);
     let ran = place.gitops("sync --dry-run=server").ok();
     assert!(ran.stdout.contains("its namespace is not there yet: its fields are right"), "{}", ran.stdout);
     place.commit(&[("app/b.yaml", DEPLOYMENT.replace("replicas: 2", "replicas: -2"))]);

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
-use gitops_tests::{FakeNode, Shop, cluster};
+use gitops_tests::{FakeNode, Place, Shop, cluster};
 use serde_json::{Value, json};
 
-use super::{Place, config, hook, job, object, wave};
+use super::{config, hook, job, object, wave};
 
 #[test]
 fn phases_and_waves_follow_each_other_and_wait_for_health() {
@@ -138,7 +138,7 @@ fn applications_are_synced_after_those_they_depend_on() {
         let on: Vec<Value> = on.iter().map(|name| json!({"name": name})).collect();
         json!({"metadata": {"name": name}, "spec": {"source": {"path": path}, "dependsOn": on}})
     };
-    place.applications(&[application("web", "one", &["base"]), application("base", "two", &[])]);
+    place.describe(&[application("web", "one", &["base"]), application("base", "two", &[])]);
     let ran = place.gitops("sync --timeout 2s").code(8);
     assert!(
         ran.stderr.contains("Application") && ran.stderr.contains("which was not synced and healthy"),
@@ -148,10 +148,10 @@ fn applications_are_synced_after_those_they_depend_on() {
     assert!(place.has("deployment web") && !place.has("configmap a"));
     let ran = place.gitops("sync web --timeout 2s").code(1);
     assert!(ran.stderr.contains("it depends on") && ran.stderr.contains("Deployment"), "{}", ran.stderr);
-    place.applications(&[application("web", "one", &["base"]), application("base", "two", &["web"])]);
+    place.describe(&[application("web", "one", &["base"]), application("base", "two", &["web"])]);
     let ran = place.gitops("sync").code(2);
     assert!(ran.stderr.contains("depend on each other"), "{}", ran.stderr);
-    place.applications(&[application("web", "one", &["nothing"])]);
+    place.describe(&[application("web", "one", &["nothing"])]);
     assert!(place.gitops("sync").code(2).stderr.contains("nothing"));
 }
 
