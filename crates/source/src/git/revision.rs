@@ -99,6 +99,14 @@ fn find<'repo>(
     local: bool,
     revision: &str,
 ) -> Option<gix::Commit<'repo>> {
+    if let Some((of, back)) = before(revision) {
+        let mut commit = find(repository, local, of)?;
+        for _ in 0..back {
+            let parent = commit.parent_ids().next()?.detach();
+            commit = repository.find_commit(parent).ok()?;
+        }
+        return Some(commit);
+    }
     let reference = |name: &str| {
         let id = repository.try_find_reference(name).ok()??.into_fully_peeled_id().ok()?;
         repository.find_commit(id).ok()
@@ -128,6 +136,15 @@ fn find<'repo>(
     None
 }
 
+/// `main~2` is two first parents before main, as Git has it; `~` and `^` are one.
+fn before(revision: &str) -> Option<(&str, u16)> {
+    if let Some(of) = revision.strip_suffix(['~', '^']) {
+        return Some((of, 1));
+    }
+    let (of, back) = revision.rsplit_once('~')?;
+    Some((of, back.parse().ok()?))
+}
+
 pub(super) fn describe(commit: &gix::Commit<'_>) -> Result<Commit, gix::Error> {
     let author = commit.author()?.name.to_string();
     Ok(Commit {
@@ -151,4 +168,16 @@ fn near(repository: &gix::Repository, revision: &str) -> Vec<String> {
         .collect();
     names.sort();
     names.into_iter().map(|(_, name)| name).take(5).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_before_a_revision_is_written_as_for_git() {
+        assert_eq!(before("HEAD~2"), Some(("HEAD", 2)));
+        assert_eq!((before("main^"), before("v1~")), (Some(("main", 1)), Some(("v1", 1))));
+        assert_eq!((before("main"), before("main~x"), before("main~70000")), (None, None, None));
+    }
 }
