@@ -42,7 +42,7 @@ cluster-up: ## a real Kubernetes 1.37 (NODE=1: with a real node; NAME=x: several
 cluster-down: ## stop it and leave nothing behind
 	tests/run cluster-down
 
-image: ## the webhook's image, as an OCI archive in dist/
+image: ## the image of webhook, controller and plugin, as an OCI archive in dist/
 	tests/run image
 
 install-manifest: ## the chart as one YAML file in dist/install.yaml

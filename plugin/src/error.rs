@@ -78,7 +78,7 @@ impl From<SourceError> for Failure {
                 "set KUBECTL_GITOPS_GIT_TOKEN, or a git credential helper, or add your key to the ssh agent"
                     .into()
             }
-            (_, SourceKind::Network) => "check the URL and the network: git ls-remote URL".into(),
+            (_, SourceKind::Network) => "check the URL and the network; a Git repository by: git ls-remote URL".into(),
             (_, SourceKind::Timeout) => "try again, or look at what takes so long".into(),
             (_, SourceKind::BadYaml) => "mend the file, commit, and try again".into(),
             (SourceError::Render { tool, path, .. }, _) => {
@@ -114,7 +114,9 @@ impl From<SourceError> for Failure {
 fn in_the_way(error: &SourceError) -> Option<&'static str> {
     match error.kind() {
         SourceKind::Moved => Some("look at what is there now (git pull, in a checkout), and try again"),
-        SourceKind::Unfinished => Some("commit and push it, or put it aside with git stash; then try again"),
+        SourceKind::Unfinished => {
+            Some("push what is committed, commit or stash what is changed, then try again")
+        }
         _ => None,
     }
 }

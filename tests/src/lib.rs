@@ -3,11 +3,7 @@
 //!
 //! Every test works in a namespace of its own on the shared cluster, so that
 //! they can run side by side.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a harness for tests: a broken precondition ends the test"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a harness: a broken precondition ends the test")]
 
 pub mod chart_repository;
 pub mod cluster;
@@ -19,6 +15,7 @@ pub mod git_server;
 pub mod injector;
 pub mod line;
 pub mod node_cluster;
+pub mod place;
 pub mod repo;
 pub mod roundtrip;
 pub mod shop;
@@ -32,6 +29,7 @@ pub use git_server::GitServer;
 pub use injector::Injector;
 pub use line::Line;
 pub use node_cluster::NodeCluster;
+pub use place::Place;
 pub use repo::Repo;
 pub use shop::Shop;
 pub use webhook::{Replica, Webhook};

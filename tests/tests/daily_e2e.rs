@@ -5,40 +5,8 @@ use std::time::Duration;
 
 use gitops_tests::cluster::{eventually, ran};
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
-use gitops_tests::{FakeNode, Namespace, Ran, Repo, cluster};
+use gitops_tests::{FakeNode, Place, cluster};
 use serde_json::{Value, json};
-
-/// A namespace and a repository with a `gitops.yaml` that fills it.
-struct Place {
-    namespace: Namespace,
-    repo: Repo,
-}
-
-impl Place {
-    fn new(files: &[(&str, &str)]) -> Self {
-        Self::with(files, "")
-    }
-
-    /// With more in the Application's spec.
-    fn with(files: &[(&str, &str)], spec: &str) -> Self {
-        let namespace = cluster().namespace("daily");
-        let repo = Repo::with(files);
-        let application = format!(
-            "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: {0}}}\nspec:\n  source: {{path: app}}\n  destination: {{namespace: {0}}}\n{spec}",
-            namespace.name
-        );
-        repo.commit("Describe web", &[("gitops.yaml", &application)]);
-        Self { namespace, repo }
-    }
-
-    fn gitops(&self, arguments: &str) -> Ran {
-        cluster().gitops(self.repo.path(), arguments)
-    }
-
-    fn kubectl(&self, arguments: &str) -> Ran {
-        cluster().kubectl(&format!("--namespace {} {arguments}", self.namespace.name))
-    }
-}
 
 fn shop() -> Place {
     Place::new(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)])
@@ -98,7 +66,7 @@ fn status_says_which_quota_is_used_up() {
 #[test]
 fn a_days_work() {
     let node = FakeNode::start(cluster(), &format!("daily-{}", std::process::id()));
-    let place = Place::new(&[("app/web.yaml", &placed(&node)), ("app/config.yaml", CONFIG)]);
+    let place = Place::new(&[("app/web.yaml", placed(&node).as_str()), ("app/config.yaml", CONFIG)]);
     place.gitops("wait --timeout 1s").code(8);
     place.gitops("sync --wait --timeout 90s").ok();
     place.gitops("wait --for=healthy,synced --timeout 60s").ok();
@@ -174,9 +142,8 @@ fn rules_of_ones_own_are_heeded() {
     eventually("the kind is served", Duration::from_secs(30), || {
         (cluster().kubectl(&format!("get dbs.{group} -A")).code == 0).then_some(())
     });
-    let rule = format!(
-        "  health:\n    - group: {group}\n      kind: Db\n      cel: \"has(self.ready) && self.ready ? 'Healthy' : {{'health': 'Progressing', 'reason': 'Filling', 'message': 'it is being filled'}}\"\n"
-    );
+    let cel = "has(self.ready) && self.ready ? 'Healthy' : {'health': 'Progressing', 'reason': 'Filling', 'message': 'it is being filled'}";
+    let rule = json!({"health": [{"group": group, "kind": "Db", "cel": cel}]});
     let db = format!("apiVersion: {group}/v1\nkind: Db\nmetadata: {{name: main}}\n");
     let place = Place::with(&[("app/db.yaml", &db)], &rule);
     place.gitops("sync --wait --timeout 1s").code(8);

@@ -2,38 +2,8 @@
 //! what Git says is to stay.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use gitops_tests::{Namespace, Ran, Repo, cluster};
+use gitops_tests::Place;
 use serde_json::{Value, json};
-
-/// A namespace and a repository with an Application that fills it.
-struct Place {
-    namespace: Namespace,
-    repo: Repo,
-}
-
-impl Place {
-    fn new(files: &[(&str, String)]) -> Self {
-        let namespace = cluster().namespace("delete");
-        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-        let repo = Repo::with(&files);
-        let application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application",
-            "metadata": {"name": "web", "namespace": namespace.name}, "spec": {"source": {"path": "app"}}});
-        repo.commit("describe", &[("gitops.yaml", &application.to_string())]);
-        Self { namespace, repo }
-    }
-
-    fn gitops(&self, arguments: &str) -> Ran {
-        cluster().gitops(self.repo.path(), arguments)
-    }
-
-    fn kubectl(&self, arguments: &str) -> Ran {
-        cluster().kubectl(&format!("--namespace {} {arguments}", self.namespace.name))
-    }
-
-    fn has(&self, object: &str) -> bool {
-        self.kubectl(&format!("get {object}")).code == 0
-    }
-}
 
 fn config(name: &str, annotations: &Value) -> String {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "annotations": annotations}})

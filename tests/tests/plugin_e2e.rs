@@ -2,35 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
-use gitops_tests::{Namespace, Ran, Repo, cluster};
+use gitops_tests::{Place, Repo, cluster};
 use serde_json::json;
-
-/// A namespace and a repository with a `gitops.yaml` that fills it.
-struct Place {
-    namespace: Namespace,
-    repo: Repo,
-}
-
-impl Place {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let namespace = cluster().namespace("plugin");
-        let repo = Repo::with(files);
-        let application = format!(
-            "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: {0}}}\nspec:\n  source: {{path: app}}\n  destination: {{namespace: {0}}}\n",
-            namespace.name
-        );
-        repo.commit("describe", &[("gitops.yaml", &application)]);
-        Self { namespace, repo }
-    }
-
-    fn gitops(&self, arguments: &str) -> Ran {
-        cluster().gitops(self.repo.path(), arguments)
-    }
-
-    fn kubectl(&self, arguments: &str) -> Ran {
-        cluster().kubectl(&format!("--namespace {} {arguments}", self.namespace.name))
-    }
-}
 
 fn shop() -> Place {
     Place::new(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)])

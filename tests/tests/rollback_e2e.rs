@@ -4,45 +4,22 @@
 
 use gitops_tests::cluster::ran;
 use gitops_tests::shop::{CONFIG, DEPLOYMENT, Shop};
-use gitops_tests::{GitServer, Namespace, Ran, Repo, cluster};
+use gitops_tests::{GitServer, Place, Repo, cluster};
 use serde_json::json;
 
 /// A namespace and a repository with two Applications: `web` in app, `db` in
 /// db.
-struct Place {
-    namespace: Namespace,
-    repo: Repo,
+fn two(files: &[(&str, &str)]) -> Place {
+    let place = Place::undescribed(files);
+    place.repo.git(&["config", "user.name", "Grace"]);
+    place.repo.git(&["config", "user.email", "grace@example.com"]);
+    place.describe(&[place.application("web", "app"), place.application("db", "db")]);
+    place
 }
 
-impl Place {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let (namespace, repo) = (cluster().namespace("rollback"), Repo::with(files));
-        let one = |name: &str, path: &str| {
-            format!(
-                "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: {0}}}\nspec:\n  source: {{path: {path}}}\n  destination: {{namespace: {0}}}\n",
-                namespace.name
-            )
-        };
-        repo.git(&["config", "user.name", "Grace"]);
-        repo.git(&["config", "user.email", "grace@example.com"]);
-        repo.commit(
-            "Describe",
-            &[("gitops.yaml", &format!("{}---\n{}", one("web", "app"), one("db", "db")))],
-        );
-        Self { namespace, repo }
-    }
-
-    fn gitops(&self, arguments: &str) -> Ran {
-        cluster().gitops(self.repo.path(), arguments)
-    }
-
-    fn greeting(&self) -> String {
-        let name = &self.namespace.name;
-        cluster()
-            .kubectl(&format!("--namespace {name} get configmap web -o jsonpath={{.data.greeting}}"))
-            .ok()
-            .stdout
-    }
+/// What the live ConfigMap says.
+fn live(place: &Place) -> String {
+    place.kubectl("get configmap web -o jsonpath={.data.greeting}").ok().stdout
 }
 
 fn greeting(word: &str) -> String {
@@ -53,7 +30,7 @@ const DB: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: db}\ndata: {
 
 #[test]
 fn the_last_change_is_undone_in_git_and_cluster() {
-    let place = Place::new(&[("app/config.yaml", CONFIG), ("db/db.yaml", DB)]);
+    let place = two(&[("app/config.yaml", CONFIG), ("db/db.yaml", DB)]);
     let first = place.repo.head();
     place.repo.commit("Greet", &[("app/config.yaml", &greeting("hi")), ("app/web.yaml", DEPLOYMENT)]);
     place.repo.commit("Grow", &[("db/db.yaml", &DB.replace("\"1\"", "\"2\""))]);
@@ -71,11 +48,11 @@ fn the_last_change_is_undone_in_git_and_cluster() {
     let dry = place.gitops("rollback web --dry-run").ok().stdout;
     assert!(dry.contains("app/config.yaml") && dry.contains("+ data.greeting: hello"), "{dry}");
     assert!(dry.contains("- Deployment") && !dry.contains("db.yaml"), "{dry}");
-    assert_eq!((place.repo.head(), place.greeting()), (before, "hi".into()));
+    assert_eq!((place.repo.head(), live(&place)), (before, "hi".into()));
 
     let done = place.gitops("rollback web --yes --prune --reason INC-12").ok();
     assert!(done.stderr.contains("committed"), "{}", done.stderr);
-    assert_eq!(place.greeting(), "hello");
+    assert_eq!(live(&place), "hello");
     assert!(!place.repo.file("app/web.yaml").exists());
     assert!(std::fs::read_to_string(place.repo.file("db/db.yaml")).unwrap().contains('2'));
     assert_eq!(place.repo.git(&["status", "--porcelain"]), "");
@@ -93,9 +70,9 @@ fn the_last_change_is_undone_in_git_and_cluster() {
     );
     assert_eq!(again["revision"], json!(place.repo.head()));
     assert_eq!(again["sync"]["counts"]["update"], json!(1), "{again}");
-    assert_eq!(place.greeting(), "hi");
+    assert_eq!(live(&place), "hi");
     place.gitops(&format!("rollback web --to {first} --yes")).ok();
-    assert_eq!(place.greeting(), "hello");
+    assert_eq!(live(&place), "hello");
     let head = place.repo.head();
     let same = place.gitops(&format!("rollback web --to {first} --yes")).ok();
     assert!(same.stderr.contains("already; nothing is committed"), "{}", same.stderr);
@@ -110,7 +87,7 @@ fn the_last_change_is_undone_in_git_and_cluster() {
 
 #[test]
 fn work_that_is_not_committed_stays() {
-    let place = Place::new(&[("app/config.yaml", CONFIG), ("db/db.yaml", DB)]);
+    let place = two(&[("app/config.yaml", CONFIG), ("db/db.yaml", DB)]);
     place.repo.commit("Greet", &[("app/config.yaml", &greeting("hi"))]);
     std::fs::write(place.repo.file("app/config.yaml"), greeting("mine")).unwrap();
     let head = place.repo.head();
@@ -126,7 +103,7 @@ fn work_that_is_not_committed_stays() {
 fn what_a_kustomization_leads_to_goes_back_with_it() {
     let base = "resources: [config.yaml]\n";
     let over = "resources: [../base]\n";
-    let place = Place::new(&[
+    let place = two(&[
         ("base/kustomization.yaml", base),
         ("base/config.yaml", CONFIG),
         ("app/kustomization.yaml", over),
@@ -138,7 +115,7 @@ fn what_a_kustomization_leads_to_goes_back_with_it() {
     let dry = place.gitops("rollback web --dry-run").ok();
     assert!(dry.stderr.contains("/db reads these files, too: 1 of its objects change"), "{}", dry.stderr);
     place.gitops("rollback web --yes").ok();
-    assert_eq!(place.greeting(), "hello");
+    assert_eq!(live(&place), "hello");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gitops_tests::cluster::{eventually, ran};
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
-use gitops_tests::{Namespace, Ran, Repo, cluster};
+use gitops_tests::{Place, Ran, cluster};
 use serde_json::{Value, json};
 
 /// Runs `kubectl gitops why` on files in a folder, without any cluster.
@@ -215,47 +215,25 @@ fn mistakes_are_named_with_the_way_out() {
     offline(&files, "deployment/web").code(5);
 }
 
-/// A namespace, and a repository with a `gitops.yaml` that fills it.
-struct Place {
-    namespace: Namespace,
-    repo: Repo,
+/// A Deployment and a ConfigMap, as Git says.
+fn synced() -> Place {
+    let place = Place::new(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
+    place.gitops("sync").ok();
+    place
 }
 
-impl Place {
-    fn synced() -> Self {
-        let namespace = cluster().namespace("why");
-        let repo = Repo::with(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
-        let application = format!(
-            "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: {0}}}\nspec:\n  source: {{path: app}}\n  destination: {{namespace: {0}}}\n",
-            namespace.name
-        );
-        repo.commit("describe", &[("gitops.yaml", &application)]);
-        let place = Self { namespace, repo };
-        place.gitops("sync").ok();
-        place
-    }
-
-    fn gitops(&self, arguments: &str) -> Ran {
-        cluster().gitops(self.repo.path(), arguments)
-    }
-
-    fn why(&self, arguments: &str) -> Ran {
-        self.gitops(&format!("why --namespace {} {arguments}", self.namespace.name))
-    }
-
-    fn kubectl(&self, arguments: &str) -> Ran {
-        cluster().kubectl(&format!("--namespace {} {arguments}", self.namespace.name))
-    }
+fn why(place: &Place, arguments: &str) -> Ran {
+    place.gitops(&format!("why --namespace {} {arguments}", place.namespace.name))
 }
 
 #[test]
 fn a_live_object_is_as_git_says_or_names_who_changed_it() {
-    let place = Place::synced();
+    let place = synced();
     for name in ["deployment/web", "deploy/web", "deployments.apps/web", "deployments.v1.apps/web"] {
-        assert!(place.why(name).ok().stdout.contains("it is as Git says"));
+        assert!(why(&place, name).ok().stdout.contains("it is as Git says"));
     }
     place.kubectl("scale deployment web --replicas=5").ok();
-    let told = place.why("deploy/web").code(1).stdout;
+    let told = why(&place, "deploy/web").code(1).stdout;
     for part in [
         "spec.replicas",
         "git:   2  (app/web.yaml:7)",
@@ -264,7 +242,7 @@ fn a_live_object_is_as_git_says_or_names_who_changed_it() {
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
-    let told = place.why("deploy/web -o json").code(1).json();
+    let told = why(&place, "deploy/web -o json").code(1).json();
     assert_eq!(
         (&told["verdict"], &told["rule"], &told["differences"][0]["line"]),
         (&json!("deny"), &json!("toward-git"), &json!(7)),
@@ -275,42 +253,43 @@ fn a_live_object_is_as_git_says_or_names_who_changed_it() {
 
 #[test]
 fn an_object_that_nobody_declares_is_told_with_its_maker() {
-    let place = Place::synced();
-    let told = place.why("configmap/kube-root-ca.crt").ok().stdout;
+    let place = synced();
+    let told = why(&place, "configmap/kube-root-ca.crt").ok().stdout;
     assert!(told.contains("no Application that was asked declares it"), "{told}");
     let sets = eventually("a ReplicaSet", Duration::from_secs(20), || {
         let name = place.kubectl("get replicasets -o jsonpath={.items[0].metadata.name}").stdout;
         (!name.is_empty()).then_some(name)
     });
-    let told = place.why(&format!("rs/{sets}")).ok().stdout;
+    let told = why(&place, &format!("rs/{sets}")).ok().stdout;
     assert!(told.contains("Deployment web made it") && told.contains("why deployment/web"), "{told}");
-    let told = place.why("widget/x").code(2).stderr;
+    let told = why(&place, "widget/x").code(2).stderr;
     assert!(told.contains("no kind \"widget\""), "{told}");
-    let told = place.why("configmap/absent").code(3).stderr;
+    let told = why(&place, "configmap/absent").code(3).stderr;
     assert!(told.contains("absent"), "{told}");
     place.kubectl("delete configmap web").ok();
-    assert!(place.why("cm/web").code(3).stderr.contains("app/config.yaml:1"));
+    assert!(why(&place, "cm/web").code(3).stderr.contains("app/config.yaml:1"));
 }
 
 #[test]
 fn a_file_is_judged_as_the_api_server_would_write_it() {
-    let place = Place::synced();
+    let place = synced();
     let file = |text: &str| {
         let path = place.repo.file("tried.yaml");
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     };
     // Git's own manifest, and one that spells it otherwise.
-    place.why(&file(DEPLOYMENT)).ok();
-    place
-        .why(&file(
-            &DEPLOYMENT.replace("image: web:1", "image: web:1\n          imagePullPolicy: IfNotPresent"),
-        ))
-        .ok();
-    let told = place.why(&file(&tried())).code(1).stdout;
+    why(&place, &file(DEPLOYMENT)).ok();
+    why(
+        &place,
+        &file(&DEPLOYMENT.replace("image: web:1", "image: web:1\n          imagePullPolicy: IfNotPresent")),
+    )
+    .ok();
+    let told = why(&place, &file(&tried())).code(1).stdout;
     assert!(told.contains("UPDATE: denied by rule toward-git") && told.contains("hostNetwork"), "{told}");
-    let told =
-        place.why(&file(&format!("{CONFIG}---\n{}", CONFIG.replace("name: web", "name: other")))).ok().stdout;
+    let told = why(&place, &file(&format!("{CONFIG}---\n{}", CONFIG.replace("name: web", "name: other"))))
+        .ok()
+        .stdout;
     assert!(told.contains("takes objects that nobody declares"), "{told}");
     // Nothing was written.
     assert!(place.gitops("diff").ok().stdout.is_empty());

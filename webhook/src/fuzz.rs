@@ -3,7 +3,7 @@
 //! `PROPTEST_CASES` sets for how long (`make soak`).
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../../tests/fuzz/mutate.rs"]
+#[path = "../../crates/core/src/fuzz/mutate.rs"]
 mod mutate;
 
 use std::sync::LazyLock;

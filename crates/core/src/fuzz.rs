@@ -2,7 +2,6 @@
 //! by what came in. `PROPTEST_CASES` sets for how long (`make soak`).
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../../../tests/fuzz/mutate.rs"]
 mod mutate;
 
 use std::sync::LazyLock;

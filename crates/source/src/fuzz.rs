@@ -1,7 +1,7 @@
 //! Bad YAML: read or refused with its place, and never larger than allowed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../../../tests/fuzz/mutate.rs"]
+#[path = "../../core/src/fuzz/mutate.rs"]
 #[allow(dead_code, reason = "the values are other crates' part")]
 mod mutate;
 

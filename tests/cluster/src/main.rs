@@ -1,9 +1,5 @@
 //! `test-cluster`: brings clusters up and takes them down.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the program's own output: data on stdout, talk on stderr"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "data on stdout, talk on stderr")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,10 +1,6 @@
 //! Writes the generated files anew, or with `--check` fails where one is stale.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a tool of the build: what is missing ends it"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a tool of the build: what is missing ends it")]
+#![allow(clippy::print_stderr, reason = "a tool of the build: it says what is stale")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

@@ -1,5 +1,5 @@
 //! What Kubernetes itself gives an object, kind by kind; all of it was seen on
-//! a real API server (`tests/tests/roundtrip.rs`).
+//! a real API server (`tests/tests/roundtrip`).
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use serde_json::{Value, json};

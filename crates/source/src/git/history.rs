@@ -2,7 +2,9 @@
 
 use gix::revision::walk::Sorting;
 
-use super::{Commit, GitCache, describe, git_error};
+use super::failure::git_error;
+use super::revision::describe;
+use super::{Commit, GitCache};
 use crate::error::SourceError;
 use crate::location::RepoUrl;
 

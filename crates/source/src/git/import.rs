@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use gix::objs::tree::{Entry, EntryKind};
 
-use super::{Commit, GitCache, describe, git_error};
+use super::failure::git_error;
+use super::revision::describe;
+use super::{Commit, GitCache};
 use crate::error::SourceError;
 use crate::location::RepoUrl;
 

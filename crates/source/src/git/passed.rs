@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use super::{GitCache, git_error};
+use super::GitCache;
+use super::failure::git_error;
 use crate::error::SourceError;
 use crate::location::RepoUrl;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use wait_timeout::ChildExt;
 
-use super::KeyFiles;
+use super::key::KeyFiles;
 use crate::error::SourceError;
 use crate::location::{Credentials, RepoUrl};
 

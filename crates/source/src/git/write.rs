@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::GitCache;
+use super::failure::git_error;
 use super::program::Program;
-use super::{GitCache, git_error};
 use crate::error::SourceError;
 use crate::location::{Credentials, RepoUrl};
 

@@ -1,13 +1,8 @@
 //! The benchmarks, each beside a peer in the same run: interleaved pairs, the
 //! median of their ratios with quartiles. Out: a line each, and
 //! `target/bench.jsonl`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a tool: what is missing ends it"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a tool: what is missing ends it")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool: it prints its results")]
 
 mod cluster;
 mod large;

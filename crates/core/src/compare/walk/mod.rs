@@ -1,20 +1,21 @@
 //! The descent through two values and their type. In: want, live, the type.
 //! Out: differences, with paths built only where there is one.
 
-use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::iter::Peekable;
+mod keys;
+mod lists;
+mod union;
+
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
+use self::union::union;
 use super::derived::{self, Scene};
 use super::some;
 use super::{Difference, Op, World, scalar};
 use crate::object::Gvk;
 use crate::path::{Path, Segment, plain};
-use crate::schema::{Field, ListKind, Scalar, Schemas, Struct, Type, TypeId};
+use crate::schema::{Field, Scalar, Schemas, Struct, Type, TypeId};
 
 pub(super) fn differences(
     schemas: &Schemas,
@@ -63,55 +64,6 @@ fn as_one(out: &mut Vec<Difference>, place: &[&str; 2], want: &Value, live: &Val
             _ => Op::Change,
         };
         out.push(Difference { path, op, git, tried });
-    }
-}
-
-/// Whether this build's maps are sorted: another crate in it can make
-/// serde_json keep the order of insertion.
-static SORTED: LazyLock<bool> = LazyLock::new(|| {
-    let map: Map<String, Value> = ["b", "a"].map(|key| (key.to_owned(), Value::Null)).into_iter().collect();
-    map.keys().is_sorted()
-});
-
-/// The fields of both, each once, with their values.
-fn union<'a>(a: &'a Map<String, Value>, b: &'a Map<String, Value>) -> Union<'a> {
-    if *SORTED {
-        Union::Merge { a: a.iter().peekable(), b: b.iter().peekable() }
-    } else {
-        Union::Lookup { a, b, first: a.iter(), then: b.iter() }
-    }
-}
-
-type Fields<'a> = serde_json::map::Iter<'a>;
-
-enum Union<'a> {
-    Merge { a: Peekable<Fields<'a>>, b: Peekable<Fields<'a>> },
-    Lookup { a: &'a Map<String, Value>, b: &'a Map<String, Value>, first: Fields<'a>, then: Fields<'a> },
-}
-
-impl<'a> Iterator for Union<'a> {
-    type Item = (&'a str, Option<&'a Value>, Option<&'a Value>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::Merge { a, b } => {
-                let order = match (a.peek(), b.peek()) {
-                    (Some((left, _)), Some((right, _))) => left.cmp(right),
-                    (Some(_), None) => Ordering::Less,
-                    (None, _) => Ordering::Greater,
-                };
-                let left = if order.is_le() { a.next() } else { None };
-                let right = if order.is_ge() { b.next() } else { None };
-                let name = left.or(right)?.0;
-                Some((name, left.map(|(_, value)| value), right.map(|(_, value)| value)))
-            }
-            Self::Lookup { a, b, first, then } => {
-                first.next().map(|(name, value)| (name.as_str(), Some(value), b.get(name))).or_else(|| {
-                    let (name, value) = then.find(|(name, _)| !a.contains_key(*name))?;
-                    Some((name.as_str(), None, Some(value)))
-                })
-            }
-        }
     }
 }
 
@@ -357,81 +309,6 @@ impl<'a> Walk<'a> {
         derived::filled_key(self.scene, &names[..self.stack.len()], key)
     }
 
-    fn list(&mut self, item: TypeId, kind: &'a ListKind, want: &'a Value, live: &'a Value) {
-        let (Some(wants), Some(lives)) = (want.as_array(), live.as_array()) else {
-            return self.any(want, live);
-        };
-        match kind {
-            ListKind::Map(keys) if is_keyed(keys, wants) && is_keyed(keys, lives) => {
-                self.keyed(item, keys, wants, lives)
-            }
-            ListKind::Set => self.set(wants, lives),
-            _ => self.atomic(Some(item), wants, lives),
-        }
-    }
-
-    /// Elements find each other by their keys, in any order; the order of init
-    /// containers is their meaning.
-    fn keyed(
-        &mut self,
-        item: TypeId,
-        keys: &'a [(String, Option<Value>)],
-        wants: &'a [Value],
-        lives: &'a [Value],
-    ) {
-        let (in_wants, in_lives) = (Finder::new(keys, wants), Finder::new(keys, lives));
-        let mut last = None;
-        let mut ordered = true;
-        for want in wants {
-            match in_lives.find(want) {
-                Some(at) => {
-                    ordered &= last < Some(at);
-                    last = Some(at);
-                    self.within(Step::Key(keys, want), |walk| walk.value(Some(item), want, &lives[at]));
-                }
-                None => self.within(Step::Key(keys, want), |walk| walk.report(Some(want), None)),
-            }
-        }
-        if self.world == World::Closed {
-            for live in lives.iter().filter(|live| in_wants.find(live).is_none()) {
-                self.within(Step::Key(keys, live), |walk| walk.report(None, Some(live)));
-            }
-        }
-        if !ordered && matches!(self.stack.last(), Some(Step::Field("initContainers"))) {
-            let names =
-                |list: &[Value]| list.iter().filter_map(|c| c.get("name").cloned()).collect::<Value>();
-            let (want, live) = (names(wants), names(lives));
-            self.out.push(Difference {
-                path: self.path(),
-                op: Op::Change,
-                git: Some(want),
-                tried: Some(live),
-            });
-        }
-    }
-
-    fn set(&mut self, wants: &'a [Value], lives: &'a [Value]) {
-        let (in_wants, in_lives): (HashSet<&Value>, HashSet<&Value>) =
-            (wants.iter().collect(), lives.iter().collect());
-        for want in wants.iter().filter(|want| !in_lives.contains(want)) {
-            self.within(Step::Item(want), |walk| walk.report(Some(want), None));
-        }
-        if self.world == World::Closed {
-            for live in lives.iter().filter(|live| !in_wants.contains(live)) {
-                self.within(Step::Item(live), |walk| walk.report(None, Some(live)));
-            }
-        }
-    }
-
-    fn atomic(&mut self, item: Option<TypeId>, wants: &'a [Value], lives: &'a [Value]) {
-        for index in 0..wants.len().max(lives.len()) {
-            self.within(Step::Index(index), |walk| match (wants.get(index), lives.get(index)) {
-                (Some(want), Some(live)) => walk.value(item, want, live),
-                (want, live) => walk.report(want, live),
-            });
-        }
-    }
-
     /// Values of unknown type: structurally, in the same world.
     fn any(&mut self, want: &'a Value, live: &'a Value) {
         match (want, live) {
@@ -453,71 +330,3 @@ fn equal(schemas: &Schemas, ty: Option<TypeId>, want: &Value, live: &Value, scen
 
 /// What a map or metadata that is left out says.
 static NOTHING: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
-
-fn key_of<'v>(key: &'v (String, Option<Value>), element: &'v Value) -> Option<&'v Value> {
-    some(element.get(&key.0)).or(key.1.as_ref())
-}
-
-fn same_keys(keys: &[(String, Option<Value>)], a: &Value, b: &Value) -> bool {
-    keys.iter().all(|key| match (key_of(key, a), key_of(key, b)) {
-        (Some(a), Some(b)) => scalar::plain_equal(a, b),
-        (None, None) => true,
-        _ => false,
-    })
-}
-
-/// Finds elements by their keys: short lists by looking at all, long ones by
-/// hash, so that a list of many elements is no way to keep a judge busy.
-struct Finder<'v> {
-    keys: &'v [(String, Option<Value>)],
-    list: &'v [Value],
-    /// Positions by hash, in their order.
-    buckets: Option<HashMap<u64, Vec<usize>>>,
-}
-
-impl<'v> Finder<'v> {
-    const SHORT: usize = 16;
-
-    fn new(keys: &'v [(String, Option<Value>)], list: &'v [Value]) -> Self {
-        let buckets = (list.len() > Self::SHORT).then(|| {
-            let mut buckets: HashMap<u64, Vec<usize>> = HashMap::with_capacity(list.len());
-            for (at, element) in list.iter().enumerate() {
-                buckets.entry(hash_of(keys, element)).or_default().push(at);
-            }
-            buckets
-        });
-        Self { keys, list, buckets }
-    }
-
-    /// The first element with the keys of this one.
-    fn find(&self, element: &Value) -> Option<usize> {
-        let same = |at: &usize| same_keys(self.keys, element, &self.list[*at]);
-        match &self.buckets {
-            Some(buckets) => buckets.get(&hash_of(self.keys, element))?.iter().copied().find(same),
-            None => (0..self.list.len()).find(same),
-        }
-    }
-}
-
-/// Equal for elements with the same keys: numbers count by their value.
-fn hash_of(keys: &[(String, Option<Value>)], element: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for key in keys {
-        match key_of(key, element) {
-            Some(Value::Number(number)) => (number.as_f64().unwrap_or(0.0) + 0.0).to_bits().hash(&mut hasher),
-            value => value.hash(&mut hasher),
-        }
-    }
-    hasher.finish()
-}
-
-/// Whether keys tell all elements of a list apart. Lists that Kubernetes lets
-/// through with doubled keys are compared by position.
-fn is_keyed(keys: &[(String, Option<Value>)], list: &[Value]) -> bool {
-    let finder = Finder::new(keys, list);
-    list.iter().enumerate().all(|(index, element)| {
-        element.is_object()
-            && keys.iter().any(|key| key_of(key, element).is_some())
-            && finder.find(element) == Some(index)
-    })
-}

@@ -2,11 +2,13 @@
 //! the time. Out: the next state, and what is wished for that no object says.
 //! The driver writes the state first, then the objects that follow from it.
 
+mod retreat;
+
 use super::analysis::{Judgement, Scope, judge};
 use super::observe::{Ask, Asked, Observed, ready, settled};
-use super::program::{Move, Program, back, count, program};
+use super::program::{Move, Program, count, program};
 use super::spec::{Means, OnFailure, Spec};
-use super::state::{Aftermath, Back, Held, Holds, Phase, Record, Setting, State, Version};
+use super::state::{Aftermath, Held, Holds, Phase, Record, Setting, State, Version};
 
 /// What a decision comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -304,23 +306,6 @@ impl Stepping<'_> {
         }
     }
 
-    /// Git or the Rollout says something else by now.
-    fn turned(&self, next: &mut State) -> bool {
-        let hash = |version: &Option<Version>| version.as_ref().map(|version| version.hash.clone());
-        let tip = Some(self.seen.tip.hash.clone());
-        let (why, message) = if hash(&next.stable) == tip {
-            (Back::Returned, "Git says the running version again")
-        } else if hash(&next.new) != tip {
-            (Back::Changed, "Git says a newer version: it begins again with that one")
-        } else if next.digest != self.spec.digest() {
-            (Back::Changed, "the Rollout has changed: it begins again")
-        } else {
-            return false;
-        };
-        self.turn_back(next, why, message);
-        true
-    }
-
     fn late(&self, next: &mut State) -> bool {
         let late = self.now.saturating_sub(next.started) > self.spec.total_deadline;
         if late {
@@ -347,63 +332,5 @@ impl Stepping<'_> {
 
     fn trouble(&self) -> String {
         self.seen.trouble.as_ref().map_or_else(String::new, |trouble| format!(": {trouble}"))
-    }
-
-    fn fail(&self, next: &mut State, why: &str) {
-        next.refused = next.new.as_ref().map(|new| new.hash.clone());
-        next.aftermath =
-            (self.spec.on_failure != OnFailure::Hold).then(|| Aftermath::Wanted("not pushed yet".into()));
-        self.turn_back(next, Back::Failed, why);
-    }
-
-    fn turn_back(&self, next: &mut State, why: Back, message: &str) {
-        next.phase = Phase::Aborting;
-        (next.back, next.held, next.full) = (Some(why), None, false);
-        message.clone_into(&mut next.message);
-        next.tallies.clear();
-        next.background.clear();
-        self.retreat(next);
-    }
-
-    /// One setting back; whether there was one.
-    fn retreat(&self, next: &mut State) -> bool {
-        let Some(setting) = back(self.spec.means(), &next.setting) else { return false };
-        next.setting = setting;
-        (next.entered, next.progressed, next.ready) = (self.now, self.now, ready(self.seen));
-        true
-    }
-
-    fn aborting(&self, next: &mut State) {
-        self.pushed(next);
-        let waited = self.now.saturating_sub(next.entered) > self.spec.progress_deadline;
-        if !(settled(self.spec, next, self.seen) || waited) || self.retreat(next) {
-            return;
-        }
-        (next.at, next.stable_pods, next.new_pods) = (0, None, None);
-        if next.back.take() == Some(Back::Failed) {
-            next.phase = Phase::Aborted;
-            return;
-        }
-        (next.phase, next.new, next.refused) = (Phase::Idle, None, None);
-        self.idle(next);
-    }
-
-    fn aborted(&self, next: &mut State) {
-        self.pushed(next);
-        if next.refused.as_ref() == Some(&self.seen.tip.hash) {
-            return;
-        }
-        (next.phase, next.new, next.refused, next.aftermath) = (Phase::Idle, None, None, None);
-        next.message = String::new();
-        self.idle(next);
-    }
-
-    fn pushed(&self, next: &mut State) {
-        if let (Some(Aftermath::Wanted(_)), Some(pushed)) = (&next.aftermath, &self.seen.pushed) {
-            next.aftermath = Some(match pushed {
-                Ok(commit) => Aftermath::Done(commit.clone()),
-                Err(why) => Aftermath::Wanted(why.clone()),
-            });
-        }
     }
 }

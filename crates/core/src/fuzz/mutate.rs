@@ -1,6 +1,7 @@
 //! Bad input, made from good input. In: a corpus and numbers from proptest.
-//! Out: texts and values that are a little or very wrong. A file of several
-//! crates (`#[path]`), because no crate of ours may import the tests.
+//! Out: texts and values that are a little or very wrong. The fuzz tests of
+//! source and webhook include this file by `#[path]`: a crate that they import
+//! comes without its tests.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};

@@ -1,0 +1,129 @@
+//! Collects rendered objects. In: one after the other, with the kinds that are
+//! known. Out: objects by their keys, or every mistake.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::normal::desired;
+use super::{DesiredError, DesiredObject, Origin, Rendered, Scopes};
+use crate::object::{Gvk, ObjectKey};
+
+/// The kinds that CustomResourceDefinitions among the rendered objects bring,
+/// and after them those of `known`.
+struct WithDefinitions<'a> {
+    known: &'a dyn Scopes,
+    defined: Vec<(String, String, bool)>,
+}
+
+impl Scopes for WithDefinitions<'_> {
+    fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
+        let defined = self.defined.iter().find(|(group, kind, _)| *group == gvk.group && *kind == gvk.kind);
+        self.known.namespaced(gvk).or(defined.map(|(_, _, namespaced)| *namespaced))
+    }
+}
+
+/// How a [`Builder`] keeps desired objects: as they are, or packed.
+pub trait Stored {
+    /// `kinds` lets objects of one kind share its name.
+    fn store(object: DesiredObject, kinds: &mut BTreeMap<Gvk, Arc<Gvk>>) -> Self;
+    fn origin(&self) -> &Origin;
+}
+
+impl Stored for DesiredObject {
+    fn store(object: DesiredObject, _: &mut BTreeMap<Gvk, Arc<Gvk>>) -> Self {
+        object
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+/// Takes rendered objects one by one, so that a large render is never in
+/// memory as a whole, and gives each its identity and namespace.
+pub struct Builder<'a, S> {
+    default_namespace: &'a str,
+    scopes: WithDefinitions<'a>,
+    /// Kinds may be unknown until their turn comes.
+    lenient: bool,
+    kinds: BTreeMap<Gvk, Arc<Gvk>>,
+    objects: BTreeMap<ObjectKey, S>,
+    /// Of kinds whose definition may still come.
+    waiting: Vec<Rendered>,
+    errors: Vec<DesiredError>,
+}
+
+impl<S> fmt::Debug for Builder<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Builder({} objects)", self.objects.len())
+    }
+}
+
+impl<'a, S: Stored> Builder<'a, S> {
+    /// Nothing yet.
+    pub fn new(default_namespace: &'a str, scopes: &'a dyn Scopes) -> Self {
+        Self {
+            default_namespace,
+            scopes: WithDefinitions { known: scopes, defined: Vec::new() },
+            lenient: false,
+            kinds: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            waiting: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Takes kinds that nobody knows yet for namespaced ones.
+    #[must_use]
+    pub fn lenient(self, lenient: bool) -> Self {
+        Self { lenient, ..self }
+    }
+
+    /// One more; mistakes are told by [`Builder::finish`].
+    pub fn add(&mut self, rendered: Rendered) {
+        self.scopes.defined.extend(definition(&rendered.value));
+        let unknown = Gvk::of(&rendered.value).is_ok_and(|gvk| self.scopes.namespaced(&gvk).is_none());
+        if unknown {
+            self.waiting.push(rendered);
+        } else {
+            self.place(rendered);
+        }
+    }
+
+    fn place(&mut self, rendered: Rendered) {
+        match desired(rendered, self.default_namespace, &self.scopes, self.lenient) {
+            Ok(object) => {
+                if let Some(first) = self.objects.get(&object.key) {
+                    let (first, second) = (first.origin().to_string(), object.origin.to_string());
+                    self.errors.push(DesiredError::Duplicate { key: object.key, first, second });
+                } else {
+                    let key = object.key.clone();
+                    self.objects.insert(key, S::store(object, &mut self.kinds));
+                }
+            }
+            Err(error) => self.errors.push(error),
+        }
+    }
+
+    /// All objects by their keys.
+    ///
+    /// # Errors
+    /// All mistakes found, so that they can be mended at once.
+    pub fn finish(mut self) -> Result<BTreeMap<ObjectKey, S>, Vec<DesiredError>> {
+        for rendered in std::mem::take(&mut self.waiting) {
+            self.place(rendered);
+        }
+        if self.errors.is_empty() { Ok(self.objects) } else { Err(self.errors) }
+    }
+}
+
+fn definition(value: &Value) -> Option<(String, String, bool)> {
+    if value.get("kind")? != "CustomResourceDefinition" {
+        return None;
+    }
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    Some((text("/spec/group")?, text("/spec/names/kind")?, text("/spec/scope")? == "Namespaced"))
+}

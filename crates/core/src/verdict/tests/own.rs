@@ -1,0 +1,88 @@
+//! Our own kinds: who may change an Application, and what.
+
+use serde_json::json;
+
+use super::*;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case {
+            old: Some(application("https://git/a")),
+            new: Some(application("https://evil/a")),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("an Application may not be pointed elsewhere", "own-kinds")
+        },
+        Case {
+            old: Some(application("https://git/a")),
+            new: Some(application("https://git/b")),
+            wants: vec![("c2", None)],
+            tracked: false,
+            facts: Facts { may_manage: true, ..Facts::default() },
+            ..case("but by those with the verb", "")
+        },
+        Case {
+            old: Some(application("a")),
+            new: None,
+            operation: Operation::Delete,
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("nor may it go", "own-kinds")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(with(application("a"), "/metadata/finalizers", json!(["evil.example.com/stay"]))),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("nor be kept from going", "own-kinds")
+        },
+        Case {
+            old: Some(with(application("a"), "/metadata/finalizers", json!(["foregroundDeletion"]))),
+            new: Some(application("a")),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("Kubernetes' own finalizer goes", "")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(with(
+                application("a"),
+                "/metadata/ownerReferences",
+                json!([{"kind": "ConfigMap", "name": "x"}]),
+            )),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("nor be given an owner to go with", "own-kinds")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(with(
+                application("a"),
+                "/metadata/labels",
+                json!({"kubectl-gitops.dev/application": "x"}),
+            )),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("nor bear a mark of ours", "own-kinds")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(with(application("a"), "/metadata/finalizers", json!(["evil.example.com/stay"]))),
+            wants: vec![("c2", Some(application("a")))],
+            ..case("nor be kept from going where Git declares it", "own-kinds")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(with(application("a"), "/metadata/annotations", json!({"note": "fine"}))),
+            wants: vec![("c2", Some(application("a")))],
+            ..case("a note on it is free", "")
+        },
+        Case {
+            old: Some(application("a")),
+            new: Some(application("b")),
+            wants: vec![("c2", Some(application("a")))],
+            facts: Facts { may_manage: true, ..Facts::default() },
+            ..case("a declared Application changes through Git alone", "toward-git")
+        },
+    ]
+}
