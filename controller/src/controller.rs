@@ -11,10 +11,10 @@ use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::AppRef;
+use gitops_engine::follow::{Stores, reference};
 use gitops_engine::{EngineError, Environment};
 use gitops_source::GitCache;
 use kube::ResourceExt;
-use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::drift::Drift;
 use crate::events::Events;
@@ -69,13 +69,6 @@ pub struct Controller {
     holder: String,
     /// Ends every sync between two objects.
     stopping: AtomicBool,
-}
-
-/// What the API server has, as it is watched.
-#[derive(Clone)]
-pub struct Stores {
-    pub applications: Store<Application>,
-    pub projects: Store<Project>,
 }
 
 impl Controller {
@@ -133,12 +126,12 @@ impl Controller {
 
     /// An Application, if it is there.
     pub fn application(&self, name: &AppRef) -> Option<Arc<Application>> {
-        self.stores.get()?.applications.get(&ObjectRef::new(&name.name).within(&name.namespace))
+        self.stores.get()?.application(name)
     }
 
     /// An Application's Project, if it is there.
     pub fn project(&self, application: &Application) -> Option<Arc<Project>> {
-        self.stores.get()?.projects.get(&ObjectRef::new(&application.spec.project))
+        self.stores.get()?.project(application)
     }
 
     fn memories(&self) -> MutexGuard<'_, HashMap<AppRef, Memory>> {
@@ -211,11 +204,6 @@ fn holder() -> String {
         std::process::id(),
         jiff::Timestamp::now()
     )
-}
-
-/// An Application's name.
-pub fn reference(application: &Application) -> AppRef {
-    AppRef { namespace: application.namespace().unwrap_or_default(), name: application.name_any() }
 }
 
 impl std::fmt::Debug for Controller {

@@ -11,13 +11,14 @@ use gitops_cluster::DeleteOptions;
 use gitops_core::names::{ANNOTATION_OWNER, FINALIZER_PRUNE, LABEL_APPLICATION};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::{Pruning, Step, order_of};
+use gitops_engine::follow::reference;
 use gitops_engine::{Survey, admit};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::carry_out::Case;
-use crate::controller::{Controller, reference};
+use crate::controller::Controller;
 use crate::error::Error;
 use crate::sight::Sight;
 

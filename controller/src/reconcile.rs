@@ -10,13 +10,14 @@ use gitops_api::Application;
 use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
 use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
+use gitops_engine::follow::reference;
 use gitops_engine::trust::trust;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
 use crate::carry_out::{Case, Ended};
-use crate::controller::{Controller, Memory, Surroundings, reference};
+use crate::controller::{Controller, Memory, Surroundings};
 use crate::deletion;
 use crate::error::Error;
 use crate::request::{Asked, Prune, RUNNING, What};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use cronexpr::Crontab;
 use gitops_api::application::{Window, WindowKind};
+use gitops_engine::program::duration;
 use jiff::Timestamp;
 
 use crate::error::Error;
-use crate::settings::duration;
 
 /// Longer, nobody waits without looking again.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);

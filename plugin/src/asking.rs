@@ -11,6 +11,7 @@ use gitops_cluster::{ApplyOptions, Cluster, ErrorKind, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, GROUP, SYSTEM_NAMESPACE, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_engine::follow::reference;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -118,14 +119,6 @@ pub async fn ask(cluster: &Cluster, live: &Application, request: &Request) -> Re
             }
             asked => return Ok(asked.map(drop)?),
         }
-    }
-}
-
-/// Namespace and name.
-pub fn reference(live: &Application) -> AppRef {
-    AppRef {
-        namespace: live.metadata.namespace.clone().unwrap_or_default(),
-        name: live.metadata.name.clone().unwrap_or_default(),
     }
 }
 
