@@ -137,8 +137,7 @@ impl<'a> Look<'a> {
                 failure = self.still_differs(&loaded, &known, &survey);
             }
         }
-        let kinds = survey.desired.objects.values().map(|object| object.gvk.clone()).collect();
-        controller.drift.track(controller, &known.discovery, &kinds);
+        controller.drift.track(controller, &known.discovery, &survey.desired);
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
     }
