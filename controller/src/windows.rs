@@ -48,9 +48,10 @@ fn state(window: &Window, now: Timestamp) -> Result<(bool, Timestamp), Error> {
     let next = |after: Timestamp| -> Result<Timestamp, Error> {
         crontab.find_next(after).map(|at| at.timestamp()).map_err(|error| bad(error.to_string()))
     };
+    let too_long = |_| bad(format!("{:?} is too long", window.duration));
     // The first beginning after the latest one that would be over by now.
-    let begun = next(now - length)?;
-    if begun <= now { Ok((true, begun + length)) } else { Ok((false, begun)) }
+    let begun = next(now.checked_sub(length).map_err(too_long)?)?;
+    if begun <= now { Ok((true, begun.checked_add(length).map_err(too_long)?)) } else { Ok((false, begun)) }
 }
 
 #[cfg(test)]
@@ -112,6 +113,9 @@ mod tests {
         };
         assert!(wrong("never", "1h", "").starts_with("spec.sync.windows: \"never UTC\""));
         assert!(wrong("0 0 * * *", "soon", "").contains("\"soon\" is no duration"));
+        assert!(wrong("0 0 * * *", "175000000h", "").contains("is too long"));
+        // The 31st of February.
+        assert!(wrong("0 0 31 2 *", "1h", "").starts_with("spec.sync.windows"));
         assert!(wrong("0 0 * * *", "1h", "Mars/Base").contains("Mars/Base"));
     }
 }
