@@ -50,6 +50,22 @@ pub struct Memory {
     pub looked: Option<Instant>,
     /// Failed looks, one after the other.
     pub failed: u32,
+    pub still: Still,
+}
+
+/// For how many looks the same has been said of what is not healthy yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Still {
+    message: String,
+    pub looks: u32,
+}
+
+impl Still {
+    /// Counts a look; what moves counts from the beginning.
+    pub fn note(&mut self, message: &str) {
+        self.looks = if self.message == message { self.looks + 1 } else { 1 };
+        message.clone_into(&mut self.message);
+    }
 }
 
 /// All that the program knows.
@@ -209,5 +225,20 @@ fn holder() -> String {
 impl std::fmt::Debug for Controller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Controller({})", self.cluster.server())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_is_counted_from_the_beginning() {
+        let mut still = Still::default();
+        let mut noted = |message: &str| {
+            still.note(message);
+            still.looks
+        };
+        assert_eq!(["0 of 2", "0 of 2", "0 of 2", "1 of 2", "1 of 2"].map(&mut noted), [1, 2, 3, 1, 2]);
     }
 }

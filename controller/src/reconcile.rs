@@ -32,8 +32,12 @@ mod saying;
 const CACHED: Duration = Duration::from_millis(500);
 /// However quiet it is, everybody is looked at again after this.
 const RESYNC: Duration = Duration::from_secs(600);
-/// While objects are on their way to health.
-const PROGRESSING: Duration = Duration::from_secs(5);
+/// Between looks at objects on their way to health, longer while nothing moves:
+/// what moves in a tracked object is watched, what it owns is not.
+const PROGRESSING: Backoff =
+    Backoff { limit: 0, first: Duration::from_secs(5), max: Duration::from_secs(60) };
+/// After a status that could not be written.
+const UNSAID: Duration = Duration::from_secs(5);
 /// After a sync that somebody else or a newer commit has held up.
 const SOON: Duration = Duration::from_secs(1);
 /// How long a status that was written is trusted more than one that is watched.
@@ -344,7 +348,7 @@ impl<'a> Look<'a> {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => {
                 tracing::warn!(application = %self.name, %error, "the status could not be written");
-                self.again = self.again.min(PROGRESSING);
+                self.again = self.again.min(UNSAID);
             }
         }
     }
