@@ -76,8 +76,9 @@ impl Case<'_> {
         if report.interrupted || report.lost {
             return Ok(Ended::Stopped);
         }
-        controller.metrics.sync(report.failed() == 0 && !report.timed_out);
-        Ok(ended(&report))
+        let ended = ended(&report);
+        controller.metrics.sync(matches!(ended, Ended::Well(_)));
+        Ok(ended)
     }
 
     async fn write(&self, survey: &Survey, options: &SyncOptions, stop: &Stop) -> Result<Report, Error> {
@@ -137,6 +138,7 @@ fn ended(report: &Report) -> Ended {
             Outcome::Done | Outcome::Skipped(_) => None,
         })
         .collect();
+    wrong.extend(report.broken.iter().map(|error| format!("the sync ended early: {error}")));
     if report.timed_out {
         wrong.push("not everything was healthy in time".into());
     }
@@ -152,4 +154,21 @@ fn ended(report: &Report) -> Ended {
     let counts = words.iter().map(|(action, word)| (report.done(*action), *word));
     let counts = counts.chain([(report.hooks(), "hooks run")]).filter(|(count, _)| *count > 0);
     Ended::Well(counts.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use gitops_cluster::ClusterError;
+
+    use super::*;
+
+    #[test]
+    fn a_sync_that_ended_early_has_not_gone_well() {
+        assert_eq!(ended(&Report::default()), Ended::Well(String::new()));
+        let broken = Some(ClusterError::Timeout { what: "GET /apis".into() });
+        let report = Report { broken, ..Report::default() };
+        assert!(matches!(ended(&report), Ended::Badly(why) if why.contains("GET /apis")));
+        let late = Report { timed_out: true, ..Report::default() };
+        assert!(matches!(ended(&late), Ended::Badly(_)));
+    }
 }

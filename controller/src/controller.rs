@@ -11,10 +11,10 @@ use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::AppRef;
+use gitops_engine::follow::{Stores, reference};
 use gitops_engine::{EngineError, Environment};
 use gitops_source::GitCache;
 use kube::ResourceExt;
-use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::drift::Drift;
 use crate::events::Events;
@@ -50,6 +50,22 @@ pub struct Memory {
     pub looked: Option<Instant>,
     /// Failed looks, one after the other.
     pub failed: u32,
+    pub still: Still,
+}
+
+/// For how many looks the same has been said of what is not healthy yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Still {
+    message: String,
+    pub looks: u32,
+}
+
+impl Still {
+    /// Counts a look; what moves counts from the beginning.
+    pub fn note(&mut self, message: &str) {
+        self.looks = if self.message == message { self.looks + 1 } else { 1 };
+        message.clone_into(&mut self.message);
+    }
 }
 
 /// All that the program knows.
@@ -69,13 +85,6 @@ pub struct Controller {
     holder: String,
     /// Ends every sync between two objects.
     stopping: AtomicBool,
-}
-
-/// What the API server has, as it is watched.
-#[derive(Clone)]
-pub struct Stores {
-    pub applications: Store<Application>,
-    pub projects: Store<Project>,
 }
 
 impl Controller {
@@ -133,12 +142,12 @@ impl Controller {
 
     /// An Application, if it is there.
     pub fn application(&self, name: &AppRef) -> Option<Arc<Application>> {
-        self.stores.get()?.applications.get(&ObjectRef::new(&name.name).within(&name.namespace))
+        self.stores.get()?.application(name)
     }
 
     /// An Application's Project, if it is there.
     pub fn project(&self, application: &Application) -> Option<Arc<Project>> {
-        self.stores.get()?.projects.get(&ObjectRef::new(&application.spec.project))
+        self.stores.get()?.project(application)
     }
 
     fn memories(&self) -> MutexGuard<'_, HashMap<AppRef, Memory>> {
@@ -214,13 +223,23 @@ fn holder() -> String {
     )
 }
 
-/// An Application's name.
-pub fn reference(application: &Application) -> AppRef {
-    AppRef { namespace: application.namespace().unwrap_or_default(), name: application.name_any() }
-}
-
 impl std::fmt::Debug for Controller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Controller({})", self.cluster.server())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_is_counted_from_the_beginning() {
+        let mut still = Still::default();
+        let mut noted = |message: &str| {
+            still.note(message);
+            still.looks
+        };
+        assert_eq!(["0 of 2", "0 of 2", "0 of 2", "1 of 2", "1 of 2"].map(&mut noted), [1, 2, 3, 1, 2]);
     }
 }

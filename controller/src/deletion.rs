@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gitops_api::Application;
-use gitops_cluster::DeleteOptions;
+use gitops_cluster::{ClusterError, DeleteOptions};
 use gitops_core::names::{ANNOTATION_OWNER, FINALIZER_PRUNE, LABEL_APPLICATION};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::{Pruning, Step, order_of};
+use gitops_engine::follow::reference;
 use gitops_engine::{Survey, admit};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::carry_out::Case;
-use crate::controller::{Controller, reference};
+use crate::controller::Controller;
 use crate::error::Error;
 use crate::sight::Sight;
 
@@ -78,7 +79,10 @@ async fn cascade(controller: &Arc<Controller>, application: &Application) -> Res
         if let Some(kind) = known.discovery.kind(&step.gvk).filter(|_| !is_going) {
             let uid = live.and_then(|live| live.pointer("/metadata/uid")?.as_str()).map(str::to_owned);
             let propagation = step.options.propagation.unwrap_or_default();
-            cluster.delete(kind, &step.key, &DeleteOptions { uid, dry_run: false, propagation }).await?;
+            match cluster.delete(kind, &step.key, &DeleteOptions { uid, dry_run: false, propagation }).await {
+                Ok(()) | Err(ClusterError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         left.push(step.key.clone());
     }
@@ -95,7 +99,9 @@ fn going<'a>(application: &Application, survey: &'a Survey) -> Vec<&'a Step> {
                 mark(live, "annotations", ANNOTATION_OWNER) == Some(name.to_string().as_str())
                     && mark(live, "labels", LABEL_APPLICATION) == Some(name.name.as_str())
             });
-            let stays = step.options.delete == Some(Pruning::Never) || step.is_kept();
+            // Nobody is there to confirm.
+            let stays =
+                step.options.delete.is_some_and(|delete| delete != Pruning::Allowed) || step.is_kept();
             is_own && !stays && !CONTAINERS.contains(&step.key.kind.as_str())
         })
         .collect();

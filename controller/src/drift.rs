@@ -1,14 +1,15 @@
 //! Drift as it arises. In: the kinds that Git tracks. Out: a watch of their
 //! metadata each, for objects with our label alone, and their Applications
-//! due a moment after a change.
+//! due a moment after a change. A kind that may not be watched everywhere, such
+//! as Secrets, is watched in each namespace where Git declares some.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 use gitops_cluster::Discovery;
-use gitops_core::desired::AppRef;
+use gitops_core::desired::{AppRef, DesiredSet};
 use gitops_core::names::{ANNOTATION_OWNER, LABEL_APPLICATION};
 use gitops_core::object::Gvk;
 use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
@@ -23,66 +24,132 @@ const DEBOUNCE: Duration = Duration::from_millis(300);
 /// Between two looks that changes bring about.
 const SPACING: Duration = Duration::from_secs(2);
 
-/// The watches, by kind.
+/// Before a watch that was refused is tried again.
+const REFUSED: Duration = Duration::from_secs(600);
+
+/// The watches.
 #[derive(Debug, Default)]
-pub struct Drift(Mutex<HashMap<Gvk, JoinHandle<()>>>);
+pub struct Drift(Mutex<Watches>);
+
+#[derive(Debug, Default)]
+struct Watches {
+    /// By kind and namespace; empty: everywhere.
+    running: HashMap<(Gvk, String), JoinHandle<()>>,
+    /// Kinds that may not be watched everywhere, but perhaps where Git declares
+    /// some.
+    narrow: BTreeSet<Gvk>,
+}
 
 impl Drift {
-    /// Watches these kinds too.
-    pub fn track(&self, controller: &Arc<Controller>, discovery: &Discovery, kinds: &BTreeSet<Gvk>) {
-        let mut watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watches.retain(|_, task| !task.is_finished());
-        for gvk in kinds {
+    fn watches(&self) -> MutexGuard<'_, Watches> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches what Git declares too.
+    pub fn track(&self, controller: &Arc<Controller>, discovery: &Discovery, set: &DesiredSet) {
+        let mut kinds: BTreeMap<&Gvk, BTreeSet<&str>> = BTreeMap::new();
+        for (key, object) in &set.objects {
+            kinds.entry(&object.gvk).or_default().insert(&key.namespace);
+        }
+        let mut watches = self.watches();
+        watches.running.retain(|_, task| !task.is_finished());
+        for (gvk, namespaces) in kinds {
             let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "watch"))
             else {
                 continue;
             };
-            if watches.contains_key(gvk) {
-                continue;
+            let is_narrow = watches.narrow.contains(gvk);
+            for namespace in if is_narrow { namespaces } else { BTreeSet::from([""]) } {
+                let place = (gvk.clone(), namespace.to_owned());
+                if !watches.running.contains_key(&place) {
+                    let watch = Watch { place: place.clone(), plural: kind.plural.clone() };
+                    watches.running.insert(place, tokio::spawn(watch.follow(controller.clone())));
+                }
             }
-            let resource = ApiResource {
-                group: gvk.group.clone(),
-                version: gvk.version.clone(),
-                api_version: gvk.api_version(),
-                kind: gvk.kind.clone(),
-                plural: kind.plural.clone(),
-            };
-            watches.insert(gvk.clone(), tokio::spawn(follow(controller.clone(), resource)));
         }
+    }
+
+    /// Says that a kind may not be watched everywhere; whether that is news.
+    fn narrows(&self, gvk: &Gvk) -> bool {
+        self.watches().narrow.insert(gvk.clone())
     }
 }
 
-async fn follow(controller: Arc<Controller>, resource: ApiResource) {
-    let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(controller.cluster.client(), &resource);
-    let config = watcher::Config::default().labels(LABEL_APPLICATION);
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
-    // What is there at first was looked at before this watch began, but for a
-    // moment; what was missed in a gap is not told.
-    let mut rounds = 0;
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => wake(&controller, &object),
-            Ok(watcher::Event::Init) => rounds += 1,
-            Ok(watcher::Event::InitApply(object)) if rounds > 1 => wake(&controller, &object),
-            Ok(watcher::Event::InitApply(_) | watcher::Event::InitDone) => {}
-            Err(error) if is_final(&error) => {
-                tracing::warn!(kind = resource.kind, %error, "drift of this kind is found by looking again only");
-                return;
+/// The watch of a kind in a namespace, or everywhere.
+struct Watch {
+    place: (Gvk, String),
+    plural: String,
+}
+
+impl Watch {
+    fn api(&self, client: kube::Client) -> Api<PartialObjectMeta<DynamicObject>> {
+        let (gvk, namespace) = &self.place;
+        let resource = ApiResource {
+            group: gvk.group.clone(),
+            version: gvk.version.clone(),
+            api_version: gvk.api_version(),
+            kind: gvk.kind.clone(),
+            plural: self.plural.clone(),
+        };
+        if namespace.is_empty() {
+            Api::all_with(client, &resource)
+        } else {
+            Api::namespaced_with(client, namespace, &resource)
+        }
+    }
+
+    async fn follow(self, controller: Arc<Controller>) {
+        let (gvk, namespace) = &self.place;
+        let config = watcher::Config::default().labels(LABEL_APPLICATION);
+        let api = self.api(controller.cluster.client());
+        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        // What is there at first was looked at before this watch began, but for a
+        // moment; what was missed in a gap is not told.
+        let mut rounds = 0;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => {
+                    wake(&controller, &object);
+                }
+                Ok(watcher::Event::Init) => rounds += 1,
+                Ok(watcher::Event::InitApply(object)) if rounds > 1 => wake(&controller, &object),
+                Ok(watcher::Event::InitApply(_) | watcher::Event::InitDone) => {}
+                Err(error) if is_final(&error) => {
+                    let kind = &gvk.kind;
+                    if is_forbidden(&error) && namespace.is_empty() && controller.drift.narrows(gvk) {
+                        tracing::info!(
+                            kind,
+                            "it may not be watched everywhere, so only where Git declares it"
+                        );
+                        controller.look_at_all();
+                        return;
+                    }
+                    tracing::warn!(kind, namespace, %error, "drift is found by looking again only");
+                    tokio::time::sleep(REFUSED).await;
+                    return;
+                }
+                Err(error) => tracing::debug!(kind = gvk.kind, %error, "watching"),
             }
-            Err(error) => tracing::debug!(kind = resource.kind, %error, "watching"),
         }
     }
 }
 
 /// Whether watching will not help: it is not allowed, or the kind is gone.
 fn is_final(error: &watcher::Error) -> bool {
-    let status = match error {
+    code(error).is_some_and(|code| matches!(code, 403..=405))
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    code(error) == Some(403)
+}
+
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status,
-        watcher::Error::WatchError(status) => status,
-        _ => return false,
-    };
-    matches!(status.code, 403..=405)
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
 }
 
 fn wake(controller: &Controller, object: &PartialObjectMeta<DynamicObject>) {

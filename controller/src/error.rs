@@ -1,6 +1,7 @@
 //! What can go wrong.
 
 use gitops_engine::EngineError;
+use gitops_engine::program::Ended;
 
 /// An error of this program.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,6 @@ pub enum Error {
     Policy { field: &'static str, reason: String },
     #[error("{what}: {error}")]
     Io { what: String, error: std::io::Error },
-    #[error("{0} ended by itself")]
-    Ended(&'static str),
+    #[error(transparent)]
+    Ended(#[from] Ended),
 }

@@ -24,13 +24,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use futures::FutureExt;
 use gitops_cluster::{Cluster, ConnectOptions};
+use gitops_engine::program::{self, Ended};
 use tokio::runtime::Handle;
 
 use controller::Controller;
 use error::Error;
-use settings::{LogFormat, Settings};
+use settings::Settings;
 
 /// After this, syncs under way are cut.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -39,33 +40,10 @@ const REQUEST: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if let Some(code) = gitops_source::render::jsonnet::evaluator() {
-        return ExitCode::from(code);
-    }
-    let settings = Settings::parse();
-    log(settings.log_format);
-    match run(settings).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "gitops-controller ends");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn log(format: LogFormat) {
-    let level = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,kube_runtime=warn".into());
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(level).with_target(false).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.init(),
-    }
+    program::start("gitops-controller", |settings: &Settings| settings.log_format, run).await
 }
 
 async fn run(settings: Settings) -> Result<(), Error> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let options = ConnectOptions {
         kubeconfig: settings.kubeconfig.clone().into_iter().collect(),
         cache_dir: Some(settings.cache_dir.clone()),
@@ -80,26 +58,27 @@ async fn run(settings: Settings) -> Result<(), Error> {
         .serve(server::health(controller.clone()).into_make_service());
     let http = tokio::spawn(http);
     if handle.listening().await.is_none() {
-        let ended = http.await.map_err(|_| Error::Ended("the HTTP server"))?;
+        let ended = http.await.map_err(|_| Ended("the HTTP server"))?;
         return ended.map_err(|error| Error::Io { what: settings.http.to_string(), error });
     }
     tracing::info!(http = %settings.http, "listening");
-    let watching = tokio::spawn(watch::run(controller.clone()));
-    let sharing = tokio::spawn(shares::run(controller.clone()));
-    let workers: Vec<_> = (0..settings.workers).map(|_| tokio::spawn(work(controller.clone()))).collect();
-    asked_to_stop().await;
+    let mut tasks = vec![
+        ("watching Applications", tokio::spawn(watch::run(controller.clone()))),
+        ("sharing Applications", tokio::spawn(shares::run(controller.clone()))),
+        ("the HTTP server", tokio::spawn(http.map(drop))),
+    ];
+    tasks.extend((0..settings.workers).map(|_| ("a worker", tokio::spawn(work(controller.clone())))));
+    let stopped = program::until_stopped(&mut tasks).await;
     tracing::info!("draining");
-    watching.abort();
     controller.drain();
     let begun = Instant::now();
     while controller.queue.running() > 0 && begun.elapsed() < DRAIN {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    workers.iter().for_each(tokio::task::JoinHandle::abort);
-    sharing.abort();
+    tasks.iter().for_each(|(_, task)| task.abort());
     shares::leave(&controller).await;
     handle.shutdown();
-    Ok(())
+    Ok(stopped?)
 }
 
 /// Looks at one Application after the other.
@@ -123,21 +102,6 @@ async fn work(controller: Arc<Controller>) {
                 tracing::error!(application = %name, %error, "the look broke off");
                 controller.queue.push(&name, REQUEST);
             }
-        }
-    }
-}
-
-async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
         }
     }
 }

@@ -10,13 +10,14 @@ use gitops_api::Application;
 use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
 use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
+use gitops_engine::follow::reference;
 use gitops_engine::trust::trust;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
 use crate::carry_out::{Case, Ended};
-use crate::controller::{Controller, Memory, Surroundings, reference};
+use crate::controller::{Controller, Memory, Surroundings};
 use crate::deletion;
 use crate::error::Error;
 use crate::request::{Asked, Prune, RUNNING, What};
@@ -31,8 +32,12 @@ mod saying;
 const CACHED: Duration = Duration::from_millis(500);
 /// However quiet it is, everybody is looked at again after this.
 const RESYNC: Duration = Duration::from_secs(600);
-/// While objects are on their way to health.
-const PROGRESSING: Duration = Duration::from_secs(5);
+/// Between looks at objects on their way to health, longer while nothing moves:
+/// what moves in a tracked object is watched, what it owns is not.
+const PROGRESSING: Backoff =
+    Backoff { limit: 0, first: Duration::from_secs(5), max: Duration::from_secs(60) };
+/// After a status that could not be written.
+const UNSAID: Duration = Duration::from_secs(5);
 /// After a sync that somebody else or a newer commit has held up.
 const SOON: Duration = Duration::from_secs(1);
 /// How long a status that was written is trusted more than one that is watched.
@@ -136,8 +141,7 @@ impl<'a> Look<'a> {
                 failure = self.still_differs(&loaded, &known, &survey);
             }
         }
-        let kinds = survey.desired.objects.values().map(|object| object.gvk.clone()).collect();
-        controller.drift.track(controller, &known.discovery, &kinds);
+        controller.drift.track(controller, &known.discovery, &survey.desired);
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
     }
@@ -344,7 +348,7 @@ impl<'a> Look<'a> {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => {
                 tracing::warn!(application = %self.name, %error, "the status could not be written");
-                self.again = self.again.min(PROGRESSING);
+                self.again = self.again.min(UNSAID);
             }
         }
     }

@@ -4,10 +4,12 @@
 use gitops_api::application::{ApplicationStatus, OperationStatus};
 use gitops_api::{Application, Request, Verb};
 
-use crate::status::is_judged;
-
 /// The phase of a request that is being carried out.
 pub const RUNNING: &str = "Running";
+
+/// What is said of a request that nobody answers for.
+const ANONYMOUS: &str =
+    "the webhook has not said who asks: ask again; if it stays so, see kubectl gitops check";
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +56,8 @@ impl Asked {
         if done.is_some_and(|done| done.id == request.id) {
             return None;
         }
-        let what = if by.is_empty() && is_judged(Some(status)) {
-            What::Nothing("the webhook has not said who asks".into())
+        let what = if Request::is_anonymous(&by, Some(status)) {
+            What::Nothing(ANONYMOUS.into())
         } else {
             what(&request, &by)
         };
@@ -129,7 +131,7 @@ mod tests {
             "message": "", "lastTransitionTime": "2026-11-24T10:00:00Z"}]});
         let request = json!({"id": "r1", "verb": "suspend", "reason": "INC-12"});
         let forged = asked(&request, "", &judged).unwrap();
-        assert_eq!(forged.what, What::Nothing("the webhook has not said who asks".into()));
+        assert_eq!(forged.what, What::Nothing(ANONYMOUS.into()));
         assert_eq!(
             asked(&request, "ada", &judged).unwrap().what,
             What::Suspend("suspended by ada: INC-12".into())

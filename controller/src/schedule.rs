@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use gitops_api::application::{Retry, SyncMode, SyncPolicy};
+use gitops_engine::program::duration;
 
 use crate::error::Error;
-use crate::settings::duration;
 
 /// How failed syncs are tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -96,7 +96,7 @@ impl Seen {
 /// Shows that this replica lives, and takes over what falls to it, until the
 /// program ends.
 pub async fn run(controller: Arc<Controller>) {
-    let Some(place) = &controller.shares.place else { return };
+    let Some(place) = &controller.shares.place else { return std::future::pending().await };
     let (mut seen, mut renewed) = (Seen::default(), Instant::now());
     loop {
         let looked = async {

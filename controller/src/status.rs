@@ -7,6 +7,7 @@
 
 use gitops_api::Application;
 use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
+use gitops_api::request::is_judged;
 use gitops_core::names::API_VERSION;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -43,11 +44,6 @@ pub struct Found {
 pub enum Suspended {
     By(String),
     No,
-}
-
-/// Whether a webhook judges this Application.
-pub fn is_judged(status: Option<&ApplicationStatus>) -> bool {
-    status.is_some_and(|status| status.conditions.iter().any(|known| known.type_ == "Enforced"))
 }
 
 /// Why a person has suspended it, if one has.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use gitops_api::{Application, Project};
+use gitops_api::Application;
 use gitops_core::desired::AppRef;
 use gitops_core::names::ANNOTATION_REQUEST;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
-use kube::{Api, ResourceExt};
+use gitops_engine::follow::{Stores, follow, reference};
+use kube::ResourceExt;
 
-use crate::controller::{Controller, Stores, reference};
+use crate::controller::Controller;
 
 /// What of an Application concerns itself, and what those who depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,30 +40,11 @@ fn seen(application: &Application) -> Seen {
 
 /// Watches until the program ends.
 pub async fn run(controller: Arc<Controller>) {
-    let client = controller.cluster.client();
-    let (applications, application_writer) = reflector::store();
-    let (projects, project_writer) = reflector::store();
-    let all: Api<Application> = match &controller.settings.application_namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let application_stream = watcher(all, watcher::Config::default())
-        .default_backoff()
-        .modify(|application| application.managed_fields_mut().clear())
-        .reflect(application_writer)
-        .touched_objects();
-    let project_stream = watcher(Api::<Project>::all(client), watcher::Config::default())
-        .default_backoff()
-        .reflect(project_writer)
-        .touched_objects();
-    let changes = futures::stream::select(
-        application_stream.map(|event| event.map(drop)),
-        project_stream.map(|event| event.map(drop)),
-    );
+    let namespace = controller.settings.application_namespace.as_deref();
+    let (stores, changes) = follow(controller.cluster.client(), namespace);
     let mut changes = std::pin::pin!(changes.ready_chunks(1000));
     // A watch that finds nothing says nothing.
     let mut tick = tokio::time::interval(Duration::from_millis(200));
-    let stores = Stores { applications, projects };
     let mut known = Known::default();
     loop {
         let events = tokio::select! {
@@ -77,11 +58,7 @@ pub async fn run(controller: Arc<Controller>) {
             tracing::warn!(%error, "watching Applications and Projects");
         }
         if controller.stores.get().is_none() {
-            let ready = async {
-                stores.applications.wait_until_ready().await.is_ok()
-                    && stores.projects.wait_until_ready().await.is_ok()
-            };
-            if tokio::time::timeout(Duration::from_millis(10), ready).await != Ok(true) {
+            if !stores.are_known().await {
                 continue;
             }
             let _ = controller.stores.set(stores.clone());

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use cronexpr::Crontab;
 use gitops_api::application::{Window, WindowKind};
+use gitops_engine::program::duration;
 use jiff::Timestamp;
 
 use crate::error::Error;
-use crate::settings::duration;
 
 /// Longer, nobody waits without looking again.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
@@ -48,9 +48,10 @@ fn state(window: &Window, now: Timestamp) -> Result<(bool, Timestamp), Error> {
     let next = |after: Timestamp| -> Result<Timestamp, Error> {
         crontab.find_next(after).map(|at| at.timestamp()).map_err(|error| bad(error.to_string()))
     };
+    let too_long = |_| bad(format!("{:?} is too long", window.duration));
     // The first beginning after the latest one that would be over by now.
-    let begun = next(now - length)?;
-    if begun <= now { Ok((true, begun + length)) } else { Ok((false, begun)) }
+    let begun = next(now.checked_sub(length).map_err(too_long)?)?;
+    if begun <= now { Ok((true, begun.checked_add(length).map_err(too_long)?)) } else { Ok((false, begun)) }
 }
 
 #[cfg(test)]
@@ -112,6 +113,9 @@ mod tests {
         };
         assert!(wrong("never", "1h", "").starts_with("spec.sync.windows: \"never UTC\""));
         assert!(wrong("0 0 * * *", "soon", "").contains("\"soon\" is no duration"));
+        assert!(wrong("0 0 * * *", "175000000h", "").contains("is too long"));
+        // The 31st of February.
+        assert!(wrong("0 0 31 2 *", "1h", "").starts_with("spec.sync.windows"));
         assert!(wrong("0 0 * * *", "1h", "Mars/Base").contains("Mars/Base"));
     }
 }

@@ -11,6 +11,7 @@ use gitops_cluster::{ApplyOptions, Cluster, ErrorKind, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, GROUP, SYSTEM_NAMESPACE, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_engine::follow::reference;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ use crate::printer::Printer;
 /// Between two looks at a request's progress.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long the API server may take to know of the webhook's stamp.
-const STAMPED: Duration = Duration::from_secs(20);
+const STAMPED: Duration = Duration::from_secs(30);
 /// Seconds by which the clocks of a controller and of this computer may differ.
 const SKEW: i64 = 30;
 /// How the Leases of controllers are called.
@@ -87,8 +88,11 @@ fn is_alive(lease: &Value, now: Timestamp) -> bool {
 
 /// A request that nobody has made before.
 pub fn request(verb: Verb, arguments: BTreeMap<String, String>, reason: &str) -> Request {
-    let id = format!("{:x}-{:x}", Timestamp::now().as_nanosecond(), std::process::id());
-    Request { id, verb, arguments, reason: reason.to_owned() }
+    Request { id: id(), verb, arguments, reason: reason.to_owned() }
+}
+
+fn id() -> String {
+    format!("{:x}-{:x}", Timestamp::now().as_nanosecond(), std::process::id())
 }
 
 /// Writes a request to an Application.
@@ -118,16 +122,9 @@ pub async fn ask(cluster: &Cluster, live: &Application, request: &Request) -> Re
     }
 }
 
-/// Namespace and name.
-pub fn reference(live: &Application) -> AppRef {
-    AppRef {
-        namespace: live.metadata.namespace.clone().unwrap_or_default(),
-        name: live.metadata.name.clone().unwrap_or_default(),
-    }
-}
-
 /// Waits until the controller has carried a request out, and returns what it
-/// says. What it says meanwhile is told.
+/// says. What it says meanwhile is told. A request that came in before the API
+/// server called the webhook is made again, under another id.
 pub async fn follow(
     cluster: &Cluster,
     application: &AppRef,
@@ -135,17 +132,25 @@ pub async fn follow(
     limit: Duration,
     printer: &Printer,
 ) -> Result<OperationStatus, Failure> {
-    let (start, mut said) = (Instant::now(), String::new());
+    let (start, mut said, mut request) = (Instant::now(), String::new(), request.clone());
     loop {
         let live = find(cluster, application).await?.ok_or_else(|| {
             Failure::conflict(format!("Application {application} has gone meanwhile"))
                 .hint("see what there is: kubectl gitops list")
         })?;
-        if Request::of(&live).ok().flatten().is_none_or(|(now, _)| now.id != request.id) {
+        let carried = Request::of(&live).ok().flatten().filter(|(now, _)| now.id == request.id);
+        let Some((_, by)) = carried else {
             return Err(Failure::conflict(format!("somebody else has asked for something of {application}"))
                 .hint("see what runs: kubectl gitops status; then ask again"));
+        };
+        let operation = live.status.as_ref().and_then(|status| status.operation.clone()).unwrap_or_default();
+        let is_refused = operation.id != request.id || operation.phase == "Failed";
+        if is_refused && Request::is_anonymous(&by, live.status.as_ref()) && start.elapsed() < STAMPED {
+            tokio::time::sleep(INTERVAL).await;
+            request.id = id();
+            ask(cluster, &live, &request).await?;
+            continue;
         }
-        let operation = live.status.and_then(|status| status.operation).unwrap_or_default();
         if operation.id == request.id {
             if ENDED.contains(&operation.phase.as_str()) {
                 return Ok(operation);

@@ -115,9 +115,8 @@ pub fn duration(text: &str) -> Result<Option<Duration>, Failure> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok((seconds > 0).then(|| Duration::from_secs(seconds)));
     }
-    let span: jiff::Span = text.parse().map_err(|_| bad())?;
-    let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?;
-    Ok(Some(Duration::try_from(duration).map_err(|_| bad())?).filter(|duration| !duration.is_zero()))
+    let duration = gitops_engine::program::duration(text).map_err(|_| bad())?;
+    Ok(Some(duration).filter(|duration| !duration.is_zero()))
 }
 
 #[cfg(test)]

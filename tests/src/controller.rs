@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::cluster::{TestCluster, eventually, ran};
 
 /// A running controller.
@@ -88,4 +90,38 @@ impl Drop for Controller {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Gives the controller's account the rights that the chart gives it in a release
+/// in `system`, to write in one namespace.
+///
+/// # Panics
+/// When they cannot be given.
+pub fn installed(cluster: &TestCluster, system: &str, namespace: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut helm = cluster.command("helm");
+    helm.current_dir(root).args([
+        "template",
+        "gitops",
+        "charts/gitops",
+        &format!("--namespace={system}"),
+        "--show-only=templates/controller-rbac.yaml",
+        &format!("--set=controller.namespaces={{{namespace}}}"),
+    ]);
+    let rendered = ran(&mut helm, None).ok().stdout;
+    cluster.kubectl_stdin("apply --server-side --force-conflicts -f -", &rendered).ok();
+}
+
+/// The cluster, as the controller's account in `system` sees it; its token is kept
+/// in `folder`.
+///
+/// # Panics
+/// When there is no such account.
+pub fn account(cluster: &TestCluster, system: &str, folder: &Path) -> TestCluster {
+    let token = cluster.kubectl(&format!("create token gitops-controller -n {system}")).ok().stdout;
+    let mut config = cluster.kubectl("config view --raw --minify --flatten -o json").ok().json();
+    config["users"][0]["user"] = json!({"token": token.trim()});
+    let file = folder.join("kubeconfig");
+    std::fs::write(&file, config.to_string()).unwrap();
+    TestCluster::at(file)
 }

@@ -36,6 +36,49 @@ fn lease(cluster: &TestCluster, renewed: &str) {
     cluster.kubectl_stdin("apply --server-side --force-conflicts -f -", &lease.to_string()).ok();
 }
 
+/// From now on, who writes to an Application is stamped on it, as the mutating
+/// webhook does.
+fn stamps(cluster: &TestCluster) {
+    let metadata = json!({"name": "stamp"});
+    let expression = "[JSONPatch{op: \"add\", path: \"/metadata/annotations/\" + jsonpatch.escapeKey(\"kubectl-gitops.dev/requested-by\"), value: request.userInfo.username}]";
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": metadata, "spec": {
+        "matchConstraints": {"resourceRules": [{"apiGroups": ["kubectl-gitops.dev"], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": ["applications"]}]},
+        "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}]}});
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding", "metadata": metadata, "spec": {"policyName": "stamp"}});
+    for object in [policy, binding] {
+        cluster.kubectl_stdin("apply -f -", &object.to_string()).ok();
+    }
+}
+
+/// A webhook says that it judges the Application, though the API server does not
+/// call it yet.
+fn judged(cluster: &TestCluster) {
+    let enforced = json!({"type": "Enforced", "status": "True", "reason": "Enforced", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let status = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "shop"}, "status": {"conditions": [enforced]}});
+    let apply = "apply --server-side --subresource=status --field-manager=gitops-webhook -f -";
+    cluster.kubectl_stdin(apply, &status.to_string()).ok();
+}
+
+/// A request that got in without a stamp is refused, and made again by the
+/// plugin until it has one.
+fn a_stamp_is_waited_for(cluster: &TestCluster) {
+    judged(cluster);
+    let synced = std::thread::scope(|scope| {
+        let synced = scope.spawn(|| gitops(cluster, "sync web"));
+        eventually("a request without a stamp is refused", Duration::from_secs(60), || {
+            let operation = &application(cluster)["status"]["operation"];
+            operation["message"].as_str()?.contains("has not said who asks").then_some(())
+        });
+        stamps(cluster);
+        synced.join().unwrap()
+    });
+    synced.ok();
+    let (live, operation) = (application(cluster), application(cluster)["status"]["operation"].clone());
+    assert_ne!(live["metadata"]["annotations"]["kubectl-gitops.dev/requested-by"], Value::Null, "{live}");
+    assert_eq!(operation["phase"], "Succeeded", "{operation}");
+}
+
 #[test]
 fn the_controller_is_asked_where_one_runs() {
     let node = NodeCluster::control_plane("asking");
@@ -78,6 +121,8 @@ fn the_controller_is_asked_where_one_runs() {
     repo.commit("Once more", &[("app/config.yaml", &CONFIG.replace("hello", "once more"))]);
     let local = gitops(cluster, "sync web --kind ConfigMap").ok();
     assert!(local.stderr.contains("--kind is not for the controller"), "{}", local.stderr);
+
+    a_stamp_is_waited_for(cluster);
 
     // One that has ended leaves nobody asking in vain.
     controller.stop();

@@ -4,38 +4,11 @@
 
 use std::path::Path;
 
-use gitops_tests::cluster::ran;
+use gitops_tests::Shop;
+use gitops_tests::controller::{account, installed};
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
-use gitops_tests::{Shop, TestCluster};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// The controller's RBAC as helm renders it for a release in `system`, to write
-/// in one namespace.
-fn installed(cluster: &TestCluster, system: &str, namespace: &str) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut helm = cluster.command("helm");
-    helm.current_dir(root).args([
-        "template",
-        "gitops",
-        "charts/gitops",
-        &format!("--namespace={system}"),
-        "--show-only=templates/controller-rbac.yaml",
-        &format!("--set=controller.namespaces={{{namespace}}}"),
-    ]);
-    let rendered = ran(&mut helm, None).ok().stdout;
-    cluster.kubectl_stdin("apply --server-side --force-conflicts -f -", &rendered).ok();
-}
-
-/// The cluster, as whoever holds the token sees it.
-fn stolen(cluster: &TestCluster, system: &str, folder: &TempDir) -> TestCluster {
-    let token = cluster.kubectl(&format!("create token gitops-controller -n {system}")).ok().stdout;
-    let mut config = cluster.kubectl("config view --raw --minify --flatten -o json").ok().json();
-    config["users"][0]["user"] = json!({"token": token.trim()});
-    let file = folder.path().join("kubeconfig");
-    std::fs::write(&file, config.to_string()).unwrap();
-    TestCluster::at(file)
-}
 
 #[test]
 fn the_controllers_token_deploys_what_git_says_and_nothing_else() {
@@ -47,7 +20,7 @@ fn the_controllers_token_deploys_what_git_says_and_nothing_else() {
     installed(shop.cluster, &system.name, &namespace);
     shop.hold_under(json!({"enforcement": {"untracked": "Deny"}}), json!({}));
     shop.sync().ok();
-    let thief = stolen(shop.cluster, &system.name, &folder);
+    let thief = account(shop.cluster, &system.name, folder.path());
     let who = thief.kubectl("auth whoami -o jsonpath={.status.userInfo.username}").ok().stdout;
     assert_eq!(who, format!("system:serviceaccount:{}:gitops-controller", system.name));
 

@@ -11,6 +11,8 @@ pub enum Error {
     Certificate(#[from] rcgen::Error),
     #[error("TLS: {0}")]
     Tls(String),
+    #[error(transparent)]
+    Ended(#[from] gitops_engine::program::Ended),
     #[error("{what}: {error}")]
     Io { what: String, error: std::io::Error },
 }

@@ -27,14 +27,16 @@ const AGREED: Duration = Duration::from_secs(10);
 
 /// Watches until the program ends.
 pub async fn watch(keeper: Arc<Keeper>) {
-    let configurations = ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"]
-        .map(|kind| tokio::spawn(configuration(keeper.clone(), kind)));
-    if keeper.settings.guard {
-        guard(&keeper).await;
-    }
-    for task in configurations {
-        let _ = task.await;
-    }
+    let policy = async {
+        if keeper.settings.guard {
+            guard(&keeper).await;
+        }
+    };
+    tokio::join!(
+        configuration(keeper.clone(), "ValidatingWebhookConfiguration"),
+        configuration(keeper.clone(), "MutatingWebhookConfiguration"),
+        policy,
+    );
 }
 
 fn resource(kind: &str) -> ApiResource {

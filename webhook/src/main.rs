@@ -27,12 +27,12 @@ use std::time::Duration;
 
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsConfig;
-use clap::Parser;
 use gitops_cluster::{Cluster, ConnectOptions};
+use gitops_engine::program;
 
 use error::Error;
 use keeper::Keeper;
-use settings::{LogFormat, Settings};
+use settings::Settings;
 
 /// How often the Secret with the certificate is looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(20);
@@ -43,33 +43,10 @@ const LEAVING: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if let Some(code) = gitops_source::render::jsonnet::evaluator() {
-        return ExitCode::from(code);
-    }
-    let settings = Settings::parse();
-    log(settings.log_format);
-    match run(settings).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "gitops-webhook ends");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn log(format: LogFormat) {
-    let level = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,kube_runtime=warn".into());
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(level).with_target(false).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.init(),
-    }
+    program::start("gitops-webhook", |settings: &Settings| settings.log_format, run).await
 }
 
 async fn run(settings: Settings) -> Result<(), Error> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let options = ConnectOptions {
         kubeconfig: settings.kubeconfig.clone().into_iter().collect(),
         cache_dir: Some(settings.cache_dir.clone()),
@@ -98,25 +75,24 @@ async fn run(settings: Settings) -> Result<(), Error> {
     }
     tracing::info!(listen = %settings.listen, http = %settings.http, "listening");
     keeper.vouch(&certificate).await;
-    let upkeep = tokio::spawn(keep_certificate(keeper.clone(), tls, certificate));
-    let following = [
-        tokio::spawn(keeper.clone().run()),
-        tokio::spawn(overrides::watch(keeper.clone())),
-        tokio::spawn(guard::watch(keeper.clone())),
+    let mut tasks = [
+        ("following Applications", tokio::spawn(keeper.clone().run())),
+        ("watching Overrides", tokio::spawn(overrides::watch(keeper.clone()))),
+        ("watching what guards the cluster", tokio::spawn(guard::watch(keeper.clone()))),
+        ("keeping the certificate", tokio::spawn(keep_certificate(keeper.clone(), tls, certificate))),
     ];
 
-    asked_to_stop().await;
+    let stopped = program::until_stopped(&mut tasks).await;
     tracing::info!("draining");
     keeper.drain();
     tokio::time::sleep(LEAVING).await;
-    following.iter().for_each(tokio::task::JoinHandle::abort);
-    upkeep.abort();
+    tasks.iter().for_each(|(_, task)| task.abort());
     handle.graceful_shutdown(Some(DRAIN));
     let io = |what: &'static str| move |error| Error::Io { what: what.to_owned(), error };
     for (server, what) in [(https, "https"), (http, "http")] {
         server.await.map_err(|error| Error::Tls(error.to_string()))?.map_err(io(what))?;
     }
-    Ok(())
+    Ok(stopped?)
 }
 
 /// The API server may not be there yet when this program starts.
@@ -149,21 +125,6 @@ async fn keep_certificate(keeper: Arc<Keeper>, server: RustlsConfig, mut in_use:
             },
             Ok(current) => keeper.vouch(&current).await,
             Err(error) => tracing::warn!(%error, "the certificate could not be looked at"),
-        }
-    }
-}
-
-async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
         }
     }
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use gitops_engine::program::{LogFormat, duration};
 
 /// Refuses every write that Git does not say.
 #[derive(Clone, Debug, Parser)]
@@ -46,19 +47,4 @@ pub struct Settings {
     /// How to log
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
-}
-
-/// How to log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    #[default]
-    Json,
-    Text,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    let duration =
-        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|error| error.to_string())?;
-    Duration::try_from(duration).map_err(|error| error.to_string())
 }

@@ -8,7 +8,7 @@ use gitops_core::plan::Action;
 use gitops_engine::{Loaded, Rules, Survey, healths};
 
 use super::{FAILED, Look, PROGRESSING};
-use crate::controller::Surroundings;
+use crate::controller::{Still, Surroundings};
 use crate::error::Error;
 use crate::schedule::Decision;
 use crate::sight::left;
@@ -64,14 +64,17 @@ impl Look<'_> {
         if let Some((out_of_sync, _)) = self.found.counts {
             self.found.counts = Some((out_of_sync, bad.len()));
         }
-        if worst == Health::Progressing {
-            self.again = self.again.min(PROGRESSING);
-        }
         let why = bad
             .iter()
             .take(3)
             .map(|(key, state)| format!("{key} is {}: {}", state.health.name(), state.message));
         let message = why.collect::<Vec<_>>().join("\n");
+        if worst == Health::Progressing {
+            self.memory.still.note(&message);
+            self.again = self.again.min(PROGRESSING.pause(self.memory.still.looks));
+        } else {
+            self.memory.still = Still::default();
+        }
         let is_well = matches!(worst, Health::Healthy | Health::Suspended);
         self.found.healthy = Some((if is_well { "True" } else { "False" }, worst.name(), message));
         self.found.health = Some(worst.name());

@@ -9,6 +9,8 @@ use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::ApplicationStatus;
+
 /// A request, as JSON in the annotation `kubectl-gitops.dev/request`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -80,10 +82,23 @@ impl Request {
         Ok(Some((Self::parse(text)?, by)))
     }
 
+    /// Whether nobody answers for a request of an Application: a webhook judges
+    /// it, and has stamped nobody's name (`by`) on the request. That happens
+    /// where the API server does not call the webhook yet. Nobody stamps it later,
+    /// so it is not carried out; who asks has to ask again.
+    pub fn is_anonymous(by: &str, status: Option<&ApplicationStatus>) -> bool {
+        by.is_empty() && is_judged(status)
+    }
+
     /// The annotation's text.
     pub fn to_annotation(&self) -> String {
         serde_json::json!(self).to_string()
     }
+}
+
+/// Whether a webhook judges an Application, as its status says.
+pub fn is_judged(status: Option<&ApplicationStatus>) -> bool {
+    status.is_some_and(|status| status.conditions.iter().any(|known| known.type_ == "Enforced"))
 }
 
 #[cfg(test)]
@@ -100,6 +115,17 @@ mod tests {
             reason: "INC-12".into(),
         };
         assert_eq!(Request::parse(&request.to_annotation()).expect("a request"), request);
+    }
+
+    #[test]
+    fn where_a_webhook_is_somebody_answers_for_a_request() {
+        let judged: ApplicationStatus = serde_json::from_value(serde_json::json!({"conditions": [
+            {"type": "Enforced", "status": "True", "reason": "Enforced", "message": "", "lastTransitionTime": "2026-11-24T10:00:00Z"}]}))
+        .unwrap();
+        assert!(Request::is_anonymous("", Some(&judged)));
+        assert!(!Request::is_anonymous("ada", Some(&judged)));
+        assert!(!Request::is_anonymous("", Some(&ApplicationStatus::default())));
+        assert!(!Request::is_anonymous("", None));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Applications: from a `gitops.yaml`, from flags, or from the cluster. Out:
 //! each with the repository that it means.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gitops_api::application::{Application, ApplicationSpec, EnforcementFloor, EnforcementMode, Source};
@@ -352,11 +353,16 @@ fn own(kind: &str, plural: &str, namespaced: bool) -> Kind {
 /// When a Secret is not there or holds nothing of use.
 pub async fn access_of(cluster: &Cluster, application: &Application) -> Result<Vec<Access>, EngineError> {
     let mut access = Vec::new();
+    let mut known: BTreeMap<&str, Access> = BTreeMap::new();
     for source in application.spec.all_sources() {
-        access.push(match &source.secret_ref {
-            Some(secret) => read_secret(cluster, application, &secret.name).await?,
-            None => Access::default(),
-        });
+        let Some(secret) = source.secret_ref.as_ref().map(|secret| secret.name.as_str()) else {
+            access.push(Access::default());
+            continue;
+        };
+        if !known.contains_key(secret) {
+            known.insert(secret, read_secret(cluster, application, secret).await?);
+        }
+        access.extend(known.get(secret).cloned());
     }
     Ok(access)
 }

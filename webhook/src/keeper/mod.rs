@@ -21,8 +21,8 @@ use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::Gvk;
 use gitops_core::verdict::Policy;
 use gitops_engine::Environment;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
-use kube::{Api, ResourceExt};
+use gitops_engine::follow::{follow, reference};
+use kube::ResourceExt;
 use serde_json::Value;
 use tokio::sync::{Mutex, Notify, watch};
 
@@ -173,21 +173,7 @@ impl Keeper {
 
     /// Watches Applications and Projects until the program ends.
     pub async fn run(self: Arc<Self>) {
-        let client = self.cluster.client();
-        let (applications, application_writer) = reflector::store();
-        let (projects, project_writer) = reflector::store();
-        let application_stream = watcher(Api::<Application>::all(client.clone()), watcher::Config::default())
-            .default_backoff()
-            .reflect(application_writer)
-            .touched_objects();
-        let project_stream = watcher(Api::<Project>::all(client), watcher::Config::default())
-            .default_backoff()
-            .reflect(project_writer)
-            .touched_objects();
-        let changes = futures::stream::select(
-            application_stream.map(|event| event.map(drop)),
-            project_stream.map(|event| event.map(drop)),
-        );
+        let (stores, changes) = follow(self.cluster.client(), None);
         let mut changes = std::pin::pin!(changes);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -199,11 +185,8 @@ impl Keeper {
                 },
                 _ = tick.tick() => self.configure().await,
             }
-            let known = tokio::time::timeout(Duration::from_millis(10), async {
-                applications.wait_until_ready().await.is_ok() && projects.wait_until_ready().await.is_ok()
-            });
-            if known.await == Ok(true) {
-                self.follow(&applications.state(), &projects.state()).await;
+            if stores.are_known().await {
+                self.follow(&stores.applications.state(), &stores.projects.state()).await;
             }
         }
     }
@@ -365,10 +348,6 @@ impl Keeper {
             .map(|known| known.of(application, now).iter().map(ToString::to_string).collect())
             .unwrap_or_default()
     }
-}
-
-fn reference(application: &Application) -> AppRef {
-    AppRef { namespace: application.namespace().unwrap_or_default(), name: application.name_any() }
 }
 
 impl std::fmt::Debug for Keeper {

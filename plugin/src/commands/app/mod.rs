@@ -69,7 +69,7 @@ fn not_in_git(live: &Application) -> Result<(), Failure> {
     Err(Failure {
         message: format!(
             "Application {} is declared in Git, at {place}, by Application {owner}",
-            asking::reference(live)
+            gitops_engine::follow::reference(live)
         ),
         hint: Some(format!("change {place}, commit, and push")),
         code: code::REFUSED,

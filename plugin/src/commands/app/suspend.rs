@@ -7,6 +7,7 @@ use clap::Args;
 use gitops_api::{Application, Verb};
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
+use gitops_engine::follow::reference;
 
 use crate::asking;
 use crate::error::{Failure, code};
@@ -75,7 +76,7 @@ async fn run(verb: Verb, which: &Which, settings: &Settings, printer: &Printer) 
     for live in chosen(which, settings, &cluster).await? {
         let request = asking::request(verb, BTreeMap::new(), &which.reason);
         asking::ask(&cluster, &live, &request).await?;
-        asked.push((asking::reference(&live), request));
+        asked.push((reference(&live), request));
     }
     let mut worst = code::YES;
     for (application, request) in asked {
