@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use gitops_tests::cluster::{Ran, eventually};
 use gitops_tests::{Shop, TestCluster};
+use serde_json::json;
 
 /// The guard's objects have fixed names.
 static ONE: Mutex<()> = Mutex::new(());
@@ -51,8 +52,23 @@ fn installed(cluster: &TestCluster) {
     cluster.kubectl_stdin("apply --server-side --force-conflicts -f -", &rendered).ok();
 }
 
-/// The guard takes seconds until it is in force.
+/// A controller that syncs everything, and may do nothing of its own.
+fn controller(cluster: &TestCluster) {
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "trust-controller"}, "rules": [
+        {"apiGroups": ["", "apps"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]},
+        {"apiGroups": ["kubectl-gitops.dev"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]},
+        {"apiGroups": ["rbac.authorization.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "update", "patch", "delete", "bind", "escalate"]}]});
+    cluster.kubectl_stdin("apply -f -", &role.to_string()).ok();
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "trust-controller"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "trust-controller"},
+        "subjects": [{"kind": "ServiceAccount", "name": "gitops-controller", "namespace": "gitops-system"}]});
+    cluster.kubectl_stdin("apply -f -", &binding.to_string()).ok();
+}
+
+/// The guard takes seconds until it is in force: seen by somebody whom RBAC
+/// alone would let write.
 fn guarded(cluster: &TestCluster) {
+    controller(cluster);
     eventually("the guard is in force", Duration::from_secs(60), || {
         let tried = cluster.kubectl(&format!(
             "{} annotate --overwrite --dry-run=server clusterrole gitops-viewer tried=now",

@@ -6,24 +6,15 @@ use gitops_tests::Shop;
 use gitops_tests::cluster::Ran;
 use serde_json::{Value, json};
 
-use super::{API, ONE, account, guarded, installed};
+use super::{API, ONE, account, controller, guarded, installed};
 
 /// Which principals there are, each with the RBAC that it has in earnest.
 fn principals(shop: &Shop) -> Vec<(&'static str, String)> {
     installed(shop.cluster);
+    controller(shop.cluster);
     for role in ["edit", "admin"] {
         shop.kubectl(&format!("create rolebinding {role} --clusterrole={role} --user=ns-{role}")).ok();
     }
-    // A controller that syncs everything, and may do nothing of its own.
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "trust-controller"}, "rules": [
-        {"apiGroups": ["", "apps"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]},
-        {"apiGroups": ["kubectl-gitops.dev"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]},
-        {"apiGroups": ["rbac.authorization.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io"], "resources": ["*"], "verbs": ["get", "list", "watch", "create", "update", "patch", "delete", "bind", "escalate"]}]});
-    shop.cluster.kubectl_stdin("apply -f -", &role.to_string()).ok();
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "trust-controller"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "trust-controller"},
-        "subjects": [{"kind": "ServiceAccount", "name": "gitops-controller", "namespace": "gitops-system"}]});
-    shop.cluster.kubectl_stdin("apply -f -", &binding.to_string()).ok();
     vec![
         ("a namespace editor", "--as=ns-edit --as-group=system:authenticated".into()),
         ("a namespace admin", "--as=ns-admin --as-group=system:authenticated".into()),
