@@ -1,8 +1,8 @@
 //! A compressed copy of what an Application declares, kept in the cluster, so
 //! that a cold restart without Git still holds it. In: a part of the index, or
 //! an Application's name. Out: Secrets `gitops-index-*` of this program's
-//! namespace, or the part read back from them. The values of Secrets are in it
-//! as salted hashes alone.
+//! namespace, or the part read back from them. The values of Secrets, and those
+//! of ConfigMaps that Git keeps encrypted, are in it as salted hashes alone.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -29,7 +29,7 @@ const MAX_CHUNKS: usize = 32;
 /// What a copy may unpack to.
 const MAX_UNPACKED: u64 = 512 << 20;
 /// Of this layout; others are passed over.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 const LABEL: &str = "kubectl-gitops.dev/copy";
 const APPLICATION: &str = "kubectl-gitops.dev/copy-of";

@@ -88,14 +88,24 @@ fn matches(segment: &Segment, pattern: &Segment) -> bool {
 }
 
 fn step<'a>(value: &'a Value, segment: &Segment) -> Option<&'a Value> {
-    match segment {
-        Segment::Field(name) => match value {
-            Value::Array(items) => items.get(name.parse::<usize>().ok()?),
-            _ => value.get(name),
-        },
-        Segment::Index(index) => value.get(index),
-        Segment::Key(keys) => value.as_array()?.iter().find(|item| has_keys(item, keys)),
-        Segment::Item(text) => value.as_array()?.iter().find(|item| plain(item) == *text),
+    match (value, segment) {
+        (Value::Array(items), segment) => {
+            items.iter().enumerate().find_map(|(index, item)| segment.is_at(index, item).then_some(item))
+        }
+        (value, Segment::Field(name)) => value.get(name),
+        _ => None,
+    }
+}
+
+impl Segment {
+    /// Whether it means this element of a list.
+    pub(crate) fn is_at(&self, index: usize, item: &Value) -> bool {
+        match self {
+            Self::Field(name) => name.parse() == Ok(index),
+            Self::Index(wanted) => *wanted == index,
+            Self::Key(keys) => has_keys(item, keys),
+            Self::Item(text) => plain(item) == *text,
+        }
     }
 }
 

@@ -253,10 +253,15 @@ pub fn read_text(
         let application: Application = serde_json::from_value(document.value)
             .map_err(|error| EngineError::Application { file: at.clone(), reason: error.to_string() })?;
         let name = application.metadata.name.clone().unwrap_or_default();
-        if name.is_empty() || name.len() > 52 {
+        let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+        if !name.starts_with(plain)
+            || name.len() > 52
+            || !name.chars().all(|c| plain(c) || c == '-' || c == '.')
+        {
+            let wanted = "at most 52 lower-case letters, digits, - and . are needed";
             return Err(EngineError::Application {
                 file: at,
-                reason: format!("metadata.name is {name:?}: a name of at most 52 characters is needed"),
+                reason: format!("metadata.name is {name:?}: {wanted}"),
             });
         }
         let namespace =

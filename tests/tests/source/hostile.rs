@@ -66,6 +66,21 @@ fn names_that_lead_out_are_refused_and_nothing_is_written() {
 }
 
 #[test]
+fn a_long_chain_of_kustomizations_is_read_to_its_end() {
+    const LENGTH: usize = 9_000;
+    let folders: Vec<(String, String)> = (0..LENGTH)
+        .map(|n| (format!("{n}/kustomization.yaml"), format!("resources: [../{}]\n", n + 1)))
+        .collect();
+    let files: Vec<(&str, &str)> =
+        folders.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let repo = Repo::with(&files);
+    let snapshot =
+        Bench::new().cache().snapshot(&gitops_source::RepoUrl::local(repo.path()), &repo.head()).unwrap();
+    let read = gitops_source::reads(&snapshot, &request("0")).unwrap();
+    assert!(read.more.is_none() && read.paths.contains(&format!("{}/kustomization.yaml", LENGTH - 1)));
+}
+
+#[test]
 fn a_tree_of_trees_without_files_ends() {
     let bench = Bench::new();
     let repo = Repo::with(&[("a.yaml", "a: 1\n")]);

@@ -124,6 +124,22 @@ fn paths_become_what_they_were() {
 }
 
 #[test]
+fn content_goes_into_files_alone() {
+    let shop = Shop::new();
+    for (link, to) in [("link", "b"), ("folder", "a")] {
+        std::os::unix::fs::symlink(to, shop.repo.file(link)).unwrap();
+    }
+    shop.push("z", "1\n");
+    let tip = shop.tip();
+    assert_eq!(shop.in_bare(&["ls-tree", "--name-only", "main", "link", "folder"]), "folder\nlink");
+    for (path, why) in [("link", "link is a link"), ("folder/x", "folder is a link"), ("a", "it is a folder")]
+    {
+        let (kind, said) = refused(shop.writer.draft("main", &tip, new(vec![file(path, "2\n")])));
+        assert!(kind == ErrorKind::Unsupported && said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn a_lost_race_is_run_again_unless_the_files_changed() {
     let shop = Shop::new();
     let draft = shop.writer.draft("main", &shop.tip(), new(vec![file("b", "2\n")])).unwrap();
@@ -161,6 +177,9 @@ fn a_protected_branch_says_so_and_another_is_open() {
     let (kind, said) = refused(draft("3\n").publish(&Target::New("ours".into())));
     assert_eq!(kind, ErrorKind::Moved, "{said}");
     assert!(said.contains("ours") && said.contains("there already"), "{said}");
+    std::fs::write(&hook, "#!/bin/sh\nprintf '\\033[2Jno\\033]0;x\\007\\n' >&2; exit 1\n").unwrap();
+    let (_, said) = refused(draft("2\n").publish(&Target::Same));
+    assert!(said.contains("[2Jno") && !said.contains(char::is_control), "{said:?}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::Gvk;
-use gitops_core::verdict::Policy;
+use gitops_core::verdict::{Mode, Policy};
 use gitops_engine::Environment;
 use gitops_engine::follow::{follow, reference};
 use kube::ResourceExt;
@@ -284,9 +284,10 @@ impl Keeper {
     async fn wait_for(&self, application: &Application, project: Option<&Project>) {
         let name = reference(application);
         let enforced = application.status.as_ref().filter(|status| status.revision.is_some());
-        let held = self.held.lock().await.contains_key(&name);
+        // Locked until it is noted: it may be held in the next moment.
+        let held = self.held.lock().await;
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if held {
+        if held.contains_key(&name) {
             waiting.remove(&name);
         } else if let Some(status) = enforced {
             let kinds = status.kinds.iter().filter_map(|kind| kind.split_once(' '));
@@ -301,13 +302,16 @@ impl Keeper {
         }
     }
 
-    /// Whether an object says that it belongs to an Application of which it is
-    /// not known here what it declares.
+    /// Whether an object says that it belongs to an Application that enforces,
+    /// and of which it is not known here what it declares.
     pub fn waits_for(&self, object: Option<&Value>) -> bool {
-        let owner = object
-            .and_then(|object| object.get("metadata")?.get("annotations")?.get(ANNOTATION_OWNER)?.as_str());
+        let owner = object.and_then(|object| {
+            object.get("metadata")?.get("annotations")?.get(ANNOTATION_OWNER)?.as_str()?.split_once('/')
+        });
+        let Some((namespace, name)) = owner else { return false };
+        let owner = AppRef { namespace: namespace.to_owned(), name: name.to_owned() };
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        owner.is_some_and(|owner| waiting.keys().any(|application| application.to_string() == owner))
+        waiting.get(&owner).is_some_and(|unseen| unseen.policy.mode == Mode::Enforce)
     }
 
     /// Ready once every Application has been looked at.

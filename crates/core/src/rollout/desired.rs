@@ -15,7 +15,7 @@ use super::traffic;
 use crate::desired::DesiredObject;
 use crate::names::LABEL_TRACK;
 use crate::object::ObjectKey;
-use crate::path::{Path, Segment, plain};
+use crate::path::{Path, Segment};
 
 /// A partition that lets nothing of the new version out, however far the
 /// StatefulSet is scaled up.
@@ -195,7 +195,7 @@ fn weigh(target: &mut Value, path: &Path, weight: u8) {
     {
         let pair = items.len() == 2;
         for (index, item) in items.iter_mut().enumerate() {
-            match is_at(item, index, element) {
+            match element.is_at(index, item) {
                 true => item[field.as_str()] = weight.into(),
                 false if pair => item[field.as_str()] = (100 - weight.min(100)).into(),
                 false => {}
@@ -217,7 +217,7 @@ fn take(value: &mut Value, path: &[Segment]) {
         {
             let pair = items.len() == 2;
             for (index, item) in items.iter_mut().enumerate() {
-                if let (true, Some(map)) = (pair || is_at(item, index, element), item.as_object_mut()) {
+                if let (true, Some(map)) = (pair || element.is_at(index, item), item.as_object_mut()) {
                     map.remove(field);
                 }
             }
@@ -231,19 +231,8 @@ fn find<'a>(value: &'a mut Value, path: &[Segment]) -> Option<&'a mut Value> {
     path.iter().try_fold(value, |value, segment| match (segment, value) {
         (Segment::Field(name), Value::Object(map)) => map.get_mut(name),
         (segment, Value::Array(items)) => {
-            items.iter_mut().enumerate().find_map(|(index, item)| is_at(item, index, segment).then_some(item))
+            items.iter_mut().enumerate().find_map(|(index, item)| segment.is_at(index, item).then_some(item))
         }
         _ => None,
     })
-}
-
-fn is_at(item: &Value, index: usize, segment: &Segment) -> bool {
-    match segment {
-        Segment::Index(wanted) => *wanted == index,
-        Segment::Field(name) => name.parse() == Ok(index),
-        Segment::Key(keys) => {
-            keys.iter().all(|(name, text)| item.get(name).is_some_and(|value| plain(value) == *text))
-        }
-        Segment::Item(text) => plain(item) == *text,
-    }
 }

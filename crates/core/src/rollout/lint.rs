@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::desired::Objects;
 use super::spec::{Means, Spec, Step, Strategy};
+use super::traffic::GATEWAY;
 use crate::desired::DesiredObject;
 use crate::names::LABEL_TRACK;
-use crate::object::ObjectKey;
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,15 +116,9 @@ fn volumes(spec: &Spec, target: &DesiredObject, found: &mut Findings) {
 }
 
 fn services(spec: &Spec, objects: &Objects, target: &DesiredObject, found: &mut Findings) {
-    let of = |group: &str, kind: &str, name: &str| ObjectKey {
-        group: group.into(),
-        kind: kind.into(),
-        namespace: spec.target.namespace.clone(),
-        name: name.into(),
-    };
     let labels = target.value.pointer("/spec/template/metadata/labels");
     for name in [spec.stable_service(), spec.new_service()].into_iter().flatten() {
-        let Some(service) = objects.get(&of("", "Service", name)) else {
+        let Some(service) = objects.get(&spec.beside("", "Service", name)) else {
             found.error(
                 format!("Service {name} is not declared beside the Rollout"),
                 "declare it, or mend its name in the Rollout",
@@ -151,7 +145,7 @@ fn services(spec: &Spec, objects: &Objects, target: &DesiredObject, found: &mut 
         found.error("both Services of the Rollout are the same".into(), "declare a second Service");
     }
     for route in &spec.traffic.routes {
-        match objects.get(&of("gateway.networking.k8s.io", &route.kind, &route.name)) {
+        match objects.get(&spec.beside(GATEWAY, &route.kind, &route.name)) {
             None => found.error(
                 format!("{} {} is not declared beside the Rollout", route.kind, route.name),
                 "declare it, or mend its name in spec.traffic.routes",
@@ -257,6 +251,7 @@ mod tests {
     use super::super::simulation::commit;
     use super::super::spec::{Header, OnFailure, Route, Traffic};
     use super::*;
+    use crate::object::ObjectKey;
 
     fn spec(kind: &str, strategy: Strategy) -> Spec {
         let target = ObjectKey {

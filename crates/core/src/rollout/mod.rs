@@ -12,6 +12,8 @@ pub mod analysis;
 pub mod desired;
 pub mod lint;
 pub mod machine;
+#[cfg(test)]
+mod machine_tests;
 pub mod observe;
 pub mod program;
 #[cfg(test)]

@@ -157,6 +157,16 @@ impl Spec {
         ObjectKey { name: format!("{}-canary", self.target.name), ..self.target.clone() }
     }
 
+    /// An object of the target's namespace.
+    pub fn beside(&self, group: &str, kind: &str, name: &str) -> ObjectKey {
+        ObjectKey {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            namespace: self.target.namespace.clone(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Of the second workload's Pods, as their label says.
     pub fn track(&self) -> &'static str {
         if matches!(self.strategy, Strategy::BlueGreen { .. }) { "preview" } else { "canary" }

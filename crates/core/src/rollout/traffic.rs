@@ -11,7 +11,7 @@ use super::state::{Holds, State};
 use crate::names::LABEL_TRACK;
 use crate::object::ObjectKey;
 
-const GATEWAY: &str = "gateway.networking.k8s.io";
+pub(super) const GATEWAY: &str = "gateway.networking.k8s.io";
 
 /// Divides requests between the versions while both run.
 pub(super) fn divide(objects: &mut Objects, spec: &Spec, state: &State) {
@@ -30,7 +30,7 @@ pub(super) fn divide(objects: &mut Objects, spec: &Spec, state: &State) {
     }
     services(objects, spec, state, false);
     for route in &spec.traffic.routes {
-        let key = key(spec, GATEWAY, &route.kind, &route.name);
+        let key = spec.beside(GATEWAY, &route.kind, &route.name);
         edit(objects, &key, |value| divide_route(value, spec, state));
     }
 }
@@ -61,18 +61,9 @@ fn services(objects: &mut Objects, spec: &Spec, state: &State, switched: bool) {
 
 fn select(objects: &mut Objects, spec: &Spec, service: &str, label: &str, value: Option<&str>) {
     let Some(value) = value else { return };
-    edit(objects, &key(spec, "", "Service", service), |service| {
+    edit(objects, &spec.beside("", "Service", service), |service| {
         put(service, &format!("/spec/selector/{}", label.replace('/', "~1")), value.into());
     });
-}
-
-fn key(spec: &Spec, group: &str, kind: &str, name: &str) -> ObjectKey {
-    ObjectKey {
-        group: group.to_owned(),
-        kind: kind.to_owned(),
-        namespace: spec.target.namespace.clone(),
-        name: name.to_owned(),
-    }
 }
 
 fn edit(objects: &mut Objects, key: &ObjectKey, change: impl FnOnce(&mut Value)) {

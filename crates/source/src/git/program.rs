@@ -14,6 +14,22 @@ use super::key::KeyFiles;
 use crate::error::SourceError;
 use crate::location::{Credentials, RepoUrl};
 
+/// What leads git to another repository than that of its folder: its hooks and
+/// aliases have these set (git rev-parse --local-env-vars).
+const ELSEWHERE: [&str; 11] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
 /// git in one folder.
 #[derive(Debug)]
 pub struct Program {
@@ -21,8 +37,8 @@ pub struct Program {
     /// How messages name the repository.
     repo: RepoUrl,
     environment: Vec<(String, String)>,
-    /// Configuration that wins over the user's.
-    settings: Vec<(String, String)>,
+    /// Configuration that wins over the user's: `name=value`.
+    settings: Vec<String>,
     /// Kept on disk as long as ssh may ask for it.
     key: Option<KeyFiles>,
     timeout: Duration,
@@ -39,13 +55,12 @@ pub(super) struct Ran {
 impl Program {
     /// git in `folder`, for `repo`; one run may take `timeout`.
     pub fn new(folder: &Path, repo: &RepoUrl, timeout: Duration) -> Self {
-        let always =
-            [("core.hooksPath", "/dev/null"), ("core.fsmonitor", "false"), ("user.useConfigOnly", "true")];
+        let always = ["core.hooksPath=/dev/null", "core.fsmonitor=false", "user.useConfigOnly=true"];
         Self {
             folder: folder.to_owned(),
             repo: repo.clone(),
             environment: Vec::new(),
-            settings: always.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            settings: always.map(str::to_owned).into(),
             key: None,
             timeout,
         }
@@ -74,9 +89,7 @@ impl Program {
         let Credentials::Basic { username, password } = credentials else { return Ok(self) };
         let Some(host) = self.repo.host() else { return Ok(self) };
         let helper = r#"!printf 'username=%s\npassword=%s\n' "$GITOPS_USERNAME" "$GITOPS_PASSWORD" #"#;
-        for value in ["", helper] {
-            self.settings.push((format!("credential.{host}.helper"), value.to_owned()));
-        }
+        self.settings.extend(["", helper].map(|value| format!("credential.{host}.helper={value}")));
         Ok(self.with("GITOPS_USERNAME", username).with("GITOPS_PASSWORD", password.reveal()))
     }
 
@@ -126,29 +139,33 @@ impl Program {
         let text = |bytes: JoinHandle<Vec<u8>>| {
             String::from_utf8_lossy(&bytes.join().unwrap_or_default()).into_owned()
         };
-        Ok(Ran { status, stdout: text(stdout), stderr: text(stderr) })
+        Ok(Ran { status, stdout: text(stdout), stderr: printable(&text(stderr)) })
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("git");
+        for name in ELSEWHERE {
+            command.env_remove(name);
+        }
         command
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .args(arguments)
             .current_dir(&self.folder)
             .env("LC_ALL", "C")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_LITERAL_PATHSPECS", "1")
-            .env("GIT_CONFIG_COUNT", self.settings.len().to_string())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        for (index, (name, value)) in self.settings.iter().enumerate() {
-            command
-                .env(format!("GIT_CONFIG_KEY_{index}"), name)
-                .env(format!("GIT_CONFIG_VALUE_{index}"), value);
-        }
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
+}
+
+/// Words of others, perhaps of a host's, without what would steer a terminal.
+pub(super) fn printable(text: &str) -> String {
+    let text = text.replace('\r', "\n");
+    text.chars().filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t')).collect()
 }
 
 fn drain(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
@@ -159,4 +176,28 @@ fn drain(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
         }
         bytes
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn whoever_calls_it_leads_it_nowhere_else() {
+        let folder = Path::new("/srv/shop");
+        let program = Program::new(folder, &RepoUrl::local(folder), Duration::from_secs(1));
+        let program = program.with("GIT_DIR", "/tmp/draft");
+        let command = program.command(&["status"]);
+        let of = |wanted: &str| command.get_envs().find(|(name, _)| *name == wanted).unwrap().1;
+        assert_eq!(of("GIT_WORK_TREE"), None);
+        assert_eq!(of("GIT_DIR"), Some(OsStr::new("/tmp/draft")));
+    }
+
+    #[test]
+    fn words_of_others_steer_no_terminal() {
+        assert_eq!(printable("a\u{1b}[2J\u{7}b\rc\td\n\u{9b}1m"), "a[2Jb\nc\td\n1m");
+    }
 }

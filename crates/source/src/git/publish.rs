@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::program::Program;
+use super::program::{Program, printable};
 use super::write::{DRAFT, Draft, NewCommit, Writer};
 use crate::error::SourceError;
 
@@ -113,7 +113,7 @@ impl Draft {
                 git.run(&["update-ref", &reference, &self.commit, &self.base], &[])?;
             }
             Target::New(name) if remote.is_none() => {
-                git.run(&["branch", "--no-track", name, &self.commit], &[])?;
+                git.run(&["branch", "--no-track", "--", name, &self.commit], &[])?;
             }
             Target::New(_) => {}
         }
@@ -188,12 +188,13 @@ fn push(
     let fresh = format!("--force-with-lease={reference}:");
     let mut arguments = vec!["push", "--porcelain"];
     arguments.extend(matches!(target, Target::New(_)).then_some(fresh.as_str()));
-    arguments.extend([to, &spec]);
+    arguments.extend(["--", to, &spec]);
     let ran = git.output(&arguments, &[])?;
     if ran.status.success() {
         return Ok(Pushed::Done);
     }
-    let refusal = ran.stdout.lines().find(|line| line.starts_with('!'));
+    let said = printable(&ran.stdout);
+    let refusal = said.lines().find(|line| line.starts_with('!'));
     let repo = &draft.writer.repo;
     match refusal.map(|line| line.rsplit('\t').next().unwrap_or(line)) {
         Some(why) if is_race(why) => Ok(Pushed::Lost),
@@ -234,7 +235,9 @@ fn no_way(draft: &Draft, stderr: &str) -> Option<SourceError> {
     let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let reason = repo.mask(&stderr.split_whitespace().collect::<Vec<_>>().join(" "));
     let name = repo.to_string();
-    if any(&["authentication failed", "could not read username", "permission denied", "403", "401"]) {
+    let refused =
+        ["authentication failed", "could not read username", "permission denied", "error: 401", "error: 403"];
+    if any(&refused) {
         return Some(SourceError::Credentials { repo: name, reason });
     }
     let network =

@@ -103,7 +103,8 @@ impl Writer {
             None => {
                 let git = Program::new(&std::env::temp_dir(), &self.repo, self.timeout);
                 let address = self.repo.address();
-                git.entering(&self.credentials)?.run(&["ls-remote", "--symref", &address, "HEAD"], &[])?
+                git.entering(&self.credentials)?
+                    .run(&["ls-remote", "--symref", "--", &address, "HEAD"], &[])?
             }
         };
         let first = said.lines().next().unwrap_or_default().trim_start_matches("ref: ");
@@ -156,8 +157,9 @@ impl Writer {
         };
         let included = configured.map(|repository| repository.common_dir().join("config"));
         let included = included.and_then(|file| file.canonicalize().ok());
+        let quoted = |file: PathBuf| file.display().to_string().replace('\\', r"\\").replace('"', r#"\""#);
         let include =
-            included.map(|file| format!("[include]\n\tpath = \"{}\"\n", file.display())).unwrap_or_default();
+            included.map(|file| format!("[include]\n\tpath = \"{}\"\n", quoted(file))).unwrap_or_default();
         write(
             "config",
             format!(
@@ -222,6 +224,7 @@ impl Draft {
         let base = self.base.clone();
         git.run(&["read-tree", &base], &[])?;
         for change in &self.new.changes {
+            self.refuse_link(change)?;
             apply(&git, &base, change)?;
         }
         let tree = git.run(&["write-tree"], &[])?;
@@ -235,6 +238,18 @@ impl Draft {
             git.run(&arguments, self.new.message.as_bytes())?
         };
         git.run(&["update-ref", DRAFT, &self.commit], &[]).map(drop)
+    }
+
+    /// Content goes into files alone: written to a link it would be where that
+    /// leads to.
+    fn refuse_link(&self, change: &Change) -> Result<(), SourceError> {
+        let Change::File { path, .. } = change else { return Ok(()) };
+        let reason = match self.writer.cache.snapshot(&self.writer.repo, &self.base)?.look_up(path) {
+            Ok(None | Some((_, false))) => return Ok(()),
+            Ok(Some(_)) => "it is a folder: name a file".to_owned(),
+            Err(link) => format!("{link} is a link: name the file that it leads to"),
+        };
+        Err(SourceError::Unsupported { path: path.clone(), reason })
     }
 }
 

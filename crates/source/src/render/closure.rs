@@ -2,7 +2,7 @@
 //! all that its tool gets to see, and by whose Git ids its result is kept; or
 //! the whole tree, with the reason why nothing less is known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -90,6 +90,9 @@ struct Walk<'a> {
     /// Why the paths are not all.
     whole: Option<String>,
     seen: BTreeSet<String>,
+    /// Folders of kustomizations that are still to be read: one may lead to
+    /// more than a stack holds.
+    ahead: VecDeque<String>,
     /// Whether kustomizations may inflate charts.
     charts: bool,
     remote: BTreeSet<RemoteChart>,
@@ -102,6 +105,7 @@ impl<'a> Walk<'a> {
             paths: BTreeSet::new(),
             whole: None,
             seen: BTreeSet::new(),
+            ahead: VecDeque::new(),
             charts: request.kustomize.enable_helm,
             remote: BTreeSet::new(),
         }
@@ -145,18 +149,22 @@ impl<'a> Walk<'a> {
     }
 
     fn kustomizations(&mut self, request: &RenderRequest) -> Result<(), SourceError> {
-        self.kustomization(&request.path)?;
-        request.kustomize.components.iter().try_for_each(|component| self.either(&request.path, component))
+        self.ahead.push_back(request.path.clone());
+        request.kustomize.components.iter().for_each(|component| self.either(&request.path, component));
+        while let Some(folder) = self.ahead.pop_front() {
+            self.kustomization(&folder)?;
+        }
+        Ok(())
     }
 
     /// A file, or the folder of a kustomization.
-    fn either(&mut self, from: &str, path: &str) -> Result<(), SourceError> {
-        let Some(path) = resolve(from, path) else { return Ok(()) };
+    fn either(&mut self, from: &str, path: &str) {
+        let Some(path) = resolve(from, path) else { return };
         if matches!(self.snapshot.look_up(&path), Ok(Some((_, true)))) {
-            return self.kustomization(&path);
+            self.ahead.push_back(path);
+        } else {
+            self.add(&path);
         }
-        self.add(&path);
-        Ok(())
     }
 
     fn file(&mut self, from: &str, path: &str) -> Result<(), SourceError> {
@@ -202,9 +210,7 @@ impl<'a> Walk<'a> {
                 | "commonLabels" | "labels" | "commonAnnotations" | "images" | "imageTags" | "replicas"
                 | "vars" | "buildMetadata" | "generatorOptions" | "sortOptions" | "helmGlobals"
                 | "helmCharts" => {}
-                "resources" | "bases" | "components" => {
-                    texts().try_for_each(|path| self.either(folder, path))?;
-                }
+                "resources" | "bases" | "components" => texts().for_each(|path| self.either(folder, path)),
                 "crds" | "configurations" | "patchesStrategicMerge" => {
                     // A patch may be written where its path would be.
                     texts()

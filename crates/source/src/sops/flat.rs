@@ -8,6 +8,9 @@ use super::tree::Node;
 use super::{Keys, MARK, bad, cipher, no_key, program};
 use crate::error::SourceError;
 
+/// Parts of such a name that are read; SOPS' longest has five.
+const DEPTH: usize = 16;
+
 /// What begins the names of SOPS' own lines in a dotenv file.
 const OWN: &str = "sops_";
 
@@ -84,7 +87,7 @@ fn lines(text: &str) -> (Fields, Value) {
     for (name, value) in named {
         let value = value.replace("\\n", "\n");
         match name.strip_prefix(OWN) {
-            Some(own) => put(&mut metadata, own.split("__"), value),
+            Some(own) => put(&mut metadata, own.split("__").take(DEPTH), value),
             None => fields.push((name.to_owned(), value.into())),
         }
     }
@@ -142,6 +145,8 @@ mod tests {
         let (fields, metadata) = lines(
             "# comment\nA=1\nB=x=y\\nz\nsops_age__list_0__map_enc=a\\nb\nsops_age__list_0__map_recipient=r\nsops_mac_only_encrypted=true\nsops_age__list_7__map_enc=far\n",
         );
+        let (none, deep) = lines(&format!("sops_{}=1\n", "a__".repeat(1 << 20)));
+        assert!(none.is_empty() && deep.to_string().len() < 200, "as deep as anybody writes it");
         assert_eq!(fields, [("A".into(), "1".into()), ("B".into(), "x=y\nz".into())]);
         assert_eq!(
             metadata,

@@ -96,7 +96,7 @@ impl Stepping<'_> {
             }
             Ask::Retry if next.phase == Phase::Aborted => self.begin(next),
             Ask::Promote if moving => {
-                next.held = None;
+                self.release(next);
                 match self.act(next) {
                     Some(Move::Arrange(_)) | None => self.show(next),
                     Some(_) => self.advance(next),
@@ -109,7 +109,7 @@ impl Stepping<'_> {
             }
             Ask::Pause if moving => self.hold(next, Held::Asked, &format!("{} paused it{why}", asked.by)),
             Ask::Resume if moving && next.held == Some(Held::Asked) => {
-                next.held = None;
+                self.release(next);
                 self.show(next);
             }
             ask => next.message = format!("{}: there is nothing to do in phase {:?}", ask.verb(), next.phase),
@@ -278,6 +278,13 @@ impl Stepping<'_> {
             Held::Asked => why.to_owned(),
             Held::Inconclusive => format!("the analysis is inconclusive: {why}; promote or abort it"),
         };
+    }
+
+    /// While it was held nothing could make progress.
+    fn release(&self, next: &mut State) {
+        if next.held.take().is_some() {
+            next.progressed = self.now;
+        }
     }
 
     fn finish(&self, next: &mut State) {

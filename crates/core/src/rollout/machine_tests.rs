@@ -1,0 +1,49 @@
+use super::observe::{Ask, Asked};
+use super::simulation::{Crash, World};
+use super::spec::{OnFailure, Spec, Step, Strategy, Traffic};
+use super::state::Phase;
+use crate::object::ObjectKey;
+
+/// A canary whose new version never becomes ready.
+fn broken() -> World {
+    let target = ObjectKey {
+        group: "apps".into(),
+        kind: "Deployment".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+    };
+    let spec = Spec {
+        target,
+        strategy: Strategy::Canary(vec![Step::SetWeight(50)]),
+        traffic: Traffic::default(),
+        analysis: Vec::new(),
+        progress_deadline: 200,
+        total_deadline: 100_000,
+        on_failure: OnFailure::Hold,
+    };
+    let mut world = World::new(spec, &["v1", "v2"]);
+    world.broken = vec!["v2".into()];
+    world.tip = "v2".into();
+    while world.state().setting.second.is_none() {
+        world.tick(None, Crash::No);
+    }
+    world
+}
+
+fn asked(ask: Ask) -> Option<Asked> {
+    Some(Asked { id: format!("{ask:?}"), ask, by: "ada".into(), reason: String::new() })
+}
+
+#[test]
+fn a_hold_is_no_lack_of_progress() {
+    let mut world = broken();
+    world.tick(asked(Ask::Pause), Crash::No);
+    assert_eq!(world.state().phase, Phase::Paused);
+    world.now += 1_000;
+    world.tick(asked(Ask::Resume), Crash::No);
+    world.tick(None, Crash::No);
+    assert_eq!(world.state().phase, Phase::Progressing, "{:?}", world.state());
+    world.now += 1_000;
+    world.tick(None, Crash::No);
+    assert_eq!(world.state().phase, Phase::Aborting);
+}
