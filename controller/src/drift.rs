@@ -61,10 +61,9 @@ impl Drift {
             let is_narrow = watches.narrow.contains(gvk);
             for namespace in if is_narrow { namespaces } else { BTreeSet::from([""]) } {
                 let place = (gvk.clone(), namespace.to_owned());
-                if !watches.running.contains_key(&place) {
-                    let watch = Watch { place: place.clone(), plural: kind.plural.clone() };
-                    watches.running.insert(place, tokio::spawn(watch.follow(controller.clone())));
-                }
+                let watch = Watch { place: place.clone(), plural: kind.plural.clone() };
+                let begun = || tokio::spawn(watch.follow(controller.clone()));
+                watches.running.entry(place).or_insert_with(begun);
             }
         }
     }
