@@ -60,18 +60,26 @@ pub fn fault(written: &Value, live: &Value) -> Option<Fault> {
         return Some(Fault::Shape);
     }
     let scope = wanted.iter().any(|want| found(want).is_some_and(|live| differs(&SCOPE, want, live)));
-    scope.then(|| if is_by_others(live) { Fault::Shape } else { Fault::Scope })
+    scope.then(|| if is_by_others(written, live) { Fault::Shape } else { Fault::Scope })
 }
 
-/// Whether somebody else than us has written rules or selectors.
-fn is_by_others(live: &Value) -> bool {
+/// Whether somebody else than us has written rules or selectors, or taken ours
+/// away: the API server drops an empty list, and with it our mark on it.
+fn is_by_others(written: &Value, live: &Value) -> bool {
     let managed = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-    managed.into_iter().flatten().filter(|entry| entry["manager"] != FIELD_MANAGER_WEBHOOK).any(|entry| {
-        let webhooks = entry.pointer("/fieldsV1/f:webhooks").and_then(Value::as_object);
-        webhooks
-            .into_iter()
-            .flatten()
-            .any(|(_, fields)| SCOPE.iter().any(|field| fields.get(format!("f:{field}")).is_some()))
+    let (ours, others): (Vec<&Value>, Vec<&Value>) =
+        managed.into_iter().flatten().partition(|entry| entry["manager"] == FIELD_MANAGER_WEBHOOK);
+    let marks = |entry: &Value, name: &Value, field: &str| {
+        entry["fieldsV1"]["f:webhooks"][format!("k:{{\"name\":{name}}}")].get(format!("f:{field}")).is_some()
+    };
+    let marked =
+        |by: &[&Value], want: &Value, field: &str| by.iter().any(|entry| marks(entry, &want["name"], field));
+    entries(written).iter().any(|want| {
+        SCOPE.iter().any(|field| {
+            let written =
+                want.get(field).is_some_and(|value| value.as_array().is_none_or(|all| !all.is_empty()));
+            marked(&others, want, field) || written && !marked(&ours, want, field)
+        })
     })
 }
 
@@ -115,6 +123,10 @@ mod tests {
             live["metadata"]["managedFields"] = json!([{"manager": manager, "fieldsV1": {"f:webhooks": {"k:{\"name\":\"a\"}": {"f:rules": {}}}}}]);
             live
         };
+        // As the API server leaves it when somebody has emptied the rules.
+        let mut emptied = by("gitops-webhook");
+        emptied["metadata"]["managedFields"][0]["fieldsV1"]["f:webhooks"]["k:{\"name\":\"a\"}"] =
+            json!({"f:failurePolicy": {}});
         for (live, expect) in [
             (changed("", Value::Null), None),
             (changed("/webhooks/0/failurePolicy", json!("Ignore")), Some(Fault::Shape)),
@@ -126,6 +138,7 @@ mod tests {
             (changed("/webhooks", json!([])), Some(Fault::Shape)),
             (by("gitops-webhook"), Some(Fault::Scope)),
             (by("kubectl-edit"), Some(Fault::Shape)),
+            (emptied, Some(Fault::Shape)),
         ] {
             assert_eq!(fault(&written(), &live), expect, "{live}");
         }
