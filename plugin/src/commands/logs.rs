@@ -120,11 +120,8 @@ async fn read(
                 .as_ref()
                 .map(|name| format!(" with a container {name:?}"))
                 .unwrap_or_default();
-            return Err(Failure {
-                code: code::NO,
-                ..Failure::other(format!("there are no running or finished Pods{whose}"))
-                    .hint("see what there is: kubectl gitops tree")
-            });
+            return Err(Failure::usage(format!("there are no running or finished Pods{whose}"))
+                .hint("see what there is: kubectl gitops tree"));
         }
         let new: Vec<Spring> = found.difference(&known).cloned().collect();
         if !arguments.follow {
