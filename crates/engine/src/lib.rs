@@ -19,6 +19,7 @@ pub mod owners;
 pub mod program;
 pub mod restore;
 pub mod revisions;
+pub mod rollout;
 pub mod rules;
 pub mod survey;
 pub mod sync;
