@@ -7,6 +7,7 @@ mod charts;
 pub mod contest;
 pub mod desired;
 pub mod error;
+mod expression;
 pub mod follow;
 pub mod judge;
 pub mod kin;
