@@ -2,6 +2,7 @@
 //! there to what differs in a cluster, and to the writes that mend it.
 
 pub mod admit;
+pub mod analysis;
 pub mod change;
 mod charts;
 pub mod contest;
