@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gitops_tests::cluster::{Ran, eventually};
 use gitops_tests::fake_node::FakeNode;
+use gitops_tests::shop::CONFIG;
 use gitops_tests::{Controller, Shop};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 pub const LONG: Duration = Duration::from_secs(120);
 
 /// Everything that a rollout takes.
+#[derive(Debug)]
 pub struct Stage {
     pub shop: Shop,
     pub node: FakeNode,
@@ -38,7 +40,11 @@ impl Stage {
             controller: None,
             requests: std::cell::Cell::new(0),
         };
-        let mut files = vec![("app/web.yaml", stage.deployment("web:1")), ("app/rollout.yaml", rollout_of(rollout))];
+        let mut files = vec![
+            ("app/web.yaml", stage.deployment("web:1")),
+            ("app/config.yaml", CONFIG.to_owned()),
+            ("app/rollout.yaml", rollout_of(rollout)),
+        ];
         files.extend(more.iter().map(|(path, text)| (*path, (*text).to_owned())));
         let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
         stage.shop.repo.commit("first", &files);
