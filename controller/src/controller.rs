@@ -55,6 +55,8 @@ pub struct Memory {
     pub still: Still,
     /// A Rollout is under way.
     pub rolls: bool,
+    /// Of which versions Pods were labelled, and when.
+    pub labelled: Option<(String, Instant)>,
     /// What became of the commits that failed Rollouts ask for, and when.
     pub pushed: HashMap<ObjectKey, Pushed>,
 }
@@ -203,13 +205,15 @@ impl Controller {
         if let Some(known) = self.analyser.get() {
             return Ok(known);
         }
-        let made = Analyser::new(self.cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))?;
+        let made =
+            Analyser::new(self.cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))?;
         Ok(self.analyser.get_or_init(|| made))
     }
 
     /// An Application is gone.
     pub fn forget(&self, name: &AppRef) {
         self.memories().remove(name);
+        self.metrics.rollouts(name, std::iter::empty());
         self.poller.forget(name);
         self.queue.forget(name);
     }

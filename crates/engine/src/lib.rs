@@ -26,6 +26,7 @@ pub mod rules;
 pub mod survey;
 pub mod sync;
 pub mod trust;
+pub mod version_labels;
 
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;

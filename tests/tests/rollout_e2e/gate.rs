@@ -25,7 +25,15 @@ fn refused(what: &str, ran: &Ran) {
 
 fn status(stage: &Stage, patch: &Value) -> Ran {
     let patch = json!({"status": patch}).to_string();
-    stage.shop.kubectl_args(&["patch", "rollout", "web", "--subresource=status", "--type=merge", "-p", &patch])
+    stage.shop.kubectl_args(&[
+        "patch",
+        "rollout",
+        "web",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &patch,
+    ])
 }
 
 #[test]
@@ -44,9 +52,17 @@ fn nobody_lets_a_version_out_by_hand() {
         ("an orphaning delete", stage.shop.kubectl("delete deployment web --cascade=orphan")),
         ("an orphaned canary", stage.shop.kubectl("delete deployment web-canary --cascade=orphan")),
         ("a Rollout that is gone", stage.shop.kubectl("delete rollout web")),
-        ("another strategy", stage.shop.kubectl_args(&[
-            "patch", "rollout", "web", "--type=merge", "-p", r#"{"spec": {"strategy": {"canary": {"steps": [{"setWeight": 100}]}}}}"#,
-        ])),
+        (
+            "another strategy",
+            stage.shop.kubectl_args(&[
+                "patch",
+                "rollout",
+                "web",
+                "--type=merge",
+                "-p",
+                r#"{"spec": {"strategy": {"canary": {"steps": [{"setWeight": 100}]}}}}"#,
+            ]),
+        ),
     ] {
         refused(what, &ran);
     }
@@ -83,7 +99,10 @@ fn while_everything_is_down_nothing_gets_out() {
     stage.shop.sync().ok();
     is_held(&stage);
     let newest = stage.deployment("web:3");
-    refused("the newest YAML", &stage.shop.kubectl_stdin("apply --server-side --force-conflicts -f -", &newest));
+    refused(
+        "the newest YAML",
+        &stage.shop.kubectl_stdin("apply --server-side --force-conflicts -f -", &newest),
+    );
     is_held(&stage);
     // The webhook away, and with it the status: what runs is what was promoted.
     stage.shop.hold_off();
