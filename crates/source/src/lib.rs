@@ -6,6 +6,7 @@
 //!
 //! Nothing in a repository is executed: no hooks, filters or plugins.
 
+mod child;
 pub mod error;
 #[cfg(test)]
 mod fuzz;
