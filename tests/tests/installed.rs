@@ -94,14 +94,18 @@ fn logs_are_read(node: &NodeCluster) {
     let repo = Repo::with(&[("app/pod.yaml", &pod.to_string())]);
     let cluster = &node.cluster;
     cluster.kubectl("create namespace said").ok();
-    let gitops = |arguments: &str| cluster.gitops(repo.path(), &format!("{arguments} --repo . --path app -n said"));
+    let gitops =
+        |arguments: &str| cluster.gitops(repo.path(), &format!("{arguments} --repo . --path app -n said"));
     gitops("sync --local").ok();
     cluster.kubectl("wait --for=jsonpath={.status.phase}=Succeeded pod said -n said --timeout=60s").ok();
     let text = gitops("logs").ok().stdout;
     assert!(text.starts_with("said/one gitops-controller "), "{text}");
     let line = serde_json::from_str::<serde_json::Value>(&gitops("logs -o jsonl --tail 1").ok().stdout);
     let line = line.unwrap();
-    assert_eq!((&line["pod"], &line["container"], &line["namespace"]), (&json!("said"), &json!("one"), &json!("said")));
+    assert_eq!(
+        (&line["pod"], &line["container"], &line["namespace"]),
+        (&json!("said"), &json!("one"), &json!("said"))
+    );
     let logs = gitops("logs -o json").ok().json();
     assert_eq!((&logs["kind"], &logs["lines"][0]), (&json!("Logs"), &line));
     assert_eq!(gitops("logs -o name").ok().stdout, "pod/said\n");

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn both_streams_and_the_input_are_carried() {
-        let ended = wait(start("cat; echo bad >&2; exit 3"), b"in", Duration::from_secs(20), 1 << 20).unwrap();
+        let ended =
+            wait(start("cat; echo bad >&2; exit 3"), b"in", Duration::from_secs(20), 1 << 20).unwrap();
         let ended = ended.unwrap();
         assert_eq!((ended.stdout, ended.stderr), (b"in".to_vec(), b"bad\n".to_vec()));
         assert_eq!(ended.status.code(), Some(3));

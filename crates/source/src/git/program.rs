@@ -120,7 +120,8 @@ impl Program {
             std::io::ErrorKind::NotFound => SourceError::ToolMissing { tool: "git", path: "git".into() },
             _ => SourceError::Io { path: "git".into(), error },
         })?;
-        let Some(ended) = child::wait(child, input, self.timeout, u64::MAX).map_err(SourceError::io("git"))?
+        let Some(ended) =
+            child::wait(child, input, self.timeout, u64::MAX).map_err(SourceError::io("git"))?
         else {
             let what = format!("git {}", arguments.first().unwrap_or(&""));
             return Err(SourceError::Timeout { what, seconds: self.timeout.as_secs() });
