@@ -12,6 +12,8 @@ mod helm;
 pub mod jsonnet;
 mod kustomize;
 mod plain;
+mod steady;
+mod template;
 mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
