@@ -20,6 +20,7 @@ use crate::drift::Drift;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::poll::Poller;
+use crate::push::Push;
 use crate::queue::Queue;
 use crate::schedule::Attempts;
 use crate::settings::Settings;
@@ -78,6 +79,7 @@ pub struct Controller {
     pub poller: Arc<Poller>,
     pub drift: Drift,
     pub shares: Shares,
+    pub push: Push,
     /// Filled once the watches have begun.
     pub stores: OnceLock<Stores>,
     memories: Mutex<HashMap<AppRef, Memory>>,
@@ -97,6 +99,7 @@ impl Controller {
             Some(_) => Shares::alone(),
             None => Shares::among(&settings.namespace, &settings.replica.clone().unwrap_or_else(host)),
         };
+        let push = Push::new(&settings);
         Arc::new(Self {
             cluster,
             settings,
@@ -106,6 +109,7 @@ impl Controller {
             poller,
             drift: Drift::default(),
             shares,
+            push,
             stores: OnceLock::new(),
             memories: Mutex::default(),
             surroundings: tokio::sync::Mutex::default(),

@@ -15,6 +15,9 @@ pub enum Error {
     Git(String),
     #[error("spec.sync.{field}: {reason}")]
     Policy { field: &'static str, reason: String },
+    /// What signs push events.
+    #[error("{what}: {reason}")]
+    Keys { what: String, reason: String },
     #[error("{what}: {error}")]
     Io { what: String, error: std::io::Error },
     #[error(transparent)]

@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod metrics;
 mod poll;
+mod push;
 mod queue;
 mod reconcile;
 mod request;
@@ -20,6 +21,7 @@ mod status;
 mod watch;
 mod windows;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,6 +69,13 @@ async fn run(settings: Settings) -> Result<(), Error> {
         ("sharing Applications", tokio::spawn(shares::run(controller.clone()))),
         ("the HTTP server", tokio::spawn(http.map(drop))),
     ];
+    if let Some(address) = settings.push_events {
+        let serve = push::run(controller.clone(), address);
+        tasks.push(("taking push events", tokio::spawn(serve.map(move |ended| told(address, ended)))));
+    }
+    if settings.application_namespace.is_none() {
+        tasks.push(("listening to pushes", tokio::spawn(push::listen(controller.clone()))));
+    }
     tasks.extend((0..settings.workers).map(|_| ("a worker", tokio::spawn(work(controller.clone())))));
     let stopped = program::until_stopped(&mut tasks).await;
     tracing::info!("draining");
@@ -79,6 +88,13 @@ async fn run(settings: Settings) -> Result<(), Error> {
     shares::leave(&controller).await;
     handle.shutdown();
     Ok(stopped?)
+}
+
+/// A port that cannot be listened on ends the program; the log says which.
+fn told(address: SocketAddr, ended: std::io::Result<()>) {
+    if let Err(error) = ended {
+        tracing::error!(%address, %error, "it cannot be listened on");
+    }
 }
 
 /// Looks at one Application after the other.

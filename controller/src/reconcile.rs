@@ -10,6 +10,7 @@ use gitops_api::Application;
 use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
 use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
+use gitops_engine::desired::reading;
 use gitops_engine::follow::reference;
 use gitops_engine::trust::trust;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
@@ -63,7 +64,10 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
     let mut look = Look::new(controller, &application, memory);
     match look.pass().await {
         Ok(()) => look.memory.failed = 0,
-        Err(error) => look.failed(&error),
+        Err(error) => {
+            controller.poller.is_due(name);
+            look.failed(&error);
+        }
     }
     look.write().await;
     controller.remember(name, look.memory);
@@ -126,7 +130,7 @@ impl<'a> Look<'a> {
         trust(&loaded, &known.environment, &commit.id).await?;
         self.moves_forward(&loaded, &known, &commit.id).await?;
         controller.metrics.phase("commit", begun.elapsed());
-        self.found.revision = Some(commit.id.clone());
+        self.found.revision = self.news(&loaded, &known, &commit.id).await;
         let sight = Sight { controller, application, project: project.as_deref(), loaded: &loaded };
         let (mut known, mut survey) = sight.survey(known, &commit.id).await?;
         let decision = self.decide(&loaded, &known, &survey)?;
@@ -179,6 +183,17 @@ impl<'a> Look<'a> {
             Some(Suspended::No) => None,
             None => status::suspension(Some(&self.before)).map(str::to_owned),
         }
+    }
+
+    /// The revision, if it says something else than the one that the status has.
+    async fn news(&self, loaded: &Loaded, known: &Surroundings, tip: &str) -> Option<String> {
+        let Some(said) = self.before.revision.as_deref().filter(|said| *said != tip) else {
+            return Some(tip.to_owned());
+        };
+        let reading =
+            async |revision: &str| reading(loaded, &known.environment, revision).await.ok().flatten();
+        let (before, now) = (reading(said).await, reading(tip).await);
+        (now.is_none() || before != now).then(|| tip.to_owned())
     }
 
     async fn moves_forward(&self, loaded: &Loaded, known: &Surroundings, tip: &str) -> Result<(), Error> {
@@ -305,6 +320,7 @@ impl<'a> Look<'a> {
                 self.found.operation = operation("Succeeded", &message);
                 let entry = HistoryEntry { revision: revision.to_owned(), time: now(), message };
                 self.found.entry = Some(entry);
+                self.found.revision = Some(revision.to_owned());
                 Ok(None)
             }
             Ended::Badly(why) => {

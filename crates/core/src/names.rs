@@ -36,6 +36,9 @@ pub const ANNOTATION_REQUEST: &str = "kubectl-gitops.dev/request";
 /// the API server knew them.
 pub const ANNOTATION_REQUESTED_BY: &str = "kubectl-gitops.dev/requested-by";
 
+/// Annotation of the controller's own Lease: when each repository was pushed to.
+pub const ANNOTATION_PUSHED: &str = "kubectl-gitops.dev/pushed";
+
 /// Finalizer, only where cascading deletion was asked for.
 pub const FINALIZER_PRUNE: &str = "kubectl-gitops.dev/prune";
 
