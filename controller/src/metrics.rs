@@ -26,6 +26,11 @@ struct ResultLabels {
     result: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClusterLabels {
+    cluster: String,
+}
+
 type Counters<L> = Family<L, Counter<u64, AtomicU64>>;
 
 /// All metrics of the program.
@@ -37,6 +42,7 @@ pub struct Metrics {
     looks: Counters<ResultLabels>,
     syncs: Counters<ResultLabels>,
     queue: Gauge<i64, AtomicI64>,
+    clusters: Family<ClusterLabels, Gauge<i64, AtomicI64>>,
 }
 
 impl Default for Metrics {
@@ -51,7 +57,9 @@ impl Default for Metrics {
         registry.register("git_looks", "Times that repositories were asked for news", looks.clone());
         registry.register("syncs", "Syncs that wrote or tried to", syncs.clone());
         registry.register("queue_depth", "Applications that are due and wait", queue.clone());
-        Self { registry, phases, drift, looks, syncs, queue }
+        let clusters = Family::default();
+        registry.register("cluster_up", "Whether a registered cluster answers", clusters.clone());
+        Self { registry, phases, drift, looks, syncs, queue, clusters }
     }
 }
 
@@ -76,6 +84,16 @@ impl Metrics {
     pub fn sync(&self, is_ok: bool) {
         let result = if is_ok { "ok" } else { "failed" };
         self.syncs.get_or_create(&ResultLabels { result: result.into() }).inc();
+    }
+
+    /// Whether a registered cluster answers.
+    pub fn cluster(&self, name: &str, is_up: bool) {
+        self.clusters.get_or_create(&ClusterLabels { cluster: name.into() }).set(i64::from(is_up));
+    }
+
+    /// A cluster is no longer registered.
+    pub fn no_cluster(&self, name: &str) {
+        self.clusters.remove(&ClusterLabels { cluster: name.into() });
     }
 
     /// In Prometheus' text format.
