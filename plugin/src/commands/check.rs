@@ -45,7 +45,7 @@ struct Report {
 }
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
-    let mut shown = Shown { format: arguments.output, printer, section: "", checks: Vec::new() };
+    let mut shown = Shown::new(arguments.output, printer);
     if !arguments.installed {
         shown.add(checks::tools(settings));
     }
@@ -92,21 +92,30 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             }
         }
     }
-    let ok = shown.checks.iter().all(|check| check.finding.state != State::Failed);
+    let ok = shown.is_ok();
     shown.finish(ok)?;
     Ok(if ok { code::YES } else { code::NO })
 }
 
 /// Prints each finding as it comes.
-struct Shown<'a> {
+pub(super) struct Shown<'a> {
     format: Format,
     printer: &'a Printer,
     section: &'static str,
     checks: Vec<Check>,
 }
 
-impl Shown<'_> {
-    fn add(&mut self, checks: Vec<Check>) {
+impl<'a> Shown<'a> {
+    pub(super) fn new(format: Format, printer: &'a Printer) -> Self {
+        Self { format, printer, section: "", checks: Vec::new() }
+    }
+
+    /// Whether nothing has to be mended.
+    pub(super) fn is_ok(&self) -> bool {
+        self.checks.iter().all(|check| check.finding.state != State::Failed)
+    }
+
+    pub(super) fn add(&mut self, checks: Vec<Check>) {
         for check in checks {
             if self.format.is_text() {
                 lines(&check, self.section, self.printer).iter().for_each(|line| self.printer.line(line));
@@ -116,7 +125,7 @@ impl Shown<'_> {
         }
     }
 
-    fn finish(self, ok: bool) -> Result<(), Failure> {
+    pub(super) fn finish(self, ok: bool) -> Result<(), Failure> {
         let failed = self.checks.iter().filter(|check| check.finding.state == State::Failed).count();
         match self.format {
             Format::Text | Format::Wide => {
