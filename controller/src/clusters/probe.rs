@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gitops_cluster::{ClusterError, ErrorKind};
+use serde_json::Value;
 
 use super::events;
 use super::member::{Member, Reach};
@@ -36,14 +37,26 @@ pub async fn follow(controller: Arc<Controller>, member: Arc<Member>) {
     }
 }
 
-/// Its version is told to everybody, its kinds only to those it knows.
+/// Its version is told to everybody, its kinds only to those it knows. One that
+/// was made anew at the same address is another one.
 async fn ask(member: &Member) -> Reach {
+    let cluster = &member.cluster;
     let asked = async {
-        member.cluster.version().await?;
-        member.cluster.get_json("/api/v1").await
+        cluster.version().await?;
+        cluster.get_json("/api/v1").await?;
+        match cluster.get_json("/api/v1/namespaces/kube-system").await {
+            Ok(namespace) => {
+                let uid = namespace.pointer("/metadata/uid").and_then(Value::as_str);
+                cluster.identify(uid.unwrap_or_default());
+                Ok(())
+            }
+            // An account may be for some namespaces only.
+            Err(error) if error.kind() == ErrorKind::Forbidden => Ok(()),
+            Err(error) => Err(error),
+        }
     };
     match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(_)) => Reach::There,
+        Ok(Ok(())) => Reach::There,
         Ok(Err(error)) => Reach::Away(reason(&error), error.to_string()),
         Err(_) => Reach::Away(
             "ClusterUnreachable",

@@ -78,9 +78,19 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             Ok(applications) => {
                 for loaded in &applications {
                     let revision = arguments.selection.revision.as_deref();
-                    shown.add(
-                        checks::application(loaded, revision, destination.as_ref(), settings, printer).await,
-                    );
+                    let there = match &destination {
+                        Some(destination) => destination.of(loaded).await.map(Some),
+                        None => Ok(None),
+                    };
+                    shown.add(match there {
+                        Ok(there) => {
+                            checks::application(loaded, revision, there.as_deref(), settings, printer).await
+                        }
+                        Err(failure) => {
+                            let name = format!("{}: its cluster can be asked", loaded.application);
+                            vec![Check::new("applications", name, Finding::of(&failure))]
+                        }
+                    });
                 }
             }
             Err(failure) => {
