@@ -18,6 +18,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::carry_out::Case;
+use crate::clusters;
 use crate::controller::Controller;
 use crate::error::Error;
 use crate::sight::Sight;
@@ -60,7 +61,8 @@ fn is_late(application: &Application) -> bool {
 async fn cascade(controller: &Arc<Controller>, application: &Application) -> Result<Vec<ObjectKey>, Error> {
     let project = controller.project(application);
     let loaded = admit::under_project(&controller.cluster, application, project.as_deref()).await?;
-    let known = controller.surroundings(false).await?;
+    let known = controller.surroundings(application, false).await?;
+    let known = known.ok_or_else(|| Error::Git("its cluster has not answered yet".into()))?;
     let synced = application.status.as_ref().and_then(|status| status.history.first());
     let revision = match synced {
         Some(entry) => entry.revision.clone(),
@@ -69,7 +71,11 @@ async fn cascade(controller: &Arc<Controller>, application: &Application) -> Res
             None => return Err(Error::Git("Git has not answered yet".into())),
         },
     };
-    let sight = Sight { controller, application, project: project.as_deref(), loaded: &loaded };
+    if !known.member.is_here() {
+        // As long as it is mirrored, that cluster's webhook lets nothing go.
+        clusters::release(controller, &known, &loaded.application).await?;
+    }
+    let sight = Sight { controller, application, project: project.as_deref(), far: None, loaded: &loaded };
     let (known, survey) = sight.survey(known, &revision).await?;
     let cluster = Case { controller, application, loaded: &loaded, known: &known }.writer()?;
     let mut left = Vec::new();

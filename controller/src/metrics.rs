@@ -26,6 +26,11 @@ struct ResultLabels {
     result: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClusterLabels {
+    cluster: String,
+}
+
 type Counters<L> = Family<L, Counter<u64, AtomicU64>>;
 
 /// All metrics of the program.
@@ -38,6 +43,7 @@ pub struct Metrics {
     syncs: Counters<ResultLabels>,
     pushes: Counters<ResultLabels>,
     queue: Gauge<i64, AtomicI64>,
+    clusters: Family<ClusterLabels, Gauge<i64, AtomicI64>>,
 }
 
 impl Default for Metrics {
@@ -54,7 +60,9 @@ impl Default for Metrics {
         registry.register("syncs", "Syncs that wrote or tried to", syncs.clone());
         registry.register("push_events", "Push events, by what became of them", pushes.clone());
         registry.register("queue_depth", "Applications that are due and wait", queue.clone());
-        Self { registry, phases, drift, looks, syncs, pushes, queue }
+        let clusters = Family::default();
+        registry.register("cluster_up", "Whether a registered cluster answers", clusters.clone());
+        Self { registry, phases, drift, looks, syncs, pushes, queue, clusters }
     }
 }
 
@@ -84,6 +92,16 @@ impl Metrics {
     /// A push event has come.
     pub fn push(&self, result: &str) {
         self.pushes.get_or_create(&ResultLabels { result: result.into() }).inc();
+    }
+
+    /// Whether a registered cluster answers.
+    pub fn cluster(&self, name: &str, is_up: bool) {
+        self.clusters.get_or_create(&ClusterLabels { cluster: name.into() }).set(i64::from(is_up));
+    }
+
+    /// A cluster is no longer registered.
+    pub fn no_cluster(&self, name: &str) {
+        self.clusters.remove(&ClusterLabels { cluster: name.into() });
     }
 
     /// In Prometheus' text format.

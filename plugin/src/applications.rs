@@ -1,11 +1,14 @@
 //! Which Applications a command means, and what they declare.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::{AppRef, DesiredSet};
 use gitops_core::health::HealthReport;
+use gitops_core::names::IN_CLUSTER;
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
 use gitops_engine::desired::{commit, desired, whole_trees};
@@ -13,8 +16,10 @@ use gitops_engine::load::{self, FILE, Loaded};
 use gitops_engine::trust::trust;
 use gitops_engine::{Environment, Kin, Reach, Rules, Survey, healths, survey};
 use gitops_source::{Commit, RepoUrl};
+use tokio::sync::Mutex;
 
 use crate::cli::Selection;
+use crate::elsewhere;
 use crate::error::Failure;
 use crate::printer::Printer;
 use crate::settings::Settings;
@@ -123,9 +128,14 @@ fn by_name(all: Vec<Loaded>, selection: &Selection, file: &str) -> Result<Vec<Lo
 /// A cluster that has been asked what it knows.
 #[derive(Clone, Debug)]
 pub struct Destination {
+    /// As Applications of the cluster that kubectl's flags mean call it.
+    pub name: String,
     pub cluster: Cluster,
     pub discovery: Discovery,
     pub environment: Environment,
+    settings: Settings,
+    /// Others that have been asked before.
+    others: Arc<Mutex<BTreeMap<String, Destination>>>,
 }
 
 impl Destination {
@@ -134,7 +144,53 @@ impl Destination {
         let cluster = settings.cluster().await?;
         let (discovery, version) = tokio::try_join!(cluster.discovery(), cluster.version())?;
         let environment = settings.environment(version.trim_start_matches('v'), discovery.api_versions());
-        Ok(Self { cluster, discovery, environment })
+        let (settings, others) = (settings.clone(), Arc::default());
+        Ok(Self { name: IN_CLUSTER.into(), cluster, discovery, environment, settings, others })
+    }
+
+    /// The cluster that an Application of this one goes to.
+    pub async fn of(&self, loaded: &Loaded) -> Result<Cow<'_, Self>, Failure> {
+        let destination = &loaded.spec.destination;
+        if destination.is_here() {
+            return Ok(Cow::Borrowed(self));
+        }
+        self.other(&destination.cluster).await.map(Cow::Owned)
+    }
+
+    /// Another cluster, as this one knows it.
+    pub async fn other(&self, name: &str) -> Result<Self, Failure> {
+        let mut others = self.others.lock().await;
+        if let Some(known) = others.get(name) {
+            return Ok(known.clone());
+        }
+        let cluster = elsewhere::connect(&self.cluster, name, &self.settings).await?;
+        let other = self.with(name, cluster).await?;
+        others.insert(name.to_owned(), other.clone());
+        Ok(other)
+    }
+
+    /// Another cluster, by its client.
+    pub async fn with(&self, name: &str, cluster: Cluster) -> Result<Self, Failure> {
+        let (discovery, version) = tokio::try_join!(cluster.discovery(), cluster.version())?;
+        // Git is looked at once for all clusters.
+        let environment = Environment {
+            kube_version: version.trim_start_matches('v').to_owned(),
+            api_versions: discovery.api_versions(),
+            ..self.environment.clone()
+        };
+        let (settings, name, others) = (self.settings.clone(), name.to_owned(), Arc::default());
+        Ok(Self { name, cluster, discovery, environment, settings, others })
+    }
+
+    /// What is surveyed here is what goes here.
+    fn is_meant(&self, loaded: &Loaded) -> Result<(), Failure> {
+        let destination = &loaded.spec.destination;
+        if destination.is_here() && self.name == IN_CLUSTER || destination.cluster == self.name {
+            return Ok(());
+        }
+        let message =
+            format!("{} goes to cluster {}, not to this one", loaded.application, destination.cluster);
+        Err(Failure::usage(message).hint("name Applications of one cluster at a time"))
     }
 
     /// What is surveyed from now on is what Git says by then.
@@ -150,6 +206,7 @@ impl Destination {
         revision: Option<&str>,
         printer: &Printer,
     ) -> Result<(Commit, Survey), Failure> {
+        self.is_meant(loaded)?;
         let (commit, set) = declared(loaded, &self.environment, revision, &self.discovery).await?;
         let survey = self.resurvey(loaded, set).await?;
         survey.desired.delegated().mistakes.iter().for_each(|mistake| printer.warning(mistake));

@@ -66,7 +66,7 @@ pub async fn survey(
     environment: &Environment,
     set: DesiredSet,
 ) -> Result<Survey, EngineError> {
-    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let places = memory.read();
     let kinds: BTreeSet<Gvk> = set.objects.values().map(|object| object.gvk.clone()).collect();
     let wanted = wanted(&set, &places);
@@ -114,7 +114,7 @@ fn wanted(set: &DesiredSet, places: &Places) -> BTreeMap<Gvk, BTreeSet<String>> 
 /// What is remembered after a survey: everything declared now, and what is
 /// still there from before.
 pub(crate) fn remember(cluster: &Cluster, loaded: &Loaded, environment: &Environment, survey: &Survey) {
-    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let before = memory.read();
     let mut places = Places { run: before.run, hooks: before.hooks, ..Places::default() };
     places.run.retain(|name, _| {
@@ -138,7 +138,7 @@ pub(crate) fn remember_run(
     survey: &Survey,
     report: &Report,
 ) {
-    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let mut places = memory.read();
     let done = report.results.iter().filter(|result| matches!(result.outcome, Outcome::Done));
     places.run.extend(done.filter_map(|result| expiring(survey.desired.objects.get(&result.key))));

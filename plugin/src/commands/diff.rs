@@ -85,8 +85,11 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     let mut reports = Vec::new();
     for loaded in &applications {
-        let (_, survey) =
-            destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
+        let (_, survey) = destination
+            .of(loaded)
+            .await?
+            .survey(loaded, arguments.selection.revision.as_deref(), printer)
+            .await?;
         let report = report(loaded, &survey);
         if format.is_text() {
             text(&report, &survey, applications.len() > 1, printer);

@@ -57,6 +57,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let mut events: Vec<Event> = Vec::new();
     for loaded in select(&arguments.selection, settings, Some(&destination.cluster)).await? {
         let revision = arguments.selection.revision.as_deref();
+        let destination = &*destination.of(&loaded).await?;
         let (_, survey) = destination.survey(&loaded, revision, printer).await?;
         let kin = destination.kin(&survey, Reach::All, printer).await;
         for object in survey.plan.steps.iter().filter_map(|step| survey.live.get(&step.key)) {

@@ -77,8 +77,9 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let mut reports = Vec::new();
     for loaded in &applications {
         let revision = arguments.selection.revision.as_deref();
+        let destination = &*destination.of(loaded).await?;
         let (commit, survey) = destination.survey(loaded, revision, printer).await?;
-        let items = entries(&destination, loaded, &commit, &survey, arguments.limit).await?;
+        let items = entries(destination, loaded, &commit, &survey, arguments.limit).await?;
         let path = loaded.source().path;
         let application = loaded.application.to_string();
         if arguments.output.is_text() {

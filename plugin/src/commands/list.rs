@@ -110,6 +110,7 @@ async fn line(
     printer: &Printer,
 ) -> Result<Line, Failure> {
     let revision = arguments.selection.revision.as_deref();
+    let destination = &*destination.of(loaded).await?;
     let (commit, survey) = destination.survey(loaded, revision, printer).await?;
     let report = status::report(loaded, &survey, &destination.healths(loaded, &survey).await?);
     let worst = status::worst(&report);

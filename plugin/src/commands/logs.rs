@@ -95,8 +95,14 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         path: arguments.path.clone(),
     };
     let mut surveys = Vec::new();
-    for loaded in select(&selection, settings, Some(&destination.cluster)).await? {
-        surveys.push(destination.survey(&loaded, None, printer).await?.1);
+    let applications = select(&selection, settings, Some(&destination.cluster)).await?;
+    // All are read in one cluster: that of the first.
+    let destination = match applications.first() {
+        Some(first) => destination.of(first).await?.into_owned(),
+        None => destination,
+    };
+    for loaded in &applications {
+        surveys.push(destination.survey(loaded, None, printer).await?.1);
     }
     let options = LogOptions {
         container: String::new(),

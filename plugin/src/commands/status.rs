@@ -81,6 +81,7 @@ async fn look(
     };
     let (mut reports, mut lines) = (Vec::new(), Vec::new());
     for (index, loaded) in applications.iter().enumerate() {
+        let destination = &*destination.of(loaded).await?;
         let (commit, survey) =
             destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
         let report = report(loaded, &survey, &destination.healths(loaded, &survey).await?);

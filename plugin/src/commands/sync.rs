@@ -240,7 +240,7 @@ pub(super) async fn carry_out(
     let mut dependencies = Dependencies::new(&chosen, &known)?;
     let mut versions = BTreeMap::new();
     for loaded in chosen.iter().filter(|_| options.dry_run == DryRun::None) {
-        let version = lease::version(&destination.cluster, &loaded.application).await;
+        let version = lease::version(&destination.of(loaded).await?.cluster, &loaded.application).await;
         versions.insert(loaded.application.clone(), version);
     }
     // After the versions, so that what others sync from here on is noticed.
@@ -259,8 +259,9 @@ pub(super) async fn carry_out(
             wait: options.wait || dependencies.is_awaited(&loaded),
             ..options.clone()
         };
+        let there = destination.of(&loaded).await?;
         let case = Case {
-            destination: &destination,
+            destination: &there,
             loaded: &loaded,
             known: &known,
             arguments: &arguments,

@@ -73,6 +73,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         let mut trees = Vec::new();
         for loaded in &applications {
             let revision = arguments.selection.revision.as_deref();
+            let destination = &*destination.of(loaded).await?;
             let (_, survey) = destination.survey(loaded, revision, printer).await?;
             let kin = destination.kin(&survey, Reach::All, printer).await;
             trees.push(tree(loaded, &survey, &kin)?);

@@ -99,6 +99,7 @@ async fn one(
 ) -> Result<(output::Report, bool), Failure> {
     // The commit is the one of now, when those before it have been waited for:
     // a newer one is another wait's.
+    let destination = &*destination.of(loaded).await?;
     destination.look_again();
     let (_, mut survey) = destination.survey(loaded, what.revision, printer).await?;
     let mut said = String::new();
