@@ -77,6 +77,7 @@ async fn execute(command: Command, settings: &Settings, printer: &Printer) -> Re
         Command::Events(arguments) => commands::events::run(arguments, settings, printer).await,
         Command::History(arguments) => commands::history::run(arguments, settings, printer).await,
         Command::Rollback(arguments) => commands::rollback::run(arguments, settings, printer).await,
+        Command::Rollout(arguments) => commands::rollout::run(arguments, settings, printer).await,
         Command::Delete(arguments) => commands::delete::run(arguments, settings, printer).await,
         Command::Check(arguments) => commands::check::run(arguments, settings, printer).await,
         Command::Health(arguments) => commands::health::run(&arguments, printer),

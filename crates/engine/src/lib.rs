@@ -11,6 +11,7 @@ pub mod follow;
 pub mod judge;
 pub mod kin;
 pub mod lease;
+pub mod lint;
 pub mod load;
 pub mod looks;
 pub mod memory;
