@@ -12,6 +12,7 @@ mod layout;
 mod output;
 mod place;
 mod printer;
+mod rollouts;
 mod settings;
 mod synctext;
 

@@ -209,6 +209,17 @@ pub fn requests(state: &State) -> Vec<&'static str> {
     }
 }
 
+/// Whether the request that was carried out last has changed nothing.
+pub fn is_in_vain(state: &State) -> bool {
+    let record = state.record.as_ref();
+    record.is_some_and(|record| state.message == in_vain(&record.verb, state.phase))
+}
+
+/// What is said of a request that changes nothing.
+pub(super) fn in_vain(verb: &str, phase: Phase) -> String {
+    format!("{verb}: there is nothing to do in phase {phase:?}")
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
