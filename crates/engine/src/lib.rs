@@ -2,11 +2,13 @@
 //! there to what differs in a cluster, and to the writes that mend it.
 
 pub mod admit;
+pub mod analysis;
 pub mod change;
 mod charts;
 pub mod contest;
 pub mod desired;
 pub mod error;
+mod expression;
 pub mod follow;
 pub mod judge;
 pub mod kin;
@@ -20,6 +22,7 @@ pub mod owners;
 pub mod program;
 pub mod restore;
 pub mod revisions;
+pub mod rollout;
 pub mod rules;
 pub mod survey;
 pub mod sync;

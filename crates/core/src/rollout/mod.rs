@@ -10,6 +10,7 @@
 
 pub mod analysis;
 pub mod desired;
+pub mod job;
 pub mod lint;
 pub mod machine;
 #[cfg(test)]
