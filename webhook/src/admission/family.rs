@@ -76,6 +76,9 @@ impl Case<'_> {
             "endpoints" if learnt.first("endpoints now") => {
                 facts.endpoints = self.endpoints(world, false).await;
             }
+            "rollout-status" if learnt.first("promotion") => {
+                facts.promotion = self.keeper.promotion(world, self.key, self.written().unwrap_or(&Value::Null)).await;
+            }
             "request" if learnt.first("asked") => facts.asked = self.asked().await,
             "delete-declared" if learnt.first("going") => {
                 facts.application_terminating = self.is_application_going(world).await;
