@@ -11,6 +11,9 @@ use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
+use gitops_core::object::ObjectKey;
+use gitops_engine::EngineError;
+use gitops_engine::analysis::Analyser;
 use gitops_engine::follow::{Stores, reference};
 use gitops_source::GitCache;
 use kube::ResourceExt;
@@ -40,6 +43,20 @@ pub struct Memory {
     /// Failed looks, one after the other.
     pub failed: u32,
     pub still: Still,
+    /// A Rollout is under way.
+    pub rolls: bool,
+    /// What became of the commits that failed Rollouts ask for, and when.
+    pub pushed: HashMap<ObjectKey, Pushed>,
+}
+
+/// A push after a failed Rollout.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// The hash of the version that failed.
+    pub hash: String,
+    /// The commit or branch, or why not.
+    pub result: Result<String, String>,
+    pub at: Instant,
 }
 
 /// For how many looks the same has been said of what is not healthy yet.
@@ -71,6 +88,7 @@ pub struct Controller {
     /// Filled once the watches have begun.
     pub stores: OnceLock<Stores>,
     memories: Mutex<HashMap<AppRef, Memory>>,
+    analyser: OnceLock<Analyser>,
     holder: String,
     /// Ends every sync between two objects.
     stopping: AtomicBool,
@@ -101,6 +119,7 @@ impl Controller {
             push,
             stores: OnceLock::new(),
             memories: Mutex::default(),
+            analyser: OnceLock::new(),
             holder: holder(),
             stopping: AtomicBool::default(),
         })
@@ -162,6 +181,24 @@ impl Controller {
     /// When the last look at an Application began.
     pub fn looked(&self, name: &AppRef) -> Option<Instant> {
         self.memories().get(name)?.looked
+    }
+
+    /// Whether a Rollout of an Application is under way.
+    pub fn rolls(&self, name: &AppRef) -> bool {
+        self.memories().get(name).is_some_and(|memory| memory.rolls)
+    }
+
+    /// What measures new versions.
+    ///
+    /// # Errors
+    /// When there can be no HTTP client.
+    pub fn analyser(&self) -> Result<&Analyser, EngineError> {
+        if let Some(known) = self.analyser.get() {
+            return Ok(known);
+        }
+        let made =
+            Analyser::new(self.cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))?;
+        Ok(self.analyser.get_or_init(|| made))
     }
 
     /// An Application is gone.
