@@ -42,7 +42,8 @@ fn objects_of_the_program_are_read() {
 fn values_and_files_of_the_program_are_read() {
     let bench = Bench::new();
     let top = "secretGenerator: [{name: s, envs: [prod.env], files: [key.pem]}]\ngeneratorOptions: {disableNameSuffixHash: true}\n";
-    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {all: {{ .Values | toJson | quote }}}\n";
+    let template =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {all: {{ .Values | toJson | quote }}}\n";
     let repo = Repo::with(&[
         ("app/kustomization.yaml", top),
         ("app/prod.env", &file("prod.env")),
