@@ -1,6 +1,7 @@
 //! `kubectl gitops events`
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::health::event_time;
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_engine::Reach;
@@ -55,9 +56,9 @@ struct Report {
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let destination = Destination::reach(settings).await?;
     let mut events: Vec<Event> = Vec::new();
-    for loaded in select(&arguments.selection, settings, Some(&destination.cluster)).await? {
-        let revision = arguments.selection.revision.as_deref();
-        let (_, survey) = destination.survey(&loaded, revision, printer).await?;
+    let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
+    let mut surveys = destination.surveys(&applications, arguments.selection.revision.as_deref(), printer);
+    while let Some((_, _, survey)) = surveys.try_next().await? {
         let kin = destination.kin(&survey, Reach::All, printer).await;
         for object in survey.plan.steps.iter().filter_map(|step| survey.live.get(&step.key)) {
             let about = kin.descendants(object);

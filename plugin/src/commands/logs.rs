@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_cluster::{Cluster, LogOptions};
 use gitops_engine::{Kin, Reach, Survey};
 use serde_json::Value;
@@ -83,10 +84,9 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         revision: None,
         path: arguments.path.clone(),
     };
-    let mut surveys = Vec::new();
-    for loaded in select(&selection, settings, Some(&destination.cluster)).await? {
-        surveys.push(destination.survey(&loaded, None, printer).await?.1);
-    }
+    let applications = select(&selection, settings, Some(&destination.cluster)).await?;
+    let surveys = destination.surveys(&applications, None, printer).map_ok(|(_, _, survey)| survey);
+    let surveys: Vec<Survey> = surveys.try_collect().await?;
     let options = LogOptions {
         container: String::new(),
         follow: arguments.follow,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_core::object::{Gvk, ObjectKey};
@@ -71,11 +72,11 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     loop {
         let mut trees = Vec::new();
-        for loaded in &applications {
-            let revision = arguments.selection.revision.as_deref();
-            let (_, survey) = destination.survey(loaded, revision, printer).await?;
+        let revision = arguments.selection.revision.as_deref();
+        let mut surveys = destination.surveys(&applications, revision, printer);
+        while let Some((loaded, _, survey)) = surveys.try_next().await? {
             let kin = destination.kin(&survey, Reach::All, printer).await;
-            trees.push(tree(loaded, &survey, &kin)?);
+            trees.push(tree(&loaded, &survey, &kin)?);
         }
         show(&trees, &arguments, printer)?;
         if !arguments.watch {
