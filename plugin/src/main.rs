@@ -2,6 +2,7 @@
 
 mod applications;
 mod asking;
+mod beside;
 mod checks;
 mod cli;
 mod commands;
