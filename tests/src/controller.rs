@@ -36,7 +36,11 @@ impl Controller {
         Self::with(cluster, &["--replica", replica], cache)
     }
 
-    fn with(cluster: &TestCluster, arguments: &[&str], cache: &Path) -> Self {
+    /// Starts one with these flags.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with(cluster: &TestCluster, arguments: &[&str], cache: &Path) -> Self {
         std::fs::create_dir_all(cache).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = cache.join("controller.log");
