@@ -11,6 +11,9 @@ use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
+use gitops_core::object::ObjectKey;
+use gitops_engine::EngineError;
+use gitops_engine::analysis::Analyser;
 use gitops_engine::follow::{Stores, reference};
 use gitops_source::GitCache;
 use kube::ResourceExt;
@@ -20,6 +23,7 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::poll::Poller;
+use crate::push::Push;
 use crate::queue::Queue;
 use crate::schedule::Attempts;
 use crate::settings::Settings;
@@ -39,6 +43,20 @@ pub struct Memory {
     /// Failed looks, one after the other.
     pub failed: u32,
     pub still: Still,
+    /// A Rollout is under way.
+    pub rolls: bool,
+    /// What became of the commits that failed Rollouts ask for, and when.
+    pub pushed: HashMap<ObjectKey, Pushed>,
+}
+
+/// A push after a failed Rollout.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// The hash of the version that failed.
+    pub hash: String,
+    /// The commit or branch, or why not.
+    pub result: Result<String, String>,
+    pub at: Instant,
 }
 
 /// For how many looks the same has been said of what is not healthy yet.
@@ -66,9 +84,11 @@ pub struct Controller {
     pub poller: Arc<Poller>,
     pub clusters: Clusters,
     pub shares: Shares,
+    pub push: Push,
     /// Filled once the watches have begun.
     pub stores: OnceLock<Stores>,
     memories: Mutex<HashMap<AppRef, Memory>>,
+    analyser: OnceLock<Analyser>,
     holder: String,
     /// Ends every sync between two objects.
     stopping: AtomicBool,
@@ -85,6 +105,7 @@ impl Controller {
             Some(_) => Shares::alone(),
             None => Shares::among(&settings.namespace, &settings.replica.clone().unwrap_or_else(host)),
         };
+        let push = Push::new(&settings);
         let clusters = Clusters::new(cluster.clone());
         Arc::new(Self {
             cluster,
@@ -95,8 +116,10 @@ impl Controller {
             queue,
             poller,
             shares,
+            push,
             stores: OnceLock::new(),
             memories: Mutex::default(),
+            analyser: OnceLock::new(),
             holder: holder(),
             stopping: AtomicBool::default(),
         })
@@ -158,6 +181,24 @@ impl Controller {
     /// When the last look at an Application began.
     pub fn looked(&self, name: &AppRef) -> Option<Instant> {
         self.memories().get(name)?.looked
+    }
+
+    /// Whether a Rollout of an Application is under way.
+    pub fn rolls(&self, name: &AppRef) -> bool {
+        self.memories().get(name).is_some_and(|memory| memory.rolls)
+    }
+
+    /// What measures new versions.
+    ///
+    /// # Errors
+    /// When there can be no HTTP client.
+    pub fn analyser(&self) -> Result<&Analyser, EngineError> {
+        if let Some(known) = self.analyser.get() {
+            return Ok(known);
+        }
+        let made =
+            Analyser::new(self.cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))?;
+        Ok(self.analyser.get_or_init(|| made))
     }
 
     /// An Application is gone.

@@ -18,6 +18,9 @@ pub enum Error {
     Destination { cluster: String, reason: &'static str, message: String },
     #[error("spec.sync.{field}: {reason}")]
     Policy { field: &'static str, reason: String },
+    /// What signs push events.
+    #[error("{what}: {reason}")]
+    Keys { what: String, reason: String },
     #[error("{what}: {error}")]
     Io { what: String, error: std::io::Error },
     #[error(transparent)]

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod metrics;
 mod poll;
+mod push;
 mod queue;
 mod reconcile;
 mod request;
@@ -21,6 +22,7 @@ mod status;
 mod watch;
 mod windows;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,6 +73,13 @@ async fn run(settings: Settings) -> Result<(), Error> {
         ("the workers", tokio::spawn(work(controller.clone()))),
         ("the HTTP server", tokio::spawn(http.map(drop))),
     ];
+    if let Some(address) = settings.push_events {
+        let serve = push::run(controller.clone(), address);
+        tasks.push(("taking push events", tokio::spawn(serve.map(move |ended| told(address, ended)))));
+    }
+    if settings.application_namespace.is_none() {
+        tasks.push(("listening to pushes", tokio::spawn(push::listen(controller.clone()))));
+    }
     let stopped = program::until_stopped(&mut tasks).await;
     tracing::info!("draining");
     controller.drain();
@@ -82,6 +91,13 @@ async fn run(settings: Settings) -> Result<(), Error> {
     shares::leave(&controller).await;
     handle.shutdown();
     Ok(stopped?)
+}
+
+/// A port that cannot be listened on ends the program; the log says which.
+fn told(address: SocketAddr, ended: std::io::Result<()>) {
+    if let Err(error) = ended {
+        tracing::error!(%address, %error, "it cannot be listened on");
+    }
 }
 
 /// Looks at Applications, as many at once as the queue has room for.

@@ -10,7 +10,9 @@ use gitops_api::Application;
 use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
 use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
+use gitops_engine::desired::reading;
 use gitops_engine::follow::reference;
+use gitops_engine::rollout::Rolling;
 use gitops_engine::trust::trust;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
@@ -28,7 +30,10 @@ use crate::sight::{Sight, prunes};
 use crate::status::{self, Found, Suspended};
 use crate::windows;
 
+mod rollouts;
 mod saying;
+
+use rollouts::Driven;
 
 /// How far behind the API server's cache is, at most.
 const CACHED: Duration = Duration::from_millis(500);
@@ -71,6 +76,7 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
     match passed {
         Ok(()) => look.memory.failed = 0,
         Err(error) => {
+            controller.poller.is_due(name);
             let error = match controller.clusters.of(&application) {
                 Ok(Some(member)) => member.doubt(error),
                 _ => error,
@@ -94,6 +100,10 @@ struct Look<'a> {
     /// The request for a sync that is carried out.
     asked: Option<Asked>,
     prune: Prune,
+    /// Whether a Rollout may begin.
+    may_begin: bool,
+    /// Whether one was under way, or has moved.
+    rolls: bool,
     /// Whether there is something to say.
     speaks: bool,
     again: Duration,
@@ -119,6 +129,8 @@ impl<'a> Look<'a> {
             found,
             asked,
             prune,
+            may_begin: false,
+            rolls: false,
             speaks: true,
             again: RESYNC,
         }
@@ -142,7 +154,7 @@ impl<'a> Look<'a> {
         trust(&loaded, &known.environment, &commit.id).await?;
         self.moves_forward(&loaded, &known, &commit.id).await?;
         controller.metrics.phase("commit", begun.elapsed());
-        self.found.revision = Some(commit.id.clone());
+        self.found.revision = self.news(&loaded, &known, &commit.id).await;
         let far = Far::bring(controller, application, &known, &loaded, &commit.id).await?;
         self.found.far = status::far(&known, far.as_ref());
         let (loaded, far) = match far {
@@ -152,7 +164,15 @@ impl<'a> Look<'a> {
         let project = project.as_deref();
         let sight = Sight { controller, application, project, far: far.as_ref(), loaded: &loaded };
         let (mut known, mut survey) = sight.survey(known, &commit.id).await?;
-        let decision = self.decide(&loaded, &known, &survey)?;
+        let mut decision = self.decide(&loaded, &known, &survey)?;
+        let failed = match self.drive(&sight, &known, &survey).await? {
+            Driven::Still => Vec::new(),
+            Driven::Moved(failed) => {
+                (known, survey) = sight.survey(known, &commit.id).await?;
+                decision = self.decide(&loaded, &known, &survey)?;
+                failed
+            }
+        };
         let mut failure = None;
         if decision == Decision::Sync {
             failure = self.sync(&sight, &known, survey, &commit.id).await?;
@@ -164,6 +184,7 @@ impl<'a> Look<'a> {
                 failure = self.still_differs(&loaded, &known, &survey);
             }
         }
+        self.push(&sight, &known, &failed, &commit.id).await;
         Drift::track(controller, &known, &survey.desired);
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
@@ -204,6 +225,17 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// The revision, if it says something else than the one that the status has.
+    async fn news(&self, loaded: &Loaded, known: &Surroundings, tip: &str) -> Option<String> {
+        let Some(said) = self.before.revision.as_deref().filter(|said| *said != tip) else {
+            return Some(tip.to_owned());
+        };
+        let reading =
+            async |revision: &str| reading(loaded, &known.environment, revision).await.ok().flatten();
+        let (before, now) = (reading(said).await, reading(tip).await);
+        (now.is_none() || before != now).then(|| tip.to_owned())
+    }
+
     async fn moves_forward(&self, loaded: &Loaded, known: &Surroundings, tip: &str) -> Result<(), Error> {
         let Some(last) = self.before.history.first().map(|entry| entry.revision.clone()) else {
             return Ok(());
@@ -242,7 +274,8 @@ impl<'a> Look<'a> {
         let generation = self.application.metadata.generation.unwrap_or(0);
         self.memory.attempts.meant_for(revision, generation);
         let waits_for = self.waits_for();
-        let has_work = self.has_work(loaded, known, survey);
+        let waits = survey.rollouts.iter().any(Rolling::is_waiting);
+        let has_work = waits || self.has_work(loaded, known, survey);
         let synced = self.before.history.first().map(|entry| entry.revision.as_str());
         let suspended = self.suspension();
         let situation = Situation {
@@ -257,7 +290,9 @@ impl<'a> Look<'a> {
             attempts: &self.memory.attempts,
             backoff: Backoff::of(&spec.sync.retry)?,
         };
-        let decision = decide(&situation, Instant::now());
+        let decided = decide(&situation, Instant::now());
+        self.may_begin = decided == Decision::Sync;
+        let decision = self.goes_on(survey, has_work, decided);
         if decision == Decision::Settled {
             self.memory.attempts.succeeded();
         }
@@ -336,6 +371,7 @@ impl<'a> Look<'a> {
                 self.found.operation = operation("Succeeded", &message);
                 let entry = HistoryEntry { revision: revision.to_owned(), time: now(), message };
                 self.found.entry = Some(entry);
+                self.found.revision = Some(revision.to_owned());
                 Ok(None)
             }
             Ended::Badly(why) => {

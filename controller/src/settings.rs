@@ -26,6 +26,14 @@ pub struct Settings {
     /// which is the pod's
     #[arg(long)]
     pub replica: Option<String>,
+    /// Where push events are taken (POST /push), such as 0.0.0.0:9444; nowhere
+    /// otherwise
+    #[arg(long)]
+    pub push_events: Option<SocketAddr>,
+    /// The Secret of --namespace whose values are the keys that push events are
+    /// signed with
+    #[arg(long, default_value = "gitops-push-events")]
+    pub push_secret: String,
     /// Where repositories and renders are kept
     #[arg(long, default_value = "/var/cache/gitops")]
     pub cache_dir: PathBuf,

@@ -33,6 +33,7 @@ pub enum Command {
     Events(commands::events::Arguments),
     History(commands::history::Arguments),
     Rollback(commands::rollback::Arguments),
+    Rollout(commands::rollout::Arguments),
     Delete(commands::delete::Arguments),
     Check(commands::check::Arguments),
     Health(commands::health::Arguments),

@@ -203,6 +203,10 @@ impl From<EngineError> for Failure {
                 );
                 Self::new(code::REFUSED, error.to_string()).hint(hint)
             }
+            EngineError::Rollout { .. } => Self::git(error.to_string())
+                .hint("nothing of it was let out; see where it stands: kubectl gitops rollout get"),
+            EngineError::NotOnBranch { .. } => Self::git(error.to_string())
+                .hint("a Rollout's status names it: was the branch written anew? push a commit that reverts"),
             EngineError::Internal(_) => Self::other(error.to_string()),
         }
     }

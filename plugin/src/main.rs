@@ -13,6 +13,7 @@ mod layout;
 mod output;
 mod place;
 mod printer;
+mod rollouts;
 mod settings;
 mod synctext;
 
@@ -78,6 +79,7 @@ async fn execute(command: Command, settings: &Settings, printer: &Printer) -> Re
         Command::Events(arguments) => commands::events::run(arguments, settings, printer).await,
         Command::History(arguments) => commands::history::run(arguments, settings, printer).await,
         Command::Rollback(arguments) => commands::rollback::run(arguments, settings, printer).await,
+        Command::Rollout(arguments) => commands::rollout::run(arguments, settings, printer).await,
         Command::Delete(arguments) => commands::delete::run(arguments, settings, printer).await,
         Command::Check(arguments) => commands::check::run(arguments, settings, printer).await,
         Command::Health(arguments) => commands::health::run(&arguments, printer),

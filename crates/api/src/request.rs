@@ -43,10 +43,12 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// The verb that RBAC has to grant: what undoes something needs no verb of
-    /// its own.
-    pub fn permission(self) -> &'static str {
+    /// The verb that RBAC has to grant on the resource of this kind that carries
+    /// the request: what undoes something needs no verb of its own. Who may take a
+    /// version back may also hold it.
+    pub fn permission(self, kind: &str) -> &'static str {
         match self {
+            Self::Pause | Self::Resume if kind == "Rollout" => "abort",
             Self::Sync | Self::Restart => "sync",
             Self::Rollback => "rollback",
             Self::Suspend | Self::Resume | Self::Pause => "suspend",
@@ -135,6 +137,22 @@ mod tests {
         let mut elsewhere = judged;
         elsewhere.conditions[0].reason = ELSEWHERE.into();
         assert!(!Request::is_anonymous("", Some(&elsewhere)));
+    }
+
+    #[test]
+    fn who_may_abort_may_pause() {
+        for (verb, on_application, on_rollout) in [
+            (Verb::Promote, "promote", "promote"),
+            (Verb::Abort, "abort", "abort"),
+            (Verb::Retry, "retry", "retry"),
+            (Verb::Pause, "suspend", "abort"),
+            (Verb::Resume, "suspend", "abort"),
+        ] {
+            assert_eq!(
+                (verb.permission("Application"), verb.permission("Rollout")),
+                (on_application, on_rollout)
+            );
+        }
     }
 
     #[test]

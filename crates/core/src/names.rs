@@ -23,6 +23,11 @@ pub const LABEL_TRACK: &str = "kubectl-gitops.dev/track";
 /// Label on Pods: first 12 hex digits of the commit.
 pub const LABEL_REVISION: &str = "kubectl-gitops.dev/revision";
 
+/// Label on Jobs that measure a version: the uid of their Rollout.
+pub const LABEL_ROLLOUT: &str = "kubectl-gitops.dev/rollout";
+/// Annotation on them: template and metric.
+pub const ANNOTATION_METRIC: &str = "kubectl-gitops.dev/metric";
+
 /// Annotation: `namespace/name` of the owning Application.
 pub const ANNOTATION_OWNER: &str = "kubectl-gitops.dev/owner";
 /// Annotation: the commit of the last accepted write, in full.
@@ -35,6 +40,9 @@ pub const ANNOTATION_REQUEST: &str = "kubectl-gitops.dev/request";
 /// Annotation of an Override, or beside a request: the user who asked for it, as
 /// the API server knew them.
 pub const ANNOTATION_REQUESTED_BY: &str = "kubectl-gitops.dev/requested-by";
+
+/// Annotation of the controller's own Lease: when each repository was pushed to.
+pub const ANNOTATION_PUSHED: &str = "kubectl-gitops.dev/pushed";
 
 /// Label of a Secret that describes a cluster, and its value.
 pub const LABEL_SECRET_TYPE: &str = "kubectl-gitops.dev/secret-type";

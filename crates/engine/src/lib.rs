@@ -2,15 +2,18 @@
 //! there to what differs in a cluster, and to the writes that mend it.
 
 pub mod admit;
+pub mod analysis;
 pub mod change;
 mod charts;
 pub mod contest;
 pub mod desired;
 pub mod error;
+mod expression;
 pub mod follow;
 pub mod judge;
 pub mod kin;
 pub mod lease;
+pub mod lint;
 pub mod load;
 pub mod looks;
 pub mod memory;
@@ -19,6 +22,7 @@ pub mod owners;
 pub mod program;
 pub mod restore;
 pub mod revisions;
+pub mod rollout;
 pub mod rules;
 pub mod survey;
 pub mod sync;

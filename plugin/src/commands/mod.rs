@@ -18,6 +18,7 @@ pub mod overriding;
 pub mod reference;
 pub mod render;
 pub mod rollback;
+pub mod rollout;
 pub mod status;
 pub mod sync;
 pub mod tree;

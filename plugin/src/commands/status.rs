@@ -187,14 +187,8 @@ fn text(
     let fine = sync && health == Health::Healthy;
     let ink = |good: bool| if good { Ink::Git } else { Ink::Live };
     let mut lines = vec![printer.ink(Ink::Bold, &format!("Application {}", loaded.application))];
-    let mut fact = |name: &str, text: &str, colour: Option<Ink>| {
-        // Only what stays on its line is coloured as a whole.
-        for (index, line) in layout::wrapped(text, &" ".repeat(12), printer.width()).iter().enumerate() {
-            let start = if index == 0 { format!("  {:<10}", format!("{name}:")) } else { " ".repeat(12) };
-            let line = line.trim_start();
-            lines.push(start + &colour.map_or_else(|| line.to_owned(), |colour| printer.ink(colour, line)));
-        }
-    };
+    let mut fact =
+        |name: &str, text: &str, ink: Option<Ink>| lines.extend(layout::fact(name, text, ink, printer));
     fact("running", &answer(report), Some(ink(fine)));
     for Place { source, repo, .. } in &loaded.sources {
         let what = match source.helm.as_ref().filter(|helm| !helm.chart.is_empty()) {

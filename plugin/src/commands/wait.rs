@@ -121,7 +121,7 @@ async fn one(
             said = line;
         }
         tokio::time::sleep(INTERVAL.min(limit.saturating_sub(start.elapsed()))).await;
-        survey = destination.resurvey(loaded, survey.desired).await?;
+        survey = destination.resurvey(loaded, survey.declared()).await?;
     }
 }
 

@@ -35,6 +35,11 @@ impl Learnt {
     fn first(&mut self, what: &'static str) -> bool {
         self.0.insert(what)
     }
+
+    /// It is to be asked for once more: something has changed.
+    pub fn again(&mut self, what: &'static str) {
+        self.0.remove(what);
+    }
 }
 
 impl Case<'_> {
@@ -75,6 +80,10 @@ impl Case<'_> {
             // The API server's cache may not have the newest Pod yet.
             "endpoints" if learnt.first("endpoints now") => {
                 facts.endpoints = self.endpoints(world, false).await;
+            }
+            "rollout-status" if learnt.first("promotion") => {
+                facts.promotion =
+                    self.keeper.promotion(world, self.key, self.written().unwrap_or(&Value::Null)).await;
             }
             "request" if learnt.first("asked") => facts.asked = self.asked().await,
             "delete-declared" if learnt.first("going") => {

@@ -127,6 +127,10 @@ async fn label_pod(keeper: &Keeper, world: &World, request: &Request, pod: &mut 
         (LABEL_ROLLOUT_HASH, rollout_hash(template)),
     ];
     for (name, value) in labels {
+        // That of a second workload is in its template and selector.
+        if name == LABEL_TRACK && pod.pointer("/metadata/labels").is_some_and(|all| all.get(name).is_some()) {
+            continue;
+        }
         set(pod, "labels", name, value.into());
     }
 }

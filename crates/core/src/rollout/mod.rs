@@ -10,11 +10,13 @@
 
 pub mod analysis;
 pub mod desired;
+pub mod job;
 pub mod lint;
 pub mod machine;
 #[cfg(test)]
 mod machine_tests;
 pub mod observe;
+pub mod outlook;
 pub mod program;
 #[cfg(test)]
 mod properties;

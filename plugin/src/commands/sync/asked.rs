@@ -94,7 +94,7 @@ async fn begin(
     let given: BTreeMap<String, String> =
         typed.map(|(name, _)| (name.to_owned(), "true".to_owned())).collect();
     let request = asking::request(Verb::Sync, given, &arguments.reason);
-    asking::ask(&destination.cluster, live, &request).await?;
+    asking::ask(&destination.cluster, &asking::kind(), &live.metadata, &request).await?;
     Ok(request)
 }
 

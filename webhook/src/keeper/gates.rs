@@ -1,0 +1,157 @@
+//! Rollouts at the webhook. In: what an Application declares, and its Rollouts'
+//! statuses, watched. Out: the part with those worked in, anew whenever a status
+//! changes; and what a status may say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use gitops_core::desired::AppRef;
+use gitops_core::index::Part;
+use gitops_core::names::{GROUP, VERSION};
+use gitops_core::object::ObjectKey;
+use gitops_core::rollout::desired::{Declares, changes, version};
+use gitops_core::rollout::state::State;
+use gitops_core::verdict::Promotion;
+use gitops_engine::rollout::{Ground, Rolling, resources};
+use gitops_engine::{EngineError, Loaded};
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, ResourceExt};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Keeper, Surroundings};
+use crate::world::{Gate, Gates, Held, World};
+
+/// A denial waits this long for the newest status: the API server waits 3 s in
+/// all.
+const BUDGET: Duration = Duration::from_millis(800);
+
+impl Keeper {
+    /// What an Application declares with its Rollouts worked in.
+    ///
+    /// # Errors
+    /// When a status names what Git does not hold: then what was held before
+    /// stays in force.
+    pub(super) async fn gated(
+        &self,
+        loaded: &Loaded,
+        known: &Surroundings,
+        part: Part,
+    ) -> Result<(Part, Gates), EngineError> {
+        let keys = resources(part.objects());
+        if keys.is_empty() {
+            return Ok((part, Gates::default()));
+        }
+        let Surroundings { environment, discovery } = known;
+        let ground = Ground { cluster: &self.cluster, discovery, loaded, environment };
+        let revision = part.revision.clone();
+        let mut rollouts = ground.rollouts(&part, &keys, &revision).await?;
+        let overlay = ground.overlay(&part, &mut rollouts, &revision).await?;
+        Ok((part.gated(overlay.into_values()), gates(rollouts)))
+    }
+
+    /// Follows the Rollouts' statuses until the program ends.
+    pub(super) async fn follow_rollouts(self: Arc<Self>) {
+        let resource = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(GROUP, VERSION, "Rollout"));
+        let api: Api<DynamicObject> = Api::all_with(self.cluster.client(), &resource);
+        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                Ok(
+                    watcher::Event::Apply(object)
+                    | watcher::Event::InitApply(object)
+                    | watcher::Event::Delete(object),
+                ) => {
+                    let key = ObjectKey {
+                        group: GROUP.into(),
+                        kind: "Rollout".into(),
+                        namespace: object.namespace().unwrap_or_default(),
+                        name: object.name_any(),
+                    };
+                    for application in self.world().applications_of(&key) {
+                        self.regate(&application).await;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "watching Rollouts"),
+            }
+        }
+    }
+
+    /// Works an Application's Rollouts in anew; whether that changed anything.
+    /// What cannot be read leaves in force what was held before.
+    pub async fn regate(&self, application: &AppRef) -> bool {
+        let _turn = self.gating.lock().await;
+        let held = self.held.lock().await.get(application).cloned();
+        let Some((held, before)) = held.and_then(|held| held.gates.clone().map(|gates| (held, gates))) else {
+            return false;
+        };
+        if before.rollouts.is_empty() {
+            return false;
+        }
+        let Ok(known) = self.surroundings().await else { return false };
+        match self.gated(&held.loaded, &known, Part::clone(&held.part)).await {
+            Ok((_, gates)) if gates.told == before.told => false,
+            Ok((part, gates)) => {
+                tracing::debug!(%application, gates = gates.told, "Rollouts moved on");
+                let rests = gates.rollouts.values().all(|gate| !gate.state.is_under_way());
+                self.hold(Held { part: Arc::new(part), gates: Some(Arc::new(gates)), ..held }).await;
+                if rests {
+                    self.copy(application).await;
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%application, %error, "what its Rollouts say is not followed");
+                false
+            }
+        }
+    }
+
+    /// The same before a denial, in a budget of time.
+    pub async fn regate_soon(&self, application: &AppRef) -> bool {
+        tokio::time::timeout(BUDGET, self.regate(application)).await.unwrap_or(false)
+    }
+
+    /// What is known of the versions that a Rollout's status names.
+    pub async fn promotion(&self, world: &World, rollout: &ObjectKey, object: &Value) -> Option<Promotion> {
+        let held = world.owner(rollout)?;
+        let gate = held.gates.as_ref()?.rollouts.get(rollout)?;
+        let state = object.pointer("/status/state").and_then(|state| State::deserialize(state).ok())?;
+        let known = self.surroundings().await.ok()?;
+        let (environment, discovery) = (&known.environment, &known.discovery);
+        let ground = Ground { cluster: &self.cluster, discovery, loaded: &held.loaded, environment };
+        let tip = &held.part.revision;
+        let mut found = BTreeMap::new();
+        for named in [&state.stable, &state.new].into_iter().flatten() {
+            let target = if named.revision == *tip {
+                held.part.gated([]).declared(&gate.spec.target)
+            } else {
+                let at = tokio::time::timeout(2 * BUDGET, ground.at(&named.revision, tip)).await;
+                at.ok()?.ok().and_then(|set| set.declared(&gate.spec.target))
+            };
+            if let Some(hash) = target.and_then(|target| version(&gate.spec, &target.value)) {
+                found.insert(named.revision.clone(), hash);
+            }
+        }
+        let running = gate.state.stable.clone().or_else(|| gate.running.clone()).or_else(|| gate.tip.clone());
+        Some(Promotion { running, held: found })
+    }
+}
+
+fn gates(rollouts: Vec<Rolling>) -> Gates {
+    let mut gates = Gates::default();
+    for rolling in rollouts {
+        let Rolling { key, spec, state, running, tip, .. } = rolling;
+        gates.changes.extend(changes(&spec));
+        gates.told.push_str(&format!(
+            "{key} {:?} {:?} {:?} {} {:?} {:?}; ",
+            state.stable, state.new, state.setting, state.replicas, state.stable_pods, state.new_pods
+        ));
+        gates.rollouts.insert(key, Gate { spec, state, running, tip });
+    }
+    gates
+}
