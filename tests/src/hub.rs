@@ -2,6 +2,7 @@
 //! and a repository. Out: Secrets that register them, Applications that go
 //! there, and what the hub says of them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,6 +58,24 @@ impl Hub {
         config["tlsClientConfig"]["caData"] = endpoint["certificate-authority-data"].clone();
         let data = json!({"name": name, "server": endpoint["server"], "config": config.to_string()});
         self.secret(name, "argocd.argoproj.io/secret-type", &data);
+    }
+
+    /// Registers a cluster by a command that prints its credentials; the command
+    /// is a file in `folder`.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn register_exec(&self, name: &str, cluster: &TestCluster, folder: &Path) -> String {
+        let config = flat(cluster);
+        let credential = json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+            "status": {"token": config["users"][0]["user"]["token"]}});
+        let file = folder.join("credentials");
+        std::fs::write(&file, format!("#!/bin/sh\necho '{credential}'\n")).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let command = file.display().to_string();
+        let exec = json!({"command": command, "apiVersion": "client.authentication.k8s.io/v1"});
+        self.register_by(name, cluster, &json!({"execProviderConfig": exec}));
+        command
     }
 
     /// Registers a cluster by its kubeconfig.

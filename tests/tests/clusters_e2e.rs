@@ -20,7 +20,7 @@ struct Stage {
     hub: Hub,
     repo: Repo,
     controller: Controller,
-    _cache: TempDir,
+    cache: TempDir,
 }
 
 impl Stage {
@@ -65,13 +65,16 @@ fn a_hub_keeps_two_clusters_and_none_waits_for_the_other() {
     hub.send("home", "in-cluster", &repo, "home", &json!({}));
     hub.send("nowhere", "north", &repo, "west", &json!({}));
     let cache = TempDir::new().unwrap();
-    let controller = Controller::replica(hub.cluster(), "one", cache.path());
-    let stage = Stage { hub, repo, controller, _cache: cache };
+    let command = cache.path().join("credentials").display().to_string();
+    let flags = ["--replica", "one", "--exec-command", &command];
+    let controller = Controller::with(hub.cluster(), &flags, cache.path());
+    let stage = Stage { hub, repo, controller, cache };
 
     everything_arrives(&stage, &names, &east.cluster, &west.cluster);
     drift_is_healed_there(&stage, &east.cluster, &west.cluster);
     a_dead_or_slow_cluster_delays_nobody(&stage, &names, &line, &east.cluster, &west.cluster);
     credentials_are_rotated(&stage, &east.cluster, &west.cluster);
+    commands_are_run_where_they_are_allowed(&stage, &west.cluster);
     a_cluster_vanishes_in_the_middle_of_a_sync(&stage, &line, &east.cluster);
     one_that_is_no_longer_registered_is_told(&stage);
 }
@@ -157,6 +160,16 @@ fn credentials_are_rotated(stage: &Stage, east: &TestCluster, west: &TestCluster
         .code(0);
     stage.commit("west", "kubeconfig");
     greets(west, "west", "kubeconfig");
+}
+
+fn commands_are_run_where_they_are_allowed(stage: &Stage, west: &TestCluster) {
+    let other = TempDir::new().unwrap();
+    let command = stage.hub.register_exec("west", west, other.path());
+    let why = stage.hub.says("west", "ClusterUnknown");
+    assert!(why.contains(&format!("running {command:?} for credentials is not allowed")), "{why}");
+    stage.hub.register_exec("west", west, stage.cache.path());
+    stage.commit("west", "by a command");
+    greets(west, "west", "by a command");
 }
 
 /// The second wave waits for a Pod that nobody runs: the cluster vanishes then.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gitops_tests::cluster::eventually;
+use gitops_tests::controller::{account, installed};
 use gitops_tests::hub::{condition, config, contexts, far, greeting, greets, project};
 use gitops_tests::{Controller, Hub, Replica, Repo, TestCluster, Webhook};
 use serde_json::{Value, json};
@@ -39,14 +40,17 @@ struct Stage<'a> {
 fn what_goes_to_another_cluster_is_held_by_its_own_webhook() {
     let (hub, east) = (Hub::up(), far("east"));
     let folder = TempDir::new().unwrap();
-    let user =
-        contexts(&[("hub", hub.cluster()), ("east", &east.cluster)], &folder.path().join("kubeconfig"));
+    let user = contexts(&[("hub", hub.cluster()), ("east", &east.cluster)], &folder.path().join("contexts"));
     let repo = Repo::with(&[
         ("web/config.yaml", &config("web", "hello")),
         ("home/config.yaml", &config("home", "hello")),
     ]);
     let _webhook = Webhook::start(&east.cluster, &folder.path().join("webhook"), &Replica::default());
-    let controller = Controller::replica(hub.cluster(), "one", &folder.path().join("hub"));
+    let _own = Webhook::start(hub.cluster(), &folder.path().join("own-webhook"), &Replica::default());
+    // As the chart installs it: with no more rights than that gives.
+    installed(hub.cluster(), "gitops-system", "shop");
+    let chart = account(hub.cluster(), "gitops-system", folder.path());
+    let controller = Controller::replica(&chart, "one", &folder.path().join("hub"));
     // It leaves what the hub has mirrored alone.
     let other = Controller::replica(&east.cluster, "two", &folder.path().join("east"));
     let stage = Stage { hub: &hub, east: &east.cluster, user, repo };
@@ -59,8 +63,9 @@ fn what_goes_to_another_cluster_is_held_by_its_own_webhook() {
     mirrored_and_enforced(&stage);
     put_right(&stage);
     seen_from_the_plugin(&stage);
+    a_thief_of_the_hubs_token_is_held(&stage, folder.path());
     judged_by_its_own_project(&stage);
-    gone_with_its_application(&stage, controller, folder.path());
+    gone_with_its_application(&stage, controller, &chart, folder.path());
     assert!(!other.log().contains("\"synced\""), "the hub alone syncs: {}", other.log());
     removed_by_the_plugin(&stage);
 }
@@ -157,6 +162,31 @@ fn seen_from_the_plugin(stage: &Stage<'_>) {
     assert!(synced.stdout.contains("by the controller"), "{}{}", synced.stdout, synced.stderr);
 }
 
+/// What the hub's account in east may write, east's webhook judges.
+fn a_thief_of_the_hubs_token_is_held(stage: &Stage<'_>, folder: &Path) {
+    let token = stage.east.kubectl("create token gitops-hub -n gitops-system").ok().stdout;
+    let mut config = stage.east.kubectl("config view --raw --minify --flatten -o json").ok().json();
+    config["users"][0]["user"] = json!({"token": token.trim()});
+    let file = folder.join("thief");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let thief = TestCluster::at(file);
+    patch(&thief, "configmap web", &json!({"data": {"greeting": "evil"}})).refused(&["ConfigMap shop/web"]);
+    thief.kubectl("delete configmap web -n shop").refused(&["ConfigMap shop/web"]);
+    let project = json!({"spec": {"repositories": [{"url": "https://evil.example/**"}]}});
+    assert_ne!(patch(&thief, "project shop", &project).code, 0, "what counts there, it does not say");
+    let elsewhere = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application",
+        "metadata": {"name": "evil", "namespace": "shop"},
+        "spec": {"project": "shop", "source": {"repo": "https://evil.example/x"}}});
+    thief.kubectl_stdin("create -f -", &elsewhere.to_string()).ok();
+    let refused = eventually("its Project does not take it", LONG, || {
+        let live = mirror(stage.east, "evil")?;
+        let rendered = condition(&live["status"], "Rendered");
+        (rendered["status"] == "False").then_some(rendered)
+    });
+    assert!(refused["message"].as_str().unwrap().contains("does not take repository"), "{refused}");
+    stage.east.kubectl("delete application evil -n shop").ok();
+}
+
 fn judged_by_its_own_project(stage: &Stage<'_>) {
     project(stage.east, &json!({"repositories": [{"url": "https://git.example/**"}]}));
     stage.repo.commit("refused", &[("web/config.yaml", &config("web", "refused"))]);
@@ -167,7 +197,7 @@ fn judged_by_its_own_project(stage: &Stage<'_>) {
     greets(stage.east, "web", "refused");
 }
 
-fn gone_with_its_application(stage: &Stage<'_>, controller: Controller, folder: &Path) {
+fn gone_with_its_application(stage: &Stage<'_>, controller: Controller, chart: &TestCluster, folder: &Path) {
     // Without a finalizer, what it had stays.
     stage.hub.cluster().kubectl("delete application web -n shop").ok();
     eventually("the mirror goes", LONG, || mirror(stage.east, "web").is_none().then_some(()));
@@ -189,7 +219,7 @@ fn gone_with_its_application(stage: &Stage<'_>, controller: Controller, folder: 
     older["metadata"] = json!({"name": "older", "namespace": "shop", "labels": older["metadata"]["labels"],
         "annotations": {"kubectl-gitops.dev/hub-uid": "a hub that is gone"}});
     stage.east.kubectl_stdin("create -f -", &older.to_string()).ok();
-    let _controller = Controller::replica(stage.hub.cluster(), "one", &folder.join("hub"));
+    let _controller = Controller::replica(chart, "one", &folder.join("hub"));
     eventually("the mirror goes", LONG, || mirror(stage.east, "web").is_none().then_some(()));
     assert!(mirror(stage.east, "older").is_some(), "a new hub may declare it again");
 }
