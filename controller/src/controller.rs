@@ -203,7 +203,8 @@ impl Controller {
         if let Some(known) = self.analyser.get() {
             return Ok(known);
         }
-        let made = Analyser::new(self.cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))?;
+        let made =
+            Analyser::new(self.cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))?;
         Ok(self.analyser.get_or_init(|| made))
     }
 

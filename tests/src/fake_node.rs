@@ -144,8 +144,10 @@ fn now() -> String {
 
 /// Running and ready, or, for a Job's Pod, done; or crashing.
 fn status(pod: &Value, ends: bool) -> Value {
-    let images = pod["spec"]["containers"].as_array().into_iter().flatten().map(|container| &container["image"]);
-    let broken = images.into_iter().any(|image| image.as_str().is_some_and(|image| image.ends_with(":broken")));
+    let images =
+        pod["spec"]["containers"].as_array().into_iter().flatten().map(|container| &container["image"]);
+    let broken =
+        images.into_iter().any(|image| image.as_str().is_some_and(|image| image.ends_with(":broken")));
     let state = if broken {
         json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}})
     } else if ends {

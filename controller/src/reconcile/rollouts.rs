@@ -74,7 +74,9 @@ impl Look<'_> {
             || !survey.leftovers.is_empty()
             || survey.rollouts.iter().any(|rolling| rolling.state.is_under_way());
         match &decided {
-            Decision::Leave { reason: "Manual" | "Drift" | "Window", .. } if rolls && has_work => Decision::Sync,
+            Decision::Leave { reason: "Manual" | "Drift" | "Window", .. } if rolls && has_work => {
+                Decision::Sync
+            }
             _ => decided,
         }
     }
@@ -90,7 +92,11 @@ impl Look<'_> {
         }
         if let Some(error) = &one.error {
             tracing::warn!(application = %self.name, rollout = %one.key, error, "the Rollout stands still");
-            self.controller.events.warn(self.application, "RolloutStandsStill", &format!("{}: {error}", one.key));
+            self.controller.events.warn(
+                self.application,
+                "RolloutStandsStill",
+                &format!("{}: {error}", one.key),
+            );
         }
         if one.before.phase != one.state.phase {
             let note = format!("{}: {}", one.key, told(&one.state));

@@ -156,7 +156,8 @@ impl Kin {
             let told = self.events(pod).iter().filter(|event| {
                 matches!(text(event, "/reason"), "Pulling" | "Pulled" | "Failed" | "BackOff")
             });
-            let last = told.max_by_key(|event| (text(event, "/lastTimestamp"), text(event, "/reason") != "Pulling"));
+            let last =
+                told.max_by_key(|event| (text(event, "/lastTimestamp"), text(event, "/reason") != "Pulling"));
             last.is_some_and(|event| text(event, "/reason") == "Pulling")
         })
     }

@@ -25,13 +25,21 @@ fn refused(what: &str, ran: &Ran) {
 
 fn status(stage: &Stage, patch: &Value) -> Ran {
     let patch = json!({"status": patch}).to_string();
-    stage.shop.kubectl_args(&["patch", "rollout", "web", "--subresource=status", "--type=merge", "-p", &patch])
+    stage.shop.kubectl_args(&[
+        "patch",
+        "rollout",
+        "web",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &patch,
+    ])
 }
 
 #[test]
 fn nobody_lets_a_version_out_by_hand() {
     let stage = held();
-    let newest = stage.deployment("web:2");
+    let newest = stage.workload("web:2");
     for (what, ran) in [
         ("the newest YAML", stage.shop.kubectl_stdin("apply --server-side --force-conflicts -f -", &newest)),
         ("another image", stage.shop.kubectl("set image deployment/web web=web:2")),
@@ -44,9 +52,17 @@ fn nobody_lets_a_version_out_by_hand() {
         ("an orphaning delete", stage.shop.kubectl("delete deployment web --cascade=orphan")),
         ("an orphaned canary", stage.shop.kubectl("delete deployment web-canary --cascade=orphan")),
         ("a Rollout that is gone", stage.shop.kubectl("delete rollout web")),
-        ("another strategy", stage.shop.kubectl_args(&[
-            "patch", "rollout", "web", "--type=merge", "-p", r#"{"spec": {"strategy": {"canary": {"steps": [{"setWeight": 100}]}}}}"#,
-        ])),
+        (
+            "another strategy",
+            stage.shop.kubectl_args(&[
+                "patch",
+                "rollout",
+                "web",
+                "--type=merge",
+                "-p",
+                r#"{"spec": {"strategy": {"canary": {"steps": [{"setWeight": 100}]}}}}"#,
+            ]),
+        ),
     ] {
         refused(what, &ran);
     }
@@ -82,8 +98,11 @@ fn while_everything_is_down_nothing_gets_out() {
     // A sync by hand brings what the Rollout says.
     stage.shop.sync().ok();
     is_held(&stage);
-    let newest = stage.deployment("web:3");
-    refused("the newest YAML", &stage.shop.kubectl_stdin("apply --server-side --force-conflicts -f -", &newest));
+    let newest = stage.workload("web:3");
+    refused(
+        "the newest YAML",
+        &stage.shop.kubectl_stdin("apply --server-side --force-conflicts -f -", &newest),
+    );
     is_held(&stage);
     // The webhook away, and with it the status: what runs is what was promoted.
     stage.shop.hold_off();
@@ -116,7 +135,7 @@ fn without_the_mutating_side_nothing_gets_out() {
 #[test]
 fn a_second_workload_is_not_made_by_hand() {
     let stage = Stage::new(&json!({"strategy": {"canary": {"steps": [{"setWeight": 25}, {"pause": {}}]}}}));
-    let mut second: Value = serde_json::from_str(&stage.deployment("web:2")).unwrap();
+    let mut second: Value = serde_json::from_str(&stage.workload("web:2")).unwrap();
     second["metadata"]["name"] = "web-canary".into();
     second["spec"]["selector"]["matchLabels"]["track"] = "canary".into();
     second["spec"]["template"]["metadata"]["labels"]["track"] = "canary".into();

@@ -35,7 +35,8 @@ pub async fn push(ground: &Ground<'_>, failure: &Failure<'_>) -> Result<String, 
         Wish::Branch(version) => (version, Some(name(failure.rollout, version))),
         Wish::Clear(_) => return Err(EngineError::Internal("that is no matter of Git".into())),
     };
-    let wrong = |reason: &str| EngineError::Rollout { rollout: failure.rollout.clone(), reason: reason.into() };
+    let wrong =
+        |reason: &str| EngineError::Rollout { rollout: failure.rollout.clone(), reason: reason.into() };
     let home = restore::home(loaded).ok_or_else(|| wrong("its Application has no source in Git"))?;
     let stable = failure.state.stable.as_ref().ok_or_else(|| wrong("no version is promoted"))?;
     let commit = restore::commit_of(loaded, &stable.revision).to_owned();
@@ -53,7 +54,10 @@ pub async fn push(ground: &Ground<'_>, failure: &Failure<'_>) -> Result<String, 
     let new = NewCommit {
         changes: restore::changes(&now, &then, &commit),
         message: message(failure, bad, stable, &commit),
-        author: Some(Person { name: "gitops-controller".into(), email: "gitops-controller@localhost".into() }),
+        author: Some(Person {
+            name: "gitops-controller".into(),
+            email: "gitops-controller@localhost".into(),
+        }),
     };
     let (revision, at) = (home.source.revision.clone(), base.clone());
     let draft = blocking(move || {
@@ -62,7 +66,9 @@ pub async fn push(ground: &Ground<'_>, failure: &Failure<'_>) -> Result<String, 
     })
     .await?;
     if draft.commit == base {
-        return Err(wrong("Git holds these files as they were already, and says the failed version all the same"));
+        return Err(wrong(
+            "Git holds these files as they were already, and says the failed version all the same",
+        ));
     }
     let Some(branch) = branch else {
         let drafted = restore::placed(loaded, &draft.repo());

@@ -167,14 +167,18 @@ impl Driver<'_> {
             serde_json::from_value(whole).map_err(|error| EngineError::Internal(error.to_string()))?;
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.ground.cluster.client(), &key.namespace, &resource);
-        let params = PostParams { field_manager: Some(FIELD_MANAGER_ROLLOUT.into()), ..PostParams::default() };
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER_ROLLOUT.into()), ..PostParams::default() };
         let written = api.replace_status(&key.name, &params, &object).await;
         written.map(drop).map_err(|error| match error {
             kube::Error::Api(status) if status.code == 409 => EngineError::Cluster(ClusterError::Conflict {
                 what: key.to_string(),
                 message: status.message.clone(),
             }),
-            error => EngineError::Rollout { rollout: key, reason: format!("its status could not be written: {error}") },
+            error => EngineError::Rollout {
+                rollout: key,
+                reason: format!("its status could not be written: {error}"),
+            },
         })
     }
 
@@ -198,7 +202,8 @@ impl Driver<'_> {
             {
                 continue;
             }
-            let options = DeleteOptions { uid: Some(text("/metadata/uid").to_owned()), ..DeleteOptions::default() };
+            let options =
+                DeleteOptions { uid: Some(text("/metadata/uid").to_owned()), ..DeleteOptions::default() };
             self.ground.cluster.delete(kind, &key, &options).await?;
         }
         Ok(())
@@ -245,7 +250,11 @@ fn hash(set: &DesiredSet, spec: &Spec) -> Option<String> {
 fn subject(rolling: &Rolling, state: &State, live: &Value, spec: &Spec, survey: &Survey) -> Subject {
     let second = spec.has_second() && state.setting.second.is_some();
     let key = if second { spec.second() } else { spec.target.clone() };
-    let selector = survey.desired.objects.get(&key).and_then(|object| object.value.pointer("/spec/selector/matchLabels"));
+    let selector = survey
+        .desired
+        .objects
+        .get(&key)
+        .and_then(|object| object.value.pointer("/spec/selector/matchLabels"));
     let labels = selector.and_then(Value::as_object).into_iter().flatten();
     let mut pods: Vec<String> =
         labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();

@@ -236,7 +236,9 @@ impl Rolling {
             && !self.is_new()
             && self.state.phase == Phase::Idle
             && !self.is_behind()
-            && self.requested().is_none_or(|id| self.state.record.as_ref().is_some_and(|record| record.id == id))
+            && self
+                .requested()
+                .is_none_or(|id| self.state.record.as_ref().is_some_and(|record| record.id == id))
     }
 
     /// The id of the request that it carries.

@@ -3,12 +3,12 @@
 
 use gitops_api::{Request, Verb};
 use gitops_core::health::Health;
+use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::Action;
 use gitops_core::rollout::observe::{Ask, Asked, Observed, Workload};
 use gitops_core::rollout::spec::{Means, Spec};
 use gitops_core::rollout::state::State;
-use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY};
 use serde_json::Value;
 
 use super::gate::{Ground, Rolling};
@@ -120,7 +120,8 @@ impl Sight<'_> {
             let mut want = want.clone();
             if second {
                 let labelled = self.survey.desired.objects.get(key);
-                let template = labelled.and_then(|object| object.value.pointer("/spec/template/metadata")).cloned();
+                let template =
+                    labelled.and_then(|object| object.value.pointer("/spec/template/metadata")).cloned();
                 let Some(template) = template else { continue };
                 want.key = key.clone();
                 want.value["metadata"]["name"] = key.name.clone().into();
@@ -174,7 +175,9 @@ mod tests {
             let request = json!({"id": "r1", "verb": verb, "arguments": {"full": "true"}, "reason": "INC-1"});
             json!({"metadata": {"annotations": {ANNOTATION_REQUEST: request.to_string(), ANNOTATION_REQUESTED_BY: by}}})
         };
-        let ask = |by: &str, verb: &str, judged: bool| asked(Some(&rollout(by, verb)), judged).map(|asked| asked.ask);
+        let ask = |by: &str, verb: &str, judged: bool| {
+            asked(Some(&rollout(by, verb)), judged).map(|asked| asked.ask)
+        };
         assert_eq!(ask("ada", "promote", true), Some(Ask::PromoteFull));
         assert_eq!(ask("ada", "abort", true), Some(Ask::Abort));
         assert_eq!(ask("", "abort", true), None);

@@ -49,8 +49,7 @@ impl Pods {
     /// ReplicaSets, EndpointSlices and Pods of the namespace.
     async fn read(&mut self, sight: &Sight<'_>) -> Result<(), EngineError> {
         let place: BTreeSet<String> = [sight.spec.target.namespace.clone()].into();
-        let kinds =
-            [family("ReplicaSet"), family("Pod"), Gvk::new("discovery.k8s.io/v1", "EndpointSlice")];
+        let kinds = [family("ReplicaSet"), family("Pod"), Gvk::new("discovery.k8s.io/v1", "EndpointSlice")];
         let wanted = kinds.into_iter().map(|gvk| (gvk, place.clone())).collect();
         for (key, object) in sight.ground.cluster.list(sight.ground.discovery, &wanted).await? {
             match key.kind.as_str() {
@@ -110,14 +109,19 @@ impl Pods {
 
     fn is_followed(&self, sight: &Sight<'_>, name: &str) -> bool {
         let key = sight.spec.beside("", "Service", name);
-        let selector = sight.survey.live.get(&key).and_then(|live| live.pointer("/spec/selector")?.as_object());
+        let selector =
+            sight.survey.live.get(&key).and_then(|live| live.pointer("/spec/selector")?.as_object());
         let (Some(selector), false) = (selector, self.pods.is_empty()) else { return true };
         let selected = |pod: &Value| {
             let labels = pod.pointer("/metadata/labels");
             selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
         };
-        let ready: BTreeSet<&str> =
-            self.pods.iter().filter(|(_, pod)| selected(pod) && is_ready(pod)).map(|(name, _)| name.as_str()).collect();
+        let ready: BTreeSet<&str> = self
+            .pods
+            .iter()
+            .filter(|(_, pod)| selected(pod) && is_ready(pod))
+            .map(|(name, _)| name.as_str())
+            .collect();
         let slices = self
             .slices
             .iter()
@@ -133,7 +137,8 @@ impl Pods {
 pub(super) fn is_ready(pod: &Value) -> bool {
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
     pod.pointer("/metadata/deletionTimestamp").is_none()
-        && conditions.into_iter().flatten().any(|condition| {
-            text(condition, "/type") == "Ready" && text(condition, "/status") == "True"
-        })
+        && conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| text(condition, "/type") == "Ready" && text(condition, "/status") == "True")
 }
