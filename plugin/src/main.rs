@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod dependencies;
 mod difftext;
+mod drafting;
 mod error;
 mod layout;
 mod output;

@@ -159,7 +159,8 @@ impl World {
 
     /// The Applications that declare a Rollout.
     pub fn applications_of(&self, rollout: &ObjectKey) -> Vec<AppRef> {
-        let has = |held: &&Held| held.gates.as_ref().is_some_and(|gates| gates.rollouts.contains_key(rollout));
+        let has =
+            |held: &&Held| held.gates.as_ref().is_some_and(|gates| gates.rollouts.contains_key(rollout));
         self.held.values().filter(has).map(|held| held.loaded.application.clone()).collect()
     }
 

@@ -287,7 +287,8 @@ mod tests {
     #[test]
     fn what_a_gate_says_instead_is_found_and_dropped_again() {
         let plain = part("a", "1", &["x", "y"]);
-        let object = |name: &str| plain.get(&ObjectKey { name: name.into(), ..plain.keys().next().unwrap().clone() });
+        let object =
+            |name: &str| plain.get(&ObjectKey { name: name.into(), ..plain.keys().next().unwrap().clone() });
         let mut other = object("x").unwrap();
         other.value["data"] = json!({"gated": "yes"});
         let mut second = other.clone();

@@ -77,7 +77,8 @@ impl Case<'_> {
                 facts.endpoints = self.endpoints(world, false).await;
             }
             "rollout-status" if learnt.first("promotion") => {
-                facts.promotion = self.keeper.promotion(world, self.key, self.written().unwrap_or(&Value::Null)).await;
+                facts.promotion =
+                    self.keeper.promotion(world, self.key, self.written().unwrap_or(&Value::Null)).await;
             }
             "request" if learnt.first("asked") => facts.asked = self.asked().await,
             "delete-declared" if learnt.first("going") => {

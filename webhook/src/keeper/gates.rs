@@ -155,4 +155,3 @@ fn gates(rollouts: Vec<Rolling>) -> Gates {
     }
     gates
 }
-

@@ -68,7 +68,10 @@ pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
                 return object(format!("the target's hash at commit {commit} is {hash}, not {}", named.hash));
             }
             None => {
-                return object(format!("commit {} of the target is none of the branch", short(&named.revision)));
+                return object(format!(
+                    "commit {} of the target is none of the branch",
+                    short(&named.revision)
+                ));
             }
         }
     }
@@ -144,7 +147,13 @@ mod tests {
         json!({"revision": revision, "hash": format!("h-{revision}")})
     }
 
-    fn told(subresource: &str, old: Option<&Value>, new: &Value, facts: &Facts, tip: Option<&Value>) -> String {
+    fn told(
+        subresource: &str,
+        old: Option<&Value>,
+        new: &Value,
+        facts: &Facts,
+        tip: Option<&Value>,
+    ) -> String {
         let tip = tip.map(|tip| declared(tip.clone()));
         let operation = if old.is_some() { Operation::Update } else { Operation::Create };
         let (gvk, key) = (Gvk::of(new).unwrap(), ObjectKey::of(new).unwrap());

@@ -58,7 +58,10 @@ pub(super) async fn version(ground: &Ground<'_>, of: &Rolling) -> Result<Option<
     // It has drifted from all of them: what it was written as last counts.
     at_record.map(Some).ok_or_else(|| EngineError::Rollout {
         rollout: of.key.clone(),
-        reason: format!("which version of {} runs is not known: its commit {recorded} cannot be rendered", of.spec.target),
+        reason: format!(
+            "which version of {} runs is not known: its commit {recorded} cannot be rendered",
+            of.spec.target
+        ),
     })
 }
 
@@ -124,7 +127,8 @@ pub(super) fn same_version(
     });
     let weight = spec.traffic.weight_path.as_ref().filter(|_| spec.means() == Means::Field);
     let differences = compare(schemas, &want.gvk, &want.value, live, &options);
-    let counts = |path: &Path| path.starts_with(&part) && !weight.is_some_and(|weight| is_beside(path, weight));
+    let counts =
+        |path: &Path| path.starts_with(&part) && !weight.is_some_and(|weight| is_beside(path, weight));
     !differences.iter().any(|difference| counts(&difference.path))
 }
 
