@@ -11,6 +11,8 @@ use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::AppRef;
+use gitops_core::object::ObjectKey;
+use gitops_engine::analysis::Analyser;
 use gitops_engine::follow::{Stores, reference};
 use gitops_engine::{EngineError, Environment};
 use gitops_source::GitCache;
@@ -51,6 +53,20 @@ pub struct Memory {
     /// Failed looks, one after the other.
     pub failed: u32,
     pub still: Still,
+    /// A Rollout is under way.
+    pub rolls: bool,
+    /// What became of the commits that failed Rollouts ask for, and when.
+    pub pushed: HashMap<ObjectKey, Pushed>,
+}
+
+/// A push after a failed Rollout.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// The hash of the version that failed.
+    pub hash: String,
+    /// The commit or branch, or why not.
+    pub result: Result<String, String>,
+    pub at: Instant,
 }
 
 /// For how many looks the same has been said of what is not healthy yet.
@@ -82,6 +98,7 @@ pub struct Controller {
     pub stores: OnceLock<Stores>,
     memories: Mutex<HashMap<AppRef, Memory>>,
     surroundings: tokio::sync::Mutex<Option<(Instant, Surroundings)>>,
+    analyser: OnceLock<Analyser>,
     holder: String,
     /// Ends every sync between two objects.
     stopping: AtomicBool,
@@ -109,6 +126,7 @@ impl Controller {
             stores: OnceLock::new(),
             memories: Mutex::default(),
             surroundings: tokio::sync::Mutex::default(),
+            analyser: OnceLock::new(),
             holder: holder(),
             stopping: AtomicBool::default(),
         })
@@ -170,6 +188,24 @@ impl Controller {
     /// When the last look at an Application began.
     pub fn looked(&self, name: &AppRef) -> Option<Instant> {
         self.memories().get(name)?.looked
+    }
+
+    /// Whether a Rollout of an Application is under way.
+    pub fn rolls(&self, name: &AppRef) -> bool {
+        self.memories().get(name).is_some_and(|memory| memory.rolls)
+    }
+
+    /// What measures new versions.
+    ///
+    /// # Errors
+    /// When there can be no HTTP client.
+    pub fn analyser(&self) -> Result<&Analyser, EngineError> {
+        if let Some(known) = self.analyser.get() {
+            return Ok(known);
+        }
+        let made =
+            Analyser::new(self.cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))?;
+        Ok(self.analyser.get_or_init(|| made))
     }
 
     /// An Application is gone.

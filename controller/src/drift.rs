@@ -155,6 +155,8 @@ fn wake(controller: &Controller, object: &PartialObjectMeta<DynamicObject>) {
     let owner = object.annotations().get(ANNOTATION_OWNER).and_then(|owner| owner.split_once('/'));
     let Some((namespace, name)) = owner else { return };
     let name = AppRef { namespace: namespace.into(), name: name.into() };
-    let rest = controller.looked(&name).map(|at| SPACING.saturating_sub(at.elapsed())).unwrap_or_default();
-    controller.queue.push(&name, rest.max(DEBOUNCE));
+    let (debounce, spacing) =
+        if controller.rolls(&name) { (DEBOUNCE / 3, DEBOUNCE) } else { (DEBOUNCE, SPACING) };
+    let rest = controller.looked(&name).map(|at| spacing.saturating_sub(at.elapsed())).unwrap_or_default();
+    controller.queue.push(&name, rest.max(debounce));
 }

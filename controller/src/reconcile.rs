@@ -11,6 +11,7 @@ use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
 use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
 use gitops_engine::follow::reference;
+use gitops_engine::rollout::Rolling;
 use gitops_engine::trust::trust;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
@@ -26,7 +27,10 @@ use crate::sight::{Sight, prunes};
 use crate::status::{self, Found, Suspended};
 use crate::windows;
 
+mod rollouts;
 mod saying;
+
+use rollouts::Driven;
 
 /// How far behind the API server's cache is, at most.
 const CACHED: Duration = Duration::from_millis(500);
@@ -81,6 +85,10 @@ struct Look<'a> {
     /// The request for a sync that is carried out.
     asked: Option<Asked>,
     prune: Prune,
+    /// Whether a Rollout may begin.
+    may_begin: bool,
+    /// Whether one was under way, or has moved.
+    rolls: bool,
     /// Whether there is something to say.
     speaks: bool,
     again: Duration,
@@ -106,6 +114,8 @@ impl<'a> Look<'a> {
             found,
             asked,
             prune,
+            may_begin: false,
+            rolls: false,
             speaks: true,
             again: RESYNC,
         }
@@ -129,7 +139,15 @@ impl<'a> Look<'a> {
         self.found.revision = Some(commit.id.clone());
         let sight = Sight { controller, application, project: project.as_deref(), loaded: &loaded };
         let (mut known, mut survey) = sight.survey(known, &commit.id).await?;
-        let decision = self.decide(&loaded, &known, &survey)?;
+        let mut decision = self.decide(&loaded, &known, &survey)?;
+        let failed = match self.drive(&sight, &known, &survey).await? {
+            Driven::Still => Vec::new(),
+            Driven::Moved(failed) => {
+                (known, survey) = sight.survey(known, &commit.id).await?;
+                decision = self.decide(&loaded, &known, &survey)?;
+                failed
+            }
+        };
         let mut failure = None;
         if decision == Decision::Sync {
             failure = self.sync(&sight, &known, survey, &commit.id).await?;
@@ -141,6 +159,10 @@ impl<'a> Look<'a> {
                 failure = self.still_differs(&loaded, &known, &survey);
             }
         }
+        if self.suspension().is_none() && survey.rollouts.iter().any(Rolling::is_new) {
+            self.again = self.again.min(SOON);
+        }
+        self.push(&sight, &known, &failed, &commit.id).await;
         controller.drift.track(controller, &known.discovery, &survey.desired);
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
@@ -219,7 +241,8 @@ impl<'a> Look<'a> {
         let generation = self.application.metadata.generation.unwrap_or(0);
         self.memory.attempts.meant_for(revision, generation);
         let waits_for = self.waits_for();
-        let has_work = self.has_work(loaded, known, survey);
+        let waits = survey.rollouts.iter().any(Rolling::is_waiting);
+        let has_work = waits || self.has_work(loaded, known, survey);
         let synced = self.before.history.first().map(|entry| entry.revision.as_str());
         let suspended = self.suspension();
         let situation = Situation {
@@ -234,7 +257,9 @@ impl<'a> Look<'a> {
             attempts: &self.memory.attempts,
             backoff: Backoff::of(&spec.sync.retry)?,
         };
-        let decision = decide(&situation, Instant::now());
+        let decided = decide(&situation, Instant::now());
+        self.may_begin = decided == Decision::Sync;
+        let decision = self.goes_on(survey, has_work, decided);
         if decision == Decision::Settled {
             self.memory.attempts.succeeded();
         }

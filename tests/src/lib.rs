@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod controller;
 pub mod fake_node;
 pub mod faults;
+pub mod gateway;
 pub mod generate;
 pub mod git_server;
 pub mod injector;

@@ -101,7 +101,8 @@ pub struct Gate {
 impl Held {
     /// Whether a Rollout may change an object.
     pub fn is_gated(&self, key: &ObjectKey) -> bool {
-        self.gates.as_ref().is_some_and(|gates| gates.changes.contains(key))
+        let gates = self.gates.as_ref();
+        gates.is_some_and(|gates| gates.changes.contains(key) || gates.rollouts.contains_key(key))
     }
 }
 

@@ -18,7 +18,7 @@ pub mod sops;
 pub mod yaml;
 
 pub use error::{ErrorKind, SourceError};
-pub use git::{Change, Commit, GitCache, NewCommit, Snapshot, Target, Writer};
+pub use git::{Change, Commit, GitCache, NewCommit, Person, Snapshot, Target, Writer};
 pub use location::{Credentials, RepoUrl, Secret};
 pub use render::{
     HelmOptions, KustomizeOptions, PlainOptions, Reads, RemoteChart, RenderRequest, SourceType, Tools, reads,

@@ -35,6 +35,11 @@ impl Learnt {
     fn first(&mut self, what: &'static str) -> bool {
         self.0.insert(what)
     }
+
+    /// It is to be asked for once more: something has changed.
+    pub fn again(&mut self, what: &'static str) {
+        self.0.remove(what);
+    }
 }
 
 impl Case<'_> {

@@ -191,6 +191,8 @@ impl Case<'_> {
             Standing::Unknown => !fresh,
             Standing::Ahead => true,
         };
+        (facts.promotion, facts.second_of) = (None, world.second_of(self.key));
+        learnt.again("promotion");
         let third = self.informed(&world, &older, &[], &mut facts, &mut learnt).await;
         if !matches!(third.rule, "toward-git" | "mixed-commits") {
             return third;
@@ -210,7 +212,8 @@ impl Case<'_> {
             return None;
         }
         let world = self.keeper.world();
-        facts.second_of = world.second_of(self.key);
+        (facts.promotion, facts.second_of) = (None, world.second_of(self.key));
+        learnt.again("promotion");
         let again = self.informed(&world, &[], &[], facts, learnt).await;
         again.rule.is_empty().then_some(again)
     }

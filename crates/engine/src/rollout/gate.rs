@@ -8,14 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gitops_api::Request;
 use gitops_api::rollout::{RolloutSpec, RolloutStatus};
 use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::{DesiredObject, DesiredSet};
-use gitops_core::names::GROUP;
+use gitops_core::names::{ANNOTATION_REQUEST, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout::desired::{Declares, Objects, concerned, overlay, version};
 use gitops_core::rollout::spec::Spec;
-use gitops_core::rollout::state::{State, Version};
+use gitops_core::rollout::state::{Phase, State, Version};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -216,5 +217,33 @@ impl Rolling {
     pub fn is_behind(&self) -> bool {
         let stable = self.state.stable.as_ref().map(|stable| &stable.hash);
         self.tip.as_ref().is_some_and(|tip| stable.is_some_and(|stable| *stable != tip.hash))
+    }
+
+    /// Whether Git says a version that could begin now.
+    pub fn is_waiting(&self) -> bool {
+        let refused = self.tip.as_ref().is_some_and(|tip| self.state.refused.as_ref() == Some(&tip.hash));
+        !self.state.is_under_way() && self.is_behind() && !refused
+    }
+
+    /// Whether it is there, and its status says nothing yet.
+    pub fn is_new(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.pointer("/status/state").is_none())
+    }
+
+    /// Whether there is nothing to decide.
+    pub fn is_quiet(&self) -> bool {
+        self.live.is_some()
+            && !self.is_new()
+            && self.state.phase == Phase::Idle
+            && !self.is_behind()
+            && self
+                .requested()
+                .is_none_or(|id| self.state.record.as_ref().is_some_and(|record| record.id == id))
+    }
+
+    /// The id of the request that it carries.
+    fn requested(&self) -> Option<String> {
+        let annotations = self.live.as_ref()?.get("metadata")?.get("annotations")?;
+        Some(Request::parse(annotations.get(ANNOTATION_REQUEST)?.as_str()?).ok()?.id)
     }
 }

@@ -1,10 +1,15 @@
 //! Rollouts in an Application's desired set. In: what Git declares at the newest
 //! commit, and the Rollouts' statuses in the cluster. Out: the set with those
 //! worked in ([`gate`]), which sync, diff, controller and webhook all use; and
-//! the driver, which looks ([`observe`]), decides by core's machine and writes
-//! the next state ([`drive`]).
+//! the driver ([`drive`]), which looks ([`observe`]), decides by core's machine
+//! and writes the next state; after a failure Git gets its commit ([`back`]).
 
+pub mod back;
+pub mod drive;
 pub mod gate;
+pub mod observe;
+mod pods;
 mod running;
 
+pub use drive::{Driver, Moved};
 pub use gate::{Ground, Rolling, resources};
