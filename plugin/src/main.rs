@@ -9,6 +9,7 @@ mod commands;
 mod dependencies;
 mod difftext;
 mod elsewhere;
+mod drafting;
 mod error;
 mod layout;
 mod output;

@@ -10,6 +10,7 @@ pub mod desired;
 pub mod error;
 mod expression;
 pub mod follow;
+pub mod image;
 pub mod judge;
 pub mod kin;
 pub mod lease;
@@ -27,6 +28,7 @@ pub mod rules;
 pub mod survey;
 pub mod sync;
 pub mod trust;
+pub mod versions;
 
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;

@@ -1,6 +1,6 @@
 //! `kubectl gitops diff`
 
-pub(super) mod change;
+pub mod change;
 
 use clap::{Args, ValueEnum};
 use futures::TryStreamExt;
