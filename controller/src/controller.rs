@@ -52,6 +52,8 @@ pub struct Memory {
     /// Failed looks, one after the other.
     pub failed: u32,
     pub still: Still,
+    /// Of one that is being deleted: whether its objects are going, and since when.
+    pub deletion: Option<(bool, Instant)>,
 }
 
 /// For how many looks the same has been said of what is not healthy yet.

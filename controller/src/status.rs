@@ -18,7 +18,7 @@ const HISTORY: usize = 20;
 /// The API server takes messages of up to 32 KiB; a person reads less.
 const MESSAGE: usize = 2000;
 /// Conditions that are written here.
-const OURS: [&str; 3] = ["Synced", "Healthy", "Suspended"];
+const OURS: [&str; 4] = ["Synced", "Healthy", "Suspended", "Deleting"];
 
 /// A condition: status, reason, message.
 pub type Said = (&'static str, &'static str, String);
@@ -34,6 +34,8 @@ pub struct Found {
     /// Objects out of sync, and unhealthy ones.
     pub counts: Option<(usize, usize)>,
     pub suspended: Option<Suspended>,
+    /// How far its deletion is.
+    pub deleting: Option<Said>,
     /// A sync that is worth remembering.
     pub entry: Option<HistoryEntry>,
     pub operation: Option<OperationStatus>,
@@ -72,6 +74,9 @@ pub fn after(application: &Application, before: &ApplicationStatus, found: &Foun
         Some(Suspended::No) => None,
         None => suspended.map(|known| json!(known)),
     });
+    let deleting = before.conditions.iter().find(|known| known.type_ == "Deleting");
+    conditions
+        .extend(found.deleting.iter().map(|said| condition(application, "Deleting", said, deleting, now)));
     status["conditions"] = conditions.into();
     let text =
         |new: Option<&'static str>, old: &Option<String>| new.map(str::to_owned).or_else(|| old.clone());

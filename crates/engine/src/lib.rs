@@ -11,6 +11,7 @@ pub mod follow;
 pub mod judge;
 pub mod kin;
 pub mod lease;
+pub mod leaving;
 pub mod load;
 pub mod looks;
 pub mod memory;
