@@ -9,7 +9,7 @@ use gitops_engine::version_labels::label_pods;
 
 use super::{Look, RESYNC};
 use crate::carry_out::Case;
-use crate::controller::Surroundings;
+use crate::clusters::Surroundings;
 use crate::sight::Sight;
 
 /// After labels that could not be written: the webhook may be a moment behind.

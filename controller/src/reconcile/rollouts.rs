@@ -12,7 +12,8 @@ use gitops_engine::rollout::{Driver, Ground, Moved};
 use gitops_engine::{EngineError, Survey};
 
 use super::Look;
-use crate::controller::{Pushed, Surroundings};
+use crate::clusters::Surroundings;
+use crate::controller::Pushed;
 use crate::error::Error;
 use crate::schedule::Decision;
 use crate::sight::Sight;
@@ -149,7 +150,7 @@ impl Look<'_> {
 
 fn ground<'a>(sight: &Sight<'a>, known: &'a Surroundings) -> Ground<'a> {
     Ground {
-        cluster: &sight.controller.cluster,
+        cluster: known.cluster(),
         discovery: &known.discovery,
         loaded: sight.loaded,
         environment: &known.environment,

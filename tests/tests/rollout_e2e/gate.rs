@@ -39,7 +39,7 @@ fn status(stage: &Stage, patch: &Value) -> Ran {
 #[test]
 fn nobody_lets_a_version_out_by_hand() {
     let stage = held();
-    let newest = stage.deployment("web:2");
+    let newest = stage.workload("web:2");
     for (what, ran) in [
         ("the newest YAML", stage.shop.kubectl_stdin("apply --server-side --force-conflicts -f -", &newest)),
         ("another image", stage.shop.kubectl("set image deployment/web web=web:2")),
@@ -98,7 +98,7 @@ fn while_everything_is_down_nothing_gets_out() {
     // A sync by hand brings what the Rollout says.
     stage.shop.sync().ok();
     is_held(&stage);
-    let newest = stage.deployment("web:3");
+    let newest = stage.workload("web:3");
     refused(
         "the newest YAML",
         &stage.shop.kubectl_stdin("apply --server-side --force-conflicts -f -", &newest),
@@ -135,7 +135,7 @@ fn without_the_mutating_side_nothing_gets_out() {
 #[test]
 fn a_second_workload_is_not_made_by_hand() {
     let stage = Stage::new(&json!({"strategy": {"canary": {"steps": [{"setWeight": 25}, {"pause": {}}]}}}));
-    let mut second: Value = serde_json::from_str(&stage.deployment("web:2")).unwrap();
+    let mut second: Value = serde_json::from_str(&stage.workload("web:2")).unwrap();
     second["metadata"]["name"] = "web-canary".into();
     second["spec"]["selector"]["matchLabels"]["track"] = "canary".into();
     second["spec"]["template"]["metadata"]["labels"]["track"] = "canary".into();

@@ -6,5 +6,6 @@
 mod canary;
 mod gate;
 mod stage;
+mod strategies;
 
 pub use stage::{LONG, Stage};
