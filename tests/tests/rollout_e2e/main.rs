@@ -5,6 +5,7 @@
 
 mod canary;
 mod gate;
+mod measured;
 mod stage;
 mod strategies;
 
