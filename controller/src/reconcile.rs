@@ -243,9 +243,10 @@ impl<'a> Look<'a> {
         let Some(last) = self.before.history.first().map(|entry| entry.revision.clone()) else {
             return Ok(());
         };
-        let (loaded, git, tip) = (loaded.clone(), known.environment.git(), tip.to_owned());
+        let (loaded, environment, tip) = (loaded.clone(), known.environment.clone(), tip.to_owned());
         let moves =
-            tokio::task::spawn_blocking(move || revisions::moves_forward(&loaded, &git, &last, &tip)).await;
+            tokio::task::spawn_blocking(move || revisions::moves_forward(&loaded, &environment, &last, &tip))
+                .await;
         Ok(moves.map_err(|error| EngineError::Internal(error.to_string()))??)
     }
 
