@@ -133,7 +133,8 @@ impl Progress for Watchman<'_> {
     }
 }
 
-fn ended(report: &Report) -> Ended {
+/// What became of it, in words.
+pub fn ended(report: &Report) -> Ended {
     let mut wrong: Vec<String> = report
         .results
         .iter()

@@ -43,6 +43,8 @@ pub struct Memory {
     /// Failed looks, one after the other.
     pub failed: u32,
     pub still: Still,
+    /// Of one that is being deleted: whether its objects are going, and since when.
+    pub deletion: Option<(bool, Instant)>,
     /// A Rollout is under way.
     pub rolls: bool,
     /// What became of the commits that failed Rollouts ask for, and when.

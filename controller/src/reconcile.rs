@@ -184,6 +184,9 @@ impl<'a> Look<'a> {
                 failure = self.still_differs(&loaded, &known, &survey);
             }
         }
+        if self.suspension().is_none() && survey.rollouts.iter().any(Rolling::is_new) {
+            self.again = self.again.min(SOON);
+        }
         self.push(&sight, &known, &failed, &commit.id).await;
         Drift::track(controller, &known, &survey.desired);
         self.say_synced(&loaded, &survey, &decision, failure);

@@ -20,7 +20,7 @@ const HISTORY: usize = 20;
 /// The API server takes messages of up to 32 KiB; a person reads less.
 const MESSAGE: usize = 2000;
 /// Conditions that are written here.
-const OURS: [&str; 3] = ["Synced", "Healthy", "Suspended"];
+const OURS: [&str; 4] = ["Synced", "Healthy", "Suspended", "Deleting"];
 /// And those that are copied from the cluster that the Application goes to.
 const FAR: [&str; 2] = ["Rendered", "Enforced"];
 
@@ -40,6 +40,8 @@ pub struct Found {
     pub suspended: Option<Suspended>,
     /// What another cluster's webhook says, where the Application goes there.
     pub far: Option<FarSaid>,
+    /// How far its deletion is.
+    pub deleting: Option<Said>,
     /// A sync that is worth remembering.
     pub entry: Option<HistoryEntry>,
     pub operation: Option<OperationStatus>,
@@ -112,6 +114,9 @@ pub fn after(application: &Application, before: &ApplicationStatus, found: &Foun
         None => suspended.map(|known| json!(known)),
     });
     conditions.extend(said_far(application, before, found.far.as_ref(), now));
+    let deleting = before.conditions.iter().find(|known| known.type_ == "Deleting");
+    conditions
+        .extend(found.deleting.iter().map(|said| condition(application, "Deleting", said, deleting, now)));
     status["conditions"] = conditions.into();
     let text =
         |new: Option<&'static str>, old: &Option<String>| new.map(str::to_owned).or_else(|| old.clone());

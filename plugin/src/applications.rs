@@ -5,19 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::{Stream, TryStreamExt};
 use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::{AppRef, DesiredSet};
 use gitops_core::health::HealthReport;
 use gitops_core::names::IN_CLUSTER;
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
-use gitops_engine::desired::{commit, desired, whole_trees};
+use gitops_engine::desired::{commit, desired};
 use gitops_engine::load::{self, FILE, Loaded};
 use gitops_engine::trust::trust;
 use gitops_engine::{Environment, Kin, Reach, Rules, Survey, healths, survey};
 use gitops_source::{Commit, RepoUrl};
 use tokio::sync::Mutex;
 
+use crate::beside::beside;
 use crate::cli::Selection;
 use crate::elsewhere;
 use crate::error::Failure;
@@ -138,6 +140,16 @@ pub struct Destination {
     others: Arc<Mutex<BTreeMap<String, Destination>>>,
 }
 
+/// What was seen of one Application.
+#[derive(Debug)]
+pub struct Seen {
+    /// The cluster that it goes to.
+    pub there: Destination,
+    pub loaded: Loaded,
+    pub commit: Commit,
+    pub survey: Survey,
+}
+
 impl Destination {
     /// Connects.
     pub async fn reach(settings: &Settings) -> Result<Self, Failure> {
@@ -151,7 +163,7 @@ impl Destination {
     /// The cluster that an Application of this one goes to.
     pub async fn of(&self, loaded: &Loaded) -> Result<Cow<'_, Self>, Failure> {
         let destination = &loaded.spec.destination;
-        if destination.is_here() {
+        if destination.is_here() || destination.cluster == self.name {
             return Ok(Cow::Borrowed(self));
         }
         self.other(&destination.cluster).await.map(Cow::Owned)
@@ -206,11 +218,39 @@ impl Destination {
         revision: Option<&str>,
         printer: &Printer,
     ) -> Result<(Commit, Survey), Failure> {
+        let (commit, survey) = self.survey_silently(loaded, revision).await?;
+        tell_mistakes(&survey, printer);
+        Ok((commit, survey))
+    }
+
+    /// The same, with nothing told.
+    pub async fn survey_silently(
+        &self,
+        loaded: &Loaded,
+        revision: Option<&str>,
+    ) -> Result<(Commit, Survey), Failure> {
         self.is_meant(loaded)?;
         let (commit, set) = declared(loaded, &self.environment, revision, &self.discovery).await?;
-        let survey = self.resurvey(loaded, set).await?;
-        survey.desired.delegated().mistakes.iter().for_each(|mistake| printer.warning(mistake));
-        Ok((commit, survey))
+        Ok((commit, self.resurvey(loaded, set).await?))
+    }
+
+    /// The surveys of many, each where it goes, side by side and in order.
+    pub fn surveys<'p>(
+        &self,
+        applications: &[Loaded],
+        revision: Option<&str>,
+        printer: &'p Printer,
+    ) -> impl Stream<Item = Result<Seen, Failure>> + Unpin + use<'p> {
+        let (this, revision) = (self.clone(), revision.map(str::to_owned));
+        let surveys = beside(applications.to_vec(), move |loaded| {
+            let (this, revision) = (this.clone(), revision.clone());
+            async move {
+                let there = this.of(&loaded).await?.into_owned();
+                let (commit, survey) = there.survey_silently(&loaded, revision.as_deref()).await?;
+                Ok(Seen { there, loaded, commit, survey })
+            }
+        });
+        surveys.inspect_ok(|seen: &Seen| tell_mistakes(&seen.survey, printer))
     }
 
     /// What the cluster holds by now of what is known to be declared.
@@ -252,6 +292,11 @@ impl Destination {
     }
 }
 
+/// Tells what Git both declares and leaves to others.
+pub fn tell_mistakes(survey: &Survey, printer: &Printer) {
+    survey.desired.delegated().mistakes.iter().for_each(|mistake| printer.warning(mistake));
+}
+
 /// All Applications of the cluster, or of one namespace. One that cannot be
 /// read is told beside the others.
 pub async fn of_cluster(
@@ -266,29 +311,22 @@ pub async fn of_cluster(
             .hint("the cluster has no Applications: install the chart, or use gitops.yaml"),
         _ => error.into(),
     })?;
-    let mut found = Vec::new();
-    for item in list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten() {
+    let items = list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let references = items.map(|item| {
         let text = |pointer: &str| {
             item.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
         };
-        let reference = AppRef { namespace: text("/metadata/namespace"), name: text("/metadata/name") };
-        let loaded = load::from_cluster(cluster, &reference, &settings.credentials).await;
-        found.push((reference, loaded.map_err(Failure::from)));
-    }
-    Ok(found)
-}
-
-/// Tells which sources are rendered anew on every commit.
-pub async fn tell_whole_trees(
-    loaded: &Loaded,
-    environment: &Environment,
-    commit: &Commit,
-    printer: &Printer,
-) -> Result<(), Failure> {
-    for note in whole_trees(loaded, environment, &commit.id).await? {
-        printer.talk(&format!("{}: {note}", loaded.application.name));
-    }
-    Ok(())
+        AppRef { namespace: text("/metadata/namespace"), name: text("/metadata/name") }
+    });
+    let (cluster, usual) = (cluster.clone(), settings.credentials.clone());
+    let found = beside(references.collect(), move |reference| {
+        let (cluster, usual) = (cluster.clone(), usual.clone());
+        async move {
+            let loaded = load::from_cluster(&cluster, &reference, &usual).await;
+            Ok((reference, loaded.map_err(Failure::from)))
+        }
+    });
+    found.try_collect().await
 }
 
 /// What an Application declares at the commit that it, or `revision`, means.

@@ -2,11 +2,13 @@
 
 mod applications;
 mod asking;
+mod beside;
 mod checks;
 mod cli;
 mod commands;
 mod dependencies;
 mod difftext;
+mod drafting;
 mod elsewhere;
 mod error;
 mod layout;

@@ -75,6 +75,11 @@ impl Settings {
         Ok(Self { connect, namespace: flags.namespace.clone(), credentials, cache_dir, tools, keys, folder })
     }
 
+    /// The same, where no other namespace is written.
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..self.clone() }
+    }
+
     /// A client of the cluster; nothing is sent yet.
     pub async fn cluster(&self) -> Result<Cluster, Failure> {
         Ok(Cluster::connect(&self.connect).await?)

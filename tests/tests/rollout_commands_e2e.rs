@@ -150,7 +150,7 @@ fn asked(cluster: &TestCluster) {
                 request().filter(|now| Some(now) != before.as_ref())
             });
             let mut next = next;
-            next["record"] = json!({"id": asked["id"], "verb": asked["verb"], "by": "ada", "reason": asked["reason"], "at": 1});
+            next["record"] = json!({"id": asked["id"], "verb": asked["verb"], "by": "ada", "reason": asked["reason"].as_str().unwrap_or_default(), "at": 1});
             next["message"] = message.into();
             stand(cluster, &next);
             (ran.join().unwrap(), asked)
@@ -162,7 +162,8 @@ fn asked(cluster: &TestCluster) {
     assert_eq!(asked["arguments"]["full"], "true");
     let (ran, _) =
         answer("pause web", "pause: there is nothing to do in phase Promoting", state("Promoting", 3));
-    assert!(ran.code(1).stderr.contains("there is nothing to do"));
+    let refused = ran.code(1).stderr;
+    assert!(refused.contains("there is nothing to do"), "{refused}");
     // Nobody answers.
     let late = gitops(cluster, "abort web --timeout 1s").code(8);
     assert!(late.stderr.contains("has not done it in time"), "{}", late.stderr);

@@ -35,7 +35,8 @@ pub struct Survey {
     pub options: Options,
     /// Objects that were another Application's and are this one's now.
     pub moved: BTreeSet<ObjectKey>,
-    /// The Applications of the same file, which need not be in the cluster.
+    /// Applications of the same file that own objects which are there. They
+    /// need not be in the cluster.
     pub beside: BTreeSet<AppRef>,
     /// Objects that Git no longer declares here and that are let be, and why.
     pub held: BTreeMap<ObjectKey, String>,

@@ -11,6 +11,7 @@ pub mod error;
 #[cfg(test)]
 mod fuzz;
 pub mod git;
+pub mod image;
 pub mod location;
 pub mod registry;
 pub mod render;

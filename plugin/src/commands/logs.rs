@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_cluster::{Cluster, LogOptions};
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_engine::{Kin, Reach, Survey};
@@ -94,16 +95,14 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         revision: None,
         path: arguments.path.clone(),
     };
-    let mut surveys = Vec::new();
     let applications = select(&selection, settings, Some(&destination.cluster)).await?;
     // All are read in one cluster: that of the first.
     let destination = match applications.first() {
         Some(first) => destination.of(first).await?.into_owned(),
         None => destination,
     };
-    for loaded in &applications {
-        surveys.push(destination.survey(loaded, None, printer).await?.1);
-    }
+    let surveys = destination.surveys(&applications, None, printer).map_ok(|seen| seen.survey);
+    let surveys: Vec<Survey> = surveys.try_collect().await?;
     let options = LogOptions {
         container: String::new(),
         follow: arguments.follow,

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod canary;
+mod gate;
 mod stage;
+mod strategies;
 
 pub use stage::{LONG, Stage};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gitops_tests::cluster::{Ran, eventually};
 use gitops_tests::fake_node::FakeNode;
+use gitops_tests::shop::CONFIG;
 use gitops_tests::{Controller, Shop};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,22 +14,24 @@ use tempfile::TempDir;
 pub const LONG: Duration = Duration::from_secs(120);
 
 /// Everything that a rollout takes.
+#[derive(Debug)]
 pub struct Stage {
     pub shop: Shop,
     pub node: FakeNode,
     pub cache: TempDir,
     pub controller: Option<Controller>,
+    kind: &'static str,
     requests: std::cell::Cell<u32>,
 }
 
 impl Stage {
     /// A Deployment of four with this Rollout's spec, in sync and at rest.
     pub fn new(rollout: &Value) -> Self {
-        Self::with(rollout, &[])
+        Self::of("Deployment", rollout, &[])
     }
 
-    /// The same with more files.
-    pub fn with(rollout: &Value, more: &[(&str, &str)]) -> Self {
+    /// The same of this kind, with more objects.
+    pub fn of(kind: &'static str, rollout: &Value, more: &[Value]) -> Self {
         let shop = Shop::unheld(&[]);
         let node = FakeNode::start(shop.cluster, &format!("node-{}", shop.name()));
         let stage = Self {
@@ -36,13 +39,17 @@ impl Stage {
             node,
             cache: TempDir::with_prefix("gitops-controller-").unwrap(),
             controller: None,
+            kind,
             requests: std::cell::Cell::new(0),
         };
-        let mut files =
-            vec![("app/web.yaml", stage.deployment("web:1")), ("app/rollout.yaml", rollout_of(rollout))];
-        files.extend(more.iter().map(|(path, text)| (*path, (*text).to_owned())));
-        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-        stage.shop.repo.commit("first", &files);
+        let beside = more.iter().map(|object| format!("---\n{object}\n")).collect::<String>();
+        let files = [
+            ("app/web.yaml", stage.workload("web:1")),
+            ("app/config.yaml", CONFIG.to_owned()),
+            ("app/rollout.yaml", rollout_of(kind, rollout)),
+            ("app/beside.yaml", beside),
+        ];
+        stage.shop.repo.commit("first", &files.each_ref().map(|(path, text)| (*path, text.as_str())));
         stage.shop.hold(json!({"sync": {"mode": "Automatic", "prune": true}}));
         let stage = stage.driven();
         stage.phase("Idle");
@@ -60,19 +67,22 @@ impl Stage {
         self.controller = Some(Controller::start(self.shop.cluster, self.shop.name(), self.cache.path()));
     }
 
-    /// The Deployment as Git has it, with this image.
-    pub fn deployment(&self, image: &str) -> String {
+    /// The workload as Git has it, with this image.
+    pub fn workload(&self, image: &str) -> String {
         let mut pod = self.node.placement();
         pod["containers"] = json!([{"name": "web", "image": image}]);
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {
+        let mut whole = json!({"apiVersion": "apps/v1", "kind": self.kind, "metadata": {"name": "web"}, "spec": {
             "replicas": 4, "selector": {"matchLabels": {"app": "web"}},
-            "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod}}})
-        .to_string()
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod}}});
+        if self.kind == "StatefulSet" {
+            whole["spec"]["serviceName"] = "web".into();
+        }
+        whole.to_string()
     }
 
-    /// Commits a Deployment with this image.
+    /// Commits the workload with this image.
     pub fn push(&self, image: &str) -> String {
-        self.shop.repo.commit(image, &[("app/web.yaml", &self.deployment(image))])
+        self.shop.repo.commit(image, &[("app/web.yaml", &self.workload(image))])
     }
 
     pub fn rollout(&self) -> Value {
@@ -105,16 +115,46 @@ impl Stage {
         })
     }
 
-    /// Image and replicas of a Deployment.
+    /// Image and replicas of a workload.
     pub fn runs(&self, name: &str) -> Option<(String, i64)> {
-        let live = self.shop.get("deployment", name)?;
+        let live = self.shop.get(self.kind, name)?;
         let image = live.pointer("/spec/template/spec/containers/0/image")?.as_str()?.to_owned();
         Some((image, live["spec"]["replicas"].as_i64()?))
     }
 
     pub fn available(&self, name: &str) -> i64 {
-        let live = self.shop.get("deployment", name).unwrap_or_default();
+        let live = self.shop.get(self.kind, name).unwrap_or_default();
         live["status"]["availableReplicas"].as_i64().unwrap_or(0)
+    }
+
+    /// Images of the Pods that are there, sorted.
+    pub fn images(&self) -> Vec<String> {
+        let ran = self.shop.kubectl("get pods -l app=web -o json").ok().json();
+        let pods = ran["items"].as_array().cloned().unwrap_or_default();
+        let living = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        let image =
+            |pod: &Value| pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
+        let mut images: Vec<String> = living.map(image).collect();
+        images.sort();
+        images
+    }
+
+    /// A Service's selector.
+    pub fn selector(&self, service: &str) -> Value {
+        self.shop.get("service", service).unwrap_or_default()["spec"]["selector"].clone()
+    }
+
+    /// Waits until this commit is promoted and everything else is gone.
+    pub fn promoted(&self, commit: &str, image: &str) {
+        self.eventually("it is promoted", |stage| {
+            let status = stage.rollout()["status"].clone();
+            (status["phase"] == "Idle" && status["promotedRevision"] == *commit).then_some(())
+        });
+        self.eventually("nothing else is left", |stage| {
+            let rests =
+                stage.runs("web") == Some((image.to_owned(), 4)) && stage.runs("web-canary").is_none();
+            (rests && stage.images() == [image; 4]).then_some(())
+        });
     }
 
     /// Asks the controller for something.
@@ -127,9 +167,15 @@ impl Stage {
     }
 }
 
-/// A Rollout of the Deployment as a file.
-pub fn rollout_of(spec: &Value) -> String {
-    let mut whole = json!({"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}});
+/// A Service of the workload.
+pub fn service(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {
+        "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}})
+}
+
+/// A Rollout of the workload as a file.
+pub fn rollout_of(kind: &str, spec: &Value) -> String {
+    let mut whole = json!({"target": {"apiVersion": "apps/v1", "kind": kind, "name": "web"}});
     for (key, value) in spec.as_object().into_iter().flatten() {
         whole[key] = value.clone();
     }

@@ -93,7 +93,7 @@ impl Keeper {
             return false;
         }
         let Ok(known) = self.surroundings().await else { return false };
-        match self.gated(&held.loaded, &known, Part::clone(&held.part)).await {
+        match self.gated(&held.loaded, &known, held.part.gated([])).await {
             Ok((_, gates)) if gates.told == before.told => false,
             Ok((part, gates)) => {
                 tracing::debug!(%application, gates = gates.told, "Rollouts moved on");

@@ -225,10 +225,15 @@ impl Rolling {
         !self.state.is_under_way() && self.is_behind() && !refused
     }
 
+    /// Whether it is there, and its status says nothing yet.
+    pub fn is_new(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.pointer("/status/state").is_none())
+    }
+
     /// Whether there is nothing to decide.
     pub fn is_quiet(&self) -> bool {
-        let known = self.live.as_ref().is_some_and(|live| live.pointer("/status/state").is_some());
-        known
+        self.live.is_some()
+            && !self.is_new()
             && self.state.phase == Phase::Idle
             && !self.is_behind()
             && self

@@ -265,7 +265,7 @@ impl<'a> Walk<'a> {
 
 /// A path as seen from a folder, from the root; none when it leads out of the
 /// repository or is no path of it.
-pub(super) fn resolve(folder: &str, path: &str) -> Option<String> {
+pub(crate) fn resolve(folder: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains("://") {
         return None;
     }

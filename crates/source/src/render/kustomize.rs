@@ -111,7 +111,7 @@ fn overlay(request: &RenderRequest) -> Result<Value, SourceError> {
 }
 
 /// `name=new:tag`, `name:tag` or `name@digest`.
-fn image_override(text: &str) -> Result<Value, SourceError> {
+pub(crate) fn image_override(text: &str) -> Result<Value, SourceError> {
     let (name, target) = text.split_once('=').map_or((None, text), |(name, target)| (Some(name), target));
     let (image, tag, digest) = match target.split_once('@') {
         Some((image, digest)) => (image, "", digest),

@@ -1,11 +1,15 @@
 //! `kubectl gitops rollout`
 
 mod ask;
+mod declared;
 mod get;
+mod history;
 mod lint;
 mod list;
 mod restart;
+mod set_image;
 mod status;
+mod undo;
 
 use clap::{Args, Subcommand};
 
@@ -34,6 +38,9 @@ enum Action {
     Pause(ask::PauseArguments),
     Resume(ask::ResumeArguments),
     Restart(restart::Arguments),
+    SetImage(set_image::Arguments),
+    Undo(undo::Arguments),
+    History(history::Arguments),
     Lint(lint::Arguments),
 }
 
@@ -48,6 +55,9 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         Action::Pause(arguments) => ask::pause(&arguments, settings, printer).await,
         Action::Resume(arguments) => ask::resume(&arguments, settings, printer).await,
         Action::Restart(arguments) => restart::run(&arguments, settings, printer).await,
+        Action::SetImage(arguments) => set_image::run(&arguments, settings, printer).await,
+        Action::Undo(arguments) => undo::run(arguments, settings, printer).await,
+        Action::History(arguments) => history::run(&arguments, settings, printer).await,
         Action::Lint(arguments) => lint::run(arguments, settings, printer).await,
     }
 }
