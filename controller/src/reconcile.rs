@@ -30,6 +30,7 @@ use crate::sight::{Sight, prunes};
 use crate::status::{self, Found, Suspended};
 use crate::windows;
 
+mod labels;
 mod rollouts;
 mod saying;
 
@@ -189,6 +190,8 @@ impl<'a> Look<'a> {
         }
         self.push(&sight, &known, &failed, &commit.id).await;
         Drift::track(controller, &known, &survey.desired);
+        controller.metrics.rollouts(&self.name, survey.rollouts.iter().map(|rolling| rolling.state.phase));
+        self.label(&sight, &known, &survey).await;
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
     }
