@@ -90,7 +90,9 @@ pub fn over_quota(template: &Value, more: i64, quotas: &[Value]) -> Option<Strin
             _ => requests.get(resource).copied(),
         },
     };
-    let whole = |quota: &&Value| quota.pointer("/spec/scopes").is_none() && quota.pointer("/spec/scopeSelector").is_none();
+    let whole = |quota: &&Value| {
+        quota.pointer("/spec/scopes").is_none() && quota.pointer("/spec/scopeSelector").is_none()
+    };
     for quota in quotas.iter().filter(whole) {
         let used = amounts(quota.pointer("/status/used"));
         for (resource, hard) in amounts(quota.pointer("/status/hard")) {
@@ -136,7 +138,8 @@ pub fn no_node(template: &Value, more: i64, nodes: &[Value], pods: &[Value]) -> 
             let left = there.get(name).copied().unwrap_or(0).saturating_sub(used).max(0);
             left / amount.max(1)
         };
-        let all = need.iter().filter(|(_, amount)| **amount > 0).map(|(name, amount)| (room(name, *amount), name));
+        let all =
+            need.iter().filter(|(_, amount)| **amount > 0).map(|(name, amount)| (room(name, *amount), name));
         let Some((least, name)) = all.min() else { continue };
         fit = fit.saturating_add(least);
         *scarce.entry(name.clone()).or_default() += 1;
@@ -186,9 +189,7 @@ mod tests {
 
     #[test]
     fn a_quota_that_leaves_too_little_is_named() {
-        let quota = |hard: Value, used: Value| {
-            json!({"metadata": {"name": "team"}, "status": {"hard": hard, "used": used}})
-        };
+        let quota = |hard: Value, used: Value| json!({"metadata": {"name": "team"}, "status": {"hard": hard, "used": used}});
         let told = |resources: Value, more: i64, hard: Value, used: Value| {
             over_quota(&template(resources), more, &[quota(hard, used)]).unwrap_or_default()
         };
@@ -196,19 +197,33 @@ mod tests {
         for (more, hard, used, expected) in [
             (2, json!({"pods": "4"}), json!({"pods": "2"}), ""),
             (3, json!({"pods": "4"}), json!({"pods": "2"}), "leaves 2 of pods, and 3 more Pods take 3"),
-            (2, json!({"requests.cpu": "2"}), json!({"requests.cpu": "1500m"}), "leaves 500m of requests.cpu, and 2 more Pods take 1"),
-            (1, json!({"memory": "3Gi"}), json!({"memory": "2560Mi"}), "leaves 512Mi of memory, and 1 more Pods take 1Gi"),
+            (
+                2,
+                json!({"requests.cpu": "2"}),
+                json!({"requests.cpu": "1500m"}),
+                "leaves 500m of requests.cpu, and 2 more Pods take 1",
+            ),
+            (
+                1,
+                json!({"memory": "3Gi"}),
+                json!({"memory": "2560Mi"}),
+                "leaves 512Mi of memory, and 1 more Pods take 1Gi",
+            ),
             (9, json!({"services": "1"}), json!({"services": "1"}), ""),
         ] {
             let told = told(half.clone(), more, hard.clone(), used);
-            assert!(if expected.is_empty() { told.is_empty() } else { told.contains(expected) }, "{hard}: {told}");
+            assert!(
+                if expected.is_empty() { told.is_empty() } else { told.contains(expected) },
+                "{hard}: {told}"
+            );
         }
     }
 
     #[test]
     fn gpus_and_other_room_are_counted_node_by_node() {
         let node = |name: &str, gpus: &str, taint: bool| {
-            let taints = if taint { json!([{"key": "gpu", "value": "x", "effect": "NoSchedule"}]) } else { json!([]) };
+            let taints =
+                if taint { json!([{"key": "gpu", "value": "x", "effect": "NoSchedule"}]) } else { json!([]) };
             json!({"metadata": {"name": name, "labels": {"zone": "a"}}, "spec": {"taints": taints},
                 "status": {"allocatable": {"cpu": "4", "pods": "10", "nvidia.com/gpu": gpus}, "conditions": [{"type": "Ready", "status": "True"}]}})
         };

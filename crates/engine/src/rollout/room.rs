@@ -3,8 +3,8 @@
 
 use gitops_cluster::ErrorKind;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::rollout::room::{no_node, over_quota};
 use gitops_core::rollout::program::count;
+use gitops_core::rollout::room::{no_node, over_quota};
 use gitops_core::rollout::state::State;
 use serde_json::Value;
 
@@ -25,7 +25,9 @@ pub(super) async fn shortage(
     more: i64,
 ) -> Result<Option<String>, EngineError> {
     let new = after.new.as_ref().and_then(|new| rolling.versions.get(&new.hash));
-    let Some(template) = new.and_then(|target| target.value.pointer("/spec/template")) else { return Ok(None) };
+    let Some(template) = new.and_then(|target| target.value.pointer("/spec/template")) else {
+        return Ok(None);
+    };
     let quotas = list(ground, "ResourceQuota", &rolling.key.namespace).await?;
     if let Some(lacking) = over_quota(template, more, &quotas) {
         return Ok(Some(lacking));
