@@ -1,5 +1,8 @@
 //! What commands print with `-o`: shapes that programs rely on.
 
+use std::io::Read;
+use std::path::Path;
+
 use clap::ValueEnum;
 use gitops_core::compare::{Difference, mask};
 use gitops_core::desired::DesiredSet;
@@ -204,4 +207,19 @@ pub fn print<T: Serialize>(documents: &[T], format: Format, printer: &Printer) -
 pub fn yaml<T: Serialize>(document: &T) -> Result<String, Failure> {
     let value: Value = serde_json::to_value(document).map_err(|error| Failure::other(error.to_string()))?;
     serde_saphyr::to_string(&value).map_err(|error| Failure::other(error.to_string()))
+}
+
+/// A file that a command reads, - for stdin: how it is called, and its text.
+pub fn read(file: &Path) -> Result<(String, String), Failure> {
+    let shown = file.display().to_string();
+    let text = if shown == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let shown = if shown == "-" { "stdin".into() } else { shown };
+    let text = text
+        .map_err(|error| Failure::usage(format!("{shown}: {error}")).hint("name a file, or - for stdin"))?;
+    Ok((shown, text))
 }

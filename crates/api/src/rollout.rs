@@ -1,6 +1,7 @@
 //! Rollout: how one workload changes its version.
 
 mod convert;
+mod mistakes;
 mod status;
 
 use kube::{CustomResource, KubeSchema};

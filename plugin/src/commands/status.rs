@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
+use gitops_engine::desired::whole_trees;
 use gitops_engine::load::Place;
 use gitops_engine::{Loaded, Survey};
 use gitops_source::Commit;
 
 use super::diff;
-use crate::applications::{Destination, of_cluster, select, tell_whole_trees};
+use crate::applications::{Destination, of_cluster, select, tell_mistakes};
+use crate::beside::beside;
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -80,17 +83,19 @@ async fn look(
         select(&arguments.selection, settings, Some(&destination.cluster)).await?
     };
     let (mut reports, mut lines) = (Vec::new(), Vec::new());
-    for (index, loaded) in applications.iter().enumerate() {
-        let (commit, survey) =
-            destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
-        let report = report(loaded, &survey, &destination.healths(loaded, &survey).await?);
-        if !arguments.watch {
-            tell_whole_trees(loaded, &destination.environment, &commit, printer).await?;
-        }
+    let (revision, watch) = (arguments.selection.revision.clone(), arguments.watch);
+    let mut states = beside(applications, |loaded| {
+        let (destination, revision) = (destination.clone(), revision.clone());
+        async move { State::of(&destination, loaded, revision.as_deref(), !watch).await }
+    });
+    while let Some(State { loaded, commit, survey, healths, notes }) = states.try_next().await? {
+        tell_mistakes(&survey, printer);
+        notes.iter().for_each(|note| printer.talk(&format!("{}: {note}", loaded.application.name)));
+        let (loaded, report) = (&loaded, report(&loaded, &survey, &healths));
         if arguments.output == Format::Name {
             lines.push(format!("application/{}", loaded.application.name));
         } else {
-            if index > 0 {
+            if !lines.is_empty() {
                 lines.push(String::new());
             }
             let now = jiff::Timestamp::now().as_second();
@@ -100,6 +105,34 @@ async fn look(
         reports.push(report);
     }
     Ok((reports, lines))
+}
+
+/// What is known of one Application.
+struct State {
+    loaded: Loaded,
+    commit: Commit,
+    survey: Survey,
+    healths: BTreeMap<ObjectKey, HealthReport>,
+    /// Sources that are rendered anew on every commit.
+    notes: Vec<String>,
+}
+
+impl State {
+    async fn of(
+        destination: &Destination,
+        loaded: Loaded,
+        revision: Option<&str>,
+        with_notes: bool,
+    ) -> Result<Self, Failure> {
+        let destination = &*destination.of(&loaded).await?;
+        let (commit, survey) = destination.survey_silently(&loaded, revision).await?;
+        let healths = destination.healths(&loaded, &survey).await?;
+        let notes = match with_notes {
+            true => whole_trees(&loaded, &destination.environment, &commit.id).await?,
+            false => Vec::new(),
+        };
+        Ok(Self { loaded, commit, survey, healths, notes })
+    }
 }
 
 /// All Applications of the cluster.
@@ -186,14 +219,8 @@ fn text(
     let fine = sync && health == Health::Healthy;
     let ink = |good: bool| if good { Ink::Git } else { Ink::Live };
     let mut lines = vec![printer.ink(Ink::Bold, &format!("Application {}", loaded.application))];
-    let mut fact = |name: &str, text: &str, colour: Option<Ink>| {
-        // Only what stays on its line is coloured as a whole.
-        for (index, line) in layout::wrapped(text, &" ".repeat(12), printer.width()).iter().enumerate() {
-            let start = if index == 0 { format!("  {:<10}", format!("{name}:")) } else { " ".repeat(12) };
-            let line = line.trim_start();
-            lines.push(start + &colour.map_or_else(|| line.to_owned(), |colour| printer.ink(colour, line)));
-        }
-    };
+    let mut fact =
+        |name: &str, text: &str, ink: Option<Ink>| lines.extend(layout::fact(name, text, ink, printer));
     fact("running", &answer(report), Some(ink(fine)));
     for Place { source, repo, .. } in &loaded.sources {
         let what = match source.helm.as_ref().filter(|helm| !helm.chart.is_empty()) {

@@ -408,7 +408,7 @@ impl Case<'_> {
         let new = request_of(self.request.object.as_ref());
         let text = new.or_else(|| request_of(self.request.old_object.as_ref())).unwrap_or_default();
         let permission = match gitops_api::Request::parse(text) {
-            Ok(asked) => asked.verb.permission(),
+            Ok(asked) => asked.verb.permission(&self.request.kind.kind),
             // What is no request can be taken away.
             Err(_) if new.is_none() => return Asked::Permitted,
             Err(error) => return Asked::Unreadable(error.to_string()),

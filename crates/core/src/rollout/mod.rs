@@ -16,6 +16,7 @@ pub mod machine;
 #[cfg(test)]
 mod machine_tests;
 pub mod observe;
+pub mod outlook;
 pub mod program;
 #[cfg(test)]
 mod properties;

@@ -6,6 +6,7 @@ mod retreat;
 
 use super::analysis::{Judgement, Scope, judge};
 use super::observe::{Ask, Asked, Observed, ready, settled};
+use super::outlook::in_vain;
 use super::program::{Move, Program, count, program};
 use super::spec::{Means, OnFailure, Spec};
 use super::state::{Aftermath, Held, Holds, Phase, Record, Setting, State, Version};
@@ -139,7 +140,7 @@ impl Stepping<'_> {
                 self.release(next);
                 self.show(next);
             }
-            ask => next.message = format!("{}: there is nothing to do in phase {:?}", ask.verb(), next.phase),
+            ask => next.message = in_vain(ask.verb(), next.phase),
         }
     }
 

@@ -1,0 +1,210 @@
+//! `kubectl gitops rollout` on the real API server: what it shows of a Rollout,
+//! what it asks for, and what it commits.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use gitops_tests::cluster::{Ran, eventually};
+use gitops_tests::{FakeNode, NodeCluster, TestCluster};
+use serde_json::{Value, json};
+
+/// Rollout `web` of a Deployment whose Pods run on `node`, and the Deployment
+/// beside it with the new version.
+fn shop(cluster: &TestCluster, node: &FakeNode) {
+    cluster.kubectl("create namespace shop").ok();
+    let placement = node.placement();
+    let deployment = |name: &str, image: &str, replicas: i64| {
+        let mut pod =
+            json!({"containers": [{"name": "web", "image": image}], "terminationGracePeriodSeconds": 0});
+        for (field, value) in placement.as_object().unwrap() {
+            pod[field] = value.clone();
+        }
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}}, "spec": pod}}})
+    };
+    let rollout = |name: &str, target: &str| {
+        json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
+            "strategy": {"canary": {"steps": [{"setWeight": 20}, {"pause": {}}, {"setWeight": 50}, {"pause": {"duration": "1h"}}]}}}})
+    };
+    for object in [
+        deployment("web", "web:1", 2),
+        deployment("web-canary", "web:2", 1),
+        rollout("web", "web"),
+        rollout("api-rollout", "api"),
+    ] {
+        cluster.kubectl_stdin("apply --server-side -f -", &object.to_string()).ok();
+    }
+    for name in ["web", "web-canary"] {
+        cluster.kubectl(&format!("rollout status deployment/{name} -n shop --timeout 60s")).ok();
+    }
+}
+
+/// Writes where the Rollout stands, as its driver does.
+fn stand(cluster: &TestCluster, state: &Value) {
+    let status = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web", "namespace": "shop"},
+        "status": {"phase": state["phase"], "state": state}});
+    let apply =
+        "apply --server-side --force-conflicts --subresource=status --field-manager=gitops-rollout -f -";
+    cluster.kubectl_stdin(apply, &status.to_string()).ok();
+}
+
+/// At this move, with both versions running.
+fn state(phase: &str, at: usize) -> Value {
+    let version = |letter: &str| json!({"revision": letter.repeat(40), "hash": letter.repeat(10)});
+    json!({"phase": phase, "stable": version("a"), "new": version("b"), "at": at, "entered": 1, "started": 1,
+        "replicas": 2, "message": "", "setting": {"target": "Stable", "share": 80, "second": {"Percent": 20}, "updated": 0, "weight": 20}})
+}
+
+fn gitops(cluster: &TestCluster, arguments: &str) -> Ran {
+    cluster.gitops(Path::new("/"), &format!("rollout {arguments} -n shop"))
+}
+
+/// A controller is said to run.
+fn controller(cluster: &TestCluster, renewed: &str) {
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "gitops-controller-one", "namespace": "gitops-system"},
+        "spec": {"holderIdentity": "one", "leaseDurationSeconds": 3600, "renewTime": renewed}});
+    cluster.kubectl_stdin("apply --server-side --force-conflicts -f -", &lease.to_string()).ok();
+}
+
+#[test]
+fn a_rollout_is_seen_and_decided_about() {
+    let node = NodeCluster::control_plane("rollout");
+    let cluster = &node.cluster;
+    let fake = FakeNode::start(cluster, "rollout-node");
+    shop(cluster, &fake);
+
+    // Nobody has looked at it yet.
+    let seen = gitops(cluster, "get web").ok().stdout;
+    assert!(seen.contains("nobody has looked at it yet"), "{seen}");
+    gitops(cluster, "status web --watch=false").code(8);
+    mistakes(cluster);
+
+    stand(cluster, &state("Paused", 2));
+    seen_as_it_is(cluster);
+    asked(cluster);
+    restarted(cluster);
+    ended(cluster);
+}
+
+fn mistakes(cluster: &TestCluster) {
+    let wrong = gitops(cluster, "get wep").code(3);
+    assert!(wrong.stderr.contains("is web meant?"), "{}", wrong.stderr);
+    let target = gitops(cluster, "get api").code(3);
+    assert!(target.stderr.contains("api is the target of Rollout api-rollout"), "{}", target.stderr);
+    gitops(cluster, "promote").code(2);
+    let nobody = cluster.gitops(Path::new("/"), "rollout list -n shop --as=nobody").code(3);
+    assert!(nobody.stderr.contains("rollouts") && nobody.stderr.contains("hint: "), "{}", nobody.stderr);
+    let idle = gitops(cluster, "promote web").code(1);
+    assert!(idle.stderr.contains("there is nothing to promote"), "{}", idle.stderr);
+}
+
+fn seen_as_it_is(cluster: &TestCluster) {
+    let picture = gitops(cluster, "get web -o json").ok().json();
+    assert_eq!((&picture["phase"], &picture["step"]), (&json!("Paused"), &json!("2 of 5")), "{picture}");
+    assert_eq!(picture["message"], "it waits until someone promotes it");
+    assert_eq!(picture["requests"], json!(["promote", "pause", "abort"]));
+    let versions = &picture["versions"];
+    assert_eq!((&versions[0]["pods"], &versions[1]["pods"]), (&json!(2), &json!(1)), "{picture}");
+    assert_eq!((&versions[0]["images"][0], &versions[1]["images"][0]), (&json!("web:1"), &json!("web:2")));
+    assert_eq!(versions[1]["ready"], 1, "{picture}");
+    assert_eq!(picture["stages"][0]["mark"], "Done");
+    let text = gitops(cluster, "get web -o wide").ok().stdout;
+    for words in [
+        "▶  2 pause until promoted",
+        "Deployment web-canary",
+        "canary",
+        "rollout-node",
+        "next:     weight 50 %",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let list = gitops(cluster, "list").ok().stdout;
+    assert!(list.contains("shop/web") && list.contains("20 %") && list.contains("3/3"), "{list}");
+    let active = gitops(cluster, "list --active -o json").ok().json();
+    assert_eq!(active["items"].as_array().unwrap().len(), 1, "{active}");
+    assert_eq!(gitops(cluster, "list -o name").ok().stdout, "rollout/api-rollout\nrollout/web\n");
+    let all = cluster.gitops(Path::new("/"), "rollout list -A -o jsonl").ok().stdout;
+    assert_eq!(all.lines().count(), 2, "{all}");
+    let once = gitops(cluster, "status web --watch=false").code(8);
+    assert!(once.stdout.contains("Paused, step 2 of 5"), "{}", once.stdout);
+}
+
+fn asked(cluster: &TestCluster) {
+    controller(cluster, "2026-01-01T00:00:00.000000Z");
+    let alone = gitops(cluster, "promote web").code(6);
+    assert!(alone.stderr.contains("no controller runs"), "{}", alone.stderr);
+    let request = || {
+        let live = cluster.kubectl("get rollout web -n shop -o json").ok().json();
+        let text = live["metadata"]["annotations"]["kubectl-gitops.dev/request"].as_str()?.to_owned();
+        Some(serde_json::from_str::<Value>(&text).unwrap())
+    };
+    assert!(request().is_none());
+    controller(cluster, "2099-01-01T00:00:00.000000Z");
+    let answer = |arguments: &str, message: &str, next: Value| {
+        let before = request();
+        std::thread::scope(|scope| {
+            let ran = scope.spawn(|| gitops(cluster, arguments));
+            let asked = eventually("it is asked for", Duration::from_secs(30), || {
+                request().filter(|now| Some(now) != before.as_ref())
+            });
+            let mut next = next;
+            next["record"] = json!({"id": asked["id"], "verb": asked["verb"], "by": "ada", "reason": asked["reason"].as_str().unwrap_or_default(), "at": 1});
+            next["message"] = message.into();
+            stand(cluster, &next);
+            (ran.join().unwrap(), asked)
+        })
+    };
+    let (ran, asked) = answer("promote web --full --reason INC-12", "", state("Promoting", 3));
+    assert!(ran.ok().stdout.contains("promote, now Promoting"));
+    assert_eq!((&asked["verb"], &asked["reason"]), (&json!("promote"), &json!("INC-12")));
+    assert_eq!(asked["arguments"]["full"], "true");
+    let (ran, _) =
+        answer("pause web", "pause: there is nothing to do in phase Promoting", state("Promoting", 3));
+    let refused = ran.code(1).stderr;
+    assert!(refused.contains("there is nothing to do"), "{refused}");
+    // Nobody answers.
+    let late = gitops(cluster, "abort web --timeout 1s").code(8);
+    assert!(late.stderr.contains("has not done it in time"), "{}", late.stderr);
+}
+
+fn restarted(cluster: &TestCluster) {
+    let restarted = |name: &str| {
+        let live = cluster.kubectl(&format!("get deployment {name} -n shop -o json")).ok().json();
+        live["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"].clone()
+    };
+    gitops(cluster, "restart web --dry-run").ok();
+    assert_eq!(restarted("web"), Value::Null);
+    let done = gitops(cluster, "restart web").ok().stdout;
+    assert_eq!(done, "Deployment shop/web restarted\nDeployment shop/web-canary restarted\n");
+    assert!(restarted("web").is_string() && restarted("web-canary").is_string());
+}
+
+fn ended(cluster: &TestCluster) {
+    let mut aborted = state("Aborted", 0);
+    aborted["message"] = "errors/rate: 2 of 3 measurements failed, and 0 may".into();
+    aborted["aftermath"] = json!({"Done": "0123456789ab"});
+    stand(cluster, &aborted);
+    let status = gitops(cluster, "status web").code(1);
+    assert!(status.stdout.contains("Aborted: errors/rate: 2 of 3"), "{}", status.stdout);
+    let picture = gitops(cluster, "get web").ok().stdout;
+    assert!(
+        picture.contains("kubectl gitops rollout retry web") && picture.contains("0123456789ab"),
+        "{picture}"
+    );
+    // It ends while somebody waits for it.
+    stand(cluster, &state("Progressing", 3));
+    let waited = std::thread::scope(|scope| {
+        let waited = scope.spawn(|| gitops(cluster, "status web --timeout 60s"));
+        std::thread::sleep(Duration::from_secs(2));
+        let version = json!({"revision": "b".repeat(40), "hash": "b".repeat(10)});
+        stand(
+            cluster,
+            &json!({"phase": "Idle", "stable": version, "message": "the new version is promoted"}),
+        );
+        waited.join().unwrap()
+    });
+    let waited = waited.ok().stdout;
+    assert!(waited.contains("Progressing") && waited.contains("bbbbbbbbbbbb Idle"), "{waited}");
+}
