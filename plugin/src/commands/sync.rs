@@ -3,6 +3,7 @@
 mod ahead;
 mod asked;
 mod case;
+mod rollouts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

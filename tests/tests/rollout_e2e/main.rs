@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod canary;
+mod documented;
+mod faults;
 mod gate;
 mod stage;
 mod strategies;

@@ -13,7 +13,7 @@ use gitops_core::names::{FIELD_MANAGER_ROLLOUT, GROUP, VERSION};
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::analysis::{Scope, measuring};
 use gitops_core::rollout::desired::{Declares, version};
-use gitops_core::rollout::machine::{Wish, again, step};
+use gitops_core::rollout::machine::{Wish, again, step, waits_for_a_person};
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::{Phase, State};
 use kube::Api;
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use super::gate::{Ground, Rolling};
 use super::observe::{Beside, Sight, family};
+use super::room;
 use crate::analysis::{Analyser, Measurement as Taken, Metrics, Subject, templates};
 use crate::desired::blocking;
 use crate::error::EngineError;
@@ -54,6 +55,8 @@ pub struct Moved {
     pub wishes: Vec<Wish>,
     /// When it is to be looked at again.
     pub again: Option<Duration>,
+    /// It stands until a person says something.
+    pub waits: bool,
     /// Why it stands still, if it does.
     pub error: Option<String>,
 }
@@ -108,7 +111,7 @@ impl Driver<'_> {
         };
         let mut before = rolling.state.clone();
         let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before };
-        let beside = Beside { is_judged: self.is_judged, pushed, shortage: None };
+        let beside = Beside { is_judged: self.is_judged, pushed };
         let Some(mut observed) = sight.observe(beside).await? else { return Ok(None) };
         if rolling.is_waiting() {
             if !self.may_begin {
@@ -123,7 +126,14 @@ impl Driver<'_> {
             values.extend(taken.iter().map(shown));
             observed.measured = taken.into_iter().map(|taken| taken.measured).collect();
         }
-        let decision = step(&spec, &before, &observed, now);
+        let mut decision = step(&spec, &before, &observed, now);
+        let more = room::more(&before, &decision.next);
+        if more > 0 {
+            observed.shortage = room::shortage(&self.ground, rolling, &decision.next, more).await?;
+            if observed.shortage.is_some() {
+                decision = step(&spec, &before, &observed, now);
+            }
+        }
         let mut state = decision.next;
         if is_same(&rolling.state, &state) {
             state = rolling.state.clone();
@@ -139,7 +149,8 @@ impl Driver<'_> {
         let wishes = decision.wishes.into_iter().filter(|wish| !matches!(wish, Wish::Clear(_))).collect();
         let again = when(&spec, &state, now);
         let (key, before) = (rolling.key.clone(), rolling.state.clone());
-        Ok(Some(Moved { key, spec, before, state, wishes, again, error: None }))
+        let waits = waits_for_a_person(&spec, &state);
+        Ok(Some(Moved { key, spec, before, state, wishes, again, waits, error: None }))
     }
 
     /// The promoted version is that of the last commit that has it: what lies
@@ -239,6 +250,7 @@ fn stands_still(rolling: &Rolling, error: String) -> Moved {
         state: rolling.state.clone(),
         wishes: Vec::new(),
         again: Some(LOOK),
+        waits: true,
         error: Some(error),
     }
 }
