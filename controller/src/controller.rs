@@ -11,9 +11,9 @@ use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::AppRef;
-use gitops_core::object::ObjectKey;
 use gitops_engine::analysis::Analyser;
 use gitops_engine::follow::{Stores, reference};
+use gitops_engine::rollout::Pushes;
 use gitops_engine::{EngineError, Environment};
 use gitops_source::GitCache;
 use kube::ResourceExt;
@@ -55,18 +55,8 @@ pub struct Memory {
     pub still: Still,
     /// A Rollout is under way.
     pub rolls: bool,
-    /// What became of the commits that failed Rollouts ask for, and when.
-    pub pushed: HashMap<ObjectKey, Pushed>,
-}
-
-/// A push after a failed Rollout.
-#[derive(Clone, Debug)]
-pub struct Pushed {
-    /// The hash of the version that failed.
-    pub hash: String,
-    /// The commit or branch, or why not.
-    pub result: Result<String, String>,
-    pub at: Instant,
+    /// The commits that failed Rollouts ask for.
+    pub pushes: Pushes,
 }
 
 /// For how many looks the same has been said of what is not healthy yet.

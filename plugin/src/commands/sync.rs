@@ -2,6 +2,7 @@
 
 mod asked;
 mod case;
+mod rollouts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use gitops_core::names::{FIELD_MANAGER_ROLLOUT, GROUP, VERSION};
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::analysis::{Scope, due, measuring};
 use gitops_core::rollout::desired::{Declares, version};
-use gitops_core::rollout::machine::{Wish, again, step};
+use gitops_core::rollout::machine::{Wish, again, step, waits_for_a_person};
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::{Phase, State};
 use kube::Api;
@@ -53,6 +53,8 @@ pub struct Moved {
     pub wishes: Vec<Wish>,
     /// When it is to be looked at again.
     pub again: Option<Duration>,
+    /// It stands until a person says something.
+    pub waits: bool,
     /// Why it stands still, if it does.
     pub error: Option<String>,
 }
@@ -133,7 +135,8 @@ impl Driver<'_> {
         let wishes = decision.wishes.into_iter().filter(|wish| !matches!(wish, Wish::Clear(_))).collect();
         let again = when(&spec, &state, now);
         let (key, before) = (rolling.key.clone(), rolling.state.clone());
-        Ok(Some(Moved { key, spec, before, state, wishes, again, error: None }))
+        let waits = waits_for_a_person(&spec, &state);
+        Ok(Some(Moved { key, spec, before, state, wishes, again, waits, error: None }))
     }
 
     /// The promoted version is that of the last commit that has it: what lies
@@ -233,6 +236,7 @@ fn stands_still(rolling: &Rolling, error: String) -> Moved {
         state: rolling.state.clone(),
         wishes: Vec::new(),
         again: Some(LOOK),
+        waits: true,
         error: Some(error),
     }
 }

@@ -42,7 +42,9 @@ impl Case<'_> {
         }
         let environment = &self.destination.environment;
         let mut lease = None;
-        if writes && has_work(cluster, loaded, environment, &survey, options) {
+        self.warn_of_rollouts(&survey, options).await?;
+        let drives = options.wait && !survey.rollouts.is_empty();
+        if writes && (drives || has_work(cluster, loaded, environment, &survey, options)) {
             lease = self.claim().await?;
             // Someone has synced since Git was looked at, or may have where no
             // Lease tells: what it said is over.
@@ -51,16 +53,25 @@ impl Case<'_> {
                 (commit, survey) = self.survey().await?;
             }
         }
-        let done = self.carry_out(&survey, &commit, options, start).await;
+        let done = async {
+            // What a Rollout holds back is not waited for before it is driven.
+            let first = SyncOptions { wait: options.wait && !drives, ..options.clone() };
+            let mut done = self.carry_out(&survey, &commit, &first, start).await?;
+            let is_whole = !done.interrupted && !done.lost && done.broken.is_none();
+            let rolled = if is_whole { self.drive(&survey, options, &mut done).await? } else { code::YES };
+            Ok::<_, Failure>((done, rolled))
+        };
+        let done = done.await;
         if let Some(lease) = lease {
             lease.release().await;
         }
-        let done = done?;
+        let (done, rolled) = done?;
         let is_done = !done.interrupted && !done.lost && done.broken.is_none();
-        Ok((synctext::report(loaded, &survey, &done), synctext::exit_code(&done), is_done))
+        let code = synctext::exit_code(&done).max(rolled);
+        Ok((synctext::report(loaded, &survey, &done), code, is_done && rolled != code::INTERRUPTED))
     }
 
-    async fn survey(&self) -> Result<(Commit, Survey), Failure> {
+    pub(super) async fn survey(&self) -> Result<(Commit, Survey), Failure> {
         let revision = self.arguments.selection.revision.as_deref();
         let (commit, mut survey) = self.destination.survey(self.loaded, revision, self.printer).await?;
         let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
