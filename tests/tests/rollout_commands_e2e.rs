@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gitops_tests::cluster::{Ran, eventually};
-use gitops_tests::{FakeNode, NodeCluster, TestCluster};
+use gitops_tests::{FakeNode, NodeCluster, Repo, TestCluster};
 use serde_json::{Value, json};
 
 /// Rollout `web` of a Deployment whose Pods run on `node`, and the Deployment
@@ -86,6 +86,91 @@ fn a_rollout_is_seen_and_decided_about() {
     asked(cluster);
     restarted(cluster);
     ended(cluster);
+    from_here(cluster, &fake);
+}
+
+/// Where neither controller nor webhook is: versions come and go by the plugin.
+fn from_here(cluster: &TestCluster, node: &FakeNode) {
+    controller(cluster, "2026-01-01T00:00:00.000000Z");
+    cluster.kubectl("create namespace here").ok();
+    let mut pod = node.placement();
+    pod["containers"] = json!([{"name": "web", "image": "web:1"}]);
+    pod["terminationGracePeriodSeconds"] = json!(0);
+    let web = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod}}});
+    let rollout = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"}, "spec": {
+        "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+        "strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}}}});
+    let application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "here"},
+        "spec": {"source": {"path": "app"}, "destination": {"namespace": "here"}}});
+    let repo = Repo::with(&[
+        ("gitops.yaml", &application.to_string()),
+        ("app/web.yaml", &web.to_string()),
+        ("app/rollout.yaml", &rollout.to_string()),
+    ]);
+    repo.git(&["config", "user.name", "Grace"]);
+    repo.git(&["config", "user.email", "grace@example.com"]);
+    let run = |arguments: &str| cluster.gitops(repo.path(), &format!("{arguments} -n here"));
+    let image = || {
+        cluster
+            .kubectl("get deployment web -n here -o jsonpath={.spec.template.spec.containers[0].image}")
+            .ok()
+            .stdout
+    };
+    run("sync --wait --timeout 2m").ok();
+
+    run("rollout set-image web web=web:2 --yes").ok();
+    let waits = run("sync --wait --timeout 2m").ok();
+    assert!(waits.stderr.contains("until someone promotes it"), "{}{}", waits.stdout, waits.stderr);
+    assert_eq!(image(), "web:1");
+    // Every command that looks at the Application says so.
+    let status = run("status").stdout;
+    assert!(
+        status.contains("rollout:") && status.contains("kubectl gitops rollout promote web -n here"),
+        "{status}"
+    );
+    let json = run("status -o json").json();
+    assert_eq!(
+        (&json["rollouts"][0]["phase"], &json["rollouts"][0]["step"]),
+        (&json!("Paused"), &json!("2 of 3"))
+    );
+    let tree = run("tree").stdout;
+    assert!(tree.contains("Paused, step 2 of 3"), "{tree}");
+    let why = run("why deployment/web").ok().stdout;
+    assert!(why.contains("it is as Git says") && why.contains("Rollout web decides about it"), "{why}");
+    let history = run("history").ok().stdout;
+    assert!(history.contains("held") && !history.contains("live"), "{history}");
+    let picture = run("rollout get web").ok().stdout;
+    assert!(picture.contains("▶  2 pause until promoted") && picture.contains("web:2"), "{picture}");
+
+    let promoted = run("rollout promote web --local --reason INC-12 --timeout 2m").ok();
+    assert!(promoted.stdout.contains("promote, now Idle"), "{}{}", promoted.stdout, promoted.stderr);
+    assert_eq!(image(), "web:2");
+    let asked = run("rollout get web -o json").ok().json()["asked"].clone();
+    assert_eq!((&asked["verb"], &asked["reason"]), (&json!("promote"), &json!("INC-12")), "{asked}");
+    assert_eq!(run("rollout status web").ok().code, 0);
+
+    // Taken back: the cluster at once, and Git by a commit.
+    run("rollout set-image web web=web:3 --yes").ok();
+    run("sync --wait --timeout 2m").ok();
+    let aborted = run("rollout abort web --local --reason INC-13 --timeout 2m").ok();
+    assert!(aborted.stdout.contains("INC-13"), "{}{}", aborted.stdout, aborted.stderr);
+    assert_eq!(image(), "web:2");
+    assert!(std::fs::read_to_string(repo.file("app/web.yaml")).unwrap().contains("web:2"));
+    assert!(repo.git(&["show", "-s", "--format=%s"]).starts_with("Roll back web to "));
+    let versions = run("rollout history web -o json").ok().json();
+    let states: Vec<(&str, &str)> = (versions["items"].as_array().unwrap().iter())
+        .map(|item| (item["images"][0].as_str().unwrap(), item["state"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(states[0], ("web:2", "promoted"), "{versions}");
+    assert_eq!(states[1].0, "web:3", "{versions}");
+    assert!(["rolled back", "aborted"].contains(&states[1].1), "{versions}");
+    // By hand, to the first version, which then has to be let in as any other.
+    let undone = run("rollout undo web --to-revision 3 --yes --wait --timeout 2m").ok();
+    assert!(undone.stdout.contains("image: web:1"), "{}", undone.stdout);
+    assert_eq!(image(), "web:2");
+    run("rollout promote web --full --local --timeout 2m").ok();
+    assert_eq!(image(), "web:1");
 }
 
 fn mistakes(cluster: &TestCluster) {

@@ -204,8 +204,10 @@ fn text(
     fact("health", health.name(), Some(layout::health_ink(health)));
 
     for note in &report.rollouts {
-        let command = note.command.as_ref().map(|command| format!("; {command}")).unwrap_or_default();
-        fact("rollout", &format!("{} {}{command}", note.name, note.message), None);
+        fact("rollout", &format!("{} {}", note.name, note.message), None);
+        if let Some(command) = &note.command {
+            fact("command", command, None);
+        }
     }
 
     // On one screen: what is in order is only counted where there is much of it.
@@ -381,8 +383,8 @@ mod tests {
           revision: 0123456789ab Two replicas (Ada, 5 minutes ago)
           sync:     Synced
           health:   Healthy
-          rollout:  web Paused, step 2 of 5: it waits until someone promotes it; kubectl gitops rollout
-                    promote web -n shop
+          rollout:  web Paused, step 2 of 5: it waits until someone promotes it
+          command:  kubectl gitops rollout promote web -n shop
         ");
     }
 
