@@ -186,6 +186,9 @@ fn mistakes(cluster: &TestCluster) {
 }
 
 fn seen_as_it_is(cluster: &TestCluster) {
+    let complete = |words: &str| cluster.gitops(Path::new("/"), &format!("complete -- {words}")).ok().stdout;
+    let names = complete("-n shop rollout get we");
+    assert!(names.starts_with("web\n"), "{names}");
     let picture = gitops(cluster, "get web -o json").ok().json();
     assert_eq!((&picture["phase"], &picture["step"]), (&json!("Paused"), &json!("2 of 5")), "{picture}");
     assert_eq!(picture["message"], "it waits until someone promotes it");
