@@ -1,112 +1,328 @@
 //! An Application that is being deleted. With the finalizer `prune`, in: what
-//! it has in the cluster. Out: that gone, the last made first, and then the
-//! Application. Without it, what it has stays. It never hangs: what cannot be
-//! deleted in time is left behind, and an Event says so.
+//! it has in the cluster. Out: its hooks run, its objects gone, the last made
+//! first, and then the Application. Without it, what it has stays.
+//!
+//! It never hangs: condition Deleting says what it waits for and what to do, and
+//! what cannot be done in time is left behind, which an Event tells.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use gitops_api::Application;
-use gitops_cluster::{ClusterError, DeleteOptions};
-use gitops_core::names::{ANNOTATION_OWNER, FINALIZER_PRUNE, LABEL_APPLICATION};
+use gitops_core::health::HealthReport;
+use gitops_core::names::{FIELD_MANAGER, FINALIZER_PRUNE, LABEL_APPLICATION};
 use gitops_core::object::ObjectKey;
-use gitops_core::plan::{Pruning, Step, order_of};
+use gitops_core::plan::{HookStep, Phase, Propagation, Step};
 use gitops_engine::follow::reference;
-use gitops_engine::{Survey, admit};
+use gitops_engine::lease::{self, Claim};
+use gitops_engine::leaving::{Consent, left_behind, sorted};
+use gitops_engine::memory::{Memory as Notes, Places};
+use gitops_engine::sync::{Result as Done, delete};
+use gitops_engine::{Loaded, Outcome, Progress, RunHooks, Stop, Survey, SyncOptions, admit};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::carry_out::Case;
+use crate::carry_out::{Case, Ended, ended};
+use crate::clusters::{self, Surroundings};
 use crate::controller::Controller;
 use crate::error::Error;
 use crate::sight::Sight;
+use crate::status::{self, Found};
 
-/// After this, what is left is left behind.
+/// How long hooks, and then objects, may hold it up; what is left is left behind.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How long each hook, and the wait until all is gone, may take.
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// Between two looks at what is going.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Between two tries that fail.
 const FAILED: Duration = Duration::from_secs(10);
-/// What is in these would go along: they are left to a person.
-const CONTAINERS: [&str; 3] = ["Namespace", "CustomResourceDefinition", "PersistentVolumeClaim"];
+/// Objects that stay and are named.
+const NAMED: usize = 5;
+
+/// How far it is: whether its objects are going, and what it waits for.
+struct Left {
+    begun: bool,
+    why: String,
+    again: Duration,
+}
+
+/// What a look has come to.
+enum Came {
+    /// Nothing is left of it but what is to stay.
+    Gone {
+        kept: Vec<String>,
+    },
+    Left(Left),
+}
 
 /// Goes on deleting; none: there is nothing left to do.
 pub async fn look(controller: &Arc<Controller>, application: &Application) -> Option<Duration> {
     if !application.finalizers().iter().any(|known| known == FINALIZER_PRUNE) {
         return None;
     }
-    let (again, why) = match cascade(controller, application).await {
-        Ok(left) if left.is_empty() => return release(controller, application).await,
-        Ok(left) => (INTERVAL, format!("{} objects are still there, such as {}", left.len(), left[0])),
-        Err(error) => (FAILED, error.to_string()),
+    let begun = has_begun(application);
+    let left = match (Deletion { controller, application, begun }).go_on().await {
+        Ok(Came::Gone { kept }) => {
+            if !kept.is_empty() {
+                controller.events.normal(application, "Kept", &format!("it stays: {}", kept.join("; ")));
+            }
+            return release(controller, application).await;
+        }
+        Ok(Came::Left(left)) => left,
+        Err(error) => Left { begun, why: error.to_string(), again: FAILED },
     };
-    tracing::info!(application = %reference(application), why, "it is being deleted");
-    if !is_late(application) {
-        return Some(again);
+    tracing::info!(application = %reference(application), why = left.why, "it is being deleted");
+    if !is_late(controller, application, left.begun) {
+        say(controller, application, &left).await;
+        return Some(left.again);
     }
-    controller.events.warn(application, "Orphaned", &format!("deleted without what it had: {why}"));
+    let name = application.name_any();
+    let find = format!("kubectl get all -A -l {LABEL_APPLICATION}={name}");
+    let why = format!("deleted without what it had ({find}): {}", left.why);
+    controller.events.warn(application, "Orphaned", &why);
     release(controller, application).await
 }
 
-fn is_late(application: &Application) -> bool {
-    let since = application.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-    let now = jiff::Timestamp::now();
-    since.is_some_and(|since| Duration::try_from(now.duration_since(since)).is_ok_and(|age| age > PATIENCE))
+/// Whether its objects are going already, as its status says.
+fn has_begun(application: &Application) -> bool {
+    let conditions = application.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|known| known.type_ == "Deleting" && known.reason == "Objects")
 }
 
-/// Deletes what is there of the last commit that was synced, and of those
-/// before; what is not gone yet.
-async fn cascade(controller: &Arc<Controller>, application: &Application) -> Result<Vec<ObjectKey>, Error> {
-    let project = controller.project(application);
-    let loaded = admit::under_project(&controller.cluster, application, project.as_deref()).await?;
-    let known = controller.surroundings(false).await?;
-    let synced = application.status.as_ref().and_then(|status| status.history.first());
-    let revision = match synced {
-        Some(entry) => entry.revision.clone(),
-        None => match controller.poller.commit(&loaded, &known.environment, None).await? {
-            Some(commit) => commit.id,
-            None => return Err(Error::Git("Git has not answered yet".into())),
-        },
+/// Whether it has taken too long where it is.
+fn is_late(controller: &Controller, application: &Application, begun: bool) -> bool {
+    let mut memory = controller.memory(application);
+    let since = match memory.deletion {
+        Some((known, since)) if known == begun => since,
+        _ => Instant::now(),
     };
-    let sight = Sight { controller, application, project: project.as_deref(), loaded: &loaded };
-    let (known, survey) = sight.survey(known, &revision).await?;
-    let cluster = Case { controller, application, loaded: &loaded, known: &known }.writer()?;
-    let mut left = Vec::new();
-    for step in going(application, &survey) {
-        let live = survey.live.get(&step.key);
-        let is_going = live.is_some_and(|live| live.pointer("/metadata/deletionTimestamp").is_some());
-        if let Some(kind) = known.discovery.kind(&step.gvk).filter(|_| !is_going) {
-            let uid = live.and_then(|live| live.pointer("/metadata/uid")?.as_str()).map(str::to_owned);
-            let propagation = step.options.propagation.unwrap_or_default();
-            match cluster.delete(kind, &step.key, &DeleteOptions { uid, dry_run: false, propagation }).await {
-                Ok(()) | Err(ClusterError::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
+    memory.deletion = Some((begun, since));
+    controller.remember(&reference(application), memory);
+    since.elapsed() > PATIENCE
+}
+
+/// Says in condition Deleting what it waits for, and how to go on without.
+async fn say(controller: &Arc<Controller>, application: &Application, left: &Left) {
+    let reason = if left.begun { "Objects" } else { "Hooks" };
+    let name = reference(application);
+    let way_out = format!(
+        "what is left after {} minutes is left behind; at once: kubectl patch application {} -n {} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
+        PATIENCE.as_secs() / 60,
+        name.name,
+        name.namespace
+    );
+    let said = ("True", reason, format!("{}\n{way_out}", left.why));
+    let before = application.status.clone().unwrap_or_default();
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let found = Found { deleting: Some(said), ..Found::default() };
+    let wanted = status::after(application, &before, &found, &now);
+    if status::says(&before, &wanted) {
+        return;
+    }
+    let api: Api<Application> = Api::namespaced(controller.cluster.client(), &name.namespace);
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = Patch::Apply(status::patch(application, &wanted));
+    match api.patch_status(&name.name, &params, &patch).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(error) => tracing::warn!(application = %name, %error, "the status could not be written"),
+        Ok(_) => {}
+    }
+}
+
+/// An Application on its way out.
+struct Deletion<'a> {
+    controller: &'a Arc<Controller>,
+    application: &'a Application,
+    begun: bool,
+}
+
+impl Deletion<'_> {
+    /// Deletes what is there of the last commit that was synced, and of those
+    /// before.
+    async fn go_on(&self) -> Result<Came, Error> {
+        let (controller, application) = (self.controller, self.application);
+        let project = controller.project(application);
+        let admitted = admit::under_project(&controller.cluster, application, project.as_deref()).await;
+        // What is its own goes all the same, but nothing new is made for it.
+        let (loaded, refusal) = match admitted {
+            Ok(loaded) => (loaded, None),
+            Err(error) => {
+                (admit::without_project(&controller.cluster, application).await?, Some(error.to_string()))
+            }
+        };
+        let known = controller.surroundings(application, false).await?;
+        let known = known.ok_or_else(|| Error::Git("its cluster has not answered yet".into()))?;
+        if !known.member.is_here() {
+            // As long as it is mirrored, that cluster's webhook lets nothing go.
+            clusters::release(controller, &known, &loaded.application).await?;
+        }
+        let (known, survey) = self.survey(&loaded, known).await?;
+        let refusal = refusal.or_else(|| self.refused_hook(&survey));
+        let (mut going, staying) = sorted(&loaded, &survey, Consent::default());
+        let behind = left_behind(&loaded, &survey, refusal.is_none());
+        going.extend(behind.iter());
+        let has_hooks = |phase: Phase| survey.plan.hooks.iter().any(|hook| hook.phase == phase);
+        let last = self.begun && refusal.is_none() && has_hooks(Phase::PostDelete);
+        let is_going = |step: &&&Step| {
+            survey
+                .live
+                .get(&step.key)
+                .is_some_and(|live| live.pointer("/metadata/deletionTimestamp").is_some())
+        };
+        let all_go = going.iter().filter(is_going).count() == going.len();
+        let named = staying.iter().take(NAMED).map(|(step, why)| format!("{} ({why})", step.key));
+        let kept: Vec<String> = named.collect();
+        if going.is_empty() && !last {
+            return Ok(Came::Gone { kept });
+        }
+        if self.begun && all_go && !going.is_empty() {
+            return Ok(Came::Left(still(&going)));
+        }
+        let case = Case { controller, application, loaded: &loaded, known: &known };
+        Ok(match self.delete(&case, &survey, &going, refusal).await? {
+            Some(left) => Came::Left(left),
+            None => Came::Gone { kept },
+        })
+    }
+
+    /// The cluster beside the last commit that was synced, or the newest one where
+    /// that is not here.
+    async fn survey(&self, loaded: &Loaded, known: Surroundings) -> Result<(Surroundings, Survey), Error> {
+        let (controller, application) = (self.controller, self.application);
+        let sight = Sight { controller, application, project: None, far: None, loaded };
+        let tip = controller.poller.commit(loaded, &known.environment, None).await;
+        let synced = application.status.as_ref().and_then(|status| status.history.first());
+        if let Some(entry) = synced {
+            match sight.compared(known.clone(), &entry.revision).await {
+                Err(error) if !matches!(tip, Ok(Some(_))) => {
+                    return Err(tip.err().unwrap_or(error));
+                }
+                Err(_) => {}
+                found => return found,
             }
         }
-        left.push(step.key.clone());
+        match tip? {
+            Some(commit) => sight.compared(known, &commit.id).await,
+            None => Err(Error::Git("Git has not answered yet".into())),
+        }
     }
-    Ok(left)
+
+    /// Why the Project does not admit a hook of the deletion.
+    fn refused_hook(&self, survey: &Survey) -> Option<String> {
+        let project = self.controller.project(self.application)?;
+        let cluster = &self.application.spec.destination.cluster;
+        let own = |hook: &&HookStep| matches!(hook.phase, Phase::PreDelete | Phase::PostDelete);
+        survey.plan.hooks.iter().filter(own).find_map(|hook| {
+            let admitted = admit::object(&project, cluster, (&hook.key, &hook.gvk), || json!({}));
+            admitted.err().map(|error| error.to_string())
+        })
+    }
+
+    /// Deletes and runs hooks; none: nothing is left to do.
+    async fn delete(
+        &self,
+        case: &Case<'_>,
+        survey: &Survey,
+        going: &[&Step],
+        refusal: Option<String>,
+    ) -> Result<Option<Left>, Error> {
+        let (controller, loaded, environment) = (self.controller, case.loaded, &case.known.environment);
+        let cluster = case.writer()?;
+        let stop = Stop::default();
+        // A namespace that is going takes no Lease, and no hook either.
+        let (lease, hooks) =
+            match lease::claim(case.known.cluster(), &loaded.application, controller.holder(), &stop.lost)
+                .await
+            {
+                Claim::Held(lease) => (Some(*lease), refusal.is_none()),
+                Claim::Taken { holder } => {
+                    let why = format!("it is being synced by {holder}");
+                    return Ok(Some(Left { begun: self.begun, why, again: INTERVAL }));
+                }
+                Claim::Unusable(_) => (None, false),
+            };
+        let notes = Notes::of(&environment.cache_dir, cluster.server(), &loaded.application);
+        if self.begun {
+            // Another replica may have begun.
+            notes.write(&Places { deleting: true, ..notes.read() });
+        }
+        let options = SyncOptions {
+            timeout: TIMEOUT,
+            hooks: if hooks { RunHooks::Always } else { RunHooks::Never },
+            ..SyncOptions::default()
+        };
+        let told = AtomicBool::new(self.begun);
+        let progress = Watchman { controller, application: self.application, stop: &stop, told };
+        let what = (going, Propagation::Background);
+        let done = delete(&cluster, loaded, environment, survey, what, &options, &progress, &stop).await;
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        let report = done?;
+        let gone = report.results.iter().any(|result| result.hook.is_none());
+        let begun = self.begun || gone && !report.results.iter().all(is_skipped);
+        let left = |why: String, again| Ok(Some(Left { begun, why, again }));
+        match ended(&report) {
+            _ if report.interrupted || report.lost => left("it goes on elsewhere".into(), INTERVAL),
+            Ended::Badly(why) => left(why, FAILED),
+            // The last hooks have ended well: all was gone before.
+            _ if report.results.iter().any(|result| result.hook == Some(Phase::PostDelete)) => Ok(None),
+            _ if going.is_empty() => Ok(None),
+            _ => {
+                let mut waits = still(going);
+                if let Some(refusal) = refusal {
+                    waits.why = format!("{}; its hooks are not run: {refusal}", waits.why);
+                }
+                left(waits.why, waits.again)
+            }
+        }
+    }
 }
 
-/// What is its own and may go, the last made first.
-fn going<'a>(application: &Application, survey: &'a Survey) -> Vec<&'a Step> {
-    let name = reference(application);
-    let mark = |live: &'a Value, field: &str, key: &str| live.get("metadata")?.get(field)?.get(key)?.as_str();
-    let mut going: Vec<&Step> = (survey.plan.steps.iter().rev())
-        .filter(|step| {
-            let is_own = survey.live.get(&step.key).is_some_and(|live| {
-                mark(live, "annotations", ANNOTATION_OWNER) == Some(name.to_string().as_str())
-                    && mark(live, "labels", LABEL_APPLICATION) == Some(name.name.as_str())
-            });
-            // Nobody is there to confirm.
-            let stays =
-                step.options.delete.is_some_and(|delete| delete != Pruning::Allowed) || step.is_kept();
-            is_own && !stays && !CONTAINERS.contains(&step.key.kind.as_str())
-        })
-        .collect();
-    going.sort_by_key(|step| std::cmp::Reverse(order_of(&step.key.kind)));
-    going
+fn is_skipped(result: &Done) -> bool {
+    matches!(result.outcome, Outcome::Skipped(_)) || result.hook.is_some()
+}
+
+fn still(going: &[&Step]) -> Left {
+    let such = going.first().map(|step| step.key.to_string()).unwrap_or_default();
+    let why = format!("{} objects are still there, such as {such}", going.len());
+    Left { begun: true, why, again: INTERVAL }
+}
+
+/// Ends a deletion between two objects when the program ends, and says that it has
+/// begun: whoever goes on with it has to know.
+struct Watchman<'a> {
+    controller: &'a Arc<Controller>,
+    application: &'a Application,
+    stop: &'a Stop,
+    told: AtomicBool,
+}
+
+impl Watchman<'_> {
+    fn look(&self) {
+        if self.controller.is_draining() {
+            self.stop.interrupted.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Progress for Watchman<'_> {
+    fn object(&self, result: &Done) {
+        self.look();
+        let goes = result.hook.is_none() && matches!(result.outcome, Outcome::Done);
+        if goes && !self.told.swap(true, Ordering::Relaxed) {
+            let (controller, application) = (self.controller.clone(), self.application.clone());
+            let left = Left { begun: true, why: "its objects are going".into(), again: INTERVAL };
+            tokio::spawn(async move { say(&controller, &application, &left).await });
+        }
+    }
+
+    fn waiting(&self, _: &[(ObjectKey, HealthReport)]) {
+        self.look();
+    }
 }
 
 /// Takes the finalizer off; a moment later, if that is refused.
@@ -119,6 +335,8 @@ async fn release(controller: &Arc<Controller>, application: &Application) -> Opt
     match api.patch(&application.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(_) => None,
         Err(kube::Error::Api(status)) if status.code == 404 => None,
+        // It has changed meanwhile: the next look has it as it is.
+        Err(kube::Error::Api(status)) if status.code == 409 => Some(INTERVAL),
         Err(error) => {
             tracing::warn!(application = %reference(application), %error, "its finalizer could not be taken off");
             Some(FAILED)

@@ -26,6 +26,11 @@ struct ResultLabels {
     result: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClusterLabels {
+    cluster: String,
+}
+
 type Counters<L> = Family<L, Counter<u64, AtomicU64>>;
 
 /// All metrics of the program.
@@ -36,7 +41,9 @@ pub struct Metrics {
     drift: Counters<ActionLabels>,
     looks: Counters<ResultLabels>,
     syncs: Counters<ResultLabels>,
+    pushes: Counters<ResultLabels>,
     queue: Gauge<i64, AtomicI64>,
+    clusters: Family<ClusterLabels, Gauge<i64, AtomicI64>>,
 }
 
 impl Default for Metrics {
@@ -45,13 +52,17 @@ impl Default for Metrics {
         let phases: Family<PhaseLabels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 18)));
         let (drift, looks, syncs) = (Family::default(), Family::default(), Family::default());
+        let pushes: Counters<ResultLabels> = Family::default();
         let queue = Gauge::default();
         registry.register("sync_duration_seconds", "Time that a phase of a sync takes", phases.clone());
         registry.register("drift", "Drift found, by what became of it", drift.clone());
         registry.register("git_looks", "Times that repositories were asked for news", looks.clone());
         registry.register("syncs", "Syncs that wrote or tried to", syncs.clone());
+        registry.register("push_events", "Push events, by what became of them", pushes.clone());
         registry.register("queue_depth", "Applications that are due and wait", queue.clone());
-        Self { registry, phases, drift, looks, syncs, queue }
+        let clusters = Family::default();
+        registry.register("cluster_up", "Whether a registered cluster answers", clusters.clone());
+        Self { registry, phases, drift, looks, syncs, pushes, queue, clusters }
     }
 }
 
@@ -76,6 +87,21 @@ impl Metrics {
     pub fn sync(&self, is_ok: bool) {
         let result = if is_ok { "ok" } else { "failed" };
         self.syncs.get_or_create(&ResultLabels { result: result.into() }).inc();
+    }
+
+    /// A push event has come.
+    pub fn push(&self, result: &str) {
+        self.pushes.get_or_create(&ResultLabels { result: result.into() }).inc();
+    }
+
+    /// Whether a registered cluster answers.
+    pub fn cluster(&self, name: &str, is_up: bool) {
+        self.clusters.get_or_create(&ClusterLabels { cluster: name.into() }).set(i64::from(is_up));
+    }
+
+    /// A cluster is no longer registered.
+    pub fn no_cluster(&self, name: &str) {
+        self.clusters.remove(&ClusterLabels { cluster: name.into() });
     }
 
     /// In Prometheus' text format.

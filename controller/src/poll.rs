@@ -1,6 +1,7 @@
-//! One look at Git per repository, for all Applications that live in it. In:
-//! Applications with their sources. Out: their commits from what is here, and
-//! the Applications woken when one of their revisions has moved.
+//! One look per repository, for all Applications that live in it. In:
+//! Applications with their sources, and pushes that a host tells of. Out: their
+//! commits from what is here, and those Applications woken that read something
+//! else at one of their revisions since.
 //!
 //! Nobody waits for a host: an Application whose repository has not been looked
 //! at yet is woken when it has.
@@ -11,21 +12,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gitops_core::desired::AppRef;
-use gitops_engine::desired::commit_here;
+use gitops_engine::desired::{changing, commit_here};
 use gitops_engine::load::Place;
 use gitops_engine::{Environment, Loaded};
 use gitops_source::git::is_full_commit;
+use gitops_source::registry::{self, Wanted};
 use gitops_source::{Commit, Credentials, GitCache, RepoUrl, SourceError};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::push::means;
 use crate::queue::Queue;
+
+mod touched;
+
+use touched::Readings;
 
 /// Repositories that are asked at once.
 const PARALLEL: usize = 16;
 /// Of a look.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// A host may tell of a push before it shows it: when it is looked at again,
+/// the last first.
+const AGAIN: [Duration; 2] = [Duration::from_secs(8), Duration::from_secs(2)];
 
 /// A repository as one of its readers may see it: what one reads with a
 /// password is not shown to those without.
@@ -33,6 +43,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 struct Repo {
     url: RepoUrl,
     credentials: Credentials,
+    /// Of a registry or chart repository; none: it is Git.
+    wanted: Option<Wanted>,
     wake: Notify,
     state: Mutex<State>,
 }
@@ -46,8 +58,12 @@ struct State {
     /// Who is woken by the next look, whatever it finds.
     waiting: BTreeSet<AppRef>,
     /// What each revision was at the last look; none: it is not there.
-    tips: BTreeMap<String, Option<String>>,
+    tips: Tips,
+    /// Looks that a push is still worth, unless one finds something.
+    pushed: usize,
 }
+
+type Tips = BTreeMap<String, Option<String>>;
 
 /// All repositories.
 #[derive(Debug)]
@@ -60,6 +76,7 @@ pub struct Poller {
     repos: Mutex<Vec<Arc<Repo>>>,
     /// How often something has moved for an Application.
     moves: Mutex<HashMap<AppRef, u64>>,
+    readings: Readings,
 }
 
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,7 +92,7 @@ fn with_jitter(interval: Duration) -> Duration {
 impl Poller {
     pub fn new(git: GitCache, interval: Duration, queue: Arc<Queue>, metrics: Arc<Metrics>) -> Arc<Self> {
         let (repos, moves, slots) = (Mutex::default(), Mutex::default(), Semaphore::new(PARALLEL));
-        Arc::new(Self { git, interval, slots, queue, metrics, repos, moves })
+        Arc::new(Self { git, interval, slots, queue, metrics, repos, moves, readings: Readings::default() })
     }
 
     /// The commits that an Application means, from what is here; none when its
@@ -91,9 +108,10 @@ impl Poller {
         since: Option<Instant>,
     ) -> Result<Option<Commit>, Error> {
         let mut wanted: Vec<(Arc<Repo>, Vec<String>)> = Vec::new();
-        let places = loaded.sources.iter().filter(|place| place.source.is_git() && !place.repo.is_registry());
-        for place in places {
-            let repo = self.repo(place, &loaded.application);
+        let git = loaded.sources.iter().filter(|place| place.source.is_git() && !place.repo.is_registry());
+        let others = changing(loaded)?.into_iter().map(|(place, wanted)| (place, Some(wanted)));
+        for (place, other) in git.map(|place| (place, None)).chain(others) {
+            let repo = self.repo(place, other, &loaded.application);
             match wanted.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &repo)) {
                 Some((_, revisions)) => revisions.push(place.source.revision.clone()),
                 None => wanted.push((repo, vec![place.source.revision.clone()])),
@@ -118,7 +136,14 @@ impl Poller {
         if !is_known {
             return Ok(None);
         }
-        Ok(Some(commit_here(loaded, environment).await?))
+        let commit = commit_here(loaded, environment).await?;
+        self.readings.keep(loaded, environment, &commit.id);
+        Ok(Some(commit))
+    }
+
+    /// A look at an Application has failed: any commit may mend it.
+    pub fn is_due(&self, application: &AppRef) {
+        self.readings.forget(application);
     }
 
     /// A count that grows whenever Git moves for an Application.
@@ -126,10 +151,20 @@ impl Poller {
         held(&self.moves).get(application).copied().unwrap_or(0)
     }
 
+    /// Somebody has pushed to these places: their repositories are looked at now.
+    pub fn pushed(&self, places: &BTreeSet<String>) {
+        let repos = held(&self.repos);
+        for repo in repos.iter().filter(|repo| means(places, &repo.url.place())) {
+            held(&repo.state).pushed = AGAIN.len() + 1;
+            repo.wake.notify_one();
+        }
+    }
+
     /// An Application is gone.
     pub fn forget(&self, application: &AppRef) {
         self.leave_others(application, &[]);
         held(&self.moves).remove(application);
+        self.readings.forget(application);
     }
 
     fn leave_others(&self, application: &AppRef, kept: &[(Arc<Repo>, Vec<String>)]) {
@@ -141,16 +176,19 @@ impl Poller {
     }
 
     /// A source's repository, with the Application among its readers.
-    fn repo(self: &Arc<Self>, place: &Place, reader: &AppRef) -> Arc<Repo> {
+    fn repo(self: &Arc<Self>, place: &Place, wanted: Option<Wanted>, reader: &AppRef) -> Arc<Repo> {
         let mut repos = held(&self.repos);
-        let known = repos.iter().find(|repo| repo.url == place.repo && repo.credentials == place.credentials);
-        if let Some(known) = known {
+        let is_same = |repo: &&Arc<Repo>| {
+            repo.url == place.repo && repo.credentials == place.credentials && repo.wanted == wanted
+        };
+        if let Some(known) = repos.iter().find(is_same) {
             held(&known.state).readers.entry(reader.clone()).or_default();
             return known.clone();
         }
         let repo = Arc::new(Repo {
             url: place.repo.clone(),
             credentials: place.credentials.clone(),
+            wanted,
             wake: Notify::new(),
             state: Mutex::default(),
         });
@@ -164,7 +202,8 @@ impl Poller {
     async fn follow(self: Arc<Self>, repo: Arc<Repo>) {
         loop {
             self.look(&repo).await;
-            let pause = with_jitter(self.interval);
+            let pushed = AGAIN.get(held(&repo.state).pushed.wrapping_sub(1));
+            let pause = pushed.map_or_else(|| with_jitter(self.interval), |soon| (*soon).min(self.interval));
             let _ = tokio::time::timeout(pause, repo.wake.notified()).await;
             let mut repos = held(&self.repos);
             if held(&repo.state).readers.is_empty() {
@@ -175,17 +214,19 @@ impl Poller {
     }
 
     async fn look(&self, repo: &Arc<Repo>) {
-        let Ok(_slot) = self.slots.acquire().await else { return };
+        let Ok(slot) = self.slots.acquire().await else { return };
         let begun = Instant::now();
         let revisions: Vec<String> = {
-            let state = held(&repo.state);
+            let mut state = held(&repo.state);
+            state.pushed = state.pushed.saturating_sub(1);
             let mut all: Vec<String> = state.readers.values().flatten().cloned().collect();
             all.sort();
             all.dedup();
             all
         };
-        let (git, url, credentials) = (self.git.clone(), repo.url.clone(), repo.credentials.clone());
-        let found = tokio::task::spawn_blocking(move || fetch(&git, &url, &credentials, &revisions)).await;
+        let (git, asked) = (self.git.clone(), repo.clone());
+        let found = tokio::task::spawn_blocking(move || asked.ask(&git, &revisions)).await;
+        drop(slot);
         let (error, tips) = match found {
             Ok(Ok(tips)) => (None, Some(tips)),
             Ok(Err(error)) => (Some(error.to_string()), None),
@@ -196,61 +237,67 @@ impl Poller {
         if let Some(error) = &error {
             tracing::warn!(repository = %repo.url, error, "Git cannot be asked");
         }
-        self.tell(repo, begun, error, tips);
+        let moved = self.tell(repo, begun, error, tips);
+        self.readings.touched(moved, |application| self.moved(application)).await;
     }
 
-    /// Notes what a look has found, and wakes whom it concerns.
-    fn tell(
-        &self,
-        repo: &Repo,
-        begun: Instant,
-        error: Option<String>,
-        tips: Option<BTreeMap<String, Option<String>>>,
-    ) {
+    /// Something else is read by an Application.
+    fn moved(&self, application: &AppRef) {
+        *held(&self.moves).entry(application.clone()).or_default() += 1;
+        self.queue.push(application, Duration::ZERO);
+    }
+
+    /// Notes what a look has found, and wakes whom it concerns in any case. Out:
+    /// who may be concerned, since one of its revisions is another commit now.
+    fn tell(&self, repo: &Repo, begun: Instant, error: Option<String>, tips: Option<Tips>) -> Vec<AppRef> {
         let mut state = held(&repo.state);
         let before = state.looked.replace((begun, error.clone()));
         let was = before.map(|(_, error)| error);
         let changed = was.as_ref() != Some(&error);
-        let moved = |state: &State, revisions: &[String]| {
-            let tips = tips.as_ref();
-            tips.is_some_and(|tips| revisions.iter().any(|name| tips.get(name) != state.tips.get(name)))
-        };
         let waiting = std::mem::take(&mut state.waiting);
         waiting.iter().for_each(|application| self.queue.push(application, Duration::ZERO));
-        let mut moves = held(&self.moves);
+        let mut moved = Vec::new();
         for (application, revisions) in &state.readers {
-            let moved = moved(&state, revisions);
-            if moved {
-                *moves.entry(application.clone()).or_default() += 1;
+            let is_moved = tips
+                .as_ref()
+                .is_some_and(|tips| revisions.iter().any(|name| tips.get(name) != state.tips.get(name)));
+            if is_moved {
+                moved.push(application.clone());
             }
-            if moved || changed {
+            if changed {
                 self.queue.push(application, Duration::ZERO);
             }
         }
         if let Some(tips) = tips {
+            if tips != state.tips {
+                state.pushed = 0;
+            }
             state.tips = tips;
         }
+        moved
     }
 }
 
-/// Brings the repository up to date and finds the revisions in it. All branches
-/// and tags come by one fetch; a commit that is here is not asked for.
-fn fetch(
-    git: &GitCache,
-    url: &RepoUrl,
-    credentials: &Credentials,
-    revisions: &[String],
-) -> Result<BTreeMap<String, Option<String>>, SourceError> {
-    let names = revisions.iter().filter(|revision| !is_full_commit(revision));
-    let commits =
-        revisions.iter().filter(|revision| is_full_commit(revision) && !git.contains(url, revision));
-    for revision in names.take(1).chain(commits) {
-        match git.fetch(url, revision, credentials, TIMEOUT) {
-            // What is not there is told to who asks for it.
-            Ok(_) | Err(SourceError::NoSuchRevision { .. }) => {}
-            Err(error) => return Err(error),
+impl Repo {
+    /// Brings the repository up to date and finds the revisions in it. All branches
+    /// and tags come by one fetch; a commit that is here is not asked for.
+    fn ask(&self, git: &GitCache, revisions: &[String]) -> Result<Tips, SourceError> {
+        let Self { url, credentials, .. } = self;
+        if let Some(wanted) = &self.wanted {
+            let mark = registry::mark(url, wanted, credentials, TIMEOUT)?;
+            return Ok(revisions.iter().map(|revision| (revision.clone(), Some(mark.clone()))).collect());
         }
+        let names = revisions.iter().filter(|revision| !is_full_commit(revision));
+        let commits =
+            revisions.iter().filter(|revision| is_full_commit(revision) && !git.contains(url, revision));
+        for revision in names.take(1).chain(commits) {
+            match git.fetch(url, revision, credentials, TIMEOUT) {
+                // What is not there is told to who asks for it.
+                Ok(_) | Err(SourceError::NoSuchRevision { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let tip = |revision: &String| git.resolve(url, revision).ok().map(|commit| commit.id);
+        Ok(revisions.iter().map(|revision| (revision.clone(), tip(revision))).collect())
     }
-    let tip = |revision: &String| git.resolve(url, revision).ok().map(|commit| commit.id);
-    Ok(revisions.iter().map(|revision| (revision.clone(), tip(revision))).collect())
 }

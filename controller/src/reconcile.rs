@@ -10,6 +10,7 @@ use gitops_api::Application;
 use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
 use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
+use gitops_engine::desired::reading;
 use gitops_engine::follow::reference;
 use gitops_engine::rollout::Rolling;
 use gitops_engine::trust::trust;
@@ -18,8 +19,10 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
 use crate::carry_out::{Case, Ended};
-use crate::controller::{Controller, Memory, Surroundings};
+use crate::clusters::{Far, Surroundings, is_mirror};
+use crate::controller::{Controller, Memory};
 use crate::deletion;
+use crate::drift::Drift;
 use crate::error::Error;
 use crate::request::{Asked, Prune, RUNNING, What};
 use crate::schedule::{Backoff, Decision, Situation, decide};
@@ -55,7 +58,8 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
         controller.forget(name);
         return None;
     };
-    if !controller.shares.is_ours(&application.uid().unwrap_or_default()) {
+    // A mirror is its hub's to sync.
+    if is_mirror(&application) || !controller.shares.is_ours(&application.uid().unwrap_or_default()) {
         controller.forget(name);
         return None;
     }
@@ -65,9 +69,20 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
     let mut memory = controller.memory(&application);
     memory.looked = Some(Instant::now());
     let mut look = Look::new(controller, &application, memory);
-    match look.pass().await {
+    let passed = tokio::select! {
+        passed = look.pass() => passed,
+        error = controller.clusters.away(&application) => Err(error),
+    };
+    match passed {
         Ok(()) => look.memory.failed = 0,
-        Err(error) => look.failed(&error),
+        Err(error) => {
+            controller.poller.is_due(name);
+            let error = match controller.clusters.of(&application) {
+                Ok(Some(member)) => member.doubt(error),
+                _ => error,
+            };
+            look.failed(&error);
+        }
     }
     look.write().await;
     controller.remember(name, look.memory);
@@ -126,7 +141,10 @@ impl<'a> Look<'a> {
         let since = self.hear();
         let project = controller.project(application);
         let loaded = admit::under_project(&controller.cluster, application, project.as_deref()).await?;
-        let known = controller.surroundings(false).await?;
+        let Some(known) = controller.surroundings(application, false).await? else {
+            self.speaks = self.found.operation.is_some();
+            return Ok(());
+        };
         let begun = Instant::now();
         let Some(commit) = controller.poller.commit(&loaded, &known.environment, since).await? else {
             // Unless a person is to be answered, there is nothing to say yet.
@@ -136,8 +154,15 @@ impl<'a> Look<'a> {
         trust(&loaded, &known.environment, &commit.id).await?;
         self.moves_forward(&loaded, &known, &commit.id).await?;
         controller.metrics.phase("commit", begun.elapsed());
-        self.found.revision = Some(commit.id.clone());
-        let sight = Sight { controller, application, project: project.as_deref(), loaded: &loaded };
+        self.found.revision = self.news(&loaded, &known, &commit.id).await;
+        let far = Far::bring(controller, application, &known, &loaded, &commit.id).await?;
+        self.found.far = status::far(&known, far.as_ref());
+        let (loaded, far) = match far {
+            Some(far) => (far.loaded, Some(far.project)),
+            None => (loaded, None),
+        };
+        let project = project.as_deref();
+        let sight = Sight { controller, application, project, far: far.as_ref(), loaded: &loaded };
         let (mut known, mut survey) = sight.survey(known, &commit.id).await?;
         let mut decision = self.decide(&loaded, &known, &survey)?;
         let failed = match self.drive(&sight, &known, &survey).await? {
@@ -163,7 +188,7 @@ impl<'a> Look<'a> {
             self.again = self.again.min(SOON);
         }
         self.push(&sight, &known, &failed, &commit.id).await;
-        controller.drift.track(controller, &known.discovery, &survey.desired);
+        Drift::track(controller, &known, &survey.desired);
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
     }
@@ -203,6 +228,17 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// The revision, if it says something else than the one that the status has.
+    async fn news(&self, loaded: &Loaded, known: &Surroundings, tip: &str) -> Option<String> {
+        let Some(said) = self.before.revision.as_deref().filter(|said| *said != tip) else {
+            return Some(tip.to_owned());
+        };
+        let reading =
+            async |revision: &str| reading(loaded, &known.environment, revision).await.ok().flatten();
+        let (before, now) = (reading(said).await, reading(tip).await);
+        (now.is_none() || before != now).then(|| tip.to_owned())
+    }
+
     async fn moves_forward(&self, loaded: &Loaded, known: &Surroundings, tip: &str) -> Result<(), Error> {
         let Some(last) = self.before.history.first().map(|entry| entry.revision.clone()) else {
             return Ok(());
@@ -216,7 +252,7 @@ impl<'a> Look<'a> {
     fn has_work(&self, loaded: &Loaded, known: &Surroundings, survey: &Survey) -> bool {
         let prune = prunes(loaded, survey, self.prune);
         let options = SyncOptions { prune, ..SyncOptions::default() };
-        has_work(&self.controller.cluster, loaded, &known.environment, survey, &options)
+        has_work(known.cluster(), loaded, &known.environment, survey, &options)
     }
 
     /// What a sync has left alone counts as a try: it is not tried for ever.
@@ -309,8 +345,16 @@ impl<'a> Look<'a> {
         let again = async || sight.survey(known.clone(), revision).await.map(|(_, survey)| survey);
         let ended = case.run(survey, |survey| prunes(loaded, survey, prune), again).await;
         let ended = match ended {
-            // Of the sync, not of the look: it counts as a try.
-            Err(error) => Ended::Badly(error.to_string()),
+            // Of the sync, not of the look: it counts as a try, unless the cluster
+            // is away.
+            Err(error) => match known.member.doubt(error) {
+                error @ Error::Destination {
+                    reason: "ClusterUnreachable" | "ClusterUnauthorized", ..
+                } => {
+                    return Err(error);
+                }
+                error => Ended::Badly(error.to_string()),
+            },
             Ok(ended) => ended,
         };
         // The id stays that of the last request: it is not to be carried out again.
@@ -330,6 +374,7 @@ impl<'a> Look<'a> {
                 self.found.operation = operation("Succeeded", &message);
                 let entry = HistoryEntry { revision: revision.to_owned(), time: now(), message };
                 self.found.entry = Some(entry);
+                self.found.revision = Some(revision.to_owned());
                 Ok(None)
             }
             Ended::Badly(why) => {

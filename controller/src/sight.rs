@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gitops_api::{Application, Project};
+use gitops_core::desired::DesiredSet;
+use gitops_core::names::IN_CLUSTER;
 use gitops_core::plan::{Action, Doubt, Select};
 use gitops_engine::desired::desired;
 use gitops_engine::{EngineError, Loaded, Survey, admit, owners, survey};
 
-use crate::controller::{Controller, Surroundings};
+use crate::clusters::Surroundings;
+use crate::controller::Controller;
 use crate::error::Error;
 use crate::request::Prune;
 
@@ -18,6 +21,9 @@ pub struct Sight<'a> {
     pub controller: &'a Arc<Controller>,
     pub application: &'a Application,
     pub project: Option<&'a Project>,
+    /// Of the cluster that the Application goes to, where that is another one
+    /// that knows Projects.
+    pub far: Option<&'a Project>,
     pub loaded: &'a Loaded,
 }
 
@@ -28,24 +34,52 @@ impl Sight<'_> {
     /// # Errors
     /// What is wrong with the files, or why the Project does not admit them.
     pub async fn survey(&self, known: Surroundings, revision: &str) -> Result<(Surroundings, Survey), Error> {
-        let begun = Instant::now();
-        let metrics = &self.controller.metrics;
-        let mut known = known;
-        let set = match desired(self.loaded, &known.environment, revision, &*known.discovery).await {
-            Err(EngineError::Desired(_)) => {
-                known = self.controller.surroundings(true).await?;
-                desired(self.loaded, &known.environment, revision, &*known.discovery).await?
-            }
-            other => other?,
-        };
-        metrics.phase("render", begun.elapsed());
+        let (known, set) = self.rendered(known, revision).await?;
         let cluster = &self.application.spec.destination.cluster;
         for (key, object) in &set.objects {
             let project = self.project.ok_or_else(|| EngineError::Internal("a Project is gone".into()))?;
             admit::object(project, cluster, (key, &object.gvk), || object.value.clone())?;
+            known.member.takes_object(key, &object.gvk)?;
+            if let Some(far) = self.far {
+                admit::object(far, IN_CLUSTER, (key, &object.gvk), || object.value.clone())?;
+            }
         }
+        self.beside(known, set).await
+    }
+
+    /// The same without asking the Project: for what takes away only.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub async fn compared(
+        &self,
+        known: Surroundings,
+        revision: &str,
+    ) -> Result<(Surroundings, Survey), Error> {
+        let (known, set) = self.rendered(known, revision).await?;
+        self.beside(known, set).await
+    }
+
+    async fn rendered(
+        &self,
+        mut known: Surroundings,
+        revision: &str,
+    ) -> Result<(Surroundings, DesiredSet), Error> {
         let begun = Instant::now();
-        let (cluster, discovery) = (&self.controller.cluster, &known.discovery);
+        let set = match desired(self.loaded, &known.environment, revision, &*known.discovery).await {
+            Err(EngineError::Desired(_)) => {
+                known = known.member.surroundings(&self.controller.settings.cache_dir, true).await?;
+                desired(self.loaded, &known.environment, revision, &*known.discovery).await?
+            }
+            other => other?,
+        };
+        self.controller.metrics.phase("render", begun.elapsed());
+        Ok((known, set))
+    }
+
+    async fn beside(&self, known: Surroundings, set: DesiredSet) -> Result<(Surroundings, Survey), Error> {
+        let (begun, metrics) = (Instant::now(), &self.controller.metrics);
+        let (cluster, discovery) = (known.cluster(), &known.discovery);
         let mut survey = survey(cluster, discovery, self.loaded, &known.environment, set).await?;
         owners::settle(cluster, self.loaded, &known.environment, &mut survey, &[]).await?;
         metrics.phase("survey", begun.elapsed());

@@ -40,6 +40,7 @@ pub enum Command {
     Render(commands::render::Arguments),
     Init(commands::init::Arguments),
     App(commands::app::Arguments),
+    Cluster(commands::cluster::Arguments),
     Override(commands::overriding::Arguments),
     Completion(commands::completion::Arguments),
     Version(commands::version::Arguments),

@@ -2,12 +2,14 @@
 
 mod applications;
 mod asking;
+mod beside;
 mod checks;
 mod cli;
 mod commands;
 mod dependencies;
 mod difftext;
 mod drafting;
+mod elsewhere;
 mod error;
 mod layout;
 mod output;
@@ -86,6 +88,7 @@ async fn execute(command: Command, settings: &Settings, printer: &Printer) -> Re
         Command::Render(arguments) => commands::render::run(arguments, settings, printer).await,
         Command::Init(arguments) => commands::init::run(&arguments, settings, printer),
         Command::App(arguments) => commands::app::run(arguments, settings, printer).await,
+        Command::Cluster(arguments) => commands::cluster::run(arguments, settings, printer).await,
         Command::Override(arguments) => commands::overriding::run(arguments, settings, printer).await,
         Command::Completion(arguments) => commands::completion::run(&arguments, printer),
         Command::Version(arguments) => commands::version::run(&arguments, settings, printer).await,

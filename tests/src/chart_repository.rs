@@ -8,6 +8,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sha2::Digest;
+
 /// Runs the real helm in a folder, with a HOME of its own there.
 ///
 /// # Panics
@@ -86,8 +88,16 @@ impl ChartRepository {
             Ok(body) => ("200 OK", body),
             Err(_) => ("404 Not Found", Vec::new()),
         };
-        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
-        stream.write_all(&body)
+        let tag = sha2::Sha256::digest(&body)
+            .iter()
+            .take(8)
+            .fold(String::new(), |tag, byte| format!("{tag}{byte:02x}"));
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nETag: \"{tag}\"\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        )?;
+        if first.starts_with("HEAD ") { Ok(()) } else { stream.write_all(&body) }
     }
 
     /// Of the folder.

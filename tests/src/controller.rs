@@ -36,13 +36,20 @@ impl Controller {
         Self::with(cluster, &["--replica", replica], cache)
     }
 
-    fn with(cluster: &TestCluster, arguments: &[&str], cache: &Path) -> Self {
+    /// Starts one with these flags.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with(cluster: &TestCluster, arguments: &[&str], cache: &Path) -> Self {
         std::fs::create_dir_all(cache).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = cache.join("controller.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let often: &[&str] =
+            if arguments.contains(&"--poll-interval") { &[] } else { &["--poll-interval", "500ms"] };
         let child = Command::new(crate::binary("gitops-controller"))
-            .args(["--http", &format!("127.0.0.1:{port}"), "--poll-interval", "500ms"])
+            .args(["--http", &format!("127.0.0.1:{port}")])
+            .args(often)
             .args(arguments)
             .args(["--cache-dir", &cache.display().to_string()])
             .args(["--kubeconfig", &cluster.kubeconfig().display().to_string()])

@@ -90,6 +90,28 @@ fn the_controller_holds_no_power_by_default() {
 }
 
 #[test]
+fn push_events_are_taken_where_it_is_asked_for() {
+    let ours = |object: &&Value| object["metadata"]["name"] == "gitops-controller-push";
+    assert_eq!(rendered("").iter().filter(ours).count(), 0);
+    let push = "controller.pushEvents";
+    let objects = rendered(&format!(
+        "--set {push}.enabled=true,{push}.secretName=keys,{push}.ingress.enabled=true,{push}.ingress.host=git.example,{push}.ingress.tlsSecretName=tls"
+    ));
+    let of = |kind: &str| objects.iter().filter(ours).find(|object| object["kind"] == kind).unwrap();
+    assert_eq!(of("Service")["spec"]["ports"][0]["targetPort"], "push");
+    // That one Secret, and no other.
+    assert_eq!(of("Role")["rules"].as_array().unwrap().len(), 1);
+    assert_eq!(of("Role")["rules"][0]["resourceNames"], json!(["keys"]));
+    assert_eq!(of("Ingress")["spec"]["rules"][0]["http"]["paths"][0]["path"], "/push");
+    assert_eq!(of("Ingress")["spec"]["tls"][0]["secretName"], "tls");
+    let named = |object: &&Value| object["metadata"]["name"] == "gitops-controller";
+    let deployment = objects.iter().filter(named).find(|object| object["kind"] == "Deployment").unwrap();
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert!(container["args"].as_array().unwrap().contains(&json!("--push-events=0.0.0.0:9444")));
+    assert!(container["ports"].as_array().unwrap().contains(&json!({"name": "push", "containerPort": 9444})));
+}
+
+#[test]
 fn monitoring_is_rendered_where_it_is_asked_for() {
     let kinds = ["ServiceMonitor", "PrometheusRule", "ConfigMap"];
     assert!(!rendered("").iter().any(|object| kinds.contains(&object["kind"].as_str().unwrap())));

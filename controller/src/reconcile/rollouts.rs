@@ -12,7 +12,7 @@ use gitops_engine::rollout::{Driver, Ground, Moved, Rolling};
 use gitops_engine::{EngineError, Survey};
 
 use super::{Look, SOON};
-use crate::controller::Surroundings;
+use crate::clusters::Surroundings;
 use crate::error::Error;
 use crate::schedule::Decision;
 use crate::sight::Sight;
@@ -52,9 +52,10 @@ impl Look<'_> {
             self.again = self.again.min(SOON);
             return Ok(Driven::Still);
         }
+        let analyser = controller.analyser(known.cluster())?;
         let driver = Driver {
             ground: ground(sight, known),
-            analyser: controller.analyser()?,
+            analyser: &analyser,
             may_begin: self.may_begin,
             is_judged: is_judged(Some(&self.before)),
         };
@@ -156,7 +157,7 @@ impl Look<'_> {
 
 fn ground<'a>(sight: &Sight<'a>, known: &'a Surroundings) -> Ground<'a> {
     Ground {
-        cluster: &sight.controller.cluster,
+        cluster: known.cluster(),
         discovery: &known.discovery,
         loaded: sight.loaded,
         environment: &known.environment,

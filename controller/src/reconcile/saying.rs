@@ -8,7 +8,8 @@ use gitops_core::plan::Action;
 use gitops_engine::{Loaded, Rules, Survey, healths};
 
 use super::{FAILED, Look, PROGRESSING};
-use crate::controller::{Still, Surroundings};
+use crate::clusters::Surroundings;
+use crate::controller::Still;
 use crate::error::Error;
 use crate::schedule::Decision;
 use crate::sight::left;
@@ -53,7 +54,7 @@ impl Look<'_> {
         let there =
             kept.filter(|step| step.action != Action::Unchanged || survey.live.get(&step.key).is_some());
         let objects = there.map(|step| (&step.key, survey.live.get(&step.key)));
-        let judged = healths(&self.controller.cluster, &known.discovery, &rules, objects).await;
+        let judged = healths(known.cluster(), &known.discovery, &rules, objects).await;
         self.controller.metrics.phase("health", begun.elapsed());
         let bad: Vec<_> = judged
             .iter()
@@ -85,9 +86,13 @@ impl Look<'_> {
     pub(super) fn failed(&mut self, error: &Error) {
         self.memory.failed += 1;
         tracing::warn!(application = %self.name, %error, "it cannot be compared with Git");
+        let reason = match error {
+            Error::Destination { reason, .. } => *reason,
+            _ => "Failed",
+        };
         self.found = Found {
             sync: Some("Unknown"),
-            synced: Some(("Unknown", "Failed", error.to_string())),
+            synced: Some(("Unknown", reason, error.to_string())),
             operation: self.asked.as_ref().map(|asked| asked.operation("Failed", &error.to_string())),
             ..Found::default()
         };

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -98,9 +99,13 @@ impl Request {
     }
 }
 
-/// Whether a webhook judges an Application, as its status says.
+/// Reason of the condition Enforced where it is about another cluster.
+pub const ELSEWHERE: &str = "Elsewhere";
+
+/// Whether a webhook of this cluster judges an Application, as its status says.
 pub fn is_judged(status: Option<&ApplicationStatus>) -> bool {
-    status.is_some_and(|status| status.conditions.iter().any(|known| known.type_ == "Enforced"))
+    let is_here = |known: &Condition| known.type_ == "Enforced" && known.reason != ELSEWHERE;
+    status.is_some_and(|status| status.conditions.iter().any(is_here))
 }
 
 #[cfg(test)]
@@ -128,6 +133,10 @@ mod tests {
         assert!(!Request::is_anonymous("ada", Some(&judged)));
         assert!(!Request::is_anonymous("", Some(&ApplicationStatus::default())));
         assert!(!Request::is_anonymous("", None));
+        // Another cluster's webhook stamps nothing here.
+        let mut elsewhere = judged;
+        elsewhere.conditions[0].reason = ELSEWHERE.into();
+        assert!(!Request::is_anonymous("", Some(&elsewhere)));
     }
 
     #[test]

@@ -10,13 +10,15 @@ mod logs;
 mod objects;
 mod openapi;
 mod permissions;
+mod registered;
 mod resource;
 mod transport;
 
-pub use connect::ConnectOptions;
+pub use connect::{ConnectOptions, Endpoint};
 pub use discovery::{Discovery, Kind};
 pub use error::{ClusterError, ErrorKind, FieldConflict};
 pub use logs::LogOptions;
 pub use objects::{Applied, ApplyOptions, DeleteOptions, Live};
 pub use permissions::Access;
+pub use registered::{Registered, RegistrationError, is_registration};
 pub use transport::Cluster;

@@ -118,9 +118,8 @@ impl Cluster {
     ) -> (Live, Vec<ClusterError>) {
         let paths = list_paths(discovery, wanted);
         let (mut live, mut errors) = (Live::default(), Vec::new());
-        let mut answers =
-            futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind)))
-                .buffer_unordered(PARALLEL);
+        let asked: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             match objects {
                 Ok(objects) => live.objects.extend(objects),

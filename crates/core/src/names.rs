@@ -41,6 +41,28 @@ pub const ANNOTATION_REQUEST: &str = "kubectl-gitops.dev/request";
 /// the API server knew them.
 pub const ANNOTATION_REQUESTED_BY: &str = "kubectl-gitops.dev/requested-by";
 
+/// Annotation of the controller's own Lease: when each repository was pushed to.
+pub const ANNOTATION_PUSHED: &str = "kubectl-gitops.dev/pushed";
+
+/// Label of a Secret that describes a cluster, and its value.
+pub const LABEL_SECRET_TYPE: &str = "kubectl-gitops.dev/secret-type";
+/// The same label in Argo CD's format.
+pub const LABEL_ARGOCD_SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
+/// Value of both labels.
+pub const SECRET_TYPE_CLUSTER: &str = "cluster";
+/// Annotation of such a Secret: Secrets for repositories go along with
+/// Applications.
+pub const ANNOTATION_MIRROR_SECRETS: &str = "kubectl-gitops.dev/mirror-secrets";
+/// Namespace in which clusters are registered.
+pub const CLUSTERS_NAMESPACE: &str = "gitops-clusters";
+/// The name of the cluster that an Application is in.
+pub const IN_CLUSTER: &str = "in-cluster";
+/// Label of a mirror of an Application: the hub that it comes from, and that
+/// syncs it.
+pub const LABEL_HUB: &str = "kubectl-gitops.dev/hub";
+/// Annotation of a mirror: uid of the hub's namespace kube-system.
+pub const ANNOTATION_HUB_UID: &str = "kubectl-gitops.dev/hub-uid";
+
 /// Finalizer, only where cascading deletion was asked for.
 pub const FINALIZER_PRUNE: &str = "kubectl-gitops.dev/prune";
 

@@ -40,6 +40,16 @@ pub async fn under_project(
     Ok(loaded)
 }
 
+/// As [`under_project`], where no Project is asked: nothing is written then but
+/// what takes away what is the Application's own already.
+///
+/// # Errors
+/// When a Secret is not there, or no repository is named.
+pub async fn without_project(cluster: &Cluster, application: &Application) -> Result<Loaded, EngineError> {
+    let access = access_of(cluster, application).await?;
+    Loaded::from_resource(application, &access, &Credentials::Usual)
+}
+
 /// Whether a Project admits an object that an Application of the cluster
 /// `destination` declares. `value` is asked for where the object is itself an
 /// Application.

@@ -236,6 +236,47 @@ pub async fn whole_trees(
     .await
 }
 
+/// What an Application reads at a commit that is here already, in one text: the
+/// same text means the same objects. None where that is not known without
+/// asking somebody else than Git.
+///
+/// # Errors
+/// When a source is not there or cannot be read.
+pub async fn reading(
+    loaded: &Loaded,
+    environment: &Environment,
+    commit: &str,
+) -> Result<Option<String>, EngineError> {
+    let kustomized = |place: &Place| place.source.kustomize.as_ref().is_some_and(|known| known.enable_helm);
+    let is_git = |place: &Place| place.source.is_git() && !place.repo.is_registry();
+    if loaded.sources.iter().any(|place| !is_git(place) || kustomized(place)) {
+        return Ok(None);
+    }
+    let (loaded, environment, commit) = (loaded.clone(), environment.clone(), commit.to_owned());
+    blocking(move || {
+        let renders = renders(&loaded, &environment, &commit)?;
+        let read: Result<Vec<String>, SourceError> =
+            renders.iter().map(|render| gitops_source::reading(&render.snapshot, &render.request)).collect();
+        Ok(Some(read?.join(" ")))
+    })
+    .await
+}
+
+/// The charts and artifacts of an Application that may become others while
+/// nothing in Git changes.
+///
+/// # Errors
+/// When a source asks for what there is not.
+pub fn changing(loaded: &Loaded) -> Result<Vec<(&Place, Wanted)>, EngineError> {
+    let mut all = Vec::new();
+    for (index, place) in loaded.sources.iter().enumerate() {
+        all.push((place, wanted(place, index, loaded)?));
+    }
+    let is_beside = all.iter().any(|(_, wanted)| wanted.is_none());
+    let changing = all.into_iter().filter_map(|(place, wanted)| Some((place, wanted?)));
+    Ok(changing.filter(|(_, wanted)| registry::may_change(wanted, is_beside)).collect())
+}
+
 /// One source on its way to its objects.
 pub(crate) struct Render {
     pub snapshot: Snapshot,

@@ -195,6 +195,13 @@ async fn renew(place: Place, lost: Arc<AtomicBool>) {
     }
 }
 
+/// One that is not given back runs out.
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
+}
+
 impl Lease {
     /// Gives it back. One that cannot be given back runs out.
     pub async fn release(self) {

@@ -14,6 +14,7 @@ pub mod image;
 pub mod judge;
 pub mod kin;
 pub mod lease;
+pub mod leaving;
 pub mod lint;
 pub mod load;
 pub mod looks;

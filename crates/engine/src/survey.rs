@@ -35,7 +35,8 @@ pub struct Survey {
     pub options: Options,
     /// Objects that were another Application's and are this one's now.
     pub moved: BTreeSet<ObjectKey>,
-    /// The Applications of the same file, which need not be in the cluster.
+    /// Applications of the same file that own objects which are there. They
+    /// need not be in the cluster.
     pub beside: BTreeSet<AppRef>,
     /// Objects that Git no longer declares here and that are let be, and why.
     pub held: BTreeMap<ObjectKey, String>,
@@ -92,7 +93,7 @@ pub async fn survey(
     environment: &Environment,
     set: DesiredSet,
 ) -> Result<Survey, EngineError> {
-    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let places = memory.read();
     let ground = Ground { cluster, discovery, loaded, environment };
     let (set, rollouts, plain) = gated(&ground, set).await?;
@@ -180,7 +181,7 @@ fn wanted(set: &DesiredSet, places: &Places) -> BTreeMap<Gvk, BTreeSet<String>> 
 /// What is remembered after a survey: everything declared now, and what is
 /// still there from before.
 pub(crate) fn remember(cluster: &Cluster, loaded: &Loaded, environment: &Environment, survey: &Survey) {
-    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let before = memory.read();
     let mut places = Places { run: before.run, hooks: before.hooks, ..Places::default() };
     places.run.retain(|name, _| {
@@ -204,7 +205,7 @@ pub(crate) fn remember_run(
     survey: &Survey,
     report: &Report,
 ) {
-    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let mut places = memory.read();
     let done = report.results.iter().filter(|result| matches!(result.outcome, Outcome::Done));
     places.run.extend(done.filter_map(|result| expiring(survey.desired.objects.get(&result.key))));

@@ -211,7 +211,7 @@ fn is_meant(step: &Step, survey: &Survey, options: &SyncOptions) -> bool {
 }
 
 fn memory(cluster: &Cluster, loaded: &Loaded, environment: &Environment) -> Memory {
-    Memory::of(&environment.cache_dir, cluster.server(), &loaded.application)
+    Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application)
 }
 
 /// Whether hooks are to be run.

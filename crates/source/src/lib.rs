@@ -6,6 +6,7 @@
 //!
 //! Nothing in a repository is executed: no hooks, filters or plugins.
 
+mod child;
 pub mod error;
 #[cfg(test)]
 mod fuzz;
@@ -21,6 +22,6 @@ pub use error::{ErrorKind, SourceError};
 pub use git::{Change, Commit, GitCache, NewCommit, Person, Snapshot, Target, Writer};
 pub use location::{Credentials, RepoUrl, Secret};
 pub use render::{
-    HelmOptions, KustomizeOptions, PlainOptions, Reads, RemoteChart, RenderRequest, SourceType, Tools, reads,
-    remote_charts, render, render_each, whole_tree,
+    HelmOptions, KustomizeOptions, PlainOptions, Reads, RemoteChart, RenderRequest, SourceType, Tools,
+    reading, reads, remote_charts, render, render_each, whole_tree,
 };

@@ -116,6 +116,23 @@ impl RepoUrl {
         host(self) == host(other)
     }
 
+    /// Host and path in small letters, without port and `.git`: the same for most
+    /// ways of writing one repository, such as over ssh and over https. Others may
+    /// have it as well: it tells where to look, not what is there.
+    pub fn place(&self) -> String {
+        let (host, path) = match Url::parse(&self.full) {
+            Ok(url) => (url.host_str().unwrap_or_default().to_owned(), url.path().to_owned()),
+            // git@host:path
+            Err(_) => match self.full.split_once(':') {
+                Some((host, path)) => (host.rsplit('@').next().unwrap_or(host).to_owned(), path.to_owned()),
+                None => (String::new(), self.full.clone()),
+            },
+        };
+        let path = percent_encoding::percent_decode_str(&path).decode_utf8_lossy().to_lowercase();
+        let path = path.trim_matches('/');
+        format!("{}/{}", host.to_lowercase(), path.strip_suffix(".git").unwrap_or(path))
+    }
+
     /// Whether it is a registry, which holds no Git.
     pub fn is_registry(&self) -> bool {
         self.registry().is_some()
@@ -310,6 +327,22 @@ mod tests {
         for text in ["", "x", "https://", "https:///x", "file://x", "ftp://h/x"] {
             assert!(text.parse::<RepoUrl>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn one_repository_has_one_place() {
+        let place = |text: &str| text.parse::<RepoUrl>().unwrap().place();
+        for text in [
+            "https://git.example/Shop/Web.git",
+            "https://ada:hunter2@GIT.example:8443/shop/web/",
+            "ssh://git@git.example:2222/shop/web.git",
+            "git@git.example:shop/web.git",
+            "git@git.example:/shop/web",
+        ] {
+            assert_eq!(place(text), "git.example/shop/web", "{text}");
+        }
+        assert_eq!(place("file:///srv/web.git"), "/srv/web");
+        assert_ne!(place("https://git.example/shop/web2"), "git.example/shop/web");
     }
 
     #[test]

@@ -97,6 +97,48 @@ pub fn fetch(
     Ok(commit)
 }
 
+/// A text that is another one when what is wanted may have become something
+/// else: it costs little to ask for, and nothing is fetched.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn mark(
+    repo: &RepoUrl,
+    wanted: &Wanted,
+    credentials: &Credentials,
+    timeout: Duration,
+) -> Result<String, SourceError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(SourceError::io("a runtime for the network"))?;
+    let work = async {
+        let login = repo.login();
+        let credentials = login.as_ref().unwrap_or(credentials);
+        match (wanted, repo.registry()) {
+            (Wanted::Artifact { reference }, Some(_)) => oci::digest(repo, reference, credentials).await,
+            (Wanted::Chart { .. }, None) => match http::version(repo, credentials).await? {
+                Some(version) => Ok(version),
+                None => found(repo, wanted, credentials).await,
+            },
+            _ => found(repo, wanted, credentials).await,
+        }
+    };
+    let late = || SourceError::Timeout { what: format!("asking {repo}"), seconds: timeout.as_secs() };
+    runtime.block_on(async { tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(late())) })
+}
+
+async fn found(repo: &RepoUrl, wanted: &Wanted, credentials: &Credentials) -> Result<String, SourceError> {
+    let found = find(repo, wanted, credentials).await?;
+    Ok(format!("{} {}", found.title, found.digest))
+}
+
+/// Whether what is wanted may become something else, for sources that lie beside
+/// commits of Git or not.
+pub fn may_change(wanted: &Wanted, is_beside: bool) -> bool {
+    pin(wanted, if is_beside { "beside" } else { "" }).is_none()
+}
+
 fn by_digest(cache: &GitCache, repo: &RepoUrl, digest: &str) -> Option<Commit> {
     cache.imported(repo, digest.strip_prefix("sha256:").filter(|digest| !digest.is_empty())?)
 }

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use gitops_core::names::{ANNOTATION_OWNER, LABEL_APPLICATION};
-use gitops_core::plan::{Action, HookStep, Options, Phase, Propagation, Pruning, Stage, Step};
+use gitops_core::plan::{Action, Propagation, Step};
+use gitops_engine::leaving::{Consent, Stays, left_behind, sorted};
 use gitops_engine::sync::delete;
-use gitops_engine::{DryRun, Loaded, RunHooks, Stop, Survey, SyncOptions};
-use serde_json::Value;
+use gitops_engine::{DryRun, Loaded, RunHooks, Stop, SyncOptions};
 
 use super::sync::interruption;
 use crate::applications::{Destination, select};
@@ -18,9 +17,6 @@ use crate::output::{self, Format, ObjectId, ObjectReport, Report};
 use crate::printer::{Ink, Printer};
 use crate::settings::{Settings, duration};
 use crate::synctext::{self, Lines};
-
-/// What goes takes what is in it along.
-const CONTAINERS: [&str; 3] = ["Namespace", "CustomResourceDefinition", "PersistentVolumeClaim"];
 
 /// Deletes an Application's objects from the cluster, in reverse order
 ///
@@ -69,9 +65,10 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let (mut reports, mut worst) = (Vec::new(), code::YES);
     for loaded in &applications {
         let revision = arguments.selection.revision.as_deref();
+        let destination = &*destination.of(loaded).await?;
         let (_, survey) = destination.survey(loaded, revision, printer).await?;
-        let (mut going, staying) = sorted(loaded, &survey, &arguments);
-        let hooks = left_behind(loaded, &survey, arguments.no_hooks);
+        let (mut going, staying) = sorted(loaded, &survey, arguments.consent());
+        let hooks = left_behind(loaded, &survey, !arguments.no_hooks);
         going.extend(hooks.iter());
         confirm(loaded, &going, &arguments, printer)?;
         let done = {
@@ -84,7 +81,8 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             done?
         };
         let mut report = Report { kind: "Delete", ..synctext::report(loaded, &survey, &done) };
-        for (step, why) in staying {
+        for (step, stays) in staying {
+            let why = why(&stays);
             if arguments.output.is_text() {
                 printer.line(&format!("{} {}: {why}", printer.ink(Ink::Dim, "kept"), step.key));
             }
@@ -120,73 +118,22 @@ impl Arguments {
         })
     }
 
+    fn consent(&self) -> Consent {
+        Consent { contents: self.with_contents, confirmed: self.confirm_delete }
+    }
+
     fn propagation(&self) -> Propagation {
         if self.orphan { Propagation::Orphan } else { Propagation::Background }
     }
 }
 
-/// What goes, and what stays and why.
-fn sorted<'a>(
-    loaded: &Loaded,
-    survey: &'a Survey,
-    arguments: &Arguments,
-) -> (Vec<&'a Step>, Vec<(&'a Step, String)>) {
-    let (mut going, mut staying) = (Vec::new(), Vec::new());
-    for step in &survey.plan.steps {
-        let Some(live) = survey.live.get(&step.key) else { continue };
-        let asked = match step.options.delete {
-            Some(Pruning::Never) => Some("Git says Delete=false".to_owned()),
-            Some(Pruning::Confirm) if !arguments.confirm_delete => {
-                Some("Git says Delete=confirm (--confirm-delete)".to_owned())
-            }
-            _ => None,
-        };
-        let why = why_it_stays(loaded, live, &step.key.kind, arguments.with_contents).or(asked);
-        match why {
-            Some(why) => staying.push((step, why)),
-            None => going.push(step),
-        }
+/// Why an object stays, with the flag that takes it along.
+fn why(stays: &Stays) -> String {
+    match stays {
+        Stays::Unconfirmed => format!("{stays} (--confirm-delete)"),
+        Stays::Container => format!("{stays} (--with-contents)"),
+        _ => stays.to_string(),
     }
-    (going, staying)
-}
-
-/// Hooks of earlier runs that are still there, but for those that this one
-/// runs.
-fn left_behind(loaded: &Loaded, survey: &Survey, no_hooks: bool) -> Vec<Step> {
-    let runs = |hook: &&HookStep| matches!(hook.phase, Phase::PreDelete | Phase::PostDelete) && !no_hooks;
-    let mut steps: Vec<Step> = Vec::new();
-    for hook in survey.plan.hooks.iter().filter(|hook| !runs(hook)) {
-        let Some(live) = survey.live.get(&hook.key) else { continue };
-        let known = steps.iter().any(|step| step.key == hook.key);
-        if known || why_it_stays(loaded, live, &hook.key.kind, false).is_some() {
-            continue;
-        }
-        steps.push(Step {
-            key: hook.key.clone(),
-            gvk: hook.gvk.clone(),
-            action: Action::Prune,
-            differences: Vec::new(),
-            stage: Stage::Prune,
-            wave: hook.wave,
-            group: 0,
-            options: Options::default(),
-        });
-    }
-    steps
-}
-
-fn why_it_stays(loaded: &Loaded, live: &Value, kind: &str, with_contents: bool) -> Option<String> {
-    let mark = |field: &str, name: &str| live.get("metadata")?.get(field)?.get(name)?.as_str();
-    let owner = mark("annotations", ANNOTATION_OWNER);
-    if owner != Some(loaded.application.to_string().as_str())
-        || mark("labels", LABEL_APPLICATION) != Some(loaded.application.name.as_str())
-    {
-        let whose = owner
-            .map_or_else(|| "no sync has written it".to_owned(), |owner| format!("it belongs to {owner}"));
-        return Some(whose);
-    }
-    (CONTAINERS.contains(&kind) && !with_contents)
-        .then(|| "what is in it would go along (--with-contents)".to_owned())
 }
 
 fn confirm(
@@ -213,32 +160,5 @@ fn kept(step: &Step, why: String) -> ObjectReport {
         health: None,
         hook: None,
         note: String::new(),
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn only_what_is_its_own_goes() {
-        let loaded = gitops_engine::load::from_flags(
-            "web",
-            "shop",
-            "https://git.example/shop.git".parse().unwrap(),
-            "main",
-            "app",
-            gitops_source::Credentials::Usual,
-        );
-        let live = |owner: &str, name: &str| json!({"metadata": {"labels": {"kubectl-gitops.dev/application": name}, "annotations": {"kubectl-gitops.dev/owner": owner}}});
-        let why = |live: &Value, kind: &str, all: bool| why_it_stays(&loaded, live, kind, all);
-        assert_eq!(why(&live("shop/web", "web"), "Deployment", false), None);
-        assert_eq!(why(&live("shop/db", "db"), "Deployment", true), Some("it belongs to shop/db".into()));
-        assert_eq!(why(&json!({"metadata": {}}), "Deployment", true), Some("no sync has written it".into()));
-        assert!(why(&live("shop/web", "web"), "Namespace", false).is_some());
-        assert_eq!(why(&live("shop/web", "web"), "Namespace", true), None);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::names::{ANNOTATION_REVISION, OUTPUT_API_VERSION};
 use gitops_engine::restore::{self, commit_of};
 use gitops_engine::{Loaded, Survey};
@@ -11,7 +12,7 @@ use gitops_source::git::Ids;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::applications::{Destination, select};
+use crate::applications::{Destination, Seen, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -80,10 +81,9 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let destination = Destination::reach(settings).await?;
     let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     let mut reports = Vec::new();
-    for loaded in &applications {
-        let revision = arguments.selection.revision.as_deref();
-        let (commit, survey) = destination.survey(loaded, revision, printer).await?;
-        let items = entries(&destination, loaded, &commit, &survey, arguments.limit).await?;
+    let mut surveys = destination.surveys(&applications, arguments.selection.revision.as_deref(), printer);
+    while let Some(Seen { there, loaded, commit, survey }) = surveys.try_next().await? {
+        let items = entries(&there, &loaded, &commit, &survey, arguments.limit).await?;
         let path = loaded.source().path;
         let application = loaded.application.to_string();
         if arguments.output.is_text() {

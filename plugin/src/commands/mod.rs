@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod check;
+pub mod cluster;
 pub mod complete;
 pub mod completion;
 pub mod delete;

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
+use gitops_engine::desired::whole_trees;
 use gitops_engine::load::Place;
 use gitops_engine::{Loaded, Survey};
 use gitops_source::Commit;
 
 use super::diff;
-use crate::applications::{Destination, of_cluster, select, tell_whole_trees};
+use crate::applications::{Destination, of_cluster, select, tell_mistakes};
+use crate::beside::beside;
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -81,17 +84,19 @@ async fn look(
         select(&arguments.selection, settings, Some(&destination.cluster)).await?
     };
     let (mut reports, mut lines) = (Vec::new(), Vec::new());
-    for (index, loaded) in applications.iter().enumerate() {
-        let (commit, survey) =
-            destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
-        let report = report(loaded, &survey, &destination.healths(loaded, &survey).await?);
-        if !arguments.watch {
-            tell_whole_trees(loaded, &destination.environment, &commit, printer).await?;
-        }
+    let (revision, watch) = (arguments.selection.revision.clone(), arguments.watch);
+    let mut states = beside(applications, |loaded| {
+        let (destination, revision) = (destination.clone(), revision.clone());
+        async move { State::of(&destination, loaded, revision.as_deref(), !watch).await }
+    });
+    while let Some(State { loaded, commit, survey, healths, notes }) = states.try_next().await? {
+        tell_mistakes(&survey, printer);
+        notes.iter().for_each(|note| printer.talk(&format!("{}: {note}", loaded.application.name)));
+        let (loaded, report) = (&loaded, report(&loaded, &survey, &healths));
         if arguments.output == Format::Name {
             lines.push(format!("application/{}", loaded.application.name));
         } else {
-            if index > 0 {
+            if !lines.is_empty() {
                 lines.push(String::new());
             }
             let now = jiff::Timestamp::now().as_second();
@@ -101,6 +106,34 @@ async fn look(
         reports.push(report);
     }
     Ok((reports, lines))
+}
+
+/// What is known of one Application.
+struct State {
+    loaded: Loaded,
+    commit: Commit,
+    survey: Survey,
+    healths: BTreeMap<ObjectKey, HealthReport>,
+    /// Sources that are rendered anew on every commit.
+    notes: Vec<String>,
+}
+
+impl State {
+    async fn of(
+        destination: &Destination,
+        loaded: Loaded,
+        revision: Option<&str>,
+        with_notes: bool,
+    ) -> Result<Self, Failure> {
+        let destination = &*destination.of(&loaded).await?;
+        let (commit, survey) = destination.survey_silently(&loaded, revision).await?;
+        let healths = destination.healths(&loaded, &survey).await?;
+        let notes = match with_notes {
+            true => whole_trees(&loaded, &destination.environment, &commit.id).await?,
+            false => Vec::new(),
+        };
+        Ok(Self { loaded, commit, survey, healths, notes })
+    }
 }
 
 /// All Applications of the cluster.

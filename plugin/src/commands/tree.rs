@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_core::object::{Gvk, ObjectKey};
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::status::sync_word;
-use crate::applications::{Destination, select};
+use crate::applications::{Destination, Seen, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -72,11 +73,11 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     loop {
         let mut trees = Vec::new();
-        for loaded in &applications {
-            let revision = arguments.selection.revision.as_deref();
-            let (_, survey) = destination.survey(loaded, revision, printer).await?;
-            let kin = destination.kin(&survey, Reach::All, printer).await;
-            trees.push(tree(loaded, &survey, &kin)?);
+        let revision = arguments.selection.revision.as_deref();
+        let mut surveys = destination.surveys(&applications, revision, printer);
+        while let Some(Seen { there, loaded, survey, .. }) = surveys.try_next().await? {
+            let kin = there.kin(&survey, Reach::All, printer).await;
+            trees.push(tree(&loaded, &survey, &kin)?);
         }
         show(&trees, &arguments, printer)?;
         if !arguments.watch {

@@ -21,6 +21,8 @@ pub struct Stage {
     pub cache: TempDir,
     pub controller: Option<Controller>,
     kind: &'static str,
+    /// Git leaves the replicas out.
+    pub scaled: std::cell::Cell<bool>,
     requests: std::cell::Cell<u32>,
 }
 
@@ -40,6 +42,7 @@ impl Stage {
             cache: TempDir::with_prefix("gitops-controller-").unwrap(),
             controller: None,
             kind,
+            scaled: std::cell::Cell::new(false),
             requests: std::cell::Cell::new(0),
         };
         let beside = more.iter().map(|object| format!("---\n{object}\n")).collect::<String>();
@@ -74,6 +77,9 @@ impl Stage {
         let mut whole = json!({"apiVersion": "apps/v1", "kind": self.kind, "metadata": {"name": "web"}, "spec": {
             "replicas": 4, "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod}}});
+        if self.scaled.get() {
+            whole["spec"].as_object_mut().unwrap().remove("replicas");
+        }
         if self.kind == "StatefulSet" {
             whole["spec"]["serviceName"] = "web".into();
         }

@@ -11,6 +11,7 @@ mod multiple;
 mod registries;
 mod rendering;
 mod sops;
+mod sops_program;
 mod writing;
 
 use std::path::{Path, PathBuf};

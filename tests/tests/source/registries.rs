@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use gitops_source::registry::{Wanted, fetch};
+use gitops_source::registry::{Wanted, fetch, mark};
 use gitops_source::{Credentials, RepoUrl, Secret, SourceError};
 use gitops_tests::Repo;
 use gitops_tests::chart_repository::{ChartRepository as Server, helm, package};
@@ -17,6 +17,11 @@ use super::{Bench, LONG, application, config_map};
 
 fn chart(version: &str) -> Wanted {
     Wanted::Chart { name: "web".into(), version: version.into() }
+}
+
+/// What a poll asks for.
+fn marked(url: &str, wanted: &Wanted) -> String {
+    mark(&url.parse().unwrap(), wanted, &Credentials::Usual, LONG).unwrap()
 }
 
 fn title(bench: &Bench, url: &str, wanted: &Wanted, beside: &str) -> Result<String, String> {
@@ -42,8 +47,11 @@ fn a_chart_repository_is_read_by_its_index() {
     assert_eq!(server.asked(), asked, "a version that is here is not asked for again");
     // A range holds for the commits that it was resolved for.
     assert_eq!(find("^1.0", "commit-a").unwrap(), "web 1.2.0");
+    let before = marked(&server.url(), &chart("^1.0"));
+    assert_eq!(marked(&server.url(), &chart("^1.0")), before);
     package(folder.path(), "1.3.0", "black");
     helm(&["repo", "index", "."], folder.path());
+    assert_ne!(marked(&server.url(), &chart("^1.0")), before, "another index is another mark");
     let asked = server.asked();
     assert_eq!(find("^1.0", "commit-a").unwrap(), "web 1.2.0");
     assert_eq!(server.asked(), asked);
@@ -370,15 +378,16 @@ fn charts_lie_in_a_registry() {
     let _one = ONE.lock();
     let registry = Registry::start().expect("docker-registry is missing: run tests/cluster/install-packages");
     let bench = Bench::new();
-    for (version, color) in [("1.0.0", "red"), ("1.2.0+build.1", "green")] {
+    let url = format!("oci://{}/charts", registry.host());
+    for (version, color, newest) in [("1.0.0", "red", "1.0.0"), ("1.2.0+build.1", "green", "1.2.0+build.1")] {
         package(registry.folder.path(), version, color);
         let file = format!("web-{version}.tgz");
         helm(
             &["push", &file, &format!("oci://{}/charts", registry.host()), "--plain-http"],
             registry.folder.path(),
         );
+        assert!(marked(&url, &chart("^1")).starts_with(&format!("web {newest} sha256:")));
     }
-    let url = format!("oci://{}/charts", registry.host());
     let find = |version: &str, beside: &str| title(&bench, &url, &chart(version), beside);
     assert_eq!(find("1.0.0", "").unwrap(), "web 1.0.0");
     assert_eq!(find("^1", "a").unwrap(), "web 1.2.0+build.1");
@@ -437,7 +446,10 @@ fn artifacts_are_rendered_like_folders() {
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("name: p-a") && out.contains("key: one") && out.contains("# base/a.yaml"), "{out}");
     // A tag moves, a digest does not.
+    let tagged = Wanted::Artifact { reference: "v1".into() };
+    assert_eq!(marked(&url, &tagged), digest);
     registry.push("team/app:v1", flux, packed(&[("app/a.yaml", &config_map("a", "two"))]));
+    assert_ne!(marked(&url, &tagged), digest);
     let (_, out, _) = render("revision: v1, path: app");
     assert!(out.contains("key: two"), "{out}");
     let (code, out, err) = render(&format!("type: OCI, revision: \"{digest}\", path: app"));

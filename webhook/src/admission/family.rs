@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use gitops_api::rollout::RolloutSpec;
 use gitops_cluster::{ClusterError, ErrorKind, Kind};
 use gitops_core::children::{
     Endpoints, Lineage, Owner, Reference, State, Surroundings, adopters, adopts, controller, is_claim_of,
@@ -12,9 +13,11 @@ use gitops_core::children::{
 };
 use gitops_core::compare::{CompareOptions, compare};
 use gitops_core::desired::DesiredObject;
-use gitops_core::names::API_VERSION;
+use gitops_core::names::{API_VERSION, GROUP, SYSTEM_NAMESPACE};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::verdict::{Facts, Operation};
+use gitops_engine::analysis::{Metrics, Templates, read_template};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::validate::Case;
@@ -71,6 +74,10 @@ impl Case<'_> {
             {
                 facts.surroundings = Some(self.surroundings().await);
             }
+            "child" if self.is_measuring() && learnt.first("surroundings") => {
+                facts.surroundings =
+                    Some(Surroundings { jobs: self.measuring(world), ..Surroundings::default() });
+            }
             "untracked" if self.key.kind == "PersistentVolumeClaim" && learnt.first("claim") => {
                 facts.claimed = self.is_claimed(world);
             }
@@ -97,6 +104,41 @@ impl Case<'_> {
 
     fn is_pod(&self) -> bool {
         self.key.group.is_empty() && self.key.kind == "Pod"
+    }
+
+    /// Whether it is a Job by which a Rollout's version is measured.
+    fn is_measuring(&self) -> bool {
+        let of_rollout = |owner: Reference| owner.gvk.group == GROUP && owner.gvk.kind == "Rollout";
+        self.key.group == "batch"
+            && self.key.kind == "Job"
+            && controller(self.written()).is_some_and(of_rollout)
+    }
+
+    /// What such Jobs may say, as the Rollout and its templates are in Git.
+    fn measuring(&self, world: &World) -> Vec<Value> {
+        let Some(owner) = controller(self.written()) else { return Vec::new() };
+        let declared = |kind: &str, namespace: &str, name: &str| {
+            let key = ObjectKey {
+                group: GROUP.into(),
+                kind: kind.into(),
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
+            world.owner(&key).and_then(|held| held.part.get(&key))
+        };
+        let namespace = self.key.namespace.as_str();
+        let rollout = declared("Rollout", namespace, &owner.name);
+        let spec = rollout.and_then(|rollout| RolloutSpec::deserialize(rollout.value.get("spec")?).ok());
+        let Some(spec) = spec else { return Vec::new() };
+        let mut templates = Templates::new();
+        for reference in spec.templates() {
+            let places = [namespace, SYSTEM_NAMESPACE];
+            let found =
+                places.into_iter().find_map(|place| declared("AnalysisTemplate", place, &reference.name));
+            let read = found.map(|template| read_template(&reference.name, &template.value));
+            templates.extend(read.map(|read| (reference.name.clone(), read)));
+        }
+        Metrics::new(&spec, namespace, &owner.name, &templates).jobs(&owner.uid)
     }
 
     fn written(&self) -> Option<&Value> {
@@ -339,7 +381,7 @@ impl Case<'_> {
                 revisions.extend(self.one(&path).await);
             }
         }
-        Surroundings { revisions, limit_ranges, priority_classes, runtime_class }
+        Surroundings { revisions, limit_ranges, priority_classes, runtime_class, jobs: Vec::new() }
     }
 
     async fn one(&self, path: &str) -> Option<Value> {

@@ -213,6 +213,11 @@ impl Keeper {
         let mut there = BTreeSet::new();
         for application in applications {
             let name = reference(application);
+            if !application.is_here() {
+                // The webhook of the cluster that it goes to holds it, there.
+                status::withdraw(&self.cluster.client(), application).await;
+                continue;
+            }
             there.insert(name.clone());
             let project =
                 projects.iter().find(|project| project.name_any() == application.spec.project).cloned();

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use crate::desired::DesiredObject;
-use crate::names::{LABEL_REVISION, LABEL_ROLLOUT_HASH, LABEL_TRACK};
+use crate::names::{GROUP, LABEL_REVISION, LABEL_ROLLOUT_HASH, LABEL_TRACK};
 use crate::object::Gvk;
 use crate::path::Path;
 
@@ -136,6 +136,7 @@ pub fn is_judged(child: &Gvk, owner: &Gvk) -> bool {
             | ("", "ReplicationController", "", "Pod")
             | ("batch", "Job", "", "Pod")
             | ("batch", "CronJob", "batch", "Job")
+            | (GROUP, "Rollout", "batch", "Job")
             | ("apps", "StatefulSet" | "DaemonSet", "apps", "ControllerRevision")
     )
 }
@@ -196,6 +197,7 @@ pub fn expected(
     let wants = match gvk.kind.as_str() {
         "Pod" => pods::expected(&owner_gvk, child, owner, surroundings).into_iter().map(of_child).collect(),
         "ReplicaSet" => vec![of_child(replica_set(child, owner))],
+        "Job" if owner_gvk.kind == "Rollout" => measuring(surroundings).into_iter().map(of_child).collect(),
         "Job" => vec![of_child(job(owner))],
         "ControllerRevision" => {
             vec![Expected {
@@ -281,6 +283,13 @@ fn job(cron_job: &Value) -> Value {
         "metadata": {"labels": part("/metadata/labels"), "annotations": part("/metadata/annotations")},
         "spec": part("/spec"),
     })
+}
+
+/// What a Rollout's Job may say: what one of its templates does. Without one,
+/// nothing at all.
+fn measuring(surroundings: Option<&Surroundings>) -> Vec<Value> {
+    let known = surroundings.map_or(&[][..], |around| around.jobs.as_slice());
+    if known.is_empty() { vec![json!({"spec": {}})] } else { known.to_vec() }
 }
 
 /// A field's object; made where there is none.

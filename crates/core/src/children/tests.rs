@@ -254,3 +254,21 @@ fn most_replicas_are_the_own_and_the_surge() {
         assert_eq!(most_replicas(&deployment), Some(most), "{surge}");
     }
 }
+
+#[test]
+fn a_rollouts_jobs_are_those_of_its_templates() {
+    let rollout = owner("kubectl-gitops.dev/v1alpha1", "Rollout", json!({}));
+    let job = |image: &str| {
+        let pod = json!({"containers": [{"name": "c", "image": image}], "restartPolicy": "Never"});
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x-1", "namespace": "shop",
+            "labels": {"kubectl-gitops.dev/rollout": "u"}}, "spec": {"backoffLimit": 0, "template": {"spec": pod}}})
+    };
+    let around = Surroundings { jobs: vec![job("other:1"), job("check:1")], ..Surroundings::default() };
+    assert!(told(&job("check:1"), &rollout, Some(&around)).is_empty());
+    let image = "spec.template.spec.containers[name=c].image";
+    assert_eq!(told(&job("evil:1"), &rollout, Some(&around)), [image]);
+    let mut another = job("check:1");
+    another["metadata"]["labels"]["kubectl-gitops.dev/rollout"] = json!("v");
+    assert!(!told(&another, &rollout, Some(&around)).is_empty(), "of another Rollout");
+    assert!(!told(&job("check:1"), &rollout, None).is_empty(), "Git has no such template");
+}

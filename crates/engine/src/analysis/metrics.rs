@@ -10,7 +10,7 @@ use gitops_api::rollout::{RolloutSpec, TemplateRef};
 use gitops_cluster::{Cluster, ErrorKind};
 use gitops_core::names::{API_VERSION, GROUP, SYSTEM_NAMESPACE};
 use gitops_core::object::ObjectKey;
-use gitops_core::rollout::desired::Objects;
+use gitops_core::rollout::desired::Declares;
 use gitops_core::rollout::job::content;
 use gitops_core::rollout::spec::Rule;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -157,7 +157,7 @@ pub async fn templates(
     cluster: &Cluster,
     spec: &RolloutSpec,
     namespace: &str,
-    objects: &Objects,
+    commit: &dyn Declares,
 ) -> Templates {
     let mut found = Templates::new();
     for reference in spec.templates() {
@@ -171,7 +171,7 @@ pub async fn templates(
             namespace: namespace.to_owned(),
             name: name.clone(),
         };
-        let template = match objects.get(&key) {
+        let template = match commit.declared(&key) {
             Some(declared) => read(name, &declared.value),
             None => live(cluster, namespace, name).await,
         };

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::gate::{Ground, Rolling};
 use super::observe::{Beside, Sight, family};
+use super::room;
 use crate::analysis::{Analyser, Metrics, Subject, templates};
 use crate::desired::blocking;
 use crate::error::EngineError;
@@ -109,7 +110,7 @@ impl Driver<'_> {
         };
         let mut before = rolling.state.clone();
         let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before };
-        let beside = Beside { is_judged: self.is_judged, pushed, shortage: None };
+        let beside = Beside { is_judged: self.is_judged, pushed };
         let Some(mut observed) = sight.observe(beside).await? else { return Ok(None) };
         if rolling.is_waiting() {
             if !self.may_begin {
@@ -122,7 +123,14 @@ impl Driver<'_> {
             let taken = self.analyser.measure(&spec, &before, &metrics, &subject, now).await;
             observed.measured = taken.into_iter().map(|taken| taken.measured).collect();
         }
-        let decision = step(&spec, &before, &observed, now);
+        let mut decision = step(&spec, &before, &observed, now);
+        let more = room::more(&before, &decision.next);
+        if more > 0 {
+            observed.shortage = room::shortage(&self.ground, rolling, &decision.next, more).await?;
+            if observed.shortage.is_some() {
+                decision = step(&spec, &before, &observed, now);
+            }
+        }
         let mut state = decision.next;
         if is_same(&rolling.state, &state) {
             state = rolling.state.clone();

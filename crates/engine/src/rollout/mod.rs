@@ -11,6 +11,7 @@ pub mod here;
 pub mod observe;
 mod pods;
 pub mod push;
+mod room;
 mod running;
 
 pub use drive::{Driver, Moved};

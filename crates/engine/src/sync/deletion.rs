@@ -1,6 +1,7 @@
 //! Deleting an Application's objects. In: a survey, and what of it is to go.
-//! Out: a report. The hooks before it have to end well, or nothing goes; those
-//! after it are run when everything is gone.
+//! Out: a report. The hooks before it have to end well, or nothing goes, and are
+//! not run again when a deletion goes on; those after it are run when everything
+//! is gone.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ pub async fn delete(
     let hooks = options.hooks != RunHooks::Never;
     let run = Run { cluster, loaded, survey, options, progress, stop };
     let mut course = Course::new(&run).await?;
-    for batch in hook_batches(&run, Phase::PreDelete, hooks && !going.is_empty()) {
+    for batch in hook_batches(&run, Phase::PreDelete, hooks && !begun && !going.is_empty()) {
         course.batch(&batch).await;
     }
     if writes && course.failure.is_none() && !going.is_empty() {

@@ -16,6 +16,34 @@ use crate::yaml;
 const MAX_INDEX: u64 = 64 << 20;
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// What the server says of its index's version; none: it says nothing of it.
+pub(super) async fn version(
+    repo: &RepoUrl,
+    credentials: &Credentials,
+) -> Result<Option<String>, SourceError> {
+    let away = |cause: reqwest::Error| SourceError::Network {
+        repo: repo.to_string(),
+        reason: repo.mask(&chain(&cause.without_url())),
+    };
+    let address = index(repo)?;
+    let client = reqwest::Client::builder().connect_timeout(CONNECT).build().map_err(away)?;
+    let mut request = client.head(address);
+    if let Credentials::Basic { username, password } = credentials {
+        request = request.basic_auth(username, Some(password.reveal()));
+    }
+    let response = request.send().await.map_err(away)?;
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let version = header("etag").or_else(|| header("last-modified")).map(str::to_owned);
+    Ok(version.filter(|_| response.status().is_success()))
+}
+
+fn index(repo: &RepoUrl) -> Result<Url, SourceError> {
+    let wrong = || error(repo, "a chart repository has an https:// or oci:// URL".into());
+    let address = Url::parse(&format!("{}/index.yaml", repo.address().trim_end_matches('/')));
+    let address = address.map_err(|_| wrong())?;
+    if matches!(address.scheme(), "http" | "https") { Ok(address) } else { Err(wrong()) }
+}
+
 /// Finds a chart in the index.
 pub(super) async fn chart(
     repo: &RepoUrl,
@@ -23,11 +51,7 @@ pub(super) async fn chart(
     wanted: &str,
     credentials: &Credentials,
 ) -> Result<Found, SourceError> {
-    let address = Url::parse(&format!("{}/index.yaml", repo.address().trim_end_matches('/')))
-        .map_err(|_| error(repo, "a chart repository has an https:// or oci:// URL".into()))?;
-    if !matches!(address.scheme(), "http" | "https") {
-        return Err(error(repo, "a chart repository has an https:// or oci:// URL".into()));
-    }
+    let address = index(repo)?;
     let bytes = get(repo, &address, credentials, MAX_INDEX).await?;
     let text = String::from_utf8(bytes).map_err(|_| error(repo, "its index.yaml is not UTF-8".into()))?;
     let index = yaml::documents("index.yaml", &text)

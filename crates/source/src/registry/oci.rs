@@ -28,14 +28,30 @@ pub(super) async fn artifact(
     reference: &str,
     credentials: &Credentials,
 ) -> Result<Found, SourceError> {
+    let name = repo.registry().unwrap_or_default();
+    let image = artifact_image(repo, reference)?;
+    layers(repo, image, format!("{name} {reference}"), credentials).await
+}
+
+/// The digest of an artifact's manifest, without the manifest.
+pub(super) async fn digest(
+    repo: &RepoUrl,
+    reference: &str,
+    credentials: &Credentials,
+) -> Result<String, SourceError> {
+    let image = artifact_image(repo, reference)?;
+    let digest = client(&image).fetch_manifest_digest(&image, &auth(credentials)).await;
+    digest.map_err(|cause| explain(repo, &image, &cause))
+}
+
+fn artifact_image(repo: &RepoUrl, reference: &str) -> Result<Reference, SourceError> {
     let (tag, digest) = version::split_digest(reference);
     let tag = if matches!(tag, "" | "HEAD") { "latest" } else { tag };
     let name = repo.registry().unwrap_or_default();
-    let image = match digest {
-        Some(digest) => image(repo, &format!("{name}@{digest}"))?,
-        None => image(repo, &format!("{name}:{tag}"))?,
-    };
-    layers(repo, image, format!("{name} {reference}"), credentials).await
+    match digest {
+        Some(digest) => image(repo, &format!("{name}@{digest}")),
+        None => image(repo, &format!("{name}:{tag}")),
+    }
 }
 
 /// Finds a chart: it lies at the repository's path followed by its name.

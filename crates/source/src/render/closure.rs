@@ -64,6 +64,10 @@ impl Closure {
         Ok(Ids(paths.iter().map(|path| (path.clone(), id(path))).collect()))
     }
 
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
+
     /// The paths to check out that are there; none: everything.
     pub(super) fn present(&self, snapshot: &Snapshot) -> Option<Vec<String>> {
         let Self::Paths(paths) = self else { return None };

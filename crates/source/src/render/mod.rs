@@ -12,6 +12,8 @@ mod helm;
 pub mod jsonnet;
 mod kustomize;
 mod plain;
+mod steady;
+mod template;
 mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,12 +23,13 @@ use std::sync::Arc;
 use gitops_core::desired::Rendered;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::error::SourceError;
 use crate::git::Snapshot;
 use crate::sops::Keys;
 use crate::yaml::Document;
-use closure::Closure;
+use closure::{Closure, Ids};
 
 pub use charts::RemoteChart;
 pub(crate) use closure::resolve;
@@ -189,6 +192,20 @@ fn key(
         rest.kube_version.clear();
         rest.api_versions.clear();
     }
+    let (ids, others, charts) = files(snapshot, request, closure)?;
+    Ok((ids, others, kind, rest, versions, charts))
+}
+
+/// A file of another source, and its id.
+type Other = (String, String);
+
+/// The files that a render depends on, by their ids: of its own repository, of
+/// other sources, and of charts.
+fn files<'a>(
+    snapshot: &Snapshot,
+    request: &'a RenderRequest,
+    closure: &Closure,
+) -> Result<(Ids, Vec<Other>, Vec<(&'a RemoteChart, String)>), SourceError> {
     let mut others = Vec::new();
     for file in &request.helm.value_files {
         if let Some((snapshot, path)) = helm::elsewhere(request, file)? {
@@ -196,8 +213,20 @@ fn key(
         }
     }
     let charts = request.charts.iter().map(|(chart, files)| Ok((chart, files.id("")?)));
-    let charts: Vec<(&RemoteChart, String)> = charts.collect::<Result<_, SourceError>>()?;
-    Ok((closure.ids(snapshot)?, others, kind, rest, versions, charts))
+    Ok((closure.ids(snapshot)?, others, charts.collect::<Result<_, SourceError>>()?))
+}
+
+/// The files that a render reads, in one text: as long as it is the same, the
+/// same request renders the same objects.
+///
+/// # Errors
+/// When the source is not there or cannot be read.
+pub fn reading(snapshot: &Snapshot, request: &RenderRequest) -> Result<String, SourceError> {
+    let request = &RenderRequest { path: normal(&request.path)?, ..request.clone() };
+    let kind = detect(snapshot, request)?;
+    let closure = Closure::of(snapshot, request, kind)?;
+    let all = serde_json::to_vec(&(kind, files(snapshot, request, &closure)?)).unwrap_or_default();
+    Ok(hex::encode(Sha256::digest(all)))
 }
 
 /// The charts that a render needs of chart repositories and registries: they

@@ -89,11 +89,16 @@ async fn applications(
         Some(owner) => {
             Ok(vec![load::from_cluster(&destination.cluster, &owner, &settings.credentials).await?])
         }
-        None => status::all(destination, settings).await.map_err(|failure| {
-            failure.hint(
-                "where no Application is installed, name a repository: -f gitops.yaml, or --repo and --path",
-            )
-        }),
+        None => {
+            let mut all = status::all(destination, settings).await.map_err(|failure| {
+                failure.hint(
+                    "where no Application is installed, name a repository: -f gitops.yaml, or --repo and --path",
+                )
+            })?;
+            // Those of other clusters say nothing of this one.
+            all.retain(|loaded| loaded.spec.destination.is_here());
+            Ok(all)
+        }
     }
 }
 
