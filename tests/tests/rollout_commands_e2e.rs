@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use gitops_tests::cluster::{Ran, eventually};
-use gitops_tests::{FakeNode, NodeCluster, Repo, TestCluster};
+use gitops_tests::{Controller, FakeNode, NodeCluster, Repo, TestCluster};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Rollout `web` of a Deployment whose Pods run on `node`, and the Deployment
 /// beside it with the new version.
@@ -87,26 +88,86 @@ fn a_rollout_is_seen_and_decided_about() {
     restarted(cluster);
     ended(cluster);
     from_here(cluster, &fake);
+    by_the_controller(cluster, &fake);
+}
+
+/// Deployment `web` of two, with this image.
+fn web(node: &FakeNode, image: &str) -> String {
+    let mut pod = node.placement();
+    pod["containers"] = json!([{"name": "web", "image": image}]);
+    pod["terminationGracePeriodSeconds"] = json!(0);
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod}}})
+    .to_string()
+}
+
+/// A Rollout of it with these steps.
+fn rollout(steps: &Value) -> String {
+    json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"}, "spec": {
+        "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+        "strategy": {"canary": {"steps": steps}}}})
+    .to_string()
+}
+
+/// A real controller carries out what is asked.
+fn by_the_controller(cluster: &TestCluster, node: &FakeNode) {
+    cluster.kubectl("delete lease gitops-controller-one -n gitops-system").ok();
+    cluster.kubectl("create namespace kept").ok();
+    let steps = json!([{"setWeight": 50}, {"pause": {}}, {"setWeight": 100}, {"pause": {}}]);
+    let repo = Repo::with(&[("app/web.yaml", &web(node, "web:1")), ("app/rollout.yaml", &rollout(&steps))]);
+    let project = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Project", "metadata": {"name": "kept"}, "spec": {
+        "applicationNamespaces": ["kept"], "repositories": [{"url": "file:///**"}], "destinations": [{"namespaces": ["kept"]}]}});
+    let application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "kept"}, "spec": {
+        "project": "kept", "source": {"repo": repo.url(), "revision": "main", "path": "app"}, "destination": {"namespace": "kept"}, "sync": {"mode": "Automatic"}}});
+    for object in [project, application] {
+        cluster.kubectl_stdin("apply -f -", &object.to_string()).ok();
+    }
+    let cache = TempDir::new().unwrap();
+    let controller = Controller::replica(cluster, "real", cache.path());
+    let run = |arguments: &str| cluster.gitops(Path::new("/"), &format!("rollout {arguments} -n kept"));
+    let stands = |what: &str| {
+        eventually(what, Duration::from_secs(120), || run("get web").stdout.contains(what).then_some(()));
+    };
+    stands("phase:    Idle");
+    repo.commit("Second", &[("app/web.yaml", &web(node, "web:2"))]);
+    stands("▶  2 pause until promoted");
+    let paused = run("pause web --reason INC-12").ok();
+    assert!(paused.stdout.contains("paused it: INC-12"), "{}", paused.stdout);
+    run("resume web").ok();
+    let twice = run("resume web").code(1);
+    assert!(twice.stderr.contains("what would change something: promote, pause, abort"), "{}", twice.stderr);
+    let local = run("promote web --local").code(6);
+    assert!(local.stderr.contains("a controller runs"), "{}", local.stderr);
+    run("promote web").ok();
+    stands("▶  4 pause until promoted");
+    let promoted = run("promote web --full --reason tried --wait --timeout 2m").ok();
+    assert!(promoted.stdout.contains("Idle"), "{}", promoted.stdout);
+    let asked = run("get web -o json").ok().json()["asked"].clone();
+    assert_eq!((&asked["verb"], &asked["reason"]), (&json!("promote --full"), &json!("tried")));
+
+    let bad = repo.commit("Third", &[("app/web.yaml", &web(node, "web:3"))]);
+    stands("▶  2 pause until promoted");
+    run("abort web --reason INC-13 --wait --timeout 2m").ok();
+    let head = eventually("Git goes back", Duration::from_secs(120), || {
+        Some(repo.head()).filter(|head| *head != bad)
+    });
+    assert!(repo.git(&["show", "-s", "--format=%B", &head]).contains("INC-13"));
+    stands("phase:    Idle");
+    let versions = run("history web").ok().stdout;
+    assert!(versions.contains("promoted") && versions.contains("rolled back"), "{versions}");
+    controller.stop();
 }
 
 /// Where neither controller nor webhook is: versions come and go by the plugin.
 fn from_here(cluster: &TestCluster, node: &FakeNode) {
     controller(cluster, "2026-01-01T00:00:00.000000Z");
     cluster.kubectl("create namespace here").ok();
-    let mut pod = node.placement();
-    pod["containers"] = json!([{"name": "web", "image": "web:1"}]);
-    pod["terminationGracePeriodSeconds"] = json!(0);
-    let web = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2,
-        "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod}}});
-    let rollout = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"}, "spec": {
-        "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-        "strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}}}});
     let application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "here"},
         "spec": {"source": {"path": "app"}, "destination": {"namespace": "here"}}});
     let repo = Repo::with(&[
         ("gitops.yaml", &application.to_string()),
-        ("app/web.yaml", &web.to_string()),
-        ("app/rollout.yaml", &rollout.to_string()),
+        ("app/web.yaml", &web(node, "web:1")),
+        ("app/rollout.yaml", &rollout(&json!([{"setWeight": 50}, {"pause": {}}]))),
     ]);
     repo.git(&["config", "user.name", "Grace"]);
     repo.git(&["config", "user.email", "grace@example.com"]);

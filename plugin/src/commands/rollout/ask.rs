@@ -182,7 +182,9 @@ async fn run(
     tell(&carried, word, printer)?;
     if which.wait {
         let left = limit.saturating_sub(begun.elapsed());
-        return status::until_ended(&cluster, &carried.reference(), left, printer).await;
+        let ended = status::until_ended(&cluster, &carried.reference(), left, printer).await?;
+        // What was to be aborted and is has gone well.
+        return Ok(if verb == Verb::Abort && ended == code::NO { code::YES } else { ended });
     }
     Ok(code::YES)
 }
@@ -233,7 +235,6 @@ async fn from_here(
         });
     }
     tell(&carried, word(request.verb), printer)?;
-    // What was to be aborted and is has gone well.
     let aborted = request.verb == Verb::Abort && carried.state.phase == Phase::Aborted;
     Ok(if aborted { code::YES } else { code })
 }
