@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod canary;
+mod commands;
 mod documented;
 mod faults;
 mod gate;

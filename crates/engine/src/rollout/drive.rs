@@ -25,7 +25,6 @@ use super::gate::{Ground, Rolling};
 use super::observe::{Beside, Sight, family};
 use super::room;
 use crate::analysis::{Analyser, Measurement as Taken, Metrics, Subject, templates};
-use crate::desired::blocking;
 use crate::error::EngineError;
 use crate::survey::Survey;
 
@@ -159,10 +158,7 @@ impl Driver<'_> {
         let Some(stable) = state.stable.as_mut().filter(|_| self.ground.loaded.sources.len() == 1) else {
             return Ok(());
         };
-        let (git, repo) = (self.ground.environment.git(), self.ground.loaded.repo.clone());
-        let (path, from) = (self.ground.loaded.source().path, tip.to_owned());
-        let passed = blocking(move || Ok(git.passed(&repo, &from, &path, SEARCHED).unwrap_or_default()));
-        for revision in passed.await? {
+        for revision in self.ground.passed(tip, SEARCHED).await? {
             let Ok(set) = self.ground.at(&revision, tip).await else { return Ok(()) };
             if hash(&set, &rolling.spec).is_some_and(|hash| hash == stable.hash) {
                 stable.revision = revision;

@@ -196,11 +196,25 @@ impl Ground<'_> {
         desired(self.loaded, self.environment, revision, self.discovery).await
     }
 
+    /// The commits that changed the source, from one on backwards, at most
+    /// `count`; none where there are several sources.
+    pub(super) async fn passed(&self, from: &str, count: usize) -> Result<Vec<String>, EngineError> {
+        let [place] = self.loaded.sources.as_slice() else { return Ok(Vec::new()) };
+        let (environment, place, from) = (self.environment.clone(), place.clone(), from.to_owned());
+        blocking(move || {
+            let found = environment
+                .deeply(&place, |git| git.passed(&place.repo, &from, &place.source.path, count));
+            Ok(found.unwrap_or_default())
+        })
+        .await
+    }
+
     async fn is_before(&self, revision: &str, tip: &str) -> Result<bool, EngineError> {
-        let (git, loaded) = (self.environment.git(), self.loaded.clone());
+        let (environment, loaded) = (self.environment.clone(), self.loaded.clone());
         let (revision, tip) = (revision.to_owned(), tip.to_owned());
         // What is not here comes before nothing.
-        blocking(move || Ok(revisions::is_before(&loaded, &git, &revision, &tip).unwrap_or(false))).await
+        let is_before = move || revisions::is_before(&loaded, &environment, &revision, &tip).unwrap_or(false);
+        blocking(move || Ok(is_before())).await
     }
 }
 
