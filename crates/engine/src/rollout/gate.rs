@@ -17,6 +17,7 @@ use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout::desired::{Declares, Objects, concerned, overlay, version};
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::{Phase, State, Version};
+use gitops_source::SourceError;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -202,8 +203,10 @@ impl Ground<'_> {
         let [place] = self.loaded.sources.as_slice() else { return Ok(Vec::new()) };
         let (environment, place, from) = (self.environment.clone(), place.clone(), from.to_owned());
         blocking(move || {
-            let found = environment
-                .deeply(&place, |git| git.passed(&place.repo, &from, &place.source.path, count));
+            let found = environment.deeply(&place, |git| match git.is_shallow(&place.repo) {
+                true => Err(SourceError::Shallow { repo: place.repo.to_string() }),
+                false => git.passed(&place.repo, &from, &place.source.path, count),
+            });
             Ok(found.unwrap_or_default())
         })
         .await
