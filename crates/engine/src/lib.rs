@@ -23,6 +23,7 @@ pub mod revisions;
 pub mod rules;
 pub mod survey;
 pub mod sync;
+pub mod traces;
 pub mod trust;
 
 pub use desired::{Environment, desired, packed};
