@@ -11,6 +11,7 @@ use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
+use gitops_core::rollout::state::Phase;
 use gitops_engine::EngineError;
 use gitops_engine::analysis::Analyser;
 use gitops_engine::follow::{Stores, reference};
@@ -47,6 +48,8 @@ pub struct Memory {
     pub deletion: Option<(bool, Instant)>,
     /// A Rollout is under way.
     pub rolls: bool,
+    /// Where each Rollout stood at the last look.
+    pub phases: Vec<Phase>,
     /// The commits that failed Rollouts ask for.
     pub pushes: Pushes,
 }
@@ -178,6 +181,11 @@ impl Controller {
     /// Whether a Rollout of an Application is under way.
     pub fn rolls(&self, name: &AppRef) -> bool {
         self.memories().get(name).is_some_and(|memory| memory.rolls)
+    }
+
+    /// Where all Rollouts stand.
+    pub fn rollout_phases(&self) -> Vec<Phase> {
+        self.memories().values().flat_map(|memory| memory.phases.clone()).collect()
     }
 
     /// What measures new versions in a cluster.

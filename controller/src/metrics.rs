@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
+use gitops_core::rollout::state::Phase;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -43,6 +44,7 @@ pub struct Metrics {
     syncs: Counters<ResultLabels>,
     pushes: Counters<ResultLabels>,
     queue: Gauge<i64, AtomicI64>,
+    rollouts: Family<PhaseLabels, Gauge<i64, AtomicI64>>,
     clusters: Family<ClusterLabels, Gauge<i64, AtomicI64>>,
 }
 
@@ -54,15 +56,17 @@ impl Default for Metrics {
         let (drift, looks, syncs) = (Family::default(), Family::default(), Family::default());
         let pushes: Counters<ResultLabels> = Family::default();
         let queue = Gauge::default();
+        let rollouts = Family::<PhaseLabels, Gauge<i64, AtomicI64>>::default();
         registry.register("sync_duration_seconds", "Time that a phase of a sync takes", phases.clone());
         registry.register("drift", "Drift found, by what became of it", drift.clone());
         registry.register("git_looks", "Times that repositories were asked for news", looks.clone());
         registry.register("syncs", "Syncs that wrote or tried to", syncs.clone());
         registry.register("push_events", "Push events, by what became of them", pushes.clone());
         registry.register("queue_depth", "Applications that are due and wait", queue.clone());
+        registry.register("rollout_phase", "Rollouts, by their phase", rollouts.clone());
         let clusters = Family::default();
         registry.register("cluster_up", "Whether a registered cluster answers", clusters.clone());
-        Self { registry, phases, drift, looks, syncs, pushes, queue, clusters }
+        Self { registry, phases, drift, looks, syncs, pushes, queue, rollouts, clusters }
     }
 }
 
@@ -104,8 +108,12 @@ impl Metrics {
         self.clusters.remove(&ClusterLabels { cluster: name.into() });
     }
 
-    /// In Prometheus' text format.
-    pub fn text(&self, depth: usize) -> String {
+    /// In Prometheus' text format; `rollouts` are their phases.
+    pub fn text(&self, depth: usize, rollouts: &[Phase]) -> String {
+        self.rollouts.clear();
+        for phase in rollouts {
+            self.rollouts.get_or_create(&PhaseLabels { phase: format!("{phase:?}") }).inc();
+        }
         self.queue.set(i64::try_from(depth).unwrap_or(i64::MAX));
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
