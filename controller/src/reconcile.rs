@@ -193,9 +193,9 @@ impl<'a> Look<'a> {
         if self.suspension().is_none() && survey.rollouts.iter().any(Rolling::is_new) {
             self.again = self.again.min(SOON);
         }
+        self.memory.phases = survey.rollouts.iter().map(|rolling| rolling.state.phase).collect();
         self.push(&sight, &known, &failed, &commit.id).await;
         Drift::track(controller, &known, &survey.desired);
-        controller.metrics.rollouts(&self.name, survey.rollouts.iter().map(|rolling| rolling.state.phase));
         self.label(&sight, &known, &survey).await;
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
