@@ -11,10 +11,11 @@ use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
-use gitops_core::object::ObjectKey;
+use gitops_core::rollout::state::Phase;
 use gitops_engine::EngineError;
 use gitops_engine::analysis::Analyser;
 use gitops_engine::follow::{Stores, reference};
+use gitops_engine::rollout::Pushes;
 use gitops_source::GitCache;
 use kube::ResourceExt;
 
@@ -49,18 +50,10 @@ pub struct Memory {
     pub rolls: bool,
     /// Of which versions Pods were labelled, and when.
     pub labelled: Option<(String, Instant)>,
-    /// What became of the commits that failed Rollouts ask for, and when.
-    pub pushed: HashMap<ObjectKey, Pushed>,
-}
-
-/// A push after a failed Rollout.
-#[derive(Clone, Debug)]
-pub struct Pushed {
-    /// The hash of the version that failed.
-    pub hash: String,
-    /// The commit or branch, or why not.
-    pub result: Result<String, String>,
-    pub at: Instant,
+    /// Where each Rollout stood at the last look.
+    pub phases: Vec<Phase>,
+    /// The commits that failed Rollouts ask for.
+    pub pushes: Pushes,
 }
 
 /// For how many looks the same has been said of what is not healthy yet.
@@ -192,23 +185,32 @@ impl Controller {
         self.memories().get(name).is_some_and(|memory| memory.rolls)
     }
 
-    /// What measures new versions.
+    /// Where all Rollouts stand.
+    pub fn rollout_phases(&self) -> Vec<Phase> {
+        self.memories().values().flat_map(|memory| memory.phases.clone()).collect()
+    }
+
+    /// What measures new versions in a cluster.
     ///
     /// # Errors
     /// When there can be no HTTP client.
-    pub fn analyser(&self) -> Result<&Analyser, EngineError> {
-        if let Some(known) = self.analyser.get() {
-            return Ok(known);
+    pub fn analyser(&self, cluster: &Cluster) -> Result<Analyser, EngineError> {
+        let made = |cluster: &Cluster| {
+            Analyser::new(cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))
+        };
+        if cluster.server() != self.cluster.server() {
+            return made(cluster);
         }
-        let made =
-            Analyser::new(self.cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))?;
-        Ok(self.analyser.get_or_init(|| made))
+        if let Some(known) = self.analyser.get() {
+            return Ok(known.clone());
+        }
+        let made = made(cluster)?;
+        Ok(self.analyser.get_or_init(|| made).clone())
     }
 
     /// An Application is gone.
     pub fn forget(&self, name: &AppRef) {
         self.memories().remove(name);
-        self.metrics.rollouts(name, std::iter::empty());
         self.poller.forget(name);
         self.queue.forget(name);
     }

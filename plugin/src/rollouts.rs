@@ -10,14 +10,16 @@ use gitops_cluster::{Cluster, ErrorKind, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::names::{ANNOTATION_OWNER, API_VERSION, GROUP, SYSTEM_NAMESPACE, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::rollout::outlook::{Mark, Stage};
+use gitops_core::rollout::outlook::{self, Mark, Stage};
 use gitops_core::rollout::spec::{Rule, Spec};
-use gitops_core::rollout::state::State;
+use gitops_core::rollout::state::{Phase, State};
+use gitops_engine::rollout::Rolling;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::asking;
 use crate::error::{Failure, code};
+use crate::output::RolloutNote;
 use crate::settings::Settings;
 
 /// A Rollout, and where it stands.
@@ -48,6 +50,64 @@ impl Seen {
         })?;
         let state = state.flatten();
         Ok(Self { is_driven: state.is_some(), state: state.unwrap_or_default(), rollout, spec })
+    }
+
+    /// As a survey met it; none where nothing can be made of it.
+    pub fn of_rolling(rolling: &Rolling) -> Option<Self> {
+        let rollout = read::<Rollout>(rolling.live.clone()?).ok()?;
+        Self::new(rollout, &Templates::default()).ok()
+    }
+
+    /// Whether another version than the newest one runs because of it.
+    pub fn is_under_way(&self) -> bool {
+        self.state.phase != Phase::Idle
+    }
+
+    /// Whether it decides about an object.
+    pub fn concerns(&self, key: &ObjectKey) -> bool {
+        let spec = &self.spec;
+        let mut keys = vec![spec.target.clone(), spec.second()];
+        let services = [spec.stable_service(), spec.new_service()].into_iter().flatten();
+        keys.extend(services.map(|name| spec.beside("", "Service", name)));
+        let routes = spec.traffic.routes.iter();
+        keys.extend(routes.map(|route| spec.beside("gateway.networking.k8s.io", &route.kind, &route.name)));
+        keys.contains(key)
+    }
+
+    /// Phase, step and what it waits for, in a sentence.
+    pub fn words(&self) -> String {
+        let stages = outlook::stages(&self.spec, &self.state, self.state.entered);
+        let step = self.progress(&stages);
+        let step = if step.is_empty() { step } else { format!(", step {step}") };
+        // Not by the second: a line is told when something changes.
+        let waits = outlook::waits(&self.spec, &self.state, self.state.entered);
+        let waits = if waits.is_empty() { waits } else { format!(": {waits}") };
+        format!("{:?}{step}{waits}", self.state.phase)
+    }
+
+    /// The command that gets it on; none where nothing does.
+    pub fn command(&self) -> Option<String> {
+        let verb = *outlook::requests(&self.state).first()?;
+        let AppRef { namespace, name } = self.reference();
+        Some(format!("kubectl gitops rollout {verb} {name} -n {namespace}"))
+    }
+
+    /// For the report of an Application.
+    pub fn note(&self) -> RolloutNote {
+        let stages = outlook::stages(&self.spec, &self.state, self.state.entered);
+        RolloutNote {
+            name: self.reference().name,
+            phase: format!("{:?}", self.state.phase),
+            step: self.progress(&stages),
+            message: self.words(),
+            command: self.command(),
+        }
+    }
+
+    /// Its identity.
+    pub fn key(&self) -> ObjectKey {
+        let AppRef { namespace, name } = self.reference();
+        ObjectKey { group: GROUP.into(), kind: "Rollout".into(), namespace, name }
     }
 
     /// Namespace and name.
@@ -130,12 +190,10 @@ pub async fn all(
     Ok(found.into_iter().map(|rollout| (reference(&rollout), Seen::new(rollout, &templates))).collect())
 }
 
-/// Those of an Application.
-pub async fn of_application(cluster: &Cluster, namespace: &str, application: &AppRef) -> Vec<Seen> {
-    // Where nothing is installed there are none, and that is no mistake.
-    let all = all(cluster, Some(namespace)).await.unwrap_or_default();
-    let seen = all.into_iter().filter_map(|(_, seen)| seen.ok());
-    seen.filter(|seen| seen.application().as_ref() == Some(application)).collect()
+/// Those that a survey met and that are under way.
+pub fn under_way(rollouts: &[Rolling]) -> Vec<Seen> {
+    let seen = rollouts.iter().filter_map(Seen::of_rolling);
+    seen.filter(Seen::is_under_way).collect()
 }
 
 async fn list<T: DeserializeOwned>(

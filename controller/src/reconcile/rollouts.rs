@@ -2,25 +2,24 @@
 //! their next states, written; after the sync that follows, the commits that
 //! failed ones ask for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gitops_api::request::is_judged;
-use gitops_core::rollout::machine::Wish;
+use gitops_cluster::ErrorKind;
 use gitops_core::rollout::state::{Phase, State};
-use gitops_engine::rollout::back::{self, Failure};
-use gitops_engine::rollout::{Driver, Ground, Moved};
+use gitops_engine::lease;
+use gitops_engine::rollout::{Driver, Ground, Moved, Rolling};
 use gitops_engine::{EngineError, Survey};
 
-use super::Look;
+use super::{Look, SOON};
 use crate::clusters::Surroundings;
-use crate::controller::Pushed;
 use crate::error::Error;
 use crate::schedule::Decision;
 use crate::sight::Sight;
 
 /// After a state was written: what follows from it takes a moment.
 const MOVED: Duration = Duration::from_millis(500);
-/// Between two tries to push.
+/// Before a commit that could not be pushed is looked at again.
 const PUSH: Duration = Duration::from_secs(20);
 
 /// What driving came to.
@@ -45,16 +44,32 @@ impl Look<'_> {
             return Ok(Driven::Still);
         }
         let controller = self.controller;
+        if survey.rollouts.iter().all(Rolling::is_quiet) {
+            return Ok(Driven::Still);
+        }
+        if let Some(holder) = lease::held(&controller.cluster, &self.name, controller.holder()).await? {
+            tracing::debug!(application = %self.name, holder, "somebody else syncs it, and drives its Rollouts");
+            self.again = self.again.min(SOON);
+            return Ok(Driven::Still);
+        }
+        let analyser = controller.analyser(known.cluster())?;
         let driver = Driver {
             ground: ground(sight, known),
-            analyser: controller.analyser()?,
+            analyser: &analyser,
             may_begin: self.may_begin,
             is_judged: is_judged(Some(&self.before)),
         };
-        let pushed = self.memory.pushed.clone();
-        let beside = |key: &_| pushed.get(key).map(|pushed| pushed.result.clone());
+        let pushes = self.memory.pushes.clone();
         let now = jiff::Timestamp::now().as_second();
-        let moved = driver.drive(survey, &beside, now).await?;
+        let moved = match driver.drive(survey, &|key| pushes.of(key), now).await {
+            Ok(moved) => moved,
+            // It was written meanwhile: by a person's request, or another driver.
+            Err(EngineError::Cluster(error)) if error.kind() == ErrorKind::Conflict => {
+                self.again = MOVED;
+                return Ok(Driven::Still);
+            }
+            Err(error) => return Err(error.into()),
+        };
         for one in &moved {
             self.note(one);
         }
@@ -89,7 +104,7 @@ impl Look<'_> {
         }
         self.memory.rolls |= one.state.is_under_way();
         if !matches!(one.state.phase, Phase::Aborting | Phase::Aborted) {
-            self.memory.pushed.remove(&one.key);
+            self.memory.pushes.forget(&one.key);
         }
         if let Some(error) = &one.error {
             tracing::warn!(application = %self.name, rollout = %one.key, error, "the Rollout stands still");
@@ -121,28 +136,20 @@ impl Look<'_> {
         tip: &str,
     ) {
         for one in failed {
-            let Some(wish) = one.wishes.first() else { continue };
-            let (Wish::Revert(bad) | Wish::Branch(bad) | Wish::Clear(bad)) = wish;
-            let tried = self.memory.pushed.get(&one.key).filter(|pushed| pushed.hash == bad.hash);
-            if tried.is_some_and(|pushed| pushed.result.is_ok() || pushed.at.elapsed() < PUSH) {
-                self.again = self.again.min(PUSH);
+            self.again = self.again.min(PUSH);
+            let Some(result) = self.memory.pushes.push(&ground(sight, known), one, tip).await else {
                 continue;
-            }
-            let failure = Failure { rollout: &one.key, state: &one.state, wish, tip };
-            let result = back::push(&ground(sight, known), &failure).await;
-            match &result {
+            };
+            match result {
                 Ok(commit) => {
                     tracing::info!(application = %self.name, rollout = %one.key, commit, "rolled back in Git");
                     let note = format!("{}: Git goes back by {commit}", one.key);
                     self.controller.events.normal(self.application, "RolledBack", &note);
                 }
                 Err(error) => {
-                    tracing::warn!(application = %self.name, rollout = %one.key, %error, "Git could not be rolled back; trying again");
+                    tracing::warn!(application = %self.name, rollout = %one.key, error, "Git could not be rolled back; trying again");
                 }
             }
-            let result = result.map_err(|error: EngineError| error.to_string());
-            let pushed = Pushed { hash: bad.hash.clone(), result, at: Instant::now() };
-            self.memory.pushed.insert(one.key.clone(), pushed);
             self.again = self.again.min(MOVED);
         }
     }

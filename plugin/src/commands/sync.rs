@@ -3,6 +3,7 @@
 mod ahead;
 mod asked;
 mod case;
+mod rollouts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -172,6 +173,11 @@ impl Arguments {
             force: false,
             output,
         }
+    }
+
+    /// The same, done from here whoever else may do it.
+    pub(super) fn from_here(self) -> Self {
+        Self { local: true, ..self }
     }
 
     fn options(&self) -> Result<SyncOptions, Failure> {

@@ -54,3 +54,27 @@ fn a_failing_version_goes_back_by_itself_in_the_cluster_and_in_git() {
         (stage.runs("web") == Some(("web:1".into(), 4)) && stage.available("web") == 4).then_some(())
     });
 }
+
+#[test]
+fn without_a_controller_the_plugin_drives_it() {
+    let mut stage = Stage::new(&json!({
+        "strategy": {"canary": {"steps": [{"setWeight": 50}]}}, "deadlines": {"progress": "5s"}}));
+    stage.controller.take().unwrap().stop();
+    let name = stage.shop.name().to_owned();
+    let sync = |stage: &Stage, more: &str| {
+        let command = format!("sync web --local --namespace {name} {more}");
+        stage.shop.cluster.gitops(std::path::Path::new("/"), &command)
+    };
+    let commit = stage.push("web:2");
+    let told = sync(&stage, "").ok();
+    assert!(told.stderr.contains("no controller runs here"), "{told:?}");
+    assert_eq!(stage.runs("web"), Some(("web:1".into(), 4)));
+    let told = sync(&stage, "--wait").ok();
+    assert!(told.stdout.contains("is Promoting"), "{told:?}");
+    stage.promoted(&commit, "web:2");
+    let bad = stage.push("web:broken");
+    let told = sync(&stage, "--wait");
+    assert!(told.stdout.contains("is Aborting") && told.stderr.contains("Git goes back by"), "{told:?}");
+    assert_ne!(stage.shop.repo.head(), bad);
+    stage.eventually("the old version alone", |stage| (stage.images() == ["web:2"; 4]).then_some(()));
+}

@@ -3,7 +3,7 @@
 
 use gitops_core::rollout::program::program;
 use gitops_core::rollout::spec::Spec;
-use gitops_core::rollout::state::{Phase, State, Tally};
+use gitops_core::rollout::state::{Aftermath, Phase, State, Tally};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::KubeSchema;
@@ -85,7 +85,7 @@ impl RolloutStatus {
             stable_hash: state.stable.as_ref().map(|version| version.hash.clone()),
             new_hash: state.new.as_ref().map(|version| version.hash.clone()),
             measurements: measurements(state),
-            message: Some(state.message.clone()).filter(|message| !message.is_empty()),
+            message: Some(told(state)).filter(|message| !message.is_empty()),
             conditions: Vec::new(),
             state: Some(json!(state)),
         }
@@ -117,6 +117,15 @@ impl RolloutStatus {
 /// A count of measurements, where their values are not known.
 fn is_count(one: &Measurement) -> bool {
     one.value.ends_with(" inconclusive")
+}
+
+/// What happens, and what became of Git after a failure.
+fn told(state: &State) -> String {
+    match &state.aftermath {
+        Some(Aftermath::Wanted(why)) => format!("{}; Git is to go back: {why}", state.message),
+        Some(Aftermath::Done(commit)) => format!("{}; Git goes back by {commit}", state.message),
+        None => state.message.clone(),
+    }
 }
 
 /// What has been measured of the version on its way in, in the background and

@@ -21,6 +21,7 @@ pub mod program;
 #[cfg(test)]
 mod properties;
 mod references;
+pub mod room;
 #[cfg(test)]
 mod simulation;
 pub mod spec;

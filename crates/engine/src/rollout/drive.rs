@@ -3,9 +3,9 @@
 //! from it are the next sync's. Of two drivers the slower one's write is
 //! refused, by the version of the Rollout that it has seen.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::StreamExt;
 use gitops_api::rollout::{Measurement, RolloutStatus};
 use gitops_cluster::{ClusterError, DeleteOptions};
 use gitops_core::desired::DesiredSet;
@@ -13,7 +13,7 @@ use gitops_core::names::{FIELD_MANAGER_ROLLOUT, GROUP, VERSION};
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::analysis::{Scope, measuring};
 use gitops_core::rollout::desired::{Declares, version};
-use gitops_core::rollout::machine::{Wish, again, step};
+use gitops_core::rollout::machine::{Wish, again, step, waits_for_a_person};
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::{Phase, State};
 use kube::Api;
@@ -23,13 +23,15 @@ use serde_json::{Value, json};
 
 use super::gate::{Ground, Rolling};
 use super::observe::{Beside, Sight, family};
+use super::room;
 use crate::analysis::{Analyser, Measurement as Taken, Metrics, Subject, templates};
-use crate::desired::blocking;
 use crate::error::EngineError;
 use crate::survey::Survey;
 
 /// Between two looks at Pods that are on their way.
 const LOOK: Duration = Duration::from_secs(5);
+/// Rollouts that are looked at side by side.
+const PARALLEL: usize = 16;
 /// Commits that are searched for the last one before a new version.
 const SEARCHED: usize = 20;
 
@@ -54,6 +56,8 @@ pub struct Moved {
     pub wishes: Vec<Wish>,
     /// When it is to be looked at again.
     pub again: Option<Duration>,
+    /// It stands until a person says something.
+    pub waits: bool,
     /// Why it stands still, if it does.
     pub error: Option<String>,
 }
@@ -74,17 +78,18 @@ impl Driver<'_> {
     pub async fn drive(
         &self,
         survey: &Survey,
-        beside: &dyn Fn(&ObjectKey) -> Option<Result<String, String>>,
+        beside: &(dyn Fn(&ObjectKey) -> Option<Result<String, String>> + Sync),
         now: i64,
     ) -> Result<Vec<Moved>, EngineError> {
-        let besides: BTreeMap<ObjectKey, _> =
-            survey.rollouts.iter().map(|rolling| (rolling.key.clone(), beside(&rolling.key))).collect();
-        let mut all = Vec::new();
+        // Made before they are awaited: a closure in between would not be `Send`.
+        let mut looks = Vec::new();
         for rolling in survey.rollouts.iter().filter(|rolling| !rolling.is_quiet()) {
-            let pushed = besides.get(&rolling.key).cloned().flatten();
-            if let Some(moved) = self.one(survey, rolling, pushed, now).await? {
-                all.push(moved);
-            }
+            looks.push(self.one(survey, rolling, beside(&rolling.key), now));
+        }
+        let mut looks = futures::stream::iter(looks).buffered(PARALLEL);
+        let mut all = Vec::new();
+        while let Some(moved) = looks.next().await {
+            all.extend(moved?);
         }
         Ok(all)
     }
@@ -108,7 +113,7 @@ impl Driver<'_> {
         };
         let mut before = rolling.state.clone();
         let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before };
-        let beside = Beside { is_judged: self.is_judged, pushed, shortage: None };
+        let beside = Beside { is_judged: self.is_judged, pushed };
         let Some(mut observed) = sight.observe(beside).await? else { return Ok(None) };
         if rolling.is_waiting() {
             if !self.may_begin {
@@ -123,7 +128,14 @@ impl Driver<'_> {
             values.extend(taken.iter().map(shown));
             observed.measured = taken.into_iter().map(|taken| taken.measured).collect();
         }
-        let decision = step(&spec, &before, &observed, now);
+        let mut decision = step(&spec, &before, &observed, now);
+        let more = room::more(&before, &decision.next);
+        if more > 0 {
+            observed.shortage = room::shortage(&self.ground, rolling, &decision.next, more).await?;
+            if observed.shortage.is_some() {
+                decision = step(&spec, &before, &observed, now);
+            }
+        }
         let mut state = decision.next;
         if is_same(&rolling.state, &state) {
             state = rolling.state.clone();
@@ -139,7 +151,8 @@ impl Driver<'_> {
         let wishes = decision.wishes.into_iter().filter(|wish| !matches!(wish, Wish::Clear(_))).collect();
         let again = when(&spec, &state, now);
         let (key, before) = (rolling.key.clone(), rolling.state.clone());
-        Ok(Some(Moved { key, spec, before, state, wishes, again, error: None }))
+        let waits = waits_for_a_person(&spec, &state);
+        Ok(Some(Moved { key, spec, before, state, wishes, again, waits, error: None }))
     }
 
     /// The promoted version is that of the last commit that has it: what lies
@@ -148,10 +161,7 @@ impl Driver<'_> {
         let Some(stable) = state.stable.as_mut().filter(|_| self.ground.loaded.sources.len() == 1) else {
             return Ok(());
         };
-        let (git, repo) = (self.ground.environment.git(), self.ground.loaded.repo.clone());
-        let (path, from) = (self.ground.loaded.source().path, tip.to_owned());
-        let passed = blocking(move || Ok(git.passed(&repo, &from, &path, SEARCHED).unwrap_or_default()));
-        for revision in passed.await? {
+        for revision in self.ground.passed(tip, SEARCHED).await? {
             let Ok(set) = self.ground.at(&revision, tip).await else { return Ok(()) };
             if hash(&set, &rolling.spec).is_some_and(|hash| hash == stable.hash) {
                 stable.revision = revision;
@@ -239,6 +249,7 @@ fn stands_still(rolling: &Rolling, error: String) -> Moved {
         state: rolling.state.clone(),
         wishes: Vec::new(),
         again: Some(LOOK),
+        waits: true,
         error: Some(error),
     }
 }

@@ -7,9 +7,13 @@
 pub mod back;
 pub mod drive;
 pub mod gate;
+pub mod here;
 pub mod observe;
 mod pods;
+pub mod push;
+mod room;
 mod running;
 
 pub use drive::{Driver, Moved};
 pub use gate::{Ground, Rolling, resources};
+pub use push::Pushes;

@@ -25,8 +25,6 @@ pub struct Beside {
     pub is_judged: bool,
     /// What became of the commit that a failure asks for.
     pub pushed: Option<Result<String, String>>,
-    /// Why there is no room for more Pods.
-    pub shortage: Option<String>,
 }
 
 /// A survey with what else there is to see.
@@ -57,7 +55,7 @@ impl Sight<'_> {
             measured: Vec::new(),
             request: asked(self.rolling.live.as_ref(), beside.is_judged),
             pushed: beside.pushed,
-            shortage: beside.shortage,
+            shortage: None,
             pulling: pods.pulling,
             trouble: pods.trouble,
         }))

@@ -53,7 +53,9 @@ impl Case<'_> {
         }
         let environment = &self.destination.environment;
         let mut lease = None;
-        let works = writes && has_work(cluster, loaded, environment, &survey, options);
+        self.warn_of_rollouts(&survey, options).await?;
+        let drives = options.wait && !survey.rollouts.is_empty();
+        let works = writes && (drives || has_work(cluster, loaded, environment, &survey, options));
         if works {
             lease = self.claim().await?;
             // Someone has synced since Git was looked at, or may have where no
@@ -63,20 +65,29 @@ impl Case<'_> {
                 (commit, survey) = self.survey().await?;
             }
         }
-        let done = self.carry_out(&survey, &commit, options, start).await;
+        let done = async {
+            // What a Rollout holds back is not waited for before it is driven.
+            let first = SyncOptions { wait: options.wait && !drives, ..options.clone() };
+            let mut done = self.carry_out(&survey, &commit, &first, start).await?;
+            let is_whole = !done.interrupted && !done.lost && done.broken.is_none();
+            let rolled = if is_whole { self.drive(&survey, options, &mut done).await? } else { code::YES };
+            Ok::<_, Failure>((done, rolled))
+        };
+        let done = done.await;
         self.writes.note(works);
         if let Some(lease) = lease {
             lease.release().await;
         }
-        let done = done?;
+        let (done, rolled) = done?;
+        let is_whole = !done.interrupted && !done.lost && done.broken.is_none();
         Ok(Done {
             report: synctext::report(loaded, &survey, &done),
-            code: synctext::exit_code(&done),
-            goes_on: !done.interrupted && !done.lost && done.broken.is_none(),
+            code: synctext::exit_code(&done).max(rolled),
+            goes_on: is_whole && rolled != code::INTERRUPTED,
         })
     }
 
-    async fn survey(&self) -> Result<(Commit, Survey), Failure> {
+    pub(super) async fn survey(&self) -> Result<(Commit, Survey), Failure> {
         let revision = self.arguments.selection.revision.as_deref();
         let Destination { environment, discovery, .. } = self.destination;
         let (commit, set) = declared(self.loaded, environment, revision, discovery).await?;

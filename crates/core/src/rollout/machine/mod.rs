@@ -70,6 +70,13 @@ pub fn again(spec: &Spec, state: &State) -> Option<i64> {
     passed(state.started, spec.total_deadline).into_iter().chain(next).min()
 }
 
+/// Whether it stands until a person says something.
+pub fn waits_for_a_person(spec: &Spec, state: &State) -> bool {
+    let pause =
+        || matches!(program(spec).moves.get(state.at).map(|planned| &planned.act), Some(Move::Pause(None)));
+    state.phase == Phase::Paused && (state.held.is_some() || pause())
+}
+
 fn is_new(state: &State, asked: &Asked) -> bool {
     state.record.as_ref().is_none_or(|record| record.id != asked.id)
 }
