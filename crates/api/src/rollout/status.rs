@@ -215,7 +215,7 @@ mod tests {
         // Measured anew.
         assert_eq!(values(1, &[one("1"), one("2")], &[one("3")]), ["3"]);
         assert_eq!(values(2, &[], &[]), [counted.value.as_str()]);
-        assert_eq!(values(2, &[counted.clone()], &[one("2")]), ["2"]);
+        assert_eq!(values(2, std::slice::from_ref(&counted), &[one("2")]), ["2"]);
         let many: Vec<Measurement> = (0..30).map(|n| one(&n.to_string())).collect();
         assert_eq!(values(30, &many, &[]).len(), SHOWN);
     }

@@ -146,6 +146,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "tests")]
 mod tests {
     use gitops_core::rollout::analysis::Outcome;
     use gitops_core::rollout::spec::Rule;

@@ -204,7 +204,7 @@ pub fn read(name: &str, template: &Value) -> Result<AnalysisTemplateSpec, String
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use serde_json::json;
 
