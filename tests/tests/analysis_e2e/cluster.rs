@@ -7,7 +7,8 @@ use gitops_core::rollout::analysis::{Outcome, Scope};
 use gitops_core::rollout::state::Held;
 use gitops_engine::analysis::Measurement;
 use gitops_tests::cluster::eventually;
-use gitops_tests::{FakeNode, Namespace, cluster};
+// Our definitions are there.
+use gitops_tests::{FakeNode, Namespace, webhook_cluster as cluster};
 use serde_json::{Value, json};
 
 use super::{Case, now};
@@ -85,12 +86,6 @@ fn pods_tell_how_they_are() {
 
 /// A Rollout as the owner of Jobs.
 fn owner(namespace: &Namespace) -> String {
-    for definition in ["rollouts", "analysistemplates"] {
-        let file =
-            format!("{}/../charts/gitops/templates/crds/{definition}.yaml", env!("CARGO_MANIFEST_DIR"));
-        cluster().kubectl(&format!("apply --server-side -f {file}")).ok();
-    }
-    cluster().kubectl("wait --for=condition=Established crd/rollouts.kubectl-gitops.dev --timeout=30s").ok();
     create(
         &json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web", "namespace": namespace.name},
         "spec": {"target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "strategy": {"recreate": {}}}}),
