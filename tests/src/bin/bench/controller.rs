@@ -118,6 +118,19 @@ impl World {
         timed(1, || self.runtime.block_on(raw::apply_in(&self.cluster, &placed)))
     }
 
+    /// Waits until nothing is written any more: health comes after the sync.
+    fn calms(&self) {
+        let mut before = self.writes();
+        loop {
+            std::thread::sleep(Duration::from_secs(15));
+            let now = self.writes();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+
     /// Writes that are no system component's, so far.
     fn writes(&self) -> usize {
         let log = Path::new(&self.cluster.kubeconfig).parent().unwrap().join("logs/audit.log");
@@ -168,6 +181,7 @@ pub fn size(bench: &mut Bench) {
     let controller = world.start(cache.path(), "30s", &[]);
     world.converge();
     bench.size(&format!("controller.memory.{count}-applications"), controller.memory(), 150.0);
+    world.calms();
     controller.stop();
     std::thread::sleep(Duration::from_secs(3));
     let before = world.writes();
