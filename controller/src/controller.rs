@@ -47,6 +47,8 @@ pub struct Memory {
     pub deletion: Option<(bool, Instant)>,
     /// A Rollout is under way.
     pub rolls: bool,
+    /// Of which versions Pods were labelled, and when.
+    pub labelled: Option<(String, Instant)>,
     /// The commits that failed Rollouts ask for.
     pub pushes: Pushes,
 }
@@ -201,6 +203,7 @@ impl Controller {
     /// An Application is gone.
     pub fn forget(&self, name: &AppRef) {
         self.memories().remove(name);
+        self.metrics.rollouts(name, std::iter::empty());
         self.poller.forget(name);
         self.queue.forget(name);
     }

@@ -1,8 +1,12 @@
 //! What Prometheus reads.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use gitops_core::desired::AppRef;
+use gitops_core::rollout::state::Phase;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -44,7 +48,20 @@ pub struct Metrics {
     pushes: Counters<ResultLabels>,
     queue: Gauge<i64, AtomicI64>,
     clusters: Family<ClusterLabels, Gauge<i64, AtomicI64>>,
+    phases_of_rollouts: Family<PhaseLabels, Gauge<i64, AtomicI64>>,
+    rolling: Mutex<HashMap<AppRef, Vec<Phase>>>,
 }
+
+/// All phases of a Rollout.
+const PHASES: [Phase; 7] = [
+    Phase::Idle,
+    Phase::Gated,
+    Phase::Progressing,
+    Phase::Paused,
+    Phase::Promoting,
+    Phase::Aborting,
+    Phase::Aborted,
+];
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -62,11 +79,38 @@ impl Default for Metrics {
         registry.register("queue_depth", "Applications that are due and wait", queue.clone());
         let clusters = Family::default();
         registry.register("cluster_up", "Whether a registered cluster answers", clusters.clone());
-        Self { registry, phases, drift, looks, syncs, pushes, queue, clusters }
+        let phases_of_rollouts: Family<PhaseLabels, Gauge<i64, AtomicI64>> = Family::default();
+        registry.register("rollout_phase", "Rollouts in each phase", phases_of_rollouts.clone());
+        for phase in PHASES {
+            phases_of_rollouts.get_or_create(&labels(phase)).set(0);
+        }
+        let rolling = Mutex::default();
+        Self { registry, phases, drift, looks, syncs, pushes, queue, clusters, phases_of_rollouts, rolling }
     }
 }
 
+fn labels(phase: Phase) -> PhaseLabels {
+    PhaseLabels { phase: format!("{phase:?}") }
+}
+
 impl Metrics {
+    /// How the Rollouts of an Application stand; none: it is gone.
+    pub fn rollouts(&self, application: &AppRef, phases: impl Iterator<Item = Phase>) {
+        let mut rolling = self.rolling.lock().unwrap_or_else(PoisonError::into_inner);
+        let phases: Vec<Phase> = phases.collect();
+        let before = if phases.is_empty() {
+            rolling.remove(application)
+        } else {
+            rolling.insert(application.clone(), phases.clone())
+        };
+        for phase in before.into_iter().flatten() {
+            self.phases_of_rollouts.get_or_create(&labels(phase)).dec();
+        }
+        for phase in phases {
+            self.phases_of_rollouts.get_or_create(&labels(phase)).inc();
+        }
+    }
+
     /// A phase has ended: commit, render, survey, apply or health.
     pub fn phase(&self, phase: &str, took: Duration) {
         self.phases.get_or_create(&PhaseLabels { phase: phase.into() }).observe(took.as_secs_f64());

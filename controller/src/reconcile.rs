@@ -30,6 +30,7 @@ use crate::sight::{Sight, prunes};
 use crate::status::{self, Found, Suspended};
 use crate::windows;
 
+mod labels;
 mod rollouts;
 mod saying;
 
@@ -189,6 +190,8 @@ impl<'a> Look<'a> {
         }
         self.push(&sight, &known, &failed, &commit.id).await;
         Drift::track(controller, &known, &survey.desired);
+        controller.metrics.rollouts(&self.name, survey.rollouts.iter().map(|rolling| rolling.state.phase));
+        self.label(&sight, &known, &survey).await;
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
     }
@@ -243,9 +246,10 @@ impl<'a> Look<'a> {
         let Some(last) = self.before.history.first().map(|entry| entry.revision.clone()) else {
             return Ok(());
         };
-        let (loaded, git, tip) = (loaded.clone(), known.environment.git(), tip.to_owned());
+        let (loaded, environment, tip) = (loaded.clone(), known.environment.clone(), tip.to_owned());
         let moves =
-            tokio::task::spawn_blocking(move || revisions::moves_forward(&loaded, &git, &last, &tip)).await;
+            tokio::task::spawn_blocking(move || revisions::moves_forward(&loaded, &environment, &last, &tip))
+                .await;
         Ok(moves.map_err(|error| EngineError::Internal(error.to_string()))??)
     }
 

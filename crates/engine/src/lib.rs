@@ -29,6 +29,7 @@ pub mod rules;
 pub mod survey;
 pub mod sync;
 pub mod trust;
+pub mod version_labels;
 pub mod versions;
 
 pub use desired::{Environment, desired, packed};

@@ -7,8 +7,8 @@ use futures::TryStreamExt;
 use gitops_core::names::{ANNOTATION_REVISION, OUTPUT_API_VERSION};
 use gitops_engine::restore::{self, commit_of};
 use gitops_engine::{Loaded, Survey};
-use gitops_source::Commit;
 use gitops_source::git::Ids;
+use gitops_source::{Commit, GitCache};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -110,11 +110,18 @@ async fn entries(
     limit: usize,
 ) -> Result<Vec<Entry>, Failure> {
     let git = destination.environment.git();
-    let (repo, paths) = match restore::home(loaded) {
-        Some(home) => (&home.repo, restore::read(loaded, &destination.environment, &commit.id).await?.paths),
-        None => (&loaded.repo, vec![loaded.source().path]),
+    let environment = &destination.environment;
+    let home = restore::home(loaded);
+    let paths = match home {
+        Some(_) => restore::read(loaded, environment, &commit.id).await?.paths,
+        None => vec![loaded.source().path],
     };
-    let commits = git.history(repo, commit_of(loaded, &commit.id), &paths, limit)?;
+    let repo = home.map_or(&loaded.repo, |home| &home.repo);
+    let read = |git: &GitCache| git.history(repo, commit_of(loaded, &commit.id), &paths, limit);
+    let commits = match home {
+        Some(home) => environment.deeply(home, read)?,
+        None => read(&git)?,
+    };
     // An object names the commit of its last write, which may have changed
     // something else: what counts is what that commit has at the paths.
     let mut written: BTreeMap<Ids, usize> = BTreeMap::new();

@@ -5,6 +5,7 @@
 
 mod canary;
 mod commands;
+mod documented;
 mod faults;
 mod gate;
 mod stage;

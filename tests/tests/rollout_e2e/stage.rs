@@ -56,7 +56,9 @@ impl Stage {
         stage.shop.hold(json!({"sync": {"mode": "Automatic", "prune": true}}));
         let stage = stage.driven();
         stage.phase("Idle");
-        stage.eventually("all Pods are there", |stage| (stage.available("web") == 4).then_some(()));
+        if kind != "InferenceService" {
+            stage.eventually("all Pods are there", |stage| (stage.available("web") == 4).then_some(()));
+        }
         stage
     }
 
@@ -74,6 +76,11 @@ impl Stage {
     pub fn workload(&self, image: &str) -> String {
         let mut pod = self.node.placement();
         pod["containers"] = json!([{"name": "web", "image": image}]);
+        if self.kind == "InferenceService" {
+            return json!({"apiVersion": "serving.kserve.io/v1beta1", "kind": self.kind, "metadata": {"name": "web"},
+                "spec": {"predictor": {"model": {"storageUri": image}}}})
+            .to_string();
+        }
         let mut whole = json!({"apiVersion": "apps/v1", "kind": self.kind, "metadata": {"name": "web"}, "spec": {
             "replicas": 4, "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod}}});
@@ -181,7 +188,8 @@ pub fn service(name: &str) -> Value {
 
 /// A Rollout of the workload as a file.
 pub fn rollout_of(kind: &str, spec: &Value) -> String {
-    let mut whole = json!({"target": {"apiVersion": "apps/v1", "kind": kind, "name": "web"}});
+    let version = if kind == "InferenceService" { "serving.kserve.io/v1beta1" } else { "apps/v1" };
+    let mut whole = json!({"target": {"apiVersion": version, "kind": kind, "name": "web"}});
     for (key, value) in spec.as_object().into_iter().flatten() {
         whole[key] = value.clone();
     }

@@ -195,6 +195,7 @@ impl Case<'_> {
             let (owner, root) = self.owner(world, reference, recent).await;
             // By whom it is judged is not the writer's choice: the one in control.
             if lineage.root.is_none() && controls {
+                lineage.tracks = root.as_ref().and_then(|root| world.tracks(&root.key));
                 lineage.root = root;
             }
             lineage.owners.push(owner);

@@ -197,10 +197,10 @@ impl Ground<'_> {
     }
 
     async fn is_before(&self, revision: &str, tip: &str) -> Result<bool, EngineError> {
-        let (git, loaded) = (self.environment.git(), self.loaded.clone());
+        let (environment, loaded) = (self.environment.clone(), self.loaded.clone());
         let (revision, tip) = (revision.to_owned(), tip.to_owned());
         // What is not here comes before nothing.
-        blocking(move || Ok(revisions::is_before(&loaded, &git, &revision, &tip).unwrap_or(false))).await
+        blocking(move || Ok(revisions::is_before(&loaded, &environment, &revision, &tip).unwrap_or(false))).await
     }
 }
 
