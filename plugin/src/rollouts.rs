@@ -174,7 +174,11 @@ pub async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Seen
     let templates = Templates::read(cluster, Some(namespace)).await;
     match cluster.get(&kind(), &key).await? {
         Some(live) => Seen::new(read(live)?, &templates),
-        None => Err(missing(&list::<Rollout>(cluster, "rollouts", Some(namespace)).await?, namespace, name)),
+        None => {
+            let there = list(cluster, "rollouts", Some(namespace)).await?;
+            let there: Vec<Rollout> = there.into_iter().filter_map(|live| read(live).ok()).collect();
+            Err(missing(&there, namespace, name))
+        }
     }
 }
 
@@ -184,10 +188,17 @@ pub async fn all(
     cluster: &Cluster,
     namespace: Option<&str>,
 ) -> Result<Vec<(AppRef, Result<Seen, Failure>)>, Failure> {
-    let found = list::<Rollout>(cluster, "rollouts", namespace).await?;
+    let found = list(cluster, "rollouts", namespace).await?;
     let templates =
         if found.is_empty() { Templates::default() } else { Templates::read(cluster, namespace).await };
-    Ok(found.into_iter().map(|rollout| (reference(&rollout), Seen::new(rollout, &templates))).collect())
+    let text = |live: &Value, pointer: &str| live.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let seen = found.into_iter().map(|live| {
+        let namespace = text(&live, "/metadata/namespace").unwrap_or_default();
+        let name = text(&live, "/metadata/name").unwrap_or_default();
+        let seen = read::<Rollout>(live).and_then(|rollout| Seen::new(rollout, &templates));
+        (AppRef { namespace, name }, seen)
+    });
+    Ok(seen.collect())
 }
 
 /// Those that a survey met and that are under way.
@@ -196,23 +207,21 @@ pub fn under_way(rollouts: &[Rolling]) -> Vec<Seen> {
     seen.filter(Seen::is_under_way).collect()
 }
 
-async fn list<T: DeserializeOwned>(
-    cluster: &Cluster,
-    plural: &str,
-    namespace: Option<&str>,
-) -> Result<Vec<T>, Failure> {
+async fn list(cluster: &Cluster, plural: &str, namespace: Option<&str>) -> Result<Vec<Value>, Failure> {
     let within = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
     let list = cluster.get_json(&format!("/apis/{API_VERSION}{within}/{plural}")).await;
-    let list = list.map_err(|error| match error.kind() {
+    let mut list = list.map_err(|error| match error.kind() {
         ErrorKind::NotFound => Failure {
             message: "the cluster has no Rollouts: their definition is not installed".into(),
-            hint: Some("install the chart: helm install gitops; see kubectl gitops check --pre".into()),
+            hint: Some("install the chart; see what it takes: kubectl gitops check --pre".into()),
             code: code::REFUSED,
         },
         _ => error.into(),
     })?;
-    let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
-    items.map(|item| read(item.clone())).collect()
+    match list.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => Ok(items),
+        _ => Ok(Vec::new()),
+    }
 }
 
 fn read<T: DeserializeOwned>(live: Value) -> Result<T, Failure> {
@@ -262,8 +271,8 @@ impl Templates {
         let mut places = vec![namespace];
         places.extend(namespace.map(|_| Some(SYSTEM_NAMESPACE)));
         for place in places {
-            let all = list::<AnalysisTemplate>(cluster, "analysistemplates", place).await;
-            for template in all.unwrap_or_default() {
+            let all = list(cluster, "analysistemplates", place).await.unwrap_or_default();
+            for template in all.into_iter().filter_map(|live| read::<AnalysisTemplate>(live).ok()) {
                 let name = template.metadata.name.clone().unwrap_or_default();
                 if let Ok(rules) = template.spec.rules(&name) {
                     let namespace = template.metadata.namespace.clone().unwrap_or_default();
@@ -325,7 +334,7 @@ mod tests {
     #[test]
     fn an_unknown_template_still_counts_as_one() {
         let seen = Seen::new(rollout("web", "web"), &Templates::default()).unwrap();
-        let stages = gitops_core::rollout::outlook::stages(&seen.spec, &seen.state, 0);
+        let stages = outlook::stages(&seen.spec, &seen.state, 0);
         let stages: Vec<&str> = stages.iter().map(|stage| stage.what.as_str()).collect();
         assert_eq!(stages, ["weight 10 %", "analysis errors", "promote"]);
         assert!(!seen.is_driven);

@@ -89,6 +89,15 @@ fn a_rollout_is_seen_and_decided_about() {
     ended(cluster);
     from_here(cluster, &fake);
     by_the_controller(cluster, &fake);
+    uninstalled(cluster);
+}
+
+fn uninstalled(cluster: &TestCluster) {
+    cluster.kubectl("delete crd rollouts.kubectl-gitops.dev").ok();
+    for arguments in ["list", "get web"] {
+        let ran = gitops(cluster, arguments).code(3);
+        assert!(ran.stderr.contains("their definition is not installed"), "{}", ran.stderr);
+    }
 }
 
 /// Deployment `web` of two, with this image.

@@ -109,7 +109,12 @@ fn workload(
     let (branch, below) = branches(last);
     let name = format!("{} {}", workload.object.kind, workload.object.name);
     let health = layout::health(workload.health, printer);
-    lines.push(format!("{branch}{name}  {health}  {} of {} ready", workload.ready, workload.desired));
+    // Other kinds count no Pods.
+    let counts = match &*workload.object.kind {
+        "Deployment" | "StatefulSet" => format!("  {} of {} ready", workload.ready, workload.desired),
+        _ => String::new(),
+    };
+    lines.push(format!("{branch}{name}  {health}{counts}"));
     let count = workload.sets.len();
     if workload.health != Health::Healthy {
         let rail = if count == 0 { "   " } else { "│  " };
