@@ -200,7 +200,8 @@ impl Ground<'_> {
         let (environment, loaded) = (self.environment.clone(), self.loaded.clone());
         let (revision, tip) = (revision.to_owned(), tip.to_owned());
         // What is not here comes before nothing.
-        blocking(move || Ok(revisions::is_before(&loaded, &environment, &revision, &tip).unwrap_or(false))).await
+        blocking(move || Ok(revisions::is_before(&loaded, &environment, &revision, &tip).unwrap_or(false)))
+            .await
     }
 }
 
