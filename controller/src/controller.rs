@@ -11,6 +11,7 @@ use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
+use gitops_core::rollout::state::Phase;
 use gitops_engine::EngineError;
 use gitops_engine::analysis::Analyser;
 use gitops_engine::follow::{Stores, reference};
@@ -49,6 +50,8 @@ pub struct Memory {
     pub rolls: bool,
     /// Of which versions Pods were labelled, and when.
     pub labelled: Option<(String, Instant)>,
+    /// Where each Rollout stood at the last look.
+    pub phases: Vec<Phase>,
     /// The commits that failed Rollouts ask for.
     pub pushes: Pushes,
 }
@@ -182,6 +185,11 @@ impl Controller {
         self.memories().get(name).is_some_and(|memory| memory.rolls)
     }
 
+    /// Where all Rollouts stand.
+    pub fn rollout_phases(&self) -> Vec<Phase> {
+        self.memories().values().flat_map(|memory| memory.phases.clone()).collect()
+    }
+
     /// What measures new versions in a cluster.
     ///
     /// # Errors
@@ -203,7 +211,6 @@ impl Controller {
     /// An Application is gone.
     pub fn forget(&self, name: &AppRef) {
         self.memories().remove(name);
-        self.metrics.rollouts(name, std::iter::empty());
         self.poller.forget(name);
         self.queue.forget(name);
     }

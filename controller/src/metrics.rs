@@ -1,11 +1,8 @@
 //! What Prometheus reads.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use gitops_core::desired::AppRef;
 use gitops_core::rollout::state::Phase;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -47,9 +44,8 @@ pub struct Metrics {
     syncs: Counters<ResultLabels>,
     pushes: Counters<ResultLabels>,
     queue: Gauge<i64, AtomicI64>,
+    rollouts: Family<PhaseLabels, Gauge<i64, AtomicI64>>,
     clusters: Family<ClusterLabels, Gauge<i64, AtomicI64>>,
-    phases_of_rollouts: Family<PhaseLabels, Gauge<i64, AtomicI64>>,
-    rolling: Mutex<HashMap<AppRef, Vec<Phase>>>,
 }
 
 /// All phases of a Rollout.
@@ -71,21 +67,17 @@ impl Default for Metrics {
         let (drift, looks, syncs) = (Family::default(), Family::default(), Family::default());
         let pushes: Counters<ResultLabels> = Family::default();
         let queue = Gauge::default();
+        let rollouts = Family::<PhaseLabels, Gauge<i64, AtomicI64>>::default();
         registry.register("sync_duration_seconds", "Time that a phase of a sync takes", phases.clone());
         registry.register("drift", "Drift found, by what became of it", drift.clone());
         registry.register("git_looks", "Times that repositories were asked for news", looks.clone());
         registry.register("syncs", "Syncs that wrote or tried to", syncs.clone());
         registry.register("push_events", "Push events, by what became of them", pushes.clone());
         registry.register("queue_depth", "Applications that are due and wait", queue.clone());
+        registry.register("rollout_phase", "Rollouts, by their phase", rollouts.clone());
         let clusters = Family::default();
         registry.register("cluster_up", "Whether a registered cluster answers", clusters.clone());
-        let phases_of_rollouts: Family<PhaseLabels, Gauge<i64, AtomicI64>> = Family::default();
-        registry.register("rollout_phase", "Rollouts in each phase", phases_of_rollouts.clone());
-        for phase in PHASES {
-            phases_of_rollouts.get_or_create(&labels(phase)).set(0);
-        }
-        let rolling = Mutex::default();
-        Self { registry, phases, drift, looks, syncs, pushes, queue, clusters, phases_of_rollouts, rolling }
+        Self { registry, phases, drift, looks, syncs, pushes, queue, rollouts, clusters }
     }
 }
 
@@ -94,23 +86,6 @@ fn labels(phase: Phase) -> PhaseLabels {
 }
 
 impl Metrics {
-    /// How the Rollouts of an Application stand; none: it is gone.
-    pub fn rollouts(&self, application: &AppRef, phases: impl Iterator<Item = Phase>) {
-        let mut rolling = self.rolling.lock().unwrap_or_else(PoisonError::into_inner);
-        let phases: Vec<Phase> = phases.collect();
-        let before = if phases.is_empty() {
-            rolling.remove(application)
-        } else {
-            rolling.insert(application.clone(), phases.clone())
-        };
-        for phase in before.into_iter().flatten() {
-            self.phases_of_rollouts.get_or_create(&labels(phase)).dec();
-        }
-        for phase in phases {
-            self.phases_of_rollouts.get_or_create(&labels(phase)).inc();
-        }
-    }
-
     /// A phase has ended: commit, render, survey, apply or health.
     pub fn phase(&self, phase: &str, took: Duration) {
         self.phases.get_or_create(&PhaseLabels { phase: phase.into() }).observe(took.as_secs_f64());
@@ -148,8 +123,12 @@ impl Metrics {
         self.clusters.remove(&ClusterLabels { cluster: name.into() });
     }
 
-    /// In Prometheus' text format.
-    pub fn text(&self, depth: usize) -> String {
+    /// In Prometheus' text format; `rollouts` are their phases.
+    pub fn text(&self, depth: usize, rollouts: &[Phase]) -> String {
+        for phase in PHASES {
+            let count = rollouts.iter().filter(|known| **known == phase).count();
+            self.rollouts.get_or_create(&labels(phase)).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         self.queue.set(i64::try_from(depth).unwrap_or(i64::MAX));
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use gitops_core::desired::AppRef;
 use gitops_engine::desired::{changing, commit_here};
 use gitops_engine::load::Place;
+use gitops_engine::traces::Cause;
 use gitops_engine::{Environment, Loaded};
 use gitops_source::git::is_full_commit;
 use gitops_source::registry::{self, Wanted};
@@ -74,8 +75,9 @@ pub struct Poller {
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
     repos: Mutex<Vec<Arc<Repo>>>,
-    /// How often something has moved for an Application.
-    moves: Mutex<HashMap<AppRef, u64>>,
+    /// How often something has moved for an Application, and the look that saw it
+    /// last.
+    moves: Mutex<HashMap<AppRef, (u64, Option<Cause>)>>,
     readings: Readings,
 }
 
@@ -148,7 +150,12 @@ impl Poller {
 
     /// A count that grows whenever Git moves for an Application.
     pub fn moves(&self, application: &AppRef) -> u64 {
-        held(&self.moves).get(application).copied().unwrap_or(0)
+        held(&self.moves).get(application).map_or(0, |(count, _)| *count)
+    }
+
+    /// The look at Git that has woken an Application, told once.
+    pub fn cause(&self, application: &AppRef) -> Option<Cause> {
+        held(&self.moves).get_mut(application)?.1.take()
     }
 
     /// Somebody has pushed to these places: their repositories are looked at now.
@@ -213,6 +220,7 @@ impl Poller {
         }
     }
 
+    #[tracing::instrument(name = "poll", skip_all, fields(repository = %repo.url))]
     async fn look(&self, repo: &Arc<Repo>) {
         let Ok(slot) = self.slots.acquire().await else { return };
         let begun = Instant::now();
@@ -225,7 +233,9 @@ impl Poller {
             all
         };
         let (git, asked) = (self.git.clone(), repo.clone());
-        let found = tokio::task::spawn_blocking(move || asked.ask(&git, &revisions)).await;
+        let span = tracing::Span::current();
+        let ask = move || span.in_scope(|| asked.ask(&git, &revisions));
+        let found = tokio::task::spawn_blocking(ask).await;
         drop(slot);
         let (error, tips) = match found {
             Ok(Ok(tips)) => (None, Some(tips)),
@@ -243,7 +253,12 @@ impl Poller {
 
     /// Something else is read by an Application.
     fn moved(&self, application: &AppRef) {
-        *held(&self.moves).entry(application.clone()).or_default() += 1;
+        {
+            let mut moves = held(&self.moves);
+            let (count, cause) = moves.entry(application.clone()).or_default();
+            *count += 1;
+            *cause = Some(Cause::current());
+        }
         self.queue.push(application, Duration::ZERO);
     }
 

@@ -54,6 +54,7 @@ const LAG: Duration = Duration::from_secs(10);
 const FAILED: Backoff = Backoff { limit: 0, first: Duration::from_secs(2), max: Duration::from_secs(180) };
 
 /// Looks at an Application; none: it is gone, or another replica's.
+#[tracing::instrument(name = "reconcile", skip_all, fields(application = %name, revision))]
 pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duration> {
     let Some(application) = controller.application(name) else {
         controller.forget(name);
@@ -66,6 +67,9 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
     }
     if application.metadata.deletion_timestamp.is_some() {
         return deletion::look(controller, &application).await;
+    }
+    if let Some(cause) = controller.poller.cause(name) {
+        cause.of(&tracing::Span::current());
     }
     let mut memory = controller.memory(&application);
     memory.looked = Some(Instant::now());
@@ -155,6 +159,7 @@ impl<'a> Look<'a> {
         trust(&loaded, &known.environment, &commit.id).await?;
         self.moves_forward(&loaded, &known, &commit.id).await?;
         controller.metrics.phase("commit", begun.elapsed());
+        tracing::Span::current().record("revision", &commit.id);
         self.found.revision = self.news(&loaded, &known, &commit.id).await;
         let far = Far::bring(controller, application, &known, &loaded, &commit.id).await?;
         self.found.far = status::far(&known, far.as_ref());
@@ -188,9 +193,9 @@ impl<'a> Look<'a> {
         if self.suspension().is_none() && survey.rollouts.iter().any(Rolling::is_new) {
             self.again = self.again.min(SOON);
         }
+        self.memory.phases = survey.rollouts.iter().map(|rolling| rolling.state.phase).collect();
         self.push(&sight, &known, &failed, &commit.id).await;
         Drift::track(controller, &known, &survey.desired);
-        controller.metrics.rollouts(&self.name, survey.rollouts.iter().map(|rolling| rolling.state.phase));
         self.label(&sight, &known, &survey).await;
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
@@ -372,7 +377,7 @@ impl<'a> Look<'a> {
             Ended::Well(summary) => {
                 self.memory.attempts.succeeded();
                 let message = if summary.is_empty() { "nothing to change".to_owned() } else { summary };
-                tracing::info!(application = %self.name, revision, message, "synced");
+                tracing::info!(application = %self.name, revision, summary = message, "synced");
                 let short: String = revision.chars().take(12).collect();
                 controller.events.normal(self.application, "Synced", &format!("commit {short}: {message}"));
                 self.found.operation = operation("Succeeded", &message);

@@ -98,7 +98,7 @@ impl Player {
     }
 
     async fn heartbeat(&self) {
-        let room = json!({"cpu": "32", "memory": "64Gi", "pods": "200", "ephemeral-storage": "100Gi"});
+        let room = json!({"cpu": "32", "memory": "64Gi", "pods": "1000", "ephemeral-storage": "100Gi"});
         let status = json!({"status": {"capacity": room, "allocatable": room, "conditions": [
             {"type": "Ready", "status": "True", "reason": "Played", "message": "", "lastHeartbeatTime": now(), "lastTransitionTime": now()}]}});
         self.call("PATCH", &format!("/api/v1/nodes/{}/status", self.node), Some(&status)).await;

@@ -31,7 +31,9 @@ impl Look<'_> {
         let total = survey.plan.declared;
         let said: Said = match (failure, decision) {
             (Some((reason, why)), _) => ("False", reason, why),
-            (None, _) if out_of_sync == 0 => ("True", "Synced", format!("{total} objects are as Git says")),
+            (None, _) if out_of_sync == 0 => {
+                ("True", "Synced", format!("{total} objects are as Git says{}", held_back(survey)))
+            }
             (None, Decision::Leave { reason, message, .. }) => {
                 ("False", *reason, format!("{out_of_sync} objects differ from Git: {message}"))
             }
@@ -101,4 +103,15 @@ impl Look<'_> {
             self.again = FAILED.pause(self.memory.failed);
         }
     }
+}
+
+/// The Rollouts that hold back what Git says.
+fn held_back(survey: &Survey) -> String {
+    let held = survey.rollouts.iter().filter(|rolling| rolling.is_behind());
+    held.map(|rolling| {
+        let state = &rolling.state;
+        let words = if state.message.is_empty() { String::new() } else { format!(", {}", state.message) };
+        format!("; {} holds back its new version: {:?}{words}", rolling.key, state.phase)
+    })
+    .collect()
 }

@@ -202,6 +202,7 @@ pub async fn packed(
     Ok(Part::new(loaded.application.clone(), commit.to_owned(), precedence, objects))
 }
 
+#[tracing::instrument(name = "render", skip_all, fields(application = %loaded.application, revision = commit))]
 async fn objects<S: Stored + Send + 'static>(
     loaded: &Loaded,
     environment: &Environment,
@@ -412,7 +413,8 @@ fn request(loaded: &Loaded, environment: &Environment, place: &Place) -> RenderR
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
-    match tokio::task::spawn_blocking(work).await {
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(result) => result,
         Err(error) => Err(EngineError::Internal(error.to_string())),
     }

@@ -86,6 +86,7 @@ impl Survey {
 ///
 /// # Errors
 /// When the API server cannot be asked.
+#[tracing::instrument(name = "compare", skip_all, fields(application = %loaded.application, revision = set.revision, objects = set.objects.len()))]
 pub async fn survey(
     cluster: &Cluster,
     discovery: &Discovery,

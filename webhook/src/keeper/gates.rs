@@ -2,7 +2,7 @@
 //! statuses, watched. Out: the part with those worked in, anew whenever a status
 //! changes; and what a status may say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,26 +57,25 @@ impl Keeper {
     pub(super) async fn follow_rollouts(self: Arc<Self>) {
         let resource = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(GROUP, VERSION, "Rollout"));
         let api: Api<DynamicObject> = Api::all_with(self.cluster.client(), &resource);
-        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
-                Ok(
-                    watcher::Event::Apply(object)
-                    | watcher::Event::InitApply(object)
-                    | watcher::Event::Delete(object),
-                ) => {
-                    let key = ObjectKey {
-                        group: GROUP.into(),
-                        kind: "Rollout".into(),
-                        namespace: object.namespace().unwrap_or_default(),
-                        name: object.name_any(),
-                    };
-                    for application in self.world().applications_of(&key) {
-                        self.regate(&application).await;
-                    }
+        let events = watcher(api, watcher::Config::default()).default_backoff();
+        // What changes together is worked in together.
+        let mut events = std::pin::pin!(events.ready_chunks(1000));
+        while let Some(events) = events.next().await {
+            let world = self.world();
+            let mut concerned = BTreeSet::new();
+            for event in events {
+                match event {
+                    Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                    Ok(
+                        watcher::Event::Apply(object)
+                        | watcher::Event::InitApply(object)
+                        | watcher::Event::Delete(object),
+                    ) => concerned.extend(world.applications_of(&key_of(&object))),
+                    Err(error) => tracing::warn!(%error, "watching Rollouts"),
                 }
-                Err(error) => tracing::warn!(%error, "watching Rollouts"),
+            }
+            for application in concerned {
+                self.regate(&application).await;
             }
         }
     }
@@ -121,17 +120,15 @@ impl Keeper {
         let held = world.owner(rollout)?;
         let gate = held.gates.as_ref()?.rollouts.get(rollout)?;
         let state = object.pointer("/status/state").and_then(|state| State::deserialize(state).ok())?;
-        let known = self.surroundings().await.ok()?;
-        let (environment, discovery) = (&known.environment, &known.discovery);
-        let ground = Ground { cluster: &self.cluster, discovery, loaded: &held.loaded, environment };
         let tip = &held.part.revision;
         let mut found = BTreeMap::new();
         for named in [&state.stable, &state.new].into_iter().flatten() {
             let target = if named.revision == *tip {
                 held.part.gated([]).declared(&gate.spec.target)
             } else {
-                let at = tokio::time::timeout(2 * BUDGET, ground.at(&named.revision, tip)).await;
-                at.ok()?.ok().and_then(|set| set.declared(&gate.spec.target))
+                let at = self.between(held, &named.revision, None, tip);
+                let part = tokio::time::timeout(2 * BUDGET, at).await.ok()?;
+                part.and_then(|part| part.get(&gate.spec.target))
             };
             if let Some(hash) = target.and_then(|target| version(&gate.spec, &target.value)) {
                 found.insert(named.revision.clone(), hash);
@@ -139,6 +136,15 @@ impl Keeper {
         }
         let running = gate.state.stable.clone().or_else(|| gate.running.clone()).or_else(|| gate.tip.clone());
         Some(Promotion { running, held: found })
+    }
+}
+
+fn key_of(rollout: &DynamicObject) -> ObjectKey {
+    ObjectKey {
+        group: GROUP.into(),
+        kind: "Rollout".into(),
+        namespace: rollout.namespace().unwrap_or_default(),
+        name: rollout.name_any(),
     }
 }
 

@@ -203,7 +203,7 @@ fn rule(template: &str, metric: &Metric) -> Result<Rule, RolloutError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use serde_json::{Value, json};
 

@@ -3,9 +3,9 @@
 //! from it are the next sync's. Of two drivers the slower one's write is
 //! refused, by the version of the Rollout that it has seen.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::StreamExt;
 use gitops_api::rollout::{Measurement, RolloutStatus};
 use gitops_cluster::{ClusterError, DeleteOptions};
 use gitops_core::desired::DesiredSet;
@@ -25,12 +25,13 @@ use super::gate::{Ground, Rolling};
 use super::observe::{Beside, Sight, family};
 use super::room;
 use crate::analysis::{Analyser, Measurement as Taken, Metrics, Subject, templates};
-use crate::desired::blocking;
 use crate::error::EngineError;
 use crate::survey::Survey;
 
 /// Between two looks at Pods that are on their way.
 const LOOK: Duration = Duration::from_secs(5);
+/// Rollouts that are looked at side by side.
+const PARALLEL: usize = 16;
 /// Commits that are searched for the last one before a new version.
 const SEARCHED: usize = 20;
 
@@ -77,17 +78,18 @@ impl Driver<'_> {
     pub async fn drive(
         &self,
         survey: &Survey,
-        beside: &dyn Fn(&ObjectKey) -> Option<Result<String, String>>,
+        beside: &(dyn Fn(&ObjectKey) -> Option<Result<String, String>> + Sync),
         now: i64,
     ) -> Result<Vec<Moved>, EngineError> {
-        let besides: BTreeMap<ObjectKey, _> =
-            survey.rollouts.iter().map(|rolling| (rolling.key.clone(), beside(&rolling.key))).collect();
-        let mut all = Vec::new();
+        // Made before they are awaited: a closure in between would not be `Send`.
+        let mut looks = Vec::new();
         for rolling in survey.rollouts.iter().filter(|rolling| !rolling.is_quiet()) {
-            let pushed = besides.get(&rolling.key).cloned().flatten();
-            if let Some(moved) = self.one(survey, rolling, pushed, now).await? {
-                all.push(moved);
-            }
+            looks.push(self.one(survey, rolling, beside(&rolling.key), now));
+        }
+        let mut looks = futures::stream::iter(looks).buffered(PARALLEL);
+        let mut all = Vec::new();
+        while let Some(moved) = looks.next().await {
+            all.extend(moved?);
         }
         Ok(all)
     }
@@ -159,10 +161,7 @@ impl Driver<'_> {
         let Some(stable) = state.stable.as_mut().filter(|_| self.ground.loaded.sources.len() == 1) else {
             return Ok(());
         };
-        let (git, repo) = (self.ground.environment.git(), self.ground.loaded.repo.clone());
-        let (path, from) = (self.ground.loaded.source().path, tip.to_owned());
-        let passed = blocking(move || Ok(git.passed(&repo, &from, &path, SEARCHED).unwrap_or_default()));
-        for revision in passed.await? {
+        for revision in self.ground.passed(tip, SEARCHED).await? {
             let Ok(set) = self.ground.at(&revision, tip).await else { return Ok(()) };
             if hash(&set, &rolling.spec).is_some_and(|hash| hash == stable.hash) {
                 stable.revision = revision;

@@ -17,6 +17,7 @@ use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout::desired::{Declares, Objects, concerned, overlay, version};
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::{Phase, State, Version};
+use gitops_source::SourceError;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -196,12 +197,27 @@ impl Ground<'_> {
         desired(self.loaded, self.environment, revision, self.discovery).await
     }
 
+    /// The commits that changed the source, from one on backwards, at most
+    /// `count`; none where there are several sources.
+    pub(super) async fn passed(&self, from: &str, count: usize) -> Result<Vec<String>, EngineError> {
+        let [place] = self.loaded.sources.as_slice() else { return Ok(Vec::new()) };
+        let (environment, place, from) = (self.environment.clone(), place.clone(), from.to_owned());
+        blocking(move || {
+            let found = environment.deeply(&place, |git| match git.is_shallow(&place.repo) {
+                true => Err(SourceError::Shallow { repo: place.repo.to_string() }),
+                false => git.passed(&place.repo, &from, &place.source.path, count),
+            });
+            Ok(found.unwrap_or_default())
+        })
+        .await
+    }
+
     async fn is_before(&self, revision: &str, tip: &str) -> Result<bool, EngineError> {
         let (environment, loaded) = (self.environment.clone(), self.loaded.clone());
         let (revision, tip) = (revision.to_owned(), tip.to_owned());
         // What is not here comes before nothing.
-        blocking(move || Ok(revisions::is_before(&loaded, &environment, &revision, &tip).unwrap_or(false)))
-            .await
+        let is_before = move || revisions::is_before(&loaded, &environment, &revision, &tip).unwrap_or(false);
+        blocking(move || Ok(is_before())).await
     }
 }
 

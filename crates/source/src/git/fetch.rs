@@ -29,6 +29,7 @@ impl GitCache {
     ///
     /// # Errors
     /// Wrong credentials, no way to the host, no such revision, or `timeout`.
+    #[tracing::instrument(name = "fetch", skip_all, fields(repository = %repo, revision))]
     pub fn fetch(
         &self,
         repo: &RepoUrl,
