@@ -8,6 +8,7 @@ mod commands;
 mod documented;
 mod faults;
 mod gate;
+mod measured;
 mod stage;
 mod strategies;
 
