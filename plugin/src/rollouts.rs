@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gitops_api::analysis::AnalysisTemplate;
+use gitops_api::analysis::{AnalysisTemplate, AnalysisTemplateSpec};
 use gitops_api::rollout::{RolloutStatus, Strategy, TemplateRef};
 use gitops_api::{Application, Rollout, request};
 use gitops_cluster::{Cluster, ErrorKind, Kind};
@@ -13,6 +13,7 @@ use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout::outlook::{self, Mark, Stage};
 use gitops_core::rollout::spec::{Rule, Spec};
 use gitops_core::rollout::state::{Phase, State};
+use gitops_engine::analysis::Metrics;
 use gitops_engine::rollout::Rolling;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -40,7 +41,11 @@ impl Seen {
             Failure::other(format!("Rollout {reference} cannot be read: {error}"))
         };
         let namespace = &reference.namespace;
-        let spec = rollout.spec.to_core(namespace, &|template| Ok(templates.rules(namespace, template)));
+        let of_it = templates.of(namespace);
+        let metrics = Metrics::new(&rollout.spec, namespace, &reference.name, &of_it);
+        let rules =
+            |template: &TemplateRef| metrics.rules(template).unwrap_or_else(|_| vec![unknown(template)]);
+        let spec = rollout.spec.to_core(namespace, &|template| Ok(rules(template)));
         let spec =
             spec.map_err(|error| unreadable(&error).hint("mend it in Git: kubectl gitops rollout lint"))?;
         let state = rollout.status.as_ref().map(RolloutStatus::state).transpose();
@@ -259,9 +264,9 @@ fn missing(there: &[Rollout], namespace: &str, name: &str) -> Failure {
     }
 }
 
-/// The rules of AnalysisTemplates, by namespace and name.
+/// AnalysisTemplates, by namespace and name.
 #[derive(Clone, Debug, Default)]
-struct Templates(BTreeMap<(String, String), Vec<Rule>>);
+struct Templates(BTreeMap<(String, String), AnalysisTemplateSpec>);
 
 impl Templates {
     /// Those of a namespace and of the system's. Who may not read them sees
@@ -273,30 +278,34 @@ impl Templates {
         for place in places {
             let all = list(cluster, "analysistemplates", place).await.unwrap_or_default();
             for template in all.into_iter().filter_map(|live| read::<AnalysisTemplate>(live).ok()) {
-                let name = template.metadata.name.clone().unwrap_or_default();
-                if let Ok(rules) = template.spec.rules(&name) {
-                    let namespace = template.metadata.namespace.clone().unwrap_or_default();
-                    found.0.insert((namespace, name), rules);
-                }
+                let key = |text: Option<String>| text.unwrap_or_default();
+                let AnalysisTemplate { metadata, spec } = template;
+                found.0.insert((key(metadata.namespace), key(metadata.name)), spec);
             }
         }
         found
     }
 
-    /// The rules of a template; of one that is not known, one that stands for
-    /// all of them.
-    fn rules(&self, namespace: &str, template: &TemplateRef) -> Vec<Rule> {
-        let of = |namespace: &str| self.0.get(&(namespace.to_owned(), template.name.clone()));
-        let known = of(namespace).or_else(|| of(SYSTEM_NAMESPACE)).cloned();
-        let unknown = || Rule {
-            name: template.name.clone(),
-            interval: 0,
-            count: 1,
-            failure_limit: 0,
-            inconclusive_limit: 0,
-            min_samples: 0,
+    /// Those that count in a namespace, by name.
+    fn of(&self, namespace: &str) -> BTreeMap<String, Result<AnalysisTemplateSpec, String>> {
+        let within = |place: &str| {
+            let all = self.0.iter().filter(|((at, _), _)| at == place);
+            all.map(|((_, name), spec)| (name.clone(), Ok(spec.clone()))).collect::<Vec<_>>()
         };
-        known.unwrap_or_else(|| vec![unknown()])
+        // What is in the namespace wins.
+        within(SYSTEM_NAMESPACE).into_iter().chain(within(namespace)).collect()
+    }
+}
+
+/// One rule that stands for all of a template that is not known.
+fn unknown(template: &TemplateRef) -> Rule {
+    Rule {
+        name: template.name.clone(),
+        interval: 0,
+        count: 1,
+        failure_limit: 0,
+        inconclusive_limit: 0,
+        min_samples: 0,
     }
 }
 
