@@ -1,5 +1,6 @@
 //! One sync. In: a survey that a decision has been made on. Out: what was done,
-//! under the Application's Lease, in the name of its service account.
+//! under the Application's Lease in the cluster that it goes to, in the name of
+//! its service account there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,8 @@ use gitops_engine::lease::{self, Claim};
 use gitops_engine::sync::Result as Done;
 use gitops_engine::{Loaded, Outcome, Progress, Report, Stop, Survey, SyncOptions, namespaces, sync};
 
-use crate::controller::{Controller, Surroundings};
+use crate::clusters::Surroundings;
+use crate::controller::Controller;
 use crate::error::Error;
 
 /// Objects that a message names.
@@ -57,7 +59,7 @@ impl Case<'_> {
     ) -> Result<Ended, Error> {
         let (controller, name) = (self.controller, &self.loaded.application);
         let stop = Stop::default();
-        let lease = match lease::claim(&controller.cluster, name, controller.holder(), &stop.lost).await {
+        let lease = match lease::claim(self.known.cluster(), name, controller.holder(), &stop.lost).await {
             Claim::Held(lease) => Some(*lease),
             Claim::Taken { holder } => return Ok(Ended::Locked(holder)),
             Claim::Unusable(error) => return Err(error.into()),
@@ -75,6 +77,9 @@ impl Case<'_> {
         let report = done?;
         if report.interrupted || report.lost {
             return Ok(Ended::Stopped);
+        }
+        if let Some(error) = report.broken.clone().filter(|_| !self.known.member.is_here()) {
+            return Err(error.into());
         }
         let ended = ended(&report);
         controller.metrics.sync(matches!(ended, Ended::Well(_)));
@@ -98,7 +103,7 @@ impl Case<'_> {
     /// # Errors
     /// When its name cannot be sent.
     pub fn writer(&self) -> Result<Cluster, Error> {
-        let (cluster, account) = (&self.controller.cluster, &self.application.spec.service_account_name);
+        let (cluster, account) = (self.known.cluster(), &self.application.spec.service_account_name);
         if account.is_empty() {
             return Ok(cluster.clone());
         }

@@ -9,14 +9,18 @@ use std::time::{Duration, Instant};
 
 use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
-use gitops_cluster::{Cluster, Discovery};
+use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
+use gitops_core::rollout::state::Phase;
+use gitops_engine::EngineError;
+use gitops_engine::analysis::Analyser;
 use gitops_engine::follow::{Stores, reference};
-use gitops_engine::{EngineError, Environment};
+use gitops_engine::rollout::Pushes;
 use gitops_source::GitCache;
 use kube::ResourceExt;
 
-use crate::drift::Drift;
+use crate::clusters::{Clusters, Surroundings, name_of};
+use crate::error::Error;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::poll::Poller;
@@ -25,18 +29,6 @@ use crate::queue::Queue;
 use crate::schedule::Attempts;
 use crate::settings::Settings;
 use crate::shares::Shares;
-
-/// How long the cluster's kinds and version are taken as they were.
-const SURROUNDINGS: Duration = Duration::from_secs(30);
-/// Of a fetch that no poll has made.
-const GIT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The cluster, as far as rendering depends on it.
-#[derive(Clone, Debug)]
-pub struct Surroundings {
-    pub environment: Environment,
-    pub discovery: Arc<Discovery>,
-}
 
 /// What is remembered of an Application between two looks at it.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +46,14 @@ pub struct Memory {
     pub still: Still,
     /// Of one that is being deleted: whether its objects are going, and since when.
     pub deletion: Option<(bool, Instant)>,
+    /// A Rollout is under way.
+    pub rolls: bool,
+    /// Of which versions Pods were labelled, and when.
+    pub labelled: Option<(String, Instant)>,
+    /// Where each Rollout stood at the last look.
+    pub phases: Vec<Phase>,
+    /// The commits that failed Rollouts ask for.
+    pub pushes: Pushes,
 }
 
 /// For how many looks the same has been said of what is not healthy yet.
@@ -79,13 +79,13 @@ pub struct Controller {
     pub events: Events,
     pub queue: Arc<Queue>,
     pub poller: Arc<Poller>,
-    pub drift: Drift,
+    pub clusters: Clusters,
     pub shares: Shares,
     pub push: Push,
     /// Filled once the watches have begun.
     pub stores: OnceLock<Stores>,
     memories: Mutex<HashMap<AppRef, Memory>>,
-    surroundings: tokio::sync::Mutex<Option<(Instant, Surroundings)>>,
+    analyser: OnceLock<Analyser>,
     holder: String,
     /// Ends every sync between two objects.
     stopping: AtomicBool,
@@ -93,7 +93,8 @@ pub struct Controller {
 
 impl Controller {
     pub fn new(cluster: Cluster, settings: Settings) -> Arc<Self> {
-        let (queue, metrics) = (Arc::<Queue>::default(), Arc::<Metrics>::default());
+        let room = (usize::from(settings.workers), usize::from(settings.cluster_workers));
+        let (queue, metrics) = (Arc::new(Queue::new(room.0, room.1)), Arc::<Metrics>::default());
         let git = GitCache::open(&settings.cache_dir);
         let poller = Poller::new(git, settings.poll_interval, queue.clone(), metrics.clone());
         let events = Events::new(cluster.client());
@@ -102,19 +103,20 @@ impl Controller {
             None => Shares::among(&settings.namespace, &settings.replica.clone().unwrap_or_else(host)),
         };
         let push = Push::new(&settings);
+        let clusters = Clusters::new(cluster.clone());
         Arc::new(Self {
             cluster,
+            clusters,
             settings,
             metrics,
             events,
             queue,
             poller,
-            drift: Drift::default(),
             shares,
             push,
             stores: OnceLock::new(),
             memories: Mutex::default(),
-            surroundings: tokio::sync::Mutex::default(),
+            analyser: OnceLock::new(),
             holder: holder(),
             stopping: AtomicBool::default(),
         })
@@ -178,6 +180,34 @@ impl Controller {
         self.memories().get(name)?.looked
     }
 
+    /// Whether a Rollout of an Application is under way.
+    pub fn rolls(&self, name: &AppRef) -> bool {
+        self.memories().get(name).is_some_and(|memory| memory.rolls)
+    }
+
+    /// Where all Rollouts stand.
+    pub fn rollout_phases(&self) -> Vec<Phase> {
+        self.memories().values().flat_map(|memory| memory.phases.clone()).collect()
+    }
+
+    /// What measures new versions in a cluster.
+    ///
+    /// # Errors
+    /// When there can be no HTTP client.
+    pub fn analyser(&self, cluster: &Cluster) -> Result<Analyser, EngineError> {
+        let made = |cluster: &Cluster| {
+            Analyser::new(cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))
+        };
+        if cluster.server() != self.cluster.server() {
+            return made(cluster);
+        }
+        if let Some(known) = self.analyser.get() {
+            return Ok(known.clone());
+        }
+        let made = made(cluster)?;
+        Ok(self.analyser.get_or_init(|| made).clone())
+    }
+
     /// An Application is gone.
     pub fn forget(&self, name: &AppRef) {
         self.memories().remove(name);
@@ -185,32 +215,32 @@ impl Controller {
         self.queue.forget(name);
     }
 
-    /// What rendering depends on beside Git; asked for anew every so often, and
-    /// at once when `anew`.
+    /// The cluster that an Application goes to; none: it is not known yet, and
+    /// the Application is woken when it is. Asked for anew every so often, and at
+    /// once when `anew`.
     ///
     /// # Errors
-    /// When the API server cannot be asked.
-    pub async fn surroundings(&self, anew: bool) -> Result<Surroundings, EngineError> {
-        let mut kept = self.surroundings.lock().await;
-        if let Some((since, known)) = kept.as_ref().filter(|_| !anew)
-            && since.elapsed() < SURROUNDINGS
-        {
-            return Ok(known.clone());
+    /// When it cannot be used.
+    pub async fn surroundings(
+        &self,
+        application: &Application,
+        anew: bool,
+    ) -> Result<Option<Surroundings>, Error> {
+        let Some(member) = self.clusters.of(application)? else { return Ok(None) };
+        Ok(Some(member.surroundings(&self.settings.cache_dir, anew).await?))
+    }
+
+    /// The Applications of a cluster are due; what went wrong there while it was
+    /// away is no longer held against them.
+    pub fn look_at_cluster(&self, cluster: &str, is_back: bool) {
+        let all = self.stores.get().map(|stores| stores.applications.state()).unwrap_or_default();
+        for application in all.iter().filter(|application| name_of(application) == cluster) {
+            let name = reference(application);
+            if is_back && let Some(memory) = self.memories().get_mut(&name) {
+                (memory.attempts, memory.failed) = (Attempts::default(), 0);
+            }
+            self.queue.push(&name, Duration::ZERO);
         }
-        let (discovery, version) = tokio::try_join!(self.cluster.discovery(), self.cluster.version())?;
-        let environment = Environment {
-            cache_dir: self.settings.cache_dir.clone(),
-            tools: gitops_source::Tools::default(),
-            git_timeout: GIT_TIMEOUT,
-            looks: gitops_engine::Looks::Always,
-            kube_version: version.trim_start_matches('v').to_owned(),
-            api_versions: discovery.api_versions(),
-            // Those of an Application are in the Secret that it names.
-            keys: gitops_source::sops::Keys::default(),
-        };
-        let known = Surroundings { environment, discovery: Arc::new(discovery) };
-        *kept = Some((Instant::now(), known.clone()));
-        Ok(known)
     }
 }
 

@@ -25,7 +25,8 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::carry_out::{Case, Ended, ended};
-use crate::controller::{Controller, Surroundings};
+use crate::clusters::{self, Surroundings};
+use crate::controller::Controller;
 use crate::error::Error;
 use crate::sight::Sight;
 use crate::status::{self, Found};
@@ -152,7 +153,12 @@ impl Deletion<'_> {
                 (admit::without_project(&controller.cluster, application).await?, Some(error.to_string()))
             }
         };
-        let known = controller.surroundings(false).await?;
+        let known = controller.surroundings(application, false).await?;
+        let known = known.ok_or_else(|| Error::Git("its cluster has not answered yet".into()))?;
+        if !known.member.is_here() {
+            // As long as it is mirrored, that cluster's webhook lets nothing go.
+            clusters::release(controller, &known, &loaded.application).await?;
+        }
         let (known, survey) = self.survey(&loaded, known).await?;
         let refusal = refusal.or_else(|| self.refused_hook(&survey));
         let (mut going, staying) = sorted(&loaded, &survey, Consent::default());
@@ -186,7 +192,7 @@ impl Deletion<'_> {
     /// that is not here.
     async fn survey(&self, loaded: &Loaded, known: Surroundings) -> Result<(Surroundings, Survey), Error> {
         let (controller, application) = (self.controller, self.application);
-        let sight = Sight { controller, application, project: None, loaded };
+        let sight = Sight { controller, application, project: None, far: None, loaded };
         let tip = controller.poller.commit(loaded, &known.environment, None).await;
         let synced = application.status.as_ref().and_then(|status| status.history.first());
         if let Some(entry) = synced {
@@ -228,7 +234,7 @@ impl Deletion<'_> {
         let stop = Stop::default();
         // A namespace that is going takes no Lease, and no hook either.
         let (lease, hooks) =
-            match lease::claim(&controller.cluster, &loaded.application, controller.holder(), &stop.lost)
+            match lease::claim(case.known.cluster(), &loaded.application, controller.holder(), &stop.lost)
                 .await
             {
                 Claim::Held(lease) => (Some(*lease), refusal.is_none()),

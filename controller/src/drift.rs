@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use gitops_cluster::Discovery;
 use gitops_core::desired::{AppRef, DesiredSet};
 use gitops_core::names::{ANNOTATION_OWNER, LABEL_APPLICATION};
 use gitops_core::object::Gvk;
@@ -17,6 +16,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use tokio::task::JoinHandle;
 
+use crate::clusters::{Member, Surroundings};
 use crate::controller::Controller;
 
 /// What changes together is looked at together.
@@ -45,16 +45,18 @@ impl Drift {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches what Git declares too.
-    pub fn track(&self, controller: &Arc<Controller>, discovery: &Discovery, set: &DesiredSet) {
+    /// Watches what Git declares too, in a cluster.
+    pub fn track(controller: &Arc<Controller>, known: &Surroundings, set: &DesiredSet) {
         let mut kinds: BTreeMap<&Gvk, BTreeSet<&str>> = BTreeMap::new();
         for (key, object) in &set.objects {
             kinds.entry(&object.gvk).or_default().insert(&key.namespace);
         }
-        let mut watches = self.watches();
+        let member = &known.member;
+        let mut watches = member.drift.watches();
         watches.running.retain(|_, task| !task.is_finished());
         for (gvk, namespaces) in kinds {
-            let Some(kind) = discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "watch"))
+            let Some(kind) =
+                known.discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "watch"))
             else {
                 continue;
             };
@@ -62,10 +64,15 @@ impl Drift {
             for namespace in if is_narrow { namespaces } else { BTreeSet::from([""]) } {
                 let place = (gvk.clone(), namespace.to_owned());
                 let watch = Watch { place: place.clone(), plural: kind.plural.clone() };
-                let begun = || tokio::spawn(watch.follow(controller.clone()));
+                let begun = || tokio::spawn(watch.follow(controller.clone(), member.clone()));
                 watches.running.entry(place).or_insert_with(begun);
             }
         }
+    }
+
+    /// Nothing is watched any more.
+    pub fn end(&self) {
+        self.watches().running.drain().for_each(|(_, task)| task.abort());
     }
 
     /// Says that a kind may not be watched everywhere; whether that is news.
@@ -97,10 +104,10 @@ impl Watch {
         }
     }
 
-    async fn follow(self, controller: Arc<Controller>) {
+    async fn follow(self, controller: Arc<Controller>, member: Arc<Member>) {
         let (gvk, namespace) = &self.place;
         let config = watcher::Config::default().labels(LABEL_APPLICATION);
-        let api = self.api(controller.cluster.client());
+        let api = self.api(member.cluster.client());
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
         // What is there at first was looked at before this watch began, but for a
         // moment; what was missed in a gap is not told.
@@ -115,12 +122,12 @@ impl Watch {
                 Ok(watcher::Event::InitApply(_) | watcher::Event::InitDone) => {}
                 Err(error) if is_final(&error) => {
                     let kind = &gvk.kind;
-                    if is_forbidden(&error) && namespace.is_empty() && controller.drift.narrows(gvk) {
+                    if is_forbidden(&error) && namespace.is_empty() && member.drift.narrows(gvk) {
                         tracing::info!(
                             kind,
                             "it may not be watched everywhere, so only where Git declares it"
                         );
-                        controller.look_at_all();
+                        controller.look_at_cluster(&member.name, false);
                         return;
                     }
                     tracing::warn!(kind, namespace, %error, "drift is found by looking again only");
@@ -155,6 +162,8 @@ fn wake(controller: &Controller, object: &PartialObjectMeta<DynamicObject>) {
     let owner = object.annotations().get(ANNOTATION_OWNER).and_then(|owner| owner.split_once('/'));
     let Some((namespace, name)) = owner else { return };
     let name = AppRef { namespace: namespace.into(), name: name.into() };
-    let rest = controller.looked(&name).map(|at| SPACING.saturating_sub(at.elapsed())).unwrap_or_default();
-    controller.queue.push(&name, rest.max(DEBOUNCE));
+    let (debounce, spacing) =
+        if controller.rolls(&name) { (DEBOUNCE / 3, DEBOUNCE) } else { (DEBOUNCE, SPACING) };
+    let rest = controller.looked(&name).map(|at| spacing.saturating_sub(at.elapsed())).unwrap_or_default();
+    controller.queue.push(&name, rest.max(debounce));
 }

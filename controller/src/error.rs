@@ -13,6 +13,9 @@ pub enum Error {
     /// The last look at a repository failed; the next one wakes its Applications.
     #[error("{0}")]
     Git(String),
+    /// A cluster that cannot be used now; a reason in CamelCase, and in words.
+    #[error("cluster {cluster}: {message}")]
+    Destination { cluster: String, reason: &'static str, message: String },
     #[error("spec.sync.{field}: {reason}")]
     Policy { field: &'static str, reason: String },
     /// What signs push events.

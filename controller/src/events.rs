@@ -2,6 +2,7 @@
 //! cannot be written is logged; nothing waits for it.
 
 use gitops_api::Application;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder};
 
@@ -19,15 +20,20 @@ impl Events {
 
     /// Tells of a sync that went well.
     pub fn normal(&self, about: &Application, reason: &'static str, note: &str) {
-        self.write(about, EventType::Normal, reason, note);
+        self.write(about.object_ref(&()), EventType::Normal, reason, note);
     }
 
     /// Tells of what somebody should look at.
     pub fn warn(&self, about: &Application, reason: &'static str, note: &str) {
-        self.write(about, EventType::Warning, reason, note);
+        self.write(about.object_ref(&()), EventType::Warning, reason, note);
     }
 
-    fn write(&self, about: &Application, kind: EventType, reason: &'static str, note: &str) {
+    /// Tells of something else.
+    pub fn about(&self, about: ObjectReference, bad: bool, reason: &'static str, note: &str) {
+        self.write(about, if bad { EventType::Warning } else { EventType::Normal }, reason, note);
+    }
+
+    fn write(&self, about: ObjectReference, kind: EventType, reason: &'static str, note: &str) {
         let event = Event {
             type_: kind,
             reason: reason.into(),
@@ -35,7 +41,7 @@ impl Events {
             note: Some(note.chars().take(NOTE).collect()),
             secondary: None,
         };
-        let (recorder, regarding) = (self.0.clone(), about.object_ref(&()));
+        let (recorder, regarding) = (self.0.clone(), about);
         tokio::spawn(async move {
             if let Err(error) = recorder.publish(&event, &regarding).await {
                 tracing::warn!(%error, reason, "the Event could not be written");

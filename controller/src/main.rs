@@ -1,6 +1,7 @@
 //! `gitops-controller`: keeps Applications in sync with Git without a person.
 
 mod carry_out;
+mod clusters;
 mod controller;
 mod deletion;
 mod drift;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use gitops_cluster::{Cluster, ConnectOptions};
+use gitops_core::desired::AppRef;
 use gitops_engine::program::{self, Ended};
 use tokio::runtime::Handle;
 
@@ -67,6 +69,8 @@ async fn run(settings: Settings) -> Result<(), Error> {
     let mut tasks = vec![
         ("watching Applications", tokio::spawn(watch::run(controller.clone()))),
         ("sharing Applications", tokio::spawn(shares::run(controller.clone()))),
+        ("following clusters", tokio::spawn(clusters::run(controller.clone()))),
+        ("the workers", tokio::spawn(work(controller.clone()))),
         ("the HTTP server", tokio::spawn(http.map(drop))),
     ];
     if let Some(address) = settings.push_events {
@@ -76,7 +80,6 @@ async fn run(settings: Settings) -> Result<(), Error> {
     if settings.application_namespace.is_none() {
         tasks.push(("listening to pushes", tokio::spawn(push::listen(controller.clone()))));
     }
-    tasks.extend((0..settings.workers).map(|_| ("a worker", tokio::spawn(work(controller.clone())))));
     let stopped = program::until_stopped(&mut tasks).await;
     tracing::info!("draining");
     controller.drain();
@@ -97,7 +100,7 @@ fn told(address: SocketAddr, ended: std::io::Result<()>) {
     }
 }
 
-/// Looks at one Application after the other.
+/// Looks at Applications, as many at once as the queue has room for.
 async fn work(controller: Arc<Controller>) {
     loop {
         let name = controller.queue.next().await;
@@ -105,19 +108,23 @@ async fn work(controller: Arc<Controller>) {
             controller.queue.done(&name);
             return;
         }
-        // A thread of its own: should a look ever panic, or render for long, the
-        // others go on.
-        let (looking, named, handle) = (controller.clone(), name.clone(), Handle::current());
-        let look = move || handle.block_on(reconcile::look(&looking, &named));
-        let looked = tokio::task::spawn_blocking(look).await;
-        controller.queue.done(&name);
-        match looked {
-            Ok(Some(again)) => controller.queue.push(&name, again),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(application = %name, %error, "the look broke off");
-                controller.queue.push(&name, REQUEST);
-            }
+        tokio::spawn(look(controller.clone(), name));
+    }
+}
+
+async fn look(controller: Arc<Controller>, name: AppRef) {
+    // A thread of its own: should a look ever panic, or render for long, the
+    // others go on.
+    let (looking, named, handle) = (controller.clone(), name.clone(), Handle::current());
+    let look = move || handle.block_on(reconcile::look(&looking, &named));
+    let looked = tokio::task::spawn_blocking(look).await;
+    controller.queue.done(&name);
+    match looked {
+        Ok(Some(again)) => controller.queue.push(&name, again),
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(application = %name, %error, "the look broke off");
+            controller.queue.push(&name, REQUEST);
         }
     }
 }

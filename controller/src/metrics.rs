@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
+use gitops_core::rollout::state::Phase;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -26,6 +27,11 @@ struct ResultLabels {
     result: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClusterLabels {
+    cluster: String,
+}
+
 type Counters<L> = Family<L, Counter<u64, AtomicU64>>;
 
 /// All metrics of the program.
@@ -38,7 +44,20 @@ pub struct Metrics {
     syncs: Counters<ResultLabels>,
     pushes: Counters<ResultLabels>,
     queue: Gauge<i64, AtomicI64>,
+    rollouts: Family<PhaseLabels, Gauge<i64, AtomicI64>>,
+    clusters: Family<ClusterLabels, Gauge<i64, AtomicI64>>,
 }
+
+/// All phases of a Rollout.
+const PHASES: [Phase; 7] = [
+    Phase::Idle,
+    Phase::Gated,
+    Phase::Progressing,
+    Phase::Paused,
+    Phase::Promoting,
+    Phase::Aborting,
+    Phase::Aborted,
+];
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -48,14 +67,22 @@ impl Default for Metrics {
         let (drift, looks, syncs) = (Family::default(), Family::default(), Family::default());
         let pushes: Counters<ResultLabels> = Family::default();
         let queue = Gauge::default();
+        let rollouts = Family::<PhaseLabels, Gauge<i64, AtomicI64>>::default();
         registry.register("sync_duration_seconds", "Time that a phase of a sync takes", phases.clone());
         registry.register("drift", "Drift found, by what became of it", drift.clone());
         registry.register("git_looks", "Times that repositories were asked for news", looks.clone());
         registry.register("syncs", "Syncs that wrote or tried to", syncs.clone());
         registry.register("push_events", "Push events, by what became of them", pushes.clone());
         registry.register("queue_depth", "Applications that are due and wait", queue.clone());
-        Self { registry, phases, drift, looks, syncs, pushes, queue }
+        registry.register("rollout_phase", "Rollouts, by their phase", rollouts.clone());
+        let clusters = Family::default();
+        registry.register("cluster_up", "Whether a registered cluster answers", clusters.clone());
+        Self { registry, phases, drift, looks, syncs, pushes, queue, rollouts, clusters }
     }
+}
+
+fn labels(phase: Phase) -> PhaseLabels {
+    PhaseLabels { phase: format!("{phase:?}") }
 }
 
 impl Metrics {
@@ -86,8 +113,22 @@ impl Metrics {
         self.pushes.get_or_create(&ResultLabels { result: result.into() }).inc();
     }
 
-    /// In Prometheus' text format.
-    pub fn text(&self, depth: usize) -> String {
+    /// Whether a registered cluster answers.
+    pub fn cluster(&self, name: &str, is_up: bool) {
+        self.clusters.get_or_create(&ClusterLabels { cluster: name.into() }).set(i64::from(is_up));
+    }
+
+    /// A cluster is no longer registered.
+    pub fn no_cluster(&self, name: &str) {
+        self.clusters.remove(&ClusterLabels { cluster: name.into() });
+    }
+
+    /// In Prometheus' text format; `rollouts` are their phases.
+    pub fn text(&self, depth: usize, rollouts: &[Phase]) -> String {
+        for phase in PHASES {
+            let count = rollouts.iter().filter(|known| **known == phase).count();
+            self.rollouts.get_or_create(&labels(phase)).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         self.queue.set(i64::try_from(depth).unwrap_or(i64::MAX));
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {

@@ -301,7 +301,8 @@ impl Poller {
 
 impl Repo {
     /// Brings the repository up to date and finds the revisions in it. All branches
-    /// and tags come by one fetch; a commit that is here is not asked for.
+    /// and tags come by one fetch, once its history is here; a commit that is here
+    /// is not asked for.
     fn ask(&self, git: &GitCache, revisions: &[String]) -> Result<Tips, SourceError> {
         let Self { url, credentials, .. } = self;
         if let Some(wanted) = &self.wanted {
@@ -311,13 +312,17 @@ impl Repo {
         let names = revisions.iter().filter(|revision| !is_full_commit(revision));
         let commits =
             revisions.iter().filter(|revision| is_full_commit(revision) && !git.contains(url, revision));
-        for revision in names.take(1).chain(commits) {
+        for (index, revision) in names.chain(commits).enumerate() {
+            if index > 0 && !is_full_commit(revision) && !git.is_shallow(url) {
+                continue;
+            }
             match git.fetch(url, revision, credentials, TIMEOUT) {
                 // What is not there is told to who asks for it.
                 Ok(_) | Err(SourceError::NoSuchRevision { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
+        git.deepen_behind(url, credentials);
         let tip = |revision: &String| git.resolve(url, revision).ok().map(|commit| commit.id);
         Ok(revisions.iter().map(|revision| (revision.clone(), tip(revision))).collect())
     }

@@ -1,15 +1,17 @@
 //! Applications that are due. In: names and when. Out: one name at a time, the
 //! one that has waited longest first, and never one that is being looked at.
+//! Each cluster has room for so many at once, so that none waits for another.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gitops_core::desired::AppRef;
+use gitops_core::names::IN_CLUSTER;
 use tokio::sync::Notify;
 
 /// The queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
     order: Mutex<Order>,
     changed: Notify,
@@ -19,7 +21,14 @@ pub struct Queue {
 struct Order {
     by_time: BTreeSet<(Instant, AppRef)>,
     due: HashMap<AppRef, Instant>,
-    running: HashSet<AppRef>,
+    /// And of which cluster.
+    running: HashMap<AppRef, Arc<str>>,
+    /// The clusters of Applications that go to another one.
+    elsewhere: HashMap<AppRef, Arc<str>>,
+    /// How many run, by cluster.
+    busy: HashMap<Arc<str>, usize>,
+    /// How many may run of the cluster itself, and of each other one.
+    room: (usize, usize),
 }
 
 impl Order {
@@ -38,14 +47,39 @@ impl Order {
 
     /// The next one, or when to ask again.
     fn take(&mut self, now: Instant) -> Result<AppRef, Option<Instant>> {
-        let free = self.by_time.iter().find(|(_, name)| !self.running.contains(name)).cloned();
+        let is_free = |name: &AppRef| !self.running.contains_key(name) && self.has_room(name);
+        let free = self.by_time.iter().find(|(_, name)| is_free(name)).cloned();
         let Some((at, name)) = free else { return Err(None) };
         if at > now {
             return Err(Some(at));
         }
         self.forget(&name);
-        self.running.insert(name.clone());
+        let cluster = self.cluster_of(&name);
+        *self.busy.entry(cluster.clone()).or_default() += 1;
+        self.running.insert(name.clone(), cluster);
         Ok(name)
+    }
+
+    fn cluster_of(&self, name: &AppRef) -> Arc<str> {
+        self.elsewhere.get(name).cloned().unwrap_or_else(|| IN_CLUSTER.into())
+    }
+
+    fn has_room(&self, name: &AppRef) -> bool {
+        let (cluster, room) = match self.elsewhere.get(name) {
+            Some(cluster) => (&**cluster, self.room.1),
+            None => (IN_CLUSTER, self.room.0),
+        };
+        self.busy.get(cluster).is_none_or(|busy| *busy < room)
+    }
+
+    fn done(&mut self, name: &AppRef) {
+        let Some(cluster) = self.running.remove(name) else { return };
+        if let Some(busy) = self.busy.get_mut(&cluster) {
+            *busy -= 1;
+            if *busy == 0 {
+                self.busy.remove(&cluster);
+            }
+        }
     }
 
     fn forget(&mut self, name: &AppRef) {
@@ -56,6 +90,22 @@ impl Order {
 }
 
 impl Queue {
+    /// With room for so many at once of the cluster itself, and of each other one.
+    pub fn new(here: usize, elsewhere: usize) -> Self {
+        let order = Order { room: (here, elsewhere), ..Order::default() };
+        Self { order: Mutex::new(order), changed: Notify::new() }
+    }
+
+    /// An Application goes to this cluster from now on.
+    pub fn assign(&self, name: &AppRef, cluster: &str) {
+        let mut order = self.order();
+        if cluster == IN_CLUSTER {
+            order.elsewhere.remove(name);
+        } else {
+            order.elsewhere.insert(name.clone(), cluster.into());
+        }
+    }
+
     fn order(&self) -> MutexGuard<'_, Order> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +139,7 @@ impl Queue {
 
     /// The look at an Application has ended.
     pub fn done(&self, name: &AppRef) {
-        self.order().running.remove(name);
+        self.order().done(name);
         self.changed.notify_one();
     }
 
@@ -121,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_earlier_time_counts_and_nobody_runs_twice() {
-        let (mut order, now) = (Order::default(), Instant::now());
+        let (mut order, now) = (Order { room: (9, 9), ..Order::default() }, Instant::now());
         let later = now + Duration::from_secs(5);
         order.push(&app("a"), later);
         assert_eq!(order.take(now), Err(Some(later)));
@@ -133,14 +183,34 @@ mod tests {
         assert_eq!(order.take(now), Err(None));
         order.push(&app("b"), now);
         assert_eq!(order.take(now).unwrap(), app("b"));
-        order.running.remove(&app("a"));
+        order.done(&app("a"));
         assert_eq!(order.take(now).unwrap(), app("a"));
         assert_eq!(order.take(now), Err(None));
     }
 
+    #[test]
+    fn a_cluster_that_holds_its_workers_up_holds_up_no_other() {
+        let (mut order, now) = (Order { room: (2, 1), ..Order::default() }, Instant::now());
+        for name in ["a", "b"] {
+            order.elsewhere.insert(app(name), "slow".into());
+        }
+        order.elsewhere.insert(app("c"), "quick".into());
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            order.push(&app(name), now);
+        }
+        let taken: Vec<String> = std::iter::from_fn(|| order.take(now).ok()).map(|name| name.name).collect();
+        assert_eq!(taken, ["a", "c", "d", "e"], "one of each other cluster, two of this one");
+        order.done(&app("d"));
+        assert_eq!(order.take(now).unwrap(), app("f"));
+        // It goes elsewhere while it runs: its place is given back where it was.
+        order.elsewhere.insert(app("a"), "quick".into());
+        order.done(&app("a"));
+        assert_eq!(order.take(now).unwrap(), app("b"));
+    }
+
     #[tokio::test]
     async fn workers_share_what_is_due() {
-        let queue = std::sync::Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(3, 1));
         let workers: Vec<_> = (0..3)
             .map(|_| {
                 let queue = queue.clone();

@@ -12,14 +12,17 @@ use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
 use gitops_engine::desired::reading;
 use gitops_engine::follow::reference;
+use gitops_engine::rollout::Rolling;
 use gitops_engine::trust::trust;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
 use crate::carry_out::{Case, Ended};
-use crate::controller::{Controller, Memory, Surroundings};
+use crate::clusters::{Far, Surroundings, is_mirror};
+use crate::controller::{Controller, Memory};
 use crate::deletion;
+use crate::drift::Drift;
 use crate::error::Error;
 use crate::request::{Asked, Prune, RUNNING, What};
 use crate::schedule::{Backoff, Decision, Situation, decide};
@@ -27,7 +30,11 @@ use crate::sight::{Sight, prunes};
 use crate::status::{self, Found, Suspended};
 use crate::windows;
 
+mod labels;
+mod rollouts;
 mod saying;
+
+use rollouts::Driven;
 
 /// How far behind the API server's cache is, at most.
 const CACHED: Duration = Duration::from_millis(500);
@@ -53,7 +60,8 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
         controller.forget(name);
         return None;
     };
-    if !controller.shares.is_ours(&application.uid().unwrap_or_default()) {
+    // A mirror is its hub's to sync.
+    if is_mirror(&application) || !controller.shares.is_ours(&application.uid().unwrap_or_default()) {
         controller.forget(name);
         return None;
     }
@@ -66,10 +74,18 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
     let mut memory = controller.memory(&application);
     memory.looked = Some(Instant::now());
     let mut look = Look::new(controller, &application, memory);
-    match look.pass().await {
+    let passed = tokio::select! {
+        passed = look.pass() => passed,
+        error = controller.clusters.away(&application) => Err(error),
+    };
+    match passed {
         Ok(()) => look.memory.failed = 0,
         Err(error) => {
             controller.poller.is_due(name);
+            let error = match controller.clusters.of(&application) {
+                Ok(Some(member)) => member.doubt(error),
+                _ => error,
+            };
             look.failed(&error);
         }
     }
@@ -89,6 +105,10 @@ struct Look<'a> {
     /// The request for a sync that is carried out.
     asked: Option<Asked>,
     prune: Prune,
+    /// Whether a Rollout may begin.
+    may_begin: bool,
+    /// Whether one was under way, or has moved.
+    rolls: bool,
     /// Whether there is something to say.
     speaks: bool,
     again: Duration,
@@ -114,6 +134,8 @@ impl<'a> Look<'a> {
             found,
             asked,
             prune,
+            may_begin: false,
+            rolls: false,
             speaks: true,
             again: RESYNC,
         }
@@ -124,7 +146,10 @@ impl<'a> Look<'a> {
         let since = self.hear();
         let project = controller.project(application);
         let loaded = admit::under_project(&controller.cluster, application, project.as_deref()).await?;
-        let known = controller.surroundings(false).await?;
+        let Some(known) = controller.surroundings(application, false).await? else {
+            self.speaks = self.found.operation.is_some();
+            return Ok(());
+        };
         let begun = Instant::now();
         let Some(commit) = controller.poller.commit(&loaded, &known.environment, since).await? else {
             // Unless a person is to be answered, there is nothing to say yet.
@@ -136,9 +161,24 @@ impl<'a> Look<'a> {
         controller.metrics.phase("commit", begun.elapsed());
         tracing::Span::current().record("revision", &commit.id);
         self.found.revision = self.news(&loaded, &known, &commit.id).await;
-        let sight = Sight { controller, application, project: project.as_deref(), loaded: &loaded };
+        let far = Far::bring(controller, application, &known, &loaded, &commit.id).await?;
+        self.found.far = status::far(&known, far.as_ref());
+        let (loaded, far) = match far {
+            Some(far) => (far.loaded, Some(far.project)),
+            None => (loaded, None),
+        };
+        let project = project.as_deref();
+        let sight = Sight { controller, application, project, far: far.as_ref(), loaded: &loaded };
         let (mut known, mut survey) = sight.survey(known, &commit.id).await?;
-        let decision = self.decide(&loaded, &known, &survey)?;
+        let mut decision = self.decide(&loaded, &known, &survey)?;
+        let failed = match self.drive(&sight, &known, &survey).await? {
+            Driven::Still => Vec::new(),
+            Driven::Moved(failed) => {
+                (known, survey) = sight.survey(known, &commit.id).await?;
+                decision = self.decide(&loaded, &known, &survey)?;
+                failed
+            }
+        };
         let mut failure = None;
         if decision == Decision::Sync {
             failure = self.sync(&sight, &known, survey, &commit.id).await?;
@@ -150,7 +190,13 @@ impl<'a> Look<'a> {
                 failure = self.still_differs(&loaded, &known, &survey);
             }
         }
-        controller.drift.track(controller, &known.discovery, &survey.desired);
+        if self.suspension().is_none() && survey.rollouts.iter().any(Rolling::is_new) {
+            self.again = self.again.min(SOON);
+        }
+        self.memory.phases = survey.rollouts.iter().map(|rolling| rolling.state.phase).collect();
+        self.push(&sight, &known, &failed, &commit.id).await;
+        Drift::track(controller, &known, &survey.desired);
+        self.label(&sight, &known, &survey).await;
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
     }
@@ -205,16 +251,17 @@ impl<'a> Look<'a> {
         let Some(last) = self.before.history.first().map(|entry| entry.revision.clone()) else {
             return Ok(());
         };
-        let (loaded, git, tip) = (loaded.clone(), known.environment.git(), tip.to_owned());
+        let (loaded, environment, tip) = (loaded.clone(), known.environment.clone(), tip.to_owned());
         let moves =
-            tokio::task::spawn_blocking(move || revisions::moves_forward(&loaded, &git, &last, &tip)).await;
+            tokio::task::spawn_blocking(move || revisions::moves_forward(&loaded, &environment, &last, &tip))
+                .await;
         Ok(moves.map_err(|error| EngineError::Internal(error.to_string()))??)
     }
 
     fn has_work(&self, loaded: &Loaded, known: &Surroundings, survey: &Survey) -> bool {
         let prune = prunes(loaded, survey, self.prune);
         let options = SyncOptions { prune, ..SyncOptions::default() };
-        has_work(&self.controller.cluster, loaded, &known.environment, survey, &options)
+        has_work(known.cluster(), loaded, &known.environment, survey, &options)
     }
 
     /// What a sync has left alone counts as a try: it is not tried for ever.
@@ -239,7 +286,8 @@ impl<'a> Look<'a> {
         let generation = self.application.metadata.generation.unwrap_or(0);
         self.memory.attempts.meant_for(revision, generation);
         let waits_for = self.waits_for();
-        let has_work = self.has_work(loaded, known, survey);
+        let waits = survey.rollouts.iter().any(Rolling::is_waiting);
+        let has_work = waits || self.has_work(loaded, known, survey);
         let synced = self.before.history.first().map(|entry| entry.revision.as_str());
         let suspended = self.suspension();
         let situation = Situation {
@@ -254,7 +302,9 @@ impl<'a> Look<'a> {
             attempts: &self.memory.attempts,
             backoff: Backoff::of(&spec.sync.retry)?,
         };
-        let decision = decide(&situation, Instant::now());
+        let decided = decide(&situation, Instant::now());
+        self.may_begin = decided == Decision::Sync;
+        let decision = self.goes_on(survey, has_work, decided);
         if decision == Decision::Settled {
             self.memory.attempts.succeeded();
         }
@@ -304,8 +354,16 @@ impl<'a> Look<'a> {
         let again = async || sight.survey(known.clone(), revision).await.map(|(_, survey)| survey);
         let ended = case.run(survey, |survey| prunes(loaded, survey, prune), again).await;
         let ended = match ended {
-            // Of the sync, not of the look: it counts as a try.
-            Err(error) => Ended::Badly(error.to_string()),
+            // Of the sync, not of the look: it counts as a try, unless the cluster
+            // is away.
+            Err(error) => match known.member.doubt(error) {
+                error @ Error::Destination {
+                    reason: "ClusterUnreachable" | "ClusterUnauthorized", ..
+                } => {
+                    return Err(error);
+                }
+                error => Ended::Badly(error.to_string()),
+            },
             Ok(ended) => ended,
         };
         // The id stays that of the last request: it is not to be carried out again.

@@ -29,6 +29,6 @@ async fn on_ready(State(controller): State<Arc<Controller>>) -> Response {
 
 async fn on_metrics(State(controller): State<Arc<Controller>>) -> Response {
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let text = controller.metrics.text(controller.queue.depth());
+    let text = controller.metrics.text(controller.queue.depth(), &controller.rollout_phases());
     ([(header::CONTENT_TYPE, openmetrics)], text).into_response()
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use gitops_core::names::SYSTEM_NAMESPACE;
+use gitops_core::names::{CLUSTERS_NAMESPACE, SYSTEM_NAMESPACE};
 use gitops_engine::program::{LogFormat, duration};
 
 /// Keeps Applications in sync with Git without a person.
@@ -46,6 +46,19 @@ pub struct Settings {
     /// How many Applications are looked at side by side
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: u16,
+    /// Where the Secrets are that describe other clusters; empty: there are none
+    #[arg(long, default_value = CLUSTERS_NAMESPACE)]
+    pub clusters_namespace: String,
+    /// How many Applications of each other cluster are looked at side by side
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    pub cluster_workers: u16,
+    /// What this cluster is called in those that it mirrors Applications to
+    #[arg(long, default_value = "hub")]
+    pub hub: String,
+    /// An exec plugin that may be run for credentials, as the Secret has it; may
+    /// be repeated
+    #[arg(long, value_name = "COMMAND")]
+    pub exec_command: Vec<String>,
     /// How to log
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,

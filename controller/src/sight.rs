@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use gitops_api::{Application, Project};
 use gitops_core::desired::DesiredSet;
+use gitops_core::names::IN_CLUSTER;
 use gitops_core::plan::{Action, Doubt, Select};
 use gitops_engine::desired::desired;
 use gitops_engine::{EngineError, Loaded, Survey, admit, owners, survey};
 
-use crate::controller::{Controller, Surroundings};
+use crate::clusters::Surroundings;
+use crate::controller::Controller;
 use crate::error::Error;
 use crate::request::Prune;
 
@@ -19,6 +21,9 @@ pub struct Sight<'a> {
     pub controller: &'a Arc<Controller>,
     pub application: &'a Application,
     pub project: Option<&'a Project>,
+    /// Of the cluster that the Application goes to, where that is another one
+    /// that knows Projects.
+    pub far: Option<&'a Project>,
     pub loaded: &'a Loaded,
 }
 
@@ -34,6 +39,10 @@ impl Sight<'_> {
         for (key, object) in &set.objects {
             let project = self.project.ok_or_else(|| EngineError::Internal("a Project is gone".into()))?;
             admit::object(project, cluster, (key, &object.gvk), || object.value.clone())?;
+            known.member.takes_object(key, &object.gvk)?;
+            if let Some(far) = self.far {
+                admit::object(far, IN_CLUSTER, (key, &object.gvk), || object.value.clone())?;
+            }
         }
         self.beside(known, set).await
     }
@@ -59,7 +68,7 @@ impl Sight<'_> {
         let begun = Instant::now();
         let set = match desired(self.loaded, &known.environment, revision, &*known.discovery).await {
             Err(EngineError::Desired(_)) => {
-                known = self.controller.surroundings(true).await?;
+                known = known.member.surroundings(&self.controller.settings.cache_dir, true).await?;
                 desired(self.loaded, &known.environment, revision, &*known.discovery).await?
             }
             other => other?,
@@ -70,7 +79,7 @@ impl Sight<'_> {
 
     async fn beside(&self, known: Surroundings, set: DesiredSet) -> Result<(Surroundings, Survey), Error> {
         let (begun, metrics) = (Instant::now(), &self.controller.metrics);
-        let (cluster, discovery) = (&self.controller.cluster, &known.discovery);
+        let (cluster, discovery) = (known.cluster(), &known.discovery);
         let mut survey = survey(cluster, discovery, self.loaded, &known.environment, set).await?;
         owners::settle(cluster, self.loaded, &known.environment, &mut survey, &[]).await?;
         metrics.phase("survey", begun.elapsed());

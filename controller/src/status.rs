@@ -7,11 +7,13 @@
 
 use gitops_api::Application;
 use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
-use gitops_api::request::is_judged;
+use gitops_api::request::{ELSEWHERE, is_judged};
 use gitops_core::names::API_VERSION;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde_json::{Value, json};
+
+use crate::clusters::{Far, Surroundings};
 
 /// Syncs that are remembered.
 const HISTORY: usize = 20;
@@ -19,6 +21,8 @@ const HISTORY: usize = 20;
 const MESSAGE: usize = 2000;
 /// Conditions that are written here.
 const OURS: [&str; 4] = ["Synced", "Healthy", "Suspended", "Deleting"];
+/// And those that are copied from the cluster that the Application goes to.
+const FAR: [&str; 2] = ["Rendered", "Enforced"];
 
 /// A condition: status, reason, message.
 pub type Said = (&'static str, &'static str, String);
@@ -34,11 +38,46 @@ pub struct Found {
     /// Objects out of sync, and unhealthy ones.
     pub counts: Option<(usize, usize)>,
     pub suspended: Option<Suspended>,
+    /// What another cluster's webhook says, where the Application goes there.
+    pub far: Option<FarSaid>,
     /// How far its deletion is.
     pub deleting: Option<Said>,
     /// A sync that is worth remembering.
     pub entry: Option<HistoryEntry>,
     pub operation: Option<OperationStatus>,
+}
+
+/// What is said of an Application in the cluster that it goes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FarSaid {
+    pub rendered: Option<(String, String, String)>,
+    pub enforced: Option<(String, String)>,
+    /// How many objects are held there.
+    pub total: Option<i32>,
+}
+
+/// What is said there, where that is another cluster.
+pub fn far(known: &Surroundings, far: Option<&Far>) -> Option<FarSaid> {
+    if known.member.is_here() {
+        return None;
+    }
+    let name = &known.member.name;
+    let Some(far) = far else {
+        let message = format!("cluster {name} knows no Applications: nothing is held there");
+        return Some(FarSaid { enforced: Some(("False".into(), message)), ..FarSaid::default() });
+    };
+    let status = far.mirror.status.clone().unwrap_or_default();
+    let condition = |kind: &str| status.conditions.iter().find(|known| known.type_ == kind);
+    let elsewhere = |known: &Condition| format!("cluster {name}: {}", known.message);
+    Some(FarSaid {
+        rendered: condition("Rendered")
+            .map(|known| (known.status.clone(), known.reason.clone(), elsewhere(known))),
+        enforced: Some(match condition("Enforced") {
+            Some(known) => (known.status.clone(), elsewhere(known)),
+            None => ("Unknown".into(), format!("cluster {name}: no webhook has spoken of it yet")),
+        }),
+        total: status.objects.map(|counts| counts.total),
+    })
 }
 
 /// Whether a person has suspended the Application.
@@ -74,6 +113,7 @@ pub fn after(application: &Application, before: &ApplicationStatus, found: &Foun
         Some(Suspended::No) => None,
         None => suspended.map(|known| json!(known)),
     });
+    conditions.extend(said_far(application, before, found.far.as_ref(), now));
     let deleting = before.conditions.iter().find(|known| known.type_ == "Deleting");
     conditions
         .extend(found.deleting.iter().map(|said| condition(application, "Deleting", said, deleting, now)));
@@ -94,6 +134,10 @@ pub fn after(application: &Application, before: &ApplicationStatus, found: &Foun
     };
     if let (Some(out_of_sync), Some(unhealthy)) = (out_of_sync, unhealthy) {
         status["objects"] = json!({"outOfSync": out_of_sync, "unhealthy": unhealthy});
+        if !application.is_here() {
+            let total = found.far.as_ref().and_then(|far| far.total).unwrap_or(known.total);
+            status["objects"]["total"] = total.into();
+        }
     }
     let history: Vec<HistoryEntry> =
         found.entry.iter().chain(&before.history).take(HISTORY).cloned().collect();
@@ -110,10 +154,34 @@ pub fn after(application: &Application, before: &ApplicationStatus, found: &Foun
     status
 }
 
+/// What another cluster's webhook says; as it was, where it was not asked.
+fn said_far(
+    application: &Application,
+    before: &ApplicationStatus,
+    far: Option<&FarSaid>,
+    now: &str,
+) -> Vec<Value> {
+    if application.is_here() {
+        return Vec::new();
+    }
+    let known = |kind: &str| before.conditions.iter().find(|known| known.type_ == kind);
+    let Some(far) = far else {
+        return FAR.iter().filter_map(|kind| known(kind)).map(|known| json!(known)).collect();
+    };
+    let enforced = far.enforced.clone().map(|(status, message)| (status, ELSEWHERE.to_owned(), message));
+    [("Rendered", far.rendered.clone()), ("Enforced", enforced)]
+        .into_iter()
+        .filter_map(|(kind, said)| {
+            let (status, reason, message) = said?;
+            Some(condition(application, kind, &(&status, &reason, message), known(kind), now))
+        })
+        .collect()
+}
+
 fn condition(
     application: &Application,
     kind: &str,
-    (status, reason, message): &Said,
+    (status, reason, message): &(&str, &str, String),
     before: Option<&Condition>,
     now: &str,
 ) -> Value {
@@ -130,10 +198,15 @@ fn condition(
 /// Whether a status says already what is to be written.
 pub fn says(status: &ApplicationStatus, wanted: &Value) -> bool {
     let live = json!(status);
+    let written = wanted["conditions"].as_array().into_iter().flatten();
+    let written: Vec<&Value> = written.map(|condition| &condition["type"]).collect();
     let ours = |conditions: &Value| -> Vec<Value> {
         let all = conditions.as_array().into_iter().flatten();
-        let mut ours: Vec<Value> =
-            all.filter(|known| OURS.iter().any(|kind| known["type"] == *kind)).cloned().collect();
+        let is_ours = |known: &Value| {
+            let kind = &known["type"];
+            written.contains(&kind) || OURS.iter().any(|ours| kind == ours) || known["reason"] == ELSEWHERE
+        };
+        let mut ours: Vec<Value> = all.filter(|known| is_ours(known)).cloned().collect();
         ours.sort_by_key(|known| known["type"].as_str().unwrap_or_default().to_owned());
         ours
     };

@@ -12,6 +12,7 @@ use gitops_core::names::ANNOTATION_REQUEST;
 use gitops_engine::follow::{Stores, follow, reference};
 use kube::ResourceExt;
 
+use crate::clusters::name_of;
 use crate::controller::Controller;
 
 /// What of an Application concerns itself, and what those who depend on it.
@@ -85,6 +86,7 @@ impl Known {
         for application in &all {
             let (name, now) = (reference(application), seen(application));
             let before = self.applications.get(&name);
+            controller.queue.assign(&name, name_of(application));
             let project = &application.spec.project;
             if before.is_none_or(|before| before.own != now.own)
                 || projects.get(project) != self.projects.get(project)

@@ -1,20 +1,27 @@
 //! Which Applications a command means, and what they declare.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use futures::{Stream, TryStreamExt};
 use gitops_cluster::{Cluster, Discovery};
 use gitops_core::desired::{AppRef, DesiredSet};
 use gitops_core::health::HealthReport;
+use gitops_core::names::IN_CLUSTER;
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
-use gitops_engine::desired::{commit, desired, whole_trees};
+use gitops_engine::desired::{commit, desired};
 use gitops_engine::load::{self, FILE, Loaded};
 use gitops_engine::trust::trust;
 use gitops_engine::{Environment, Kin, Reach, Rules, Survey, healths, survey};
 use gitops_source::{Commit, RepoUrl};
+use tokio::sync::Mutex;
 
+use crate::beside::beside;
 use crate::cli::Selection;
+use crate::elsewhere;
 use crate::error::Failure;
 use crate::printer::Printer;
 use crate::settings::Settings;
@@ -123,9 +130,24 @@ fn by_name(all: Vec<Loaded>, selection: &Selection, file: &str) -> Result<Vec<Lo
 /// A cluster that has been asked what it knows.
 #[derive(Clone, Debug)]
 pub struct Destination {
+    /// As Applications of the cluster that kubectl's flags mean call it.
+    pub name: String,
     pub cluster: Cluster,
     pub discovery: Discovery,
     pub environment: Environment,
+    settings: Settings,
+    /// Others that have been asked before.
+    others: Arc<Mutex<BTreeMap<String, Destination>>>,
+}
+
+/// What was seen of one Application.
+#[derive(Debug)]
+pub struct Seen {
+    /// The cluster that it goes to.
+    pub there: Destination,
+    pub loaded: Loaded,
+    pub commit: Commit,
+    pub survey: Survey,
 }
 
 impl Destination {
@@ -134,7 +156,53 @@ impl Destination {
         let cluster = settings.cluster().await?;
         let (discovery, version) = tokio::try_join!(cluster.discovery(), cluster.version())?;
         let environment = settings.environment(version.trim_start_matches('v'), discovery.api_versions());
-        Ok(Self { cluster, discovery, environment })
+        let (settings, others) = (settings.clone(), Arc::default());
+        Ok(Self { name: IN_CLUSTER.into(), cluster, discovery, environment, settings, others })
+    }
+
+    /// The cluster that an Application of this one goes to.
+    pub async fn of(&self, loaded: &Loaded) -> Result<Cow<'_, Self>, Failure> {
+        let destination = &loaded.spec.destination;
+        if destination.is_here() || destination.cluster == self.name {
+            return Ok(Cow::Borrowed(self));
+        }
+        self.other(&destination.cluster).await.map(Cow::Owned)
+    }
+
+    /// Another cluster, as this one knows it.
+    pub async fn other(&self, name: &str) -> Result<Self, Failure> {
+        let mut others = self.others.lock().await;
+        if let Some(known) = others.get(name) {
+            return Ok(known.clone());
+        }
+        let cluster = elsewhere::connect(&self.cluster, name, &self.settings).await?;
+        let other = self.with(name, cluster).await?;
+        others.insert(name.to_owned(), other.clone());
+        Ok(other)
+    }
+
+    /// Another cluster, by its client.
+    pub async fn with(&self, name: &str, cluster: Cluster) -> Result<Self, Failure> {
+        let (discovery, version) = tokio::try_join!(cluster.discovery(), cluster.version())?;
+        // Git is looked at once for all clusters.
+        let environment = Environment {
+            kube_version: version.trim_start_matches('v').to_owned(),
+            api_versions: discovery.api_versions(),
+            ..self.environment.clone()
+        };
+        let (settings, name, others) = (self.settings.clone(), name.to_owned(), Arc::default());
+        Ok(Self { name, cluster, discovery, environment, settings, others })
+    }
+
+    /// What is surveyed here is what goes here.
+    fn is_meant(&self, loaded: &Loaded) -> Result<(), Failure> {
+        let destination = &loaded.spec.destination;
+        if destination.is_here() && self.name == IN_CLUSTER || destination.cluster == self.name {
+            return Ok(());
+        }
+        let message =
+            format!("{} goes to cluster {}, not to this one", loaded.application, destination.cluster);
+        Err(Failure::usage(message).hint("name Applications of one cluster at a time"))
     }
 
     /// What is surveyed from now on is what Git says by then.
@@ -150,10 +218,39 @@ impl Destination {
         revision: Option<&str>,
         printer: &Printer,
     ) -> Result<(Commit, Survey), Failure> {
-        let (commit, set) = declared(loaded, &self.environment, revision, &self.discovery).await?;
-        let survey = self.resurvey(loaded, set).await?;
-        survey.desired.delegated().mistakes.iter().for_each(|mistake| printer.warning(mistake));
+        let (commit, survey) = self.survey_silently(loaded, revision).await?;
+        tell_mistakes(&survey, printer);
         Ok((commit, survey))
+    }
+
+    /// The same, with nothing told.
+    pub async fn survey_silently(
+        &self,
+        loaded: &Loaded,
+        revision: Option<&str>,
+    ) -> Result<(Commit, Survey), Failure> {
+        self.is_meant(loaded)?;
+        let (commit, set) = declared(loaded, &self.environment, revision, &self.discovery).await?;
+        Ok((commit, self.resurvey(loaded, set).await?))
+    }
+
+    /// The surveys of many, each where it goes, side by side and in order.
+    pub fn surveys<'p>(
+        &self,
+        applications: &[Loaded],
+        revision: Option<&str>,
+        printer: &'p Printer,
+    ) -> impl Stream<Item = Result<Seen, Failure>> + Unpin + use<'p> {
+        let (this, revision) = (self.clone(), revision.map(str::to_owned));
+        let surveys = beside(applications.to_vec(), move |loaded| {
+            let (this, revision) = (this.clone(), revision.clone());
+            async move {
+                let there = this.of(&loaded).await?.into_owned();
+                let (commit, survey) = there.survey_silently(&loaded, revision.as_deref()).await?;
+                Ok(Seen { there, loaded, commit, survey })
+            }
+        });
+        surveys.inspect_ok(|seen: &Seen| tell_mistakes(&seen.survey, printer))
     }
 
     /// What the cluster holds by now of what is known to be declared.
@@ -195,6 +292,11 @@ impl Destination {
     }
 }
 
+/// Tells what Git both declares and leaves to others.
+pub fn tell_mistakes(survey: &Survey, printer: &Printer) {
+    survey.desired.delegated().mistakes.iter().for_each(|mistake| printer.warning(mistake));
+}
+
 /// All Applications of the cluster, or of one namespace. One that cannot be
 /// read is told beside the others.
 pub async fn of_cluster(
@@ -209,29 +311,22 @@ pub async fn of_cluster(
             .hint("the cluster has no Applications: install the chart, or use gitops.yaml"),
         _ => error.into(),
     })?;
-    let mut found = Vec::new();
-    for item in list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten() {
+    let items = list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let references = items.map(|item| {
         let text = |pointer: &str| {
             item.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
         };
-        let reference = AppRef { namespace: text("/metadata/namespace"), name: text("/metadata/name") };
-        let loaded = load::from_cluster(cluster, &reference, &settings.credentials).await;
-        found.push((reference, loaded.map_err(Failure::from)));
-    }
-    Ok(found)
-}
-
-/// Tells which sources are rendered anew on every commit.
-pub async fn tell_whole_trees(
-    loaded: &Loaded,
-    environment: &Environment,
-    commit: &Commit,
-    printer: &Printer,
-) -> Result<(), Failure> {
-    for note in whole_trees(loaded, environment, &commit.id).await? {
-        printer.talk(&format!("{}: {note}", loaded.application.name));
-    }
-    Ok(())
+        AppRef { namespace: text("/metadata/namespace"), name: text("/metadata/name") }
+    });
+    let (cluster, usual) = (cluster.clone(), settings.credentials.clone());
+    let found = beside(references.collect(), move |reference| {
+        let (cluster, usual) = (cluster.clone(), usual.clone());
+        async move {
+            let loaded = load::from_cluster(&cluster, &reference, &usual).await;
+            Ok((reference, loaded.map_err(Failure::from)))
+        }
+    });
+    found.try_collect().await
 }
 
 /// What an Application declares at the commit that it, or `revision`, means.

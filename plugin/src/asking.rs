@@ -1,6 +1,6 @@
-//! What is asked of the controller. In: an Application of the cluster, and a
-//! request. Out: the annotation that carries it, and what became of it, as
-//! `status.operation` says under the request's id.
+//! What is asked of the controller. In: an Application or Rollout of the
+//! cluster, and a request. Out: the annotation that carries it, and what became
+//! of an Application's, as `status.operation` says under the request's id.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,17 +11,17 @@ use gitops_cluster::{ApplyOptions, Cluster, ErrorKind, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, GROUP, SYSTEM_NAMESPACE, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_engine::follow::reference;
 use jiff::Timestamp;
+use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::error::{Failure, code};
 use crate::printer::Printer;
 
 /// Between two looks at a request's progress.
-const INTERVAL: Duration = Duration::from_millis(500);
+pub const INTERVAL: Duration = Duration::from_millis(500);
 /// How long the API server may take to know of the webhook's stamp.
-const STAMPED: Duration = Duration::from_secs(30);
+pub const STAMPED: Duration = Duration::from_secs(30);
 /// Seconds by which the clocks of a controller and of this computer may differ.
 const SKEW: i64 = 30;
 /// How the Leases of controllers are called.
@@ -95,21 +95,48 @@ fn id() -> String {
     format!("{:x}-{:x}", Timestamp::now().as_nanosecond(), std::process::id())
 }
 
-/// Writes a request to an Application.
-pub async fn ask(cluster: &Cluster, live: &Application, request: &Request) -> Result<(), Failure> {
-    let application = reference(live);
+/// Writes a request to an Application or Rollout.
+pub async fn ask(
+    cluster: &Cluster,
+    kind: &Kind,
+    metadata: &ObjectMeta,
+    request: &Request,
+) -> Result<(), Failure> {
+    ask_as(cluster, kind, metadata, request, None).await
+}
+
+/// The same, in a name that counts where no webhook puts the true one there.
+pub async fn ask_as(
+    cluster: &Cluster,
+    kind: &Kind,
+    metadata: &ObjectMeta,
+    request: &Request,
+    by: Option<&str>,
+) -> Result<(), Failure> {
     let mut patch = Vec::new();
-    if live.metadata.annotations.is_none() {
+    if metadata.annotations.is_none() {
         // Nobody else's annotations are overwritten meanwhile.
-        let version = live.metadata.resource_version.clone().unwrap_or_default();
+        let version = metadata.resource_version.clone().unwrap_or_default();
         patch.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}));
         patch.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
     }
-    let path = format!("/metadata/annotations/{}", ANNOTATION_REQUEST.replace('/', "~1"));
-    patch.push(json!({"op": "add", "path": path, "value": request.to_annotation()}));
+    let mut annotate = |name: &str, value: Value| {
+        let path = format!("/metadata/annotations/{}", name.replace('/', "~1"));
+        patch.push(json!({"op": "add", "path": path, "value": value}));
+    };
+    annotate(ANNOTATION_REQUEST, request.to_annotation().into());
+    if let Some(by) = by {
+        annotate(ANNOTATION_REQUESTED_BY, by.into());
+    }
+    let key = ObjectKey {
+        group: kind.gvk.group.clone(),
+        kind: kind.gvk.kind.clone(),
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+    };
     let (patch, begun) = (Value::from(patch), Instant::now());
     loop {
-        match cluster.patch(&kind(), &key(&application), &patch, &ApplyOptions::default()).await {
+        match cluster.patch(kind, &key, &patch, &ApplyOptions::default()).await {
             // Right after an installation the API server asks the webhook to judge
             // before it asks it to stamp.
             Err(error)
@@ -148,7 +175,7 @@ pub async fn follow(
         if is_refused && Request::is_anonymous(&by, live.status.as_ref()) && start.elapsed() < STAMPED {
             tokio::time::sleep(INTERVAL).await;
             request.id = id();
-            ask(cluster, &live, &request).await?;
+            ask(cluster, &kind(), &live.metadata, &request).await?;
             continue;
         }
         if operation.id == request.id {

@@ -110,6 +110,7 @@ async fn unhealthy(
     destination: &Destination,
     printer: &Printer,
 ) -> Result<Option<String>, Failure> {
+    let destination = &*destination.of(loaded).await?;
     let (_, survey) = destination.survey(loaded, None, printer).await?;
     let kept = survey.plan.steps.iter().filter(|step| step.action != Action::Prune);
     let states =

@@ -97,7 +97,7 @@ impl From<SourceError> for Failure {
             }
             (SourceError::ToolTooOld { tool, .. }, _) => format!("install a newer {tool}"),
             (_, SourceKind::Sops) => {
-                "set KUBECTL_GITOPS_SOPS_AGE_KEY or SOPS_AGE_KEY_FILE, or put the key as age into the Secret of source.secretRef".into()
+                "set KUBECTL_GITOPS_SOPS_AGE_KEY or SOPS_AGE_KEY_FILE, or put the key as age into the Secret of source.secretRef; for keys of other sorts install the sops program".into()
             }
             (_, SourceKind::Registry) => "check repo, chart and version of the source".into(),
             (_, SourceKind::Unsigned) => {
@@ -203,6 +203,10 @@ impl From<EngineError> for Failure {
                 );
                 Self::new(code::REFUSED, error.to_string()).hint(hint)
             }
+            EngineError::Rollout { .. } => Self::git(error.to_string())
+                .hint("nothing of it was let out; see where it stands: kubectl gitops rollout get"),
+            EngineError::NotOnBranch { .. } => Self::git(error.to_string())
+                .hint("a Rollout's status names it: was the branch written anew? push a commit that reverts"),
             EngineError::Internal(_) => Self::other(error.to_string()),
         }
     }

@@ -92,6 +92,29 @@ pub fn counted(number: usize, word: &str) -> String {
     if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
 }
 
+/// A named fact, wrapped behind its name.
+pub fn fact(name: &str, text: &str, ink: Option<Ink>, printer: &Printer) -> Vec<String> {
+    const INDENT: usize = 12;
+    let mut lines = wrapped(text, &" ".repeat(INDENT), printer.width());
+    for (index, line) in lines.iter_mut().enumerate() {
+        let start = if index == 0 { format!("  {:<10}", format!("{name}:")) } else { " ".repeat(INDENT) };
+        let words = line.trim_start();
+        // Only what stays on its line is coloured as a whole.
+        *line = start + &ink.map_or_else(|| words.to_owned(), |ink| printer.ink(ink, words));
+    }
+    lines
+}
+
+/// How old, roughly, as kubectl writes it: `5m`.
+pub fn short_age(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..=119 => format!("{seconds}s"),
+        seconds @ 120..=7199 => format!("{}m", seconds / 60),
+        seconds @ 7200..=172_799 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// How long ago, roughly, in seconds since 1970.
 pub fn age(time: i64, now: i64) -> String {
     match (now - time).max(0) {

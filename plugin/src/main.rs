@@ -2,16 +2,20 @@
 
 mod applications;
 mod asking;
+mod beside;
 mod checks;
 mod cli;
 mod commands;
 mod dependencies;
 mod difftext;
+mod drafting;
+mod elsewhere;
 mod error;
 mod layout;
 mod output;
 mod place;
 mod printer;
+mod rollouts;
 mod settings;
 mod synctext;
 
@@ -77,12 +81,14 @@ async fn execute(command: Command, settings: &Settings, printer: &Printer) -> Re
         Command::Events(arguments) => commands::events::run(arguments, settings, printer).await,
         Command::History(arguments) => commands::history::run(arguments, settings, printer).await,
         Command::Rollback(arguments) => commands::rollback::run(arguments, settings, printer).await,
+        Command::Rollout(arguments) => commands::rollout::run(arguments, settings, printer).await,
         Command::Delete(arguments) => commands::delete::run(arguments, settings, printer).await,
         Command::Check(arguments) => commands::check::run(arguments, settings, printer).await,
         Command::Health(arguments) => commands::health::run(&arguments, printer),
         Command::Render(arguments) => commands::render::run(arguments, settings, printer).await,
         Command::Init(arguments) => commands::init::run(&arguments, settings, printer),
         Command::App(arguments) => commands::app::run(arguments, settings, printer).await,
+        Command::Cluster(arguments) => commands::cluster::run(arguments, settings, printer).await,
         Command::Override(arguments) => commands::overriding::run(arguments, settings, printer).await,
         Command::Completion(arguments) => commands::completion::run(&arguments, printer),
         Command::Version(arguments) => commands::version::run(&arguments, settings, printer).await,

@@ -1,5 +1,8 @@
 //! What commands print with `-o`: shapes that programs rely on.
 
+use std::io::Read;
+use std::path::Path;
+
 use clap::ValueEnum;
 use gitops_core::compare::{Difference, mask};
 use gitops_core::desired::DesiredSet;
@@ -151,6 +154,23 @@ pub struct Report {
     pub revision: String,
     pub objects: Vec<ObjectReport>,
     pub counts: Counts,
+    /// Rollouts that let a version in, or have taken one back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rollouts: Vec<RolloutNote>,
+}
+
+/// A Rollout that is not at rest.
+#[derive(Clone, Debug, Serialize)]
+pub struct RolloutNote {
+    pub name: String,
+    pub phase: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub step: String,
+    /// In a sentence.
+    pub message: String,
+    /// What gets it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 impl Report {
@@ -162,6 +182,7 @@ impl Report {
             revision,
             objects: Vec::new(),
             counts: Counts::default(),
+            rollouts: Vec::new(),
         }
     }
 }
@@ -204,4 +225,19 @@ pub fn print<T: Serialize>(documents: &[T], format: Format, printer: &Printer) -
 pub fn yaml<T: Serialize>(document: &T) -> Result<String, Failure> {
     let value: Value = serde_json::to_value(document).map_err(|error| Failure::other(error.to_string()))?;
     serde_saphyr::to_string(&value).map_err(|error| Failure::other(error.to_string()))
+}
+
+/// A file that a command reads, - for stdin: how it is called, and its text.
+pub fn read(file: &Path) -> Result<(String, String), Failure> {
+    let shown = file.display().to_string();
+    let text = if shown == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let shown = if shown == "-" { "stdin".into() } else { shown };
+    let text = text
+        .map_err(|error| Failure::usage(format!("{shown}: {error}")).hint("name a file, or - for stdin"))?;
+    Ok((shown, text))
 }

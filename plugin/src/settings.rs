@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gitops_cluster::{Cluster, ConnectOptions};
+use gitops_cluster::{Cluster, ConnectOptions, Endpoint, Registered};
 use gitops_engine::{Environment, Looks};
 use gitops_source::sops::Keys;
 use gitops_source::{Credentials, Tools};
@@ -75,9 +75,45 @@ impl Settings {
         Ok(Self { connect, namespace: flags.namespace.clone(), credentials, cache_dir, tools, keys, folder })
     }
 
+    /// The same, where no other namespace is written.
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..self.clone() }
+    }
+
     /// A client of the cluster; nothing is sent yet.
     pub async fn cluster(&self) -> Result<Cluster, Failure> {
         Ok(Cluster::connect(&self.connect).await?)
+    }
+
+    /// The cluster that a Secret describes.
+    pub async fn registered(&self, registered: &Registered) -> Result<Cluster, Failure> {
+        let timeout = self.connect.request_timeout;
+        Ok(registered.connect(Some(self.cache_dir.clone()), timeout).await?.cluster)
+    }
+
+    /// Whether the kubeconfig has a context of this name.
+    pub fn has_context(&self, name: &str) -> bool {
+        self.connect.contexts().is_ok_and(|known| known.iter().any(|known| known == name))
+    }
+
+    /// The cluster of another context.
+    pub async fn context(&self, name: &str) -> Result<Cluster, Failure> {
+        Ok(Cluster::connect(&self.with_context(name)).await?)
+    }
+
+    /// Where another context leads.
+    pub fn endpoint(&self, name: &str) -> Result<Endpoint, Failure> {
+        Ok(self.with_context(name).endpoint()?)
+    }
+
+    fn with_context(&self, name: &str) -> ConnectOptions {
+        ConnectOptions {
+            kubeconfig: self.connect.kubeconfig.clone(),
+            context: Some(name.to_owned()),
+            request_timeout: self.connect.request_timeout,
+            cache_dir: Some(self.cache_dir.clone()),
+            ..ConnectOptions::default()
+        }
     }
 
     /// What rendering needs, for a destination of this version. Git is looked

@@ -1,6 +1,7 @@
 //! A node that is none: it takes Pods and says that they run. In: a name. Out:
-//! a Node whose Pods become ready, Jobs' Pods succeed, deleted Pods go. Only
-//! what tolerates its taint comes here, so that other tests' Pods stay away.
+//! a Node whose Pods become ready, Jobs' Pods succeed, deleted Pods go; an image
+//! with the tag `broken` crashes. Only what tolerates its taint comes here, so
+//! that other tests' Pods stay away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,7 +98,7 @@ impl Player {
     }
 
     async fn heartbeat(&self) {
-        let room = json!({"cpu": "32", "memory": "64Gi", "pods": "200", "ephemeral-storage": "100Gi"});
+        let room = json!({"cpu": "32", "memory": "64Gi", "pods": "1000", "ephemeral-storage": "100Gi"});
         let status = json!({"status": {"capacity": room, "allocatable": room, "conditions": [
             {"type": "Ready", "status": "True", "reason": "Played", "message": "", "lastHeartbeatTime": now(), "lastTransitionTime": now()}]}});
         self.call("PATCH", &format!("/api/v1/nodes/{}/status", self.node), Some(&status)).await;
@@ -141,22 +142,28 @@ fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 
-/// Running and ready, or, for a Job's Pod, done.
+/// Running and ready, or, for a Job's Pod, done; or crashing.
 fn status(pod: &Value, ends: bool) -> Value {
-    let state = if ends {
+    let images =
+        pod["spec"]["containers"].as_array().into_iter().flatten().map(|container| &container["image"]);
+    let broken =
+        images.into_iter().any(|image| image.as_str().is_some_and(|image| image.ends_with(":broken")));
+    let state = if broken {
+        json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}})
+    } else if ends {
         json!({"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now(), "finishedAt": now(), "containerID": "fake://x"}})
     } else {
         json!({"running": {"startedAt": now()}})
     };
     let containers: Vec<Value> = (pod["spec"]["containers"].as_array().into_iter().flatten())
-        .map(|c| json!({"name": c["name"], "image": c["image"], "imageID": "fake", "ready": !ends, "restartCount": 0, "state": state}))
+        .map(|c| json!({"name": c["name"], "image": c["image"], "imageID": "fake", "ready": !ends && !broken, "restartCount": u8::from(broken), "state": state}))
         .collect();
     let hash = pod["metadata"]["uid"]
         .as_str()
         .unwrap_or_default()
         .bytes()
         .fold(7_u32, |h, b| h.wrapping_mul(31) ^ u32::from(b));
-    let ready = if ends { "False" } else { "True" };
+    let ready = if ends || broken { "False" } else { "True" };
     let condition =
         |kind: &str, status: &str| json!({"type": kind, "status": status, "lastTransitionTime": now()});
     json!({"status": {"phase": if ends { "Succeeded" } else { "Running" }, "startTime": now(),

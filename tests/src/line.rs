@@ -1,5 +1,5 @@
 //! The network on the way to an API server. In: a cluster. Out: a kubeconfig
-//! that leads over a line that can be cut and mended.
+//! that leads over a line that can be cut, stalled and mended.
 
 use std::sync::Arc;
 
@@ -10,11 +10,20 @@ use tokio::sync::watch;
 
 use crate::cluster::TestCluster;
 
+/// How a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Whole,
+    Cut,
+    /// Connections are taken, and nothing ever comes over them.
+    Stalled,
+}
+
 /// Lives as long as this value.
 #[derive(Debug)]
 pub struct Line {
     kubeconfig: TempDir,
-    whole: Arc<watch::Sender<bool>>,
+    state: Arc<watch::Sender<State>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -30,14 +39,14 @@ impl Line {
         let mut config: Value = serde_json::from_str(&text).unwrap();
         let server = config["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();
         let target = server.trim_start_matches("https://").to_owned();
-        let whole = Arc::new(watch::Sender::new(true));
+        let state = Arc::new(watch::Sender::new(State::Whole));
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(serve(listener, target, whole.clone()));
+        runtime.spawn(serve(listener, target, state.clone()));
         config["clusters"][0]["cluster"]["server"] = format!("https://{address}").into();
         let kubeconfig = TempDir::with_prefix("gitops-line-").unwrap();
         std::fs::write(kubeconfig.path().join("config"), config.to_string()).unwrap();
-        Self { kubeconfig, whole, runtime: Some(runtime) }
+        Self { kubeconfig, state, runtime: Some(runtime) }
     }
 
     /// The cluster as it is reached this way.
@@ -47,12 +56,17 @@ impl Line {
 
     /// Ends what is open; new connections end at once.
     pub fn cut(&self) {
-        self.whole.send_replace(false);
+        self.state.send_replace(State::Cut);
+    }
+
+    /// Ends what is open; new connections are taken, and hang.
+    pub fn stall(&self) {
+        self.state.send_replace(State::Stalled);
     }
 
     /// Takes connections again.
     pub fn mend(&self) {
-        self.whole.send_replace(true);
+        self.state.send_replace(State::Whole);
     }
 }
 
@@ -64,18 +78,22 @@ impl Drop for Line {
     }
 }
 
-async fn serve(listener: TcpListener, target: String, whole: Arc<watch::Sender<bool>>) {
+async fn serve(listener: TcpListener, target: String, state: Arc<watch::Sender<State>>) {
     loop {
         let Ok((mut near, _)) = listener.accept().await else { continue };
-        let (mut whole, target) = (whole.subscribe(), target.clone());
+        let (mut state, target) = (state.subscribe(), target.clone());
         tokio::spawn(async move {
-            if !*whole.borrow() {
+            let begun = *state.borrow_and_update();
+            if begun != State::Whole {
+                if begun == State::Stalled {
+                    let _ = state.changed().await;
+                }
                 return;
             }
             let Ok(mut far) = TcpStream::connect(target).await else { return };
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                _ = whole.wait_for(|whole| !whole) => {}
+                _ = state.changed() => {}
             }
         });
     }

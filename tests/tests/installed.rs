@@ -87,6 +87,32 @@ fn pods(cluster: &TestCluster) -> Vec<String> {
     listed.ok().stdout.split_whitespace().map(str::to_owned).collect()
 }
 
+/// The logs of a real Pod, in every form.
+fn logs_are_read(node: &NodeCluster) {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "said"}, "spec": {"restartPolicy": "Never", "containers": [
+        {"name": "one", "image": "localhost/gitops:dev", "imagePullPolicy": "Never", "command": ["/usr/local/bin/gitops-controller", "--version"]}]}});
+    let repo = Repo::with(&[("app/pod.yaml", &pod.to_string())]);
+    let cluster = &node.cluster;
+    cluster.kubectl("create namespace said").ok();
+    let gitops =
+        |arguments: &str| cluster.gitops(repo.path(), &format!("{arguments} --repo . --path app -n said"));
+    gitops("sync --local").ok();
+    cluster.kubectl("wait --for=jsonpath={.status.phase}=Succeeded pod said -n said --timeout=60s").ok();
+    let text = gitops("logs").ok().stdout;
+    assert!(text.starts_with("said/one gitops-controller "), "{text}");
+    let line = serde_json::from_str::<serde_json::Value>(&gitops("logs -o jsonl --tail 1").ok().stdout);
+    let line = line.unwrap();
+    assert_eq!(
+        (&line["pod"], &line["container"], &line["namespace"]),
+        (&json!("said"), &json!("one"), &json!("said"))
+    );
+    let logs = gitops("logs -o json").ok().json();
+    assert_eq!((&logs["kind"], &logs["lines"][0]), (&json!("Logs"), &line));
+    assert_eq!(gitops("logs -o name").ok().stdout, "pod/said\n");
+    let endless = gitops("logs -f -o yaml").code(2).stderr;
+    assert!(endless.contains("hint: follow with -o jsonl"), "{endless}");
+}
+
 #[test]
 fn installed_stopped_renewed_upgraded_and_uninstalled() {
     let user = std::process::Command::new("id").arg("-u").output().unwrap();
@@ -184,6 +210,7 @@ fn installed_stopped_renewed_upgraded_and_uninstalled() {
     helm(cluster, "helm", "uninstall gitops --namespace gitops-system --wait").ok();
     assert_eq!(drift(cluster).code, 0, "nothing holds the cluster any more");
     cluster.kubectl("delete namespace shop --timeout=60s").ok();
+    logs_are_read(&node);
     for (program, wait) in
         [("helm", "--wait --timeout 120s"), ("helm3", "--wait --timeout 120s"), ("helm", "")]
     {

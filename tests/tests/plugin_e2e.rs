@@ -267,6 +267,9 @@ fn everything_else_a_newcomer_tries() {
     assert!(version["server"].as_str().unwrap().starts_with("v1."), "{version}");
     let init = place.gitops("init web --dry-run -n shop").ok();
     assert!(init.stdout.contains("namespace: shop"), "{}", init.stdout);
+    let init = place.gitops("init web --dry-run -n shop -o json").ok().json();
+    assert_eq!(init["spec"]["destination"]["namespace"], "shop");
+    assert_eq!(place.gitops("init web --dry-run -o name").ok().stdout, "application/web\n");
     assert!(place.gitops("init").code(2).stderr.contains("is there already"));
     assert!(place.gitops("completion bash").ok().stdout.contains("kubectl-gitops"));
     assert!(place.gitops("completion kubectl").ok().stdout.starts_with("#!/bin/sh"));

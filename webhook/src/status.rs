@@ -2,6 +2,7 @@
 //! is enforced, and at which commit. Written only when it changes.
 
 use gitops_api::Application;
+use gitops_api::request::is_judged;
 use gitops_core::names::FIELD_MANAGER_WEBHOOK;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -56,6 +57,26 @@ pub async fn write(client: &kube::Client, application: &Application, pass: &Pass
         Err(error) => {
             tracing::warn!(application = %application.name_any(), %error, "the status could not be written")
         }
+    }
+}
+
+/// Takes back what was said of an Application that goes to another cluster now.
+pub async fn withdraw(client: &kube::Client, application: &Application) {
+    if !is_judged(application.status.as_ref()) {
+        return;
+    }
+    let applications: Api<Application> =
+        Api::namespaced(client.clone(), &application.namespace().unwrap_or_default());
+    let nothing = json!({
+        "apiVersion": gitops_core::names::API_VERSION,
+        "kind": "Application",
+        "metadata": {"name": application.name_any()},
+    });
+    let params = PatchParams::apply(FIELD_MANAGER_WEBHOOK).force();
+    let withdrawn =
+        applications.patch_status(&application.name_any(), &params, &Patch::Apply(&nothing)).await;
+    if let Err(error) = withdrawn {
+        tracing::warn!(application = %application.name_any(), %error, "the status could not be withdrawn");
     }
 }
 

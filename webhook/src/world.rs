@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use gitops_cluster::{Discovery, Kind};
+use gitops_core::children::Tracks;
 use gitops_core::desired::AppRef;
 use gitops_core::index::{Index, Part};
 use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::rollout::spec::{Means, Spec};
+use gitops_core::rollout::state::{State, Version};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::{Mode, Policy};
 use gitops_engine::Loaded;
@@ -71,6 +74,37 @@ pub struct Held {
     pub loaded: Loaded,
     pub policy: Policy,
     pub part: Arc<Part>,
+    /// Its Rollouts, which are worked into the part; none: the part is of a copy,
+    /// with Rollouts as they stood by then.
+    pub gates: Option<Arc<Gates>>,
+}
+
+/// The Rollouts of an Application, as they were looked at last.
+#[derive(Clone, Debug, Default)]
+pub struct Gates {
+    pub rollouts: BTreeMap<ObjectKey, Gate>,
+    /// Objects that a Rollout may change: no older commit counts for them.
+    pub changes: BTreeSet<ObjectKey>,
+    /// What the state makes of them, as text, to tell whether it has changed.
+    pub told: String,
+}
+
+/// One Rollout.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    pub spec: Spec,
+    pub state: State,
+    /// The promoted version, where no status says it.
+    pub running: Option<Version>,
+    pub tip: Option<Version>,
+}
+
+impl Held {
+    /// Whether a Rollout may change an object.
+    pub fn is_gated(&self, key: &ObjectKey) -> bool {
+        let gates = self.gates.as_ref();
+        gates.is_some_and(|gates| gates.changes.contains(key) || gates.rollouts.contains_key(key))
+    }
 }
 
 /// Everything an answer needs.
@@ -109,6 +143,37 @@ impl World {
     /// Who holds an object.
     pub fn owner(&self, key: &ObjectKey) -> Option<&Held> {
         self.held.get(&self.index.owner(key)?.application)
+    }
+
+    /// The Application that gates an object, declared or not.
+    pub fn gating(&self, key: &ObjectKey) -> Option<&Held> {
+        let gates = |held: &&Held| held.is_gated(key);
+        self.owner(key).filter(gates).or_else(|| self.held.values().find(gates))
+    }
+
+    /// The Rollout whose second workload has this key, by namespace and name.
+    pub fn second_of(&self, key: &ObjectKey) -> Option<String> {
+        let gates = self.gating(key)?.gates.as_ref()?;
+        let is_it = |gate: &Gate| gate.spec.has_second() && gate.spec.second() == *key;
+        let found = gates.rollouts.iter().find(|(_, gate)| is_it(gate))?;
+        Some(format!("{}/{}", found.0.namespace, found.0.name))
+    }
+
+    /// By what the versions of one StatefulSet are told apart, while a Rollout
+    /// lets a new one in.
+    pub fn tracks(&self, workload: &ObjectKey) -> Option<Tracks> {
+        let gates = self.owner(workload)?.gates.as_ref()?;
+        let gate = gates.rollouts.values().find(|gate| gate.spec.target == *workload)?;
+        let both = gate.spec.means() == Means::Partition && gate.state.is_under_way();
+        let State { stable_pods, new_pods, .. } = &gate.state;
+        both.then(|| Tracks { stable: stable_pods.clone(), new: new_pods.clone() })
+    }
+
+    /// The Applications that declare a Rollout.
+    pub fn applications_of(&self, rollout: &ObjectKey) -> Vec<AppRef> {
+        let has =
+            |held: &&Held| held.gates.as_ref().is_some_and(|gates| gates.rollouts.contains_key(rollout));
+        self.held.values().filter(has).map(|held| held.loaded.application.clone()).collect()
     }
 
     /// How many objects in other namespaces are held by Applications of this one:

@@ -8,7 +8,8 @@ use gitops_core::plan::Action;
 use gitops_engine::{Loaded, Rules, Survey, healths};
 
 use super::{FAILED, Look, PROGRESSING};
-use crate::controller::{Still, Surroundings};
+use crate::clusters::Surroundings;
+use crate::controller::Still;
 use crate::error::Error;
 use crate::schedule::Decision;
 use crate::sight::left;
@@ -33,7 +34,9 @@ impl Look<'_> {
         let total = survey.plan.declared;
         let said: Said = match (failure, decision) {
             (Some((reason, why)), _) => ("False", reason, why),
-            (None, _) if out_of_sync == 0 => ("True", "Synced", format!("{total} objects are as Git says")),
+            (None, _) if out_of_sync == 0 => {
+                ("True", "Synced", format!("{total} objects are as Git says{}", held_back(survey)))
+            }
             (None, Decision::Leave { reason, message, .. }) => {
                 ("False", *reason, format!("{out_of_sync} objects differ from Git: {message}"))
             }
@@ -56,7 +59,7 @@ impl Look<'_> {
         let there =
             kept.filter(|step| step.action != Action::Unchanged || survey.live.get(&step.key).is_some());
         let objects = there.map(|step| (&step.key, survey.live.get(&step.key)));
-        let judged = healths(&self.controller.cluster, &known.discovery, &rules, objects).await;
+        let judged = healths(known.cluster(), &known.discovery, &rules, objects).await;
         self.controller.metrics.phase("health", begun.elapsed());
         let bad: Vec<_> = judged
             .iter()
@@ -88,9 +91,13 @@ impl Look<'_> {
     pub(super) fn failed(&mut self, error: &Error) {
         self.memory.failed += 1;
         tracing::warn!(application = %self.name, %error, "it cannot be compared with Git");
+        let reason = match error {
+            Error::Destination { reason, .. } => *reason,
+            _ => "Failed",
+        };
         self.found = Found {
             sync: Some("Unknown"),
-            synced: Some(("Unknown", "Failed", error.to_string())),
+            synced: Some(("Unknown", reason, error.to_string())),
             operation: self.asked.as_ref().map(|asked| asked.operation("Failed", &error.to_string())),
             ..Found::default()
         };
@@ -107,4 +114,15 @@ impl Look<'_> {
     fn has_secrets(&self) -> bool {
         self.application.spec.all_sources().iter().any(|source| source.secret_ref.is_some())
     }
+}
+
+/// The Rollouts that hold back what Git says.
+fn held_back(survey: &Survey) -> String {
+    let held = survey.rollouts.iter().filter(|rolling| rolling.is_behind());
+    held.map(|rolling| {
+        let state = &rolling.state;
+        let words = if state.message.is_empty() { String::new() } else { format!(", {}", state.message) };
+        format!("; {} holds back its new version: {:?}{words}", rolling.key, state.phase)
+    })
+    .collect()
 }

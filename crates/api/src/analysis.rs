@@ -1,9 +1,13 @@
 //! AnalysisTemplate: how a new version is measured.
 
+mod fill;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use fill::{FillError, VERSIONS, fill};
 
 /// Metrics by which a version is judged.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -40,6 +44,7 @@ pub struct Argument {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("[has(self.prometheus), has(self.http), has(self.job), has(self.kubernetes)].filter(x, x).size() == 1").message("exactly one of prometheus, http, job and kubernetes is needed"))]
+#[x_kube(validation = Rule::new("has(self.success) || has(self.job) || has(self.kubernetes) || (has(self.prometheus) && has(self.prometheus.baselineQuery))").message("a condition is needed: success"))]
 pub struct Metric {
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
@@ -58,7 +63,7 @@ pub struct Metric {
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub min_samples: i32,
-    /// CEL on `result`.
+    /// CEL on `result`; with a baseline also on `baseline` and `worse`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub success: Option<String>,
@@ -70,6 +75,21 @@ pub struct Metric {
     pub job: Option<JobMetric>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesMetric>,
+}
+
+impl Metric {
+    /// The texts that arguments are put in; a Job's template is none.
+    pub fn texts(&mut self) -> Vec<&mut String> {
+        let mut all: Vec<&mut String> = self.success.iter_mut().collect();
+        if let Some(prometheus) = &mut self.prometheus {
+            all.extend([&mut prometheus.address, &mut prometheus.query]);
+            all.extend(&mut prometheus.baseline_query);
+        }
+        if let Some(http) = &mut self.http {
+            all.extend([&mut http.url, &mut http.json_path]);
+        }
+        all
+    }
 }
 
 fn thirty_seconds() -> String {
@@ -92,6 +112,19 @@ pub struct Prometheus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8192))]
     pub baseline_query: Option<String>,
+    /// In which direction the new version's samples may not differ.
+    #[serde(default)]
+    pub worse: Worse,
+}
+
+/// Which samples are the worse ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Worse {
+    /// As of errors and durations.
+    #[default]
+    Higher,
+    /// As of requests that went well.
+    Lower,
 }
 
 /// A JSON document.

@@ -6,6 +6,7 @@ mod source;
 mod status;
 mod sync;
 
+use gitops_core::names::IN_CLUSTER;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -115,9 +116,16 @@ impl Default for Destination {
     }
 }
 
+impl Destination {
+    /// Whether it is the cluster that the Application is in.
+    pub fn is_here(&self) -> bool {
+        self.cluster == IN_CLUSTER || self.cluster.is_empty()
+    }
+}
+
 /// The cluster that the Application is in.
 pub(crate) fn default_destination_cluster() -> String {
-    "in-cluster".into()
+    IN_CLUSTER.into()
 }
 
 /// Health of a kind, as a CEL expression.
@@ -163,6 +171,11 @@ impl ApplicationSpec {
 }
 
 impl Application {
+    /// Whether it goes to the cluster that it is in.
+    pub fn is_here(&self) -> bool {
+        self.spec.destination.is_here()
+    }
+
     /// Fields of the spec that are set and not carried out yet: a command or
     /// the webhook refuses them by name instead of passing them over.
     pub fn not_carried_out(&self) -> Vec<&'static str> {
@@ -174,7 +187,6 @@ impl Application {
             }
         };
         note(spec.ignore.iter().any(|rule| !rule.manager.is_empty()), "spec.ignore[].manager");
-        note(spec.destination.cluster != default_destination_cluster(), "spec.destination.cluster");
         found
     }
 }
@@ -195,9 +207,9 @@ mod tests {
         let plain = application(serde_json::json!({"source": {"repo": "https://h/x", "path": "a"}}));
         assert!(plain.not_carried_out().is_empty());
         let more = application(
-            serde_json::json!({"source": {"repo": "https://h/x", "type": "Jsonnet"}, "destination": {"cluster": "far"}}),
+            serde_json::json!({"source": {"repo": "https://h/x", "type": "Jsonnet"}, "ignore": [{"kind": "Service", "manager": "x"}]}),
         );
-        assert_eq!(more.not_carried_out(), ["spec.destination.cluster"]);
+        assert_eq!(more.not_carried_out(), ["spec.ignore[].manager"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -42,10 +43,12 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// The verb that RBAC has to grant: what undoes something needs no verb of
-    /// its own.
-    pub fn permission(self) -> &'static str {
+    /// The verb that RBAC has to grant on the resource of this kind that carries
+    /// the request: what undoes something needs no verb of its own. Who may take a
+    /// version back may also hold it.
+    pub fn permission(self, kind: &str) -> &'static str {
         match self {
+            Self::Pause | Self::Resume if kind == "Rollout" => "abort",
             Self::Sync | Self::Restart => "sync",
             Self::Rollback => "rollback",
             Self::Suspend | Self::Resume | Self::Pause => "suspend",
@@ -96,9 +99,13 @@ impl Request {
     }
 }
 
-/// Whether a webhook judges an Application, as its status says.
+/// Reason of the condition Enforced where it is about another cluster.
+pub const ELSEWHERE: &str = "Elsewhere";
+
+/// Whether a webhook of this cluster judges an Application, as its status says.
 pub fn is_judged(status: Option<&ApplicationStatus>) -> bool {
-    status.is_some_and(|status| status.conditions.iter().any(|known| known.type_ == "Enforced"))
+    let is_here = |known: &Condition| known.type_ == "Enforced" && known.reason != ELSEWHERE;
+    status.is_some_and(|status| status.conditions.iter().any(is_here))
 }
 
 #[cfg(test)]
@@ -126,6 +133,26 @@ mod tests {
         assert!(!Request::is_anonymous("ada", Some(&judged)));
         assert!(!Request::is_anonymous("", Some(&ApplicationStatus::default())));
         assert!(!Request::is_anonymous("", None));
+        // Another cluster's webhook stamps nothing here.
+        let mut elsewhere = judged;
+        elsewhere.conditions[0].reason = ELSEWHERE.into();
+        assert!(!Request::is_anonymous("", Some(&elsewhere)));
+    }
+
+    #[test]
+    fn who_may_abort_may_pause() {
+        for (verb, on_application, on_rollout) in [
+            (Verb::Promote, "promote", "promote"),
+            (Verb::Abort, "abort", "abort"),
+            (Verb::Retry, "retry", "retry"),
+            (Verb::Pause, "suspend", "abort"),
+            (Verb::Resume, "suspend", "abort"),
+        ] {
+            assert_eq!(
+                (verb.permission("Application"), verb.permission("Rollout")),
+                (on_application, on_rollout)
+            );
+        }
     }
 
     #[test]

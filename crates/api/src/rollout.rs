@@ -1,9 +1,15 @@
 //! Rollout: how one workload changes its version.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+mod convert;
+mod mistakes;
+mod status;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use convert::RolloutError;
+pub use status::{Measurement, RolloutStatus};
 
 /// How one workload changes its version.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -255,43 +261,4 @@ pub enum OnFailure {
     Revert,
     Branch,
     Hold,
-}
-
-/// Where a rollout stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RolloutStatus {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// Idle, Gated, Progressing, Paused, Promoting, Aborting or Aborted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<i32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<i32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub promoted_revision: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stable_hash: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub new_hash: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub measurements: Vec<Measurement>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    pub conditions: Vec<Condition>,
-}
-
-/// One result of an analysis.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Measurement {
-    pub metric: String,
-    pub value: String,
-    /// RFC 3339.
-    pub time: String,
-    pub outcome: String,
 }

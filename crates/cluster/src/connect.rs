@@ -19,6 +19,8 @@ use crate::transport::Cluster;
 
 /// Stands for a context, cluster or user that only flags describe.
 const FLAGS: &str = "flags";
+/// Of a connection.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// kubectl's flags for connections, resolved: nothing here is read from the
 /// environment but what kubeconfigs themselves name.
@@ -53,18 +55,87 @@ impl Cluster {
     /// # Errors
     /// When no kubeconfig names a cluster, or a file of it cannot be read.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, ClusterError> {
-        let mut config = configuration(options).await?;
-        config.connect_timeout = Some(Duration::from_secs(10));
-        config.read_timeout = None;
-        config.write_timeout = None;
-        // Writes are tried again here, with the server's own pauses.
-        config.default_retry = false;
-        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = client(config).map_err(|error| ClusterError::Configuration(error.to_string()))?;
-        let cluster = Self::from_client(client, &server, &namespace, options.cache_dir.clone());
-        Ok(cluster.with_headers(impersonation(options)?).with_timeout(options.request_timeout))
+        let config = configuration(options).await?;
+        let (cache_dir, namespace) = (options.cache_dir.clone(), options.namespace.clone());
+        let cluster = finish(config, namespace, cache_dir, CONNECT, options.request_timeout)?;
+        Ok(cluster.with_headers(impersonation(options)?))
     }
+}
+
+/// Where a context leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    pub server: String,
+    /// Certificates in PEM, in base64.
+    pub authority: Option<String>,
+    pub insecure: bool,
+    pub server_name: Option<String>,
+}
+
+impl ConnectOptions {
+    /// Where the context leads, with the content of files instead of their names.
+    ///
+    /// # Errors
+    /// When there is no such context, or a file cannot be read.
+    pub fn endpoint(&self) -> Result<Endpoint, ClusterError> {
+        let kubeconfig = match merged(&self.kubeconfig)? {
+            Some(kubeconfig) => kubeconfig,
+            None => default_file()?.unwrap_or_default(),
+        };
+        let kubeconfig = with_flags(kubeconfig, self)?;
+        let current = kubeconfig.current_context.unwrap_or_default();
+        let context = kubeconfig.contexts.into_iter().find(|known| known.name == current);
+        let name = context.and_then(|known| known.context).map(|context| context.cluster);
+        let cluster = kubeconfig.clusters.into_iter().find(|known| Some(&known.name) == name.as_ref());
+        let cluster = cluster.and_then(|known| known.cluster).unwrap_or_default();
+        let authority = match (cluster.certificate_authority_data, cluster.certificate_authority) {
+            (None, Some(file)) => {
+                let content = std::fs::read(&file)
+                    .map_err(|error| ClusterError::Configuration(format!("{file}: {error}")))?;
+                let encoded = serde_json::to_value(k8s_openapi::ByteString(content)).ok();
+                encoded.and_then(|text| text.as_str().map(str::to_owned))
+            }
+            (data, _) => data,
+        };
+        Ok(Endpoint {
+            server: cluster.server.unwrap_or_default(),
+            authority,
+            insecure: cluster.insecure_skip_tls_verify == Some(true),
+            server_name: cluster.tls_server_name,
+        })
+    }
+
+    /// The contexts of the kubeconfig.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn contexts(&self) -> Result<Vec<String>, ClusterError> {
+        let kubeconfig = match merged(&self.kubeconfig)? {
+            Some(kubeconfig) => Some(kubeconfig),
+            None => default_file()?,
+        };
+        let contexts = kubeconfig.map(|kubeconfig| kubeconfig.contexts).unwrap_or_default();
+        Ok(contexts.into_iter().map(|context| context.name).collect())
+    }
+}
+
+/// A client with our own limits instead of kube's.
+pub(crate) fn finish(
+    mut config: kube::Config,
+    namespace: Option<String>,
+    cache_dir: Option<PathBuf>,
+    connect_timeout: Duration,
+    request_timeout: Option<Duration>,
+) -> Result<Cluster, ClusterError> {
+    config.connect_timeout = Some(connect_timeout);
+    config.read_timeout = None;
+    config.write_timeout = None;
+    // Writes are tried again here, with the server's own pauses.
+    config.default_retry = false;
+    let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let client = client(config).map_err(|error| ClusterError::Configuration(error.to_string()))?;
+    Ok(Cluster::from_client(client, &server, &namespace, cache_dir).with_timeout(request_timeout))
 }
 
 /// kube's own client, but for one thing where there is no proxy: small writes

@@ -1,6 +1,8 @@
 //! Which kinds there are. In: the API server's aggregated discovery
 //! (KEP-3352), kept on disk by its ETag. Out: resources, scopes, versions.
 
+use std::sync::Arc;
+
 use gitops_core::desired::Scopes;
 use gitops_core::object::{Gvk, ObjectKey};
 use http::{Method, StatusCode, header};
@@ -68,7 +70,7 @@ fn escaped(segment: &str) -> String {
 /// All kinds of an API server, the preferred version of a group first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Discovery {
-    kinds: Vec<Kind>,
+    kinds: Arc<Vec<Kind>>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -130,7 +132,8 @@ impl Cluster {
         {
             disk::write(file, &Kept { parts: parts.clone() });
         }
-        Ok(Discovery { kinds: parts.into_iter().flat_map(|(_, kinds)| kinds).collect() })
+        let kinds: Vec<Kind> = parts.into_iter().flat_map(|(_, kinds)| kinds).collect();
+        Ok(Discovery { kinds: Arc::new(kinds) })
     }
 
     async fn part(

@@ -101,9 +101,9 @@ impl Cluster {
     ) -> Result<Live, ClusterError> {
         let paths = list_paths(discovery, wanted);
         let mut live = Live::default();
-        let mut answers =
-            futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind)))
-                .buffer_unordered(PARALLEL);
+        // Made before they are awaited: a closure in between would not be `Send`.
+        let calls: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let mut answers = futures::stream::iter(calls).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             live.objects.extend(objects?);
         }
@@ -118,9 +118,8 @@ impl Cluster {
     ) -> (Live, Vec<ClusterError>) {
         let paths = list_paths(discovery, wanted);
         let (mut live, mut errors) = (Live::default(), Vec::new());
-        let mut answers =
-            futures::stream::iter(paths.into_iter().map(|(path, kind)| self.list_one(path, kind)))
-                .buffer_unordered(PARALLEL);
+        let asked: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             match objects {
                 Ok(objects) => live.objects.extend(objects),

@@ -39,4 +39,25 @@ impl Cluster {
         let review: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         Ok(review.pointer("/status/allowed") == Some(&Value::Bool(true)))
     }
+
+    /// The time by the API server's own clock (RFC 3339), which it stamps on
+    /// what is created.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn clock(&self) -> Result<String, ClusterError> {
+        let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+        let headers = [(header::CONTENT_TYPE, "application/json".to_owned())];
+        let call = Call {
+            method: Method::POST,
+            path: "/apis/authentication.k8s.io/v1/selfsubjectreviews".into(),
+            headers: &headers,
+            body: body.to_string().into_bytes(),
+            what: "asking for the time",
+        };
+        let answer = self.ask(call).await?;
+        let review: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let stamp = review.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+        Ok(stamp.unwrap_or_default().to_owned())
+    }
 }

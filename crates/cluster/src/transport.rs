@@ -1,8 +1,8 @@
 //! One request and its answer.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -20,6 +20,8 @@ pub struct Cluster {
     namespace: Arc<str>,
     headers: HeaderMap,
     timeout: Option<Duration>,
+    /// What tells it from another one at the same address, where that is known.
+    identity: Arc<Mutex<String>>,
     /// Whether it has ever answered: then a failure is worth another try.
     answered: Arc<AtomicBool>,
     pub(crate) cache_dir: Option<PathBuf>,
@@ -66,6 +68,7 @@ impl Cluster {
             namespace: namespace.into(),
             headers: HeaderMap::new(),
             timeout: None,
+            identity: Arc::default(),
             answered: Arc::default(),
             cache_dir,
             types: None,
@@ -109,6 +112,18 @@ impl Cluster {
     /// URL of the API server.
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// Says which one it is: another one may come to the same address.
+    pub fn identify(&self, uid: &str) {
+        uid.clone_into(&mut self.identity.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Under what it is remembered: its URL, and which one it is, if that was
+    /// said.
+    pub fn remembered_as(&self) -> String {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        if identity.is_empty() { self.server.to_string() } else { format!("{}#{identity}", self.server) }
     }
 
     /// Of the flag or the context.

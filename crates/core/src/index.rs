@@ -30,7 +30,10 @@ pub struct Part {
     /// The commit, in full.
     pub revision: String,
     pub precedence: Precedence,
-    objects: HashMap<ObjectKey, Want>,
+    objects: Arc<HashMap<ObjectKey, Want>>,
+    /// What is said instead of these, or beside them, while Rollouts hold versions
+    /// back.
+    gated: HashMap<ObjectKey, Want>,
     delegated: Delegated,
 }
 
@@ -59,7 +62,8 @@ impl Part {
             application,
             revision,
             precedence,
-            objects: objects.into_iter().collect(),
+            objects: Arc::new(objects.into_iter().collect()),
+            gated: HashMap::new(),
             delegated: Delegated::default(),
         };
         let mut delegating: Vec<DesiredObject> = (part.objects.iter())
@@ -79,9 +83,19 @@ impl Part {
         Self::new(set.application, set.revision, precedence, objects)
     }
 
+    /// The same with other objects said instead, or beside; those of before are
+    /// dropped.
+    #[must_use]
+    pub fn gated(&self, objects: impl IntoIterator<Item = DesiredObject>) -> Self {
+        let mut kinds = BTreeMap::new();
+        let pack = |object: DesiredObject| (object.key.clone(), Want::store(object, &mut kinds));
+        let gated = objects.into_iter().map(pack).collect();
+        Self { gated, ..self.clone() }
+    }
+
     /// The object of this key, if this Application declares it.
     pub fn get(&self, key: &ObjectKey) -> Option<DesiredObject> {
-        let want = self.objects.get(key)?;
+        let want = self.gated.get(key).or_else(|| self.objects.get(key))?;
         let value: Value = serde_json::from_str(&want.json).expect("written from a value");
         Some(DesiredObject { key: key.clone(), gvk: (*want.gvk).clone(), value, origin: want.origin.clone() })
     }
@@ -89,8 +103,9 @@ impl Part {
     /// Only the objects that another part declares otherwise, or not at all.
     #[must_use]
     pub fn otherwise_than(mut self, other: &Self) -> Self {
-        self.objects.retain(|key, want| other.objects.get(key).is_none_or(|there| there.json != want.json));
-        self.objects.shrink_to_fit();
+        let objects = Arc::make_mut(&mut self.objects);
+        objects.retain(|key, want| other.objects.get(key).is_none_or(|there| there.json != want.json));
+        objects.shrink_to_fit();
         self
     }
 
@@ -101,27 +116,29 @@ impl Part {
 
     /// The keys of all declared objects, in no order.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.objects.keys()
+        let beside = self.gated.keys().filter(|key| !self.objects.contains_key(*key));
+        self.objects.keys().chain(beside)
     }
 
     /// The keys of all declared objects with their versions, in no order.
     pub fn objects(&self) -> impl Iterator<Item = (&ObjectKey, &Gvk)> {
-        self.objects.iter().map(|(key, want)| (key, want.gvk.as_ref()))
+        let beside = self.gated.iter().filter(|(key, _)| !self.objects.contains_key(*key));
+        self.objects.iter().chain(beside).map(|(key, want)| (key, want.gvk.as_ref()))
     }
 
     /// The kinds declared, in the versions in which they are declared.
     pub fn kinds(&self) -> BTreeSet<&Gvk> {
-        self.objects.values().map(|want| want.gvk.as_ref()).collect()
+        self.objects().map(|(_, gvk)| gvk).collect()
     }
 
     /// How many objects are declared.
     pub fn len(&self) -> usize {
-        self.objects.len()
+        self.keys().count()
     }
 
     /// Whether nothing is declared.
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty()
+        self.objects.is_empty() && self.gated.is_empty()
     }
 }
 
@@ -150,7 +167,7 @@ impl Index {
         let mut index =
             Self { owners: HashMap::with_capacity(parts.iter().map(|p| p.len()).sum()), ..Self::default() };
         for (at, part) in (0u32..).zip(&parts) {
-            for key in part.objects.keys() {
+            for key in part.keys() {
                 if let Some(owner) = index.owners.get(key) {
                     let owner = parts[*owner as usize].application.clone();
                     index.conflicts.push(Conflict {
@@ -265,6 +282,23 @@ mod tests {
         let (before, tip) = (part("a", "1", &["x", "y"]), part("a", "1", &["x", "z"]));
         let otherwise = Part::clone(&before).otherwise_than(&tip);
         assert_eq!(otherwise.keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["y"]);
+    }
+
+    #[test]
+    fn what_a_gate_says_instead_is_found_and_dropped_again() {
+        let plain = part("a", "1", &["x", "y"]);
+        let object =
+            |name: &str| plain.get(&ObjectKey { name: name.into(), ..plain.keys().next().unwrap().clone() });
+        let mut other = object("x").unwrap();
+        other.value["data"] = json!({"gated": "yes"});
+        let mut second = other.clone();
+        second.key.name = "x-canary".into();
+        let gated = Arc::new(plain.gated([other.clone(), second.clone()]));
+        assert_eq!((gated.len(), gated.get(&other.key)), (3, Some(other)));
+        assert!(Index::new(vec![gated.clone()]).owner(&second.key).is_some());
+        let again = gated.gated([]);
+        assert_eq!((again.len(), again.get(&second.key)), (2, None));
+        assert_eq!(again.get(&object("x").unwrap().key), object("x"));
     }
 
     #[test]

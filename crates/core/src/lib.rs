@@ -13,6 +13,7 @@ pub mod desired;
 #[cfg(test)]
 mod fuzz;
 pub mod health;
+pub mod image;
 pub mod index;
 pub mod managers;
 pub mod names;

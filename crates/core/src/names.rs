@@ -23,6 +23,11 @@ pub const LABEL_TRACK: &str = "kubectl-gitops.dev/track";
 /// Label on Pods: first 12 hex digits of the commit.
 pub const LABEL_REVISION: &str = "kubectl-gitops.dev/revision";
 
+/// Label on Jobs that measure a version: the uid of their Rollout.
+pub const LABEL_ROLLOUT: &str = "kubectl-gitops.dev/rollout";
+/// Annotation on them: template and metric.
+pub const ANNOTATION_METRIC: &str = "kubectl-gitops.dev/metric";
+
 /// Annotation: `namespace/name` of the owning Application.
 pub const ANNOTATION_OWNER: &str = "kubectl-gitops.dev/owner";
 /// Annotation: the commit of the last accepted write, in full.
@@ -38,6 +43,25 @@ pub const ANNOTATION_REQUESTED_BY: &str = "kubectl-gitops.dev/requested-by";
 
 /// Annotation of the controller's own Lease: when each repository was pushed to.
 pub const ANNOTATION_PUSHED: &str = "kubectl-gitops.dev/pushed";
+
+/// Label of a Secret that describes a cluster, and its value.
+pub const LABEL_SECRET_TYPE: &str = "kubectl-gitops.dev/secret-type";
+/// The same label in Argo CD's format.
+pub const LABEL_ARGOCD_SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
+/// Value of both labels.
+pub const SECRET_TYPE_CLUSTER: &str = "cluster";
+/// Annotation of such a Secret: Secrets for repositories go along with
+/// Applications.
+pub const ANNOTATION_MIRROR_SECRETS: &str = "kubectl-gitops.dev/mirror-secrets";
+/// Namespace in which clusters are registered.
+pub const CLUSTERS_NAMESPACE: &str = "gitops-clusters";
+/// The name of the cluster that an Application is in.
+pub const IN_CLUSTER: &str = "in-cluster";
+/// Label of a mirror of an Application: the hub that it comes from, and that
+/// syncs it.
+pub const LABEL_HUB: &str = "kubectl-gitops.dev/hub";
+/// Annotation of a mirror: uid of the hub's namespace kube-system.
+pub const ANNOTATION_HUB_UID: &str = "kubectl-gitops.dev/hub-uid";
 
 /// Finalizer, only where cascading deletion was asked for.
 pub const FINALIZER_PRUNE: &str = "kubectl-gitops.dev/prune";

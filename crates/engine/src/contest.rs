@@ -15,7 +15,7 @@ use crate::load::Loaded;
 use crate::survey::Survey;
 
 /// Whose an object says it is.
-fn owner(live: &Value) -> Option<AppRef> {
+pub(crate) fn owner(live: &Value) -> Option<AppRef> {
     let (namespace, name) =
         live.get("metadata")?.get("annotations")?.get(ANNOTATION_OWNER)?.as_str()?.split_once('/')?;
     Some(AppRef { namespace: namespace.into(), name: name.into() })

@@ -44,6 +44,20 @@ impl Environment {
     pub fn git(&self) -> GitCache {
         GitCache::open(&self.cache_dir)
     }
+
+    /// Asks what may take the whole history of a source's repository, which is
+    /// fetched then. It may block.
+    ///
+    /// # Errors
+    /// As `ask`, or when that history cannot be fetched.
+    pub fn deeply<T>(
+        &self,
+        place: &Place,
+        ask: impl Fn(&GitCache) -> Result<T, SourceError>,
+    ) -> Result<T, SourceError> {
+        let git = self.git();
+        git.deeply(&place.repo, &place.credentials, self.git_timeout, || ask(&git))
+    }
 }
 
 /// Finds the commit that an Application means, fetched as [`Looks`] say, or the one that
@@ -298,12 +312,11 @@ pub(crate) fn renders(
         near: Vec::new(),
     };
     let commits = revisions::split(revision, loaded.sources.len()).ok_or_else(unknown)?;
-    let git = environment.git();
     let snapshots: Result<Vec<Snapshot>, SourceError> = loaded
         .sources
         .iter()
         .zip(&commits)
-        .map(|(place, commit)| git.snapshot(&place.repo, commit))
+        .map(|(place, commit)| environment.deeply(place, |git| git.snapshot(&place.repo, commit)))
         .collect();
     let snapshots = snapshots?;
     let named = loaded.sources.iter().zip(&snapshots).filter(|(place, _)| !place.source.reference.is_empty());

@@ -3,6 +3,7 @@
 use gitops_api::Refusal;
 use gitops_cluster::ClusterError;
 use gitops_core::desired::DesiredError;
+use gitops_core::object::ObjectKey;
 use gitops_source::SourceError;
 
 /// An error of this crate.
@@ -38,6 +39,12 @@ pub enum EngineError {
     Shared { key: String, owner: String },
     #[error("Namespace {name} is not there; nothing was applied")]
     NoNamespace { name: String },
+    /// What is wrong with a Rollout, or with what its status says.
+    #[error("{rollout}: {reason}")]
+    Rollout { rollout: ObjectKey, reason: String },
+    /// A status names a commit that is none of the branch's.
+    #[error("commit {revision} does not come before {tip}")]
+    NotOnBranch { revision: String, tip: String },
     #[error("{0}")]
     Internal(String),
 }

@@ -148,6 +148,20 @@ impl Kin {
         })
     }
 
+    /// Whether an image of a Pod below an object is being pulled: what was told last
+    /// of it.
+    pub fn is_pulling(&self, object: &Value) -> bool {
+        let pods = self.descendants(object).into_iter().filter(|object| text(object, "/kind") == "Pod");
+        pods.into_iter().any(|pod| {
+            let told = self.events(pod).iter().filter(|event| {
+                matches!(text(event, "/reason"), "Pulling" | "Pulled" | "Failed" | "BackOff")
+            });
+            let last =
+                told.max_by_key(|event| (text(event, "/lastTimestamp"), text(event, "/reason") != "Pulling"));
+            last.is_some_and(|event| text(event, "/reason") == "Pulling")
+        })
+    }
+
     /// An object's verdict, with the reason of whoever is at fault.
     pub fn health(&self, object: &Value, rules: &Rules) -> HealthReport {
         family_health(&self.family(object), &|object| rules.health(object))

@@ -67,6 +67,24 @@ pub async fn version(cluster: &Cluster, application: &AppRef) -> Option<String> 
     version_of(&place.cluster.get(&place.kind, &place.key).await.ok()??)
 }
 
+/// Who else holds an Application now. One that was not renewed for longer than
+/// it lives is nobody's, as far as the clocks agree.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn held(
+    cluster: &Cluster,
+    application: &AppRef,
+    ours: &str,
+) -> Result<Option<String>, ClusterError> {
+    let place = place(cluster, application, ours);
+    let Some(lease) = place.cluster.get(&place.kind, &place.key).await? else { return Ok(None) };
+    let holder = text(&lease, "/spec/holderIdentity");
+    let renewed: Option<jiff::Timestamp> = text(&lease, "/spec/renewTime").parse().ok();
+    let lives = renewed.is_some_and(|at| jiff::Timestamp::now().duration_since(at).unsigned_abs() < DURATION);
+    Ok(Some(holder).filter(|holder| lives && !holder.is_empty() && holder != ours))
+}
+
 fn version_of(lease: &Value) -> Option<String> {
     lease.pointer("/metadata/resourceVersion")?.as_str().map(str::to_owned)
 }
@@ -174,6 +192,13 @@ async fn renew(place: Place, lost: Arc<AtomicBool>) {
             Ok(Err(_)) | Err(_) if last.elapsed() < DURATION => {}
             Ok(Err(_)) | Err(_) => return lost.store(true, Ordering::Relaxed),
         }
+    }
+}
+
+/// One that is not given back runs out.
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewing.abort();
     }
 }
 

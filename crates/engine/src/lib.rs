@@ -2,16 +2,20 @@
 //! there to what differs in a cluster, and to the writes that mend it.
 
 pub mod admit;
+pub mod analysis;
 pub mod change;
 mod charts;
 pub mod contest;
 pub mod desired;
 pub mod error;
+mod expression;
 pub mod follow;
+pub mod image;
 pub mod judge;
 pub mod kin;
 pub mod lease;
 pub mod leaving;
+pub mod lint;
 pub mod load;
 pub mod looks;
 pub mod memory;
@@ -20,11 +24,14 @@ pub mod owners;
 pub mod program;
 pub mod restore;
 pub mod revisions;
+pub mod rollout;
 pub mod rules;
 pub mod survey;
 pub mod sync;
 pub mod traces;
 pub mod trust;
+pub mod version_labels;
+pub mod versions;
 
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;

@@ -12,7 +12,7 @@ use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
 use serde_json::Value;
 
-use crate::contest::contested;
+use crate::contest::{contested, owner};
 use crate::desired::{Environment, commit, desired};
 use crate::error::EngineError;
 use crate::load::{Loaded, from_cluster};
@@ -23,8 +23,8 @@ fn annotation<'a>(object: Option<&'a Value>, key: &str) -> Option<&'a str> {
     object?.get("metadata")?.get("annotations")?.get(key)?.as_str()
 }
 
-/// Settles whose the objects of a plan are. `others` are the Applications of
-/// the same file.
+/// Settles whose the objects of a plan are. `known` are the Applications of the
+/// same file, with or without this one.
 ///
 /// # Errors
 /// With `FailOnSharedResource=true`, when another Application declares one of
@@ -34,9 +34,13 @@ pub async fn settle(
     loaded: &Loaded,
     environment: &Environment,
     survey: &mut Survey,
-    others: &[Loaded],
+    known: &[Loaded],
 ) -> Result<(), EngineError> {
-    survey.beside = others.iter().map(|other| other.application.clone()).collect();
+    let marks = survey.live.iter().filter(|_| !known.is_empty());
+    let owners: BTreeSet<AppRef> = marks.filter_map(|(_, live)| owner(live)).collect();
+    let others = || known.iter().filter(|other| other.application != loaded.application);
+    let named = others().map(|other| &other.application).filter(|other| owners.contains(other));
+    survey.beside = named.cloned().collect();
     let own = loaded.application.to_string();
     let mut foreign: BTreeMap<String, Vec<ObjectKey>> = BTreeMap::new();
     for step in &survey.plan.steps {
@@ -46,7 +50,7 @@ pub async fn settle(
         }
     }
     for (owner, keys) in foreign {
-        let former = find(cluster, loaded, &owner, others).await?;
+        let former = find(cluster, loaded, &owner, others()).await?;
         let declared = match &former {
             Former::Known(former) => Some(declared(former, environment, survey).await),
             Former::Gone | Former::Unknown => None,
@@ -75,13 +79,17 @@ pub async fn settle(
             return Err(EngineError::Shared { key: key.to_string(), owner: owner.to_string() });
         }
     }
-    leaving(environment, survey, others).await;
+    leaving(environment, survey, others()).await;
     Ok(())
 }
 
 /// What Git no longer declares here but in another Application of the file is
 /// not pruned: it moves there.
-async fn leaving(environment: &Environment, survey: &mut Survey, others: &[Loaded]) {
+async fn leaving<'a>(
+    environment: &Environment,
+    survey: &mut Survey,
+    others: impl Iterator<Item = &'a Loaded>,
+) {
     let gone: Vec<ObjectKey> = (survey.plan.steps.iter())
         .filter(|step| step.action == Action::Prune)
         .map(|step| step.key.clone())
@@ -131,13 +139,13 @@ enum Former {
     Unknown,
 }
 
-async fn find(
+async fn find<'a>(
     cluster: &Cluster,
     loaded: &Loaded,
     owner: &str,
-    others: &[Loaded],
+    mut others: impl Iterator<Item = &'a Loaded>,
 ) -> Result<Former, EngineError> {
-    if let Some(known) = others.iter().find(|other| other.application.to_string() == owner) {
+    if let Some(known) = others.find(|other| other.application.to_string() == owner) {
         return Ok(Former::Known(Box::new(known.clone())));
     }
     let Some((namespace, name)) = owner.split_once('/') else { return Ok(Former::Unknown) };
@@ -157,9 +165,9 @@ async fn find(
 fn is_of_repo(loaded: &Loaded, environment: &Environment, live: Option<&Value>) -> bool {
     let commits = annotation(live, ANNOTATION_REVISION)
         .and_then(|revision| revisions::split(revision, loaded.sources.len()));
-    let git = environment.git();
     commits.is_some_and(|commits| {
         let mut known = loaded.sources.iter().zip(&commits);
-        known.all(|(place, commit)| git.snapshot(&place.repo, commit).is_ok())
+        known
+            .all(|(place, commit)| environment.deeply(place, |git| git.snapshot(&place.repo, commit)).is_ok())
     })
 }

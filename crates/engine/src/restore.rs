@@ -102,7 +102,7 @@ fn is_git(place: &Place) -> bool {
 }
 
 /// Whether a source lies where it is written to, and at the same revision.
-fn moves(loaded: &Loaded, place: &Place) -> bool {
+pub(crate) fn moves(loaded: &Loaded, place: &Place) -> bool {
     home(loaded).is_some_and(|home| {
         is_git(place) && place.repo == home.repo && place.source.revision == home.source.revision
     })

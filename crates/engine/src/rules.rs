@@ -2,37 +2,18 @@
 //! Application (`spec.health`), an object as `self`. Out: a verdict: a name of a
 //! health, or a map `{health, reason, message}`.
 //!
-//! A rule comes from a repository, so it is bounded: in length, in loops and in
-//! time. One that took too long is not asked again.
+//! Their bounds are those of [`crate::expression`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
-use std::time::Duration;
 
-use cel::common::ast::{EntryExpr, Expr};
-use cel::{Context, IdedExpr, Program, Value as Cel};
+use cel::Value as Cel;
 use gitops_api::application::HealthRule;
 use gitops_core::health::{Health, HealthReport, health, unsettled};
 use serde_json::Value;
 
 use crate::error::EngineError;
+use crate::expression::Expression;
 use crate::load::Loaded;
-
-/// Bytes of an expression, as the definition allows.
-const MAX_LENGTH: usize = 4096;
-/// Loops (`all`, `exists`, `filter`, `map`) in one expression, and inside of
-/// each other.
-const MAX_LOOPS: usize = 8;
-const MAX_NESTED: u32 = 2;
-/// Steps that loops over an object's longest list may take.
-const MAX_STEPS: usize = 1_000_000;
-/// Brackets inside of each other.
-const MAX_BRACKETS: usize = 32;
-const TIME: Duration = Duration::from_millis(250);
-/// The parser goes down once for every sign of a chain such as `!!!!a`; memory
-/// is only used as far as it really goes.
-const STACK: usize = 256 << 20;
 
 /// Compiled rules; kinds without one are judged by the built-in ones.
 #[derive(Clone, Debug, Default)]
@@ -45,9 +26,7 @@ struct Rule {
     place: String,
     group: String,
     kind: String,
-    program: Program,
-    nested: u32,
-    too_slow: AtomicBool,
+    expression: Arc<Expression>,
 }
 
 impl std::fmt::Debug for Rule {
@@ -77,14 +56,12 @@ impl Rules {
                 file: file.to_owned(),
                 reason: format!("{place} ({}): {reason}", rule.kind),
             };
-            let (program, nested) = compile(&rule.cel).map_err(failed)?;
+            let expression = Expression::compile(&rule.cel, &["self"]).map_err(failed)?;
             compiled.push(Arc::new(Rule {
                 place,
                 group: rule.group.clone(),
                 kind: rule.kind.clone(),
-                program,
-                nested,
-                too_slow: AtomicBool::new(false),
+                expression,
             }));
         }
         Ok(Self { rules: compiled })
@@ -109,175 +86,14 @@ impl Rules {
     }
 }
 
-fn compile(source: &str) -> Result<(Program, u32), String> {
-    if source.len() > MAX_LENGTH {
-        return Err(format!("the expression has {} bytes, more than {MAX_LENGTH}", source.len()));
-    }
-    let program = parsed(source)?;
-    let mut loops = Loops::default();
-    loops.count(program.expression(), 0);
-    if loops.all > MAX_LOOPS || loops.nested > MAX_NESTED {
-        return Err(format!(
-            "it has {} loops, {} inside of each other: at most {MAX_LOOPS} and {MAX_NESTED} are allowed",
-            loops.all, loops.nested
-        ));
-    }
-    if loops.adds {
-        return Err("it adds inside of a loop: what could grow without end is not allowed there".into());
-    }
-    let names = program.references();
-    if let Some(name) = names.variables().into_iter().find(|name| {
-        *name != "self" && !name.starts_with('@') && !loops.names.iter().any(|known| known == name)
-    }) {
-        return Err(format!("there is no {name:?}; the object is `self`"));
-    }
-    Ok((program, loops.nested))
-}
-
-fn parsed(source: &str) -> Result<Program, String> {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    for sign in source.chars() {
-        match sign {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    if deepest > MAX_BRACKETS {
-        return Err(format!("{deepest} brackets inside of each other: at most {MAX_BRACKETS} are allowed"));
-    }
-    let source = source.to_owned();
-    let parse = move || {
-        Program::compile(&source).map_err(|errors| {
-            let first = errors.errors.first();
-            first.map_or_else(
-                || "it is no CEL expression".to_owned(),
-                |error| format!("line {}, column {}: {}", error.pos.0, error.pos.1, error.msg),
-            )
-        })
-    };
-    let thread = std::thread::Builder::new().stack_size(STACK).spawn(parse).map_err(|e| e.to_string())?;
-    thread.join().unwrap_or_else(|_| Err("it is no CEL expression".into()))
-}
-
-/// What an expression's loops look like.
-#[derive(Default)]
-struct Loops {
-    all: usize,
-    nested: u32,
-    /// Something other than a loop's own result grows in a loop.
-    adds: bool,
-    names: Vec<String>,
-}
-
-impl Loops {
-    fn count(&mut self, expression: &IdedExpr, depth: u32) {
-        match &expression.expr {
-            Expr::Call(call) => {
-                let own =
-                    |first: &IdedExpr| matches!(&first.expr, Expr::Ident(name) if name.starts_with('@'));
-                self.adds |= depth > 0 && call.func_name == "_+_" && !call.args.first().is_some_and(own);
-                call.target.iter().for_each(|target| self.count(target, depth));
-                call.args.iter().for_each(|argument| self.count(argument, depth));
-            }
-            Expr::Comprehension(inner) => {
-                self.all += 1;
-                self.nested = self.nested.max(depth + 1);
-                self.names.push(inner.iter_var.clone());
-                self.names.extend(inner.iter_var2.clone());
-                self.names.push(inner.accu_var.clone());
-                [&inner.iter_range, &inner.accu_init].into_iter().for_each(|part| self.count(part, depth));
-                [&inner.loop_cond, &inner.loop_step, &inner.result]
-                    .into_iter()
-                    .for_each(|part| self.count(part, depth + 1));
-            }
-            Expr::List(list) => list.elements.iter().for_each(|element| self.count(element, depth)),
-            Expr::Map(map) => map.entries.iter().for_each(|entry| self.entry(&entry.expr, depth)),
-            Expr::Struct(fields) => fields.entries.iter().for_each(|entry| self.entry(&entry.expr, depth)),
-            Expr::Select(select) => self.count(&select.operand, depth),
-            Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
-        }
-    }
-
-    fn entry(&mut self, entry: &EntryExpr, depth: u32) {
-        match entry {
-            EntryExpr::StructField(field) => self.count(&field.value, depth),
-            EntryExpr::MapEntry(entry) => {
-                self.count(&entry.key, depth);
-                self.count(&entry.value, depth);
-            }
-        }
-    }
-}
-
 /// A rule that fails says nothing about the object.
 fn unknown(rule: &Rule, reason: impl std::fmt::Display) -> HealthReport {
     HealthReport::new(Health::Unknown, "RuleFailed", format!("{}: {reason}", rule.place))
 }
 
-fn judged(rule: &Arc<Rule>, object: &Value) -> HealthReport {
-    let steps = longest(object).max(MAX_LENGTH / 2).saturating_pow(rule.nested);
-    if steps > MAX_STEPS.max((MAX_LENGTH / 2).pow(rule.nested)) {
-        return unknown(rule, "the object's lists are too long for its loops");
-    }
-    let too_slow = || unknown(rule, format!("no answer within {} ms", TIME.as_millis()));
-    if rule.too_slow.load(Ordering::Relaxed) {
-        return too_slow();
-    }
-    let (done, answer) = channel();
-    let (work, value) = (rule.clone(), object.clone());
-    // A thread of its own: an evaluation cannot be interrupted from inside.
-    let evaluate = move || {
-        let mut context = Context::default();
-        context.add_variable_from_value("self", convert(&value));
-        let result = work.program.execute(&context).map_err(|error| error.to_string());
-        let _ = done.send(result.map_err(|error| shortened(&error)).and_then(|value| verdict(&value)));
-    };
-    if let Err(error) = std::thread::Builder::new().stack_size(STACK).spawn(evaluate) {
-        return unknown(rule, error);
-    }
-    match answer.recv_timeout(TIME) {
-        Ok(Ok(report)) => report,
-        Ok(Err(reason)) => unknown(rule, reason),
-        Err(_) => {
-            rule.too_slow.store(true, Ordering::Relaxed);
-            too_slow()
-        }
-    }
-}
-
-/// The crate's own words may hold a whole object.
-fn shortened(error: &str) -> String {
-    let line: String = error.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
-    if line.starts_with("No such key") { format!("{line}; ask with has() first") } else { line }
-}
-
-fn longest(value: &Value) -> usize {
-    match value {
-        Value::Array(list) => list.iter().map(longest).max().unwrap_or(0).max(list.len()),
-        Value::Object(map) => map.values().map(longest).max().unwrap_or(0).max(map.len()),
-        _ => 0,
-    }
-}
-
-/// Whole numbers are `int`, as in Kubernetes' own CEL.
-fn convert(value: &Value) -> Cel {
-    match value {
-        Value::Null => Cel::Null,
-        Value::Bool(flag) => Cel::Bool(*flag),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(whole), _) => Cel::Int(whole),
-            (None, float) => Cel::Float(float.unwrap_or(f64::NAN)),
-        },
-        Value::String(text) => Cel::from(text.as_str()),
-        Value::Array(list) => Cel::from(list.iter().map(convert).collect::<Vec<_>>()),
-        Value::Object(map) => Cel::from(
-            map.iter()
-                .map(|(key, value)| (key.clone(), convert(value)))
-                .collect::<std::collections::HashMap<String, Cel>>(),
-        ),
-    }
+fn judged(rule: &Rule, object: &Value) -> HealthReport {
+    let said = rule.expression.evaluate(&[("self", object.clone())]);
+    said.and_then(|value| verdict(&value)).unwrap_or_else(|reason| unknown(rule, reason))
 }
 
 fn verdict(value: &Cel) -> Result<HealthReport, String> {
@@ -309,6 +125,8 @@ fn verdict(value: &Cel) -> Result<HealthReport, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gitops_cluster::{Cluster, Discovery, Live};
 use gitops_core::delegation::{Free, Grant};
-use gitops_core::desired::{AppRef, DesiredSet};
+use gitops_core::desired::{AppRef, DesiredObject, DesiredSet};
 use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::{Action, Budget, Doubt, Options, Plan, Select, plan};
@@ -17,6 +17,7 @@ use crate::desired::{Environment, desired};
 use crate::error::EngineError;
 use crate::load::Loaded;
 use crate::memory::{Memory, Places, expiring};
+use crate::rollout::gate::{Ground, Rolling, declared, resources};
 use crate::sync::{Outcome, Report};
 
 /// Earlier commits that are rendered to find out what they declared.
@@ -34,10 +35,18 @@ pub struct Survey {
     pub options: Options,
     /// Objects that were another Application's and are this one's now.
     pub moved: BTreeSet<ObjectKey>,
-    /// The Applications of the same file, which need not be in the cluster.
+    /// Applications of the same file that own objects which are there. They
+    /// need not be in the cluster.
     pub beside: BTreeSet<AppRef>,
     /// Objects that Git no longer declares here and that are let be, and why.
     pub held: BTreeMap<ObjectKey, String>,
+    /// The Rollouts that Git declares, which are worked into the desired set.
+    pub rollouts: Vec<Rolling>,
+    /// What the newest commit itself says of the objects that Rollouts change.
+    plain: BTreeMap<ObjectKey, Option<DesiredObject>>,
+    /// Second workloads of Rollouts that are over: they go whatever is said of
+    /// pruning.
+    pub leftovers: BTreeSet<ObjectKey>,
 }
 
 impl Survey {
@@ -48,14 +57,32 @@ impl Survey {
             let object = self.live.get(&step.key);
             step.action != Action::Prune
                 || !self.held.contains_key(&step.key)
+                    && !self.leftovers.contains(&step.key)
                     && select.takes(&step.key, &step.gvk, step.action, object)
         });
         budget.doubt(&plan, allow_empty)
     }
+
+    /// Whether an object that Git no longer declares goes.
+    pub fn prunes(&self, key: &ObjectKey, wanted: bool) -> bool {
+        wanted || self.leftovers.contains(key)
+    }
+
+    /// What the newest commit declares, without what Rollouts make of it.
+    pub fn declared(self) -> DesiredSet {
+        let mut set = self.desired;
+        for (key, object) in self.plain {
+            match object {
+                Some(object) => set.objects.insert(key, object),
+                None => set.objects.remove(&key),
+            };
+        }
+        set
+    }
 }
 
-/// Lists what is there and plans what would change. Nothing is written to the
-/// cluster.
+/// Lists what is there and plans what would change, with Rollouts worked in.
+/// Nothing is written to the cluster.
 ///
 /// # Errors
 /// When the API server cannot be asked.
@@ -67,12 +94,14 @@ pub async fn survey(
     environment: &Environment,
     set: DesiredSet,
 ) -> Result<Survey, EngineError> {
-    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let places = memory.read();
+    let ground = Ground { cluster, discovery, loaded, environment };
+    let (set, rollouts, plain) = gated(&ground, set).await?;
     let kinds: BTreeSet<Gvk> = set.objects.values().map(|object| object.gvk.clone()).collect();
     let wanted = wanted(&set, &places);
     let (live, schemas) = tokio::try_join!(cluster.list(discovery, &wanted), cluster.schemas(&kinds))?;
-    let earlier = earlier(loaded, environment, discovery, &set, &live).await?;
+    let (earlier, leftovers) = earlier(loaded, environment, discovery, &set, &live).await?;
     let options = loaded.sync_options()?;
     let mut plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy(loaded)?, &options)
         .map_err(EngineError::Desired)?;
@@ -84,7 +113,45 @@ pub async fn survey(
     }
     let (discovery, moved, beside, held) =
         (discovery.clone(), BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-    Ok(Survey { desired: set, live, plan, schemas, discovery, options, moved, beside, held })
+    Ok(Survey {
+        desired: set,
+        live,
+        plan,
+        schemas,
+        discovery,
+        options,
+        moved,
+        beside,
+        held,
+        rollouts,
+        plain,
+        leftovers,
+    })
+}
+
+/// What a commit itself says of objects that Rollouts change.
+pub type Plain = BTreeMap<ObjectKey, Option<DesiredObject>>;
+
+/// The set with its Rollouts worked in, the Rollouts as they stand, and what the
+/// set said before of the objects that changed.
+///
+/// # Errors
+/// When the API server cannot be asked, or a version is not to be found in Git.
+pub async fn gated(
+    ground: &Ground<'_>,
+    mut set: DesiredSet,
+) -> Result<(DesiredSet, Vec<Rolling>, Plain), EngineError> {
+    let keys = resources(set.objects.values().map(|object| (&object.key, &object.gvk)));
+    if keys.is_empty() {
+        return Ok((set, Vec::new(), Plain::new()));
+    }
+    let mut rollouts = ground.rollouts(&set, &keys, &set.revision).await?;
+    let overlay = ground.overlay(&set, &mut rollouts, &set.revision).await?;
+    let mut plain = Plain::new();
+    for (key, object) in overlay {
+        plain.insert(key.clone(), set.objects.insert(key, object));
+    }
+    Ok((set, rollouts, plain))
 }
 
 /// What an Application leaves to others. A restart is a request of its time and
@@ -115,7 +182,7 @@ fn wanted(set: &DesiredSet, places: &Places) -> BTreeMap<Gvk, BTreeSet<String>> 
 /// What is remembered after a survey: everything declared now, and what is
 /// still there from before.
 pub(crate) fn remember(cluster: &Cluster, loaded: &Loaded, environment: &Environment, survey: &Survey) {
-    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let before = memory.read();
     let mut places = Places { run: before.run, hooks: before.hooks, ..Places::default() };
     places.run.retain(|name, _| {
@@ -139,7 +206,7 @@ pub(crate) fn remember_run(
     survey: &Survey,
     report: &Report,
 ) {
-    let memory = Memory::of(&environment.cache_dir, cluster.server(), &loaded.application);
+    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let mut places = memory.read();
     let done = report.results.iter().filter(|result| matches!(result.outcome, Outcome::Done));
     places.run.extend(done.filter_map(|result| expiring(survey.desired.objects.get(&result.key))));
@@ -155,7 +222,7 @@ async fn earlier(
     discovery: &Discovery,
     set: &DesiredSet,
     live: &Live,
-) -> Result<Vec<(ObjectKey, Gvk)>, EngineError> {
+) -> Result<(Vec<(ObjectKey, Gvk)>, BTreeSet<ObjectKey>), EngineError> {
     let owner = loaded.application.to_string();
     let mut by_revision: BTreeMap<String, Vec<(ObjectKey, Gvk)>> = BTreeMap::new();
     for (key, object) in live.iter() {
@@ -172,16 +239,32 @@ async fn earlier(
             by_revision.entry(revision.to_owned()).or_default().push((key.clone(), gvk));
         }
     }
-    let mut found = Vec::new();
+    let (mut found, mut leftovers) = (Vec::new(), BTreeSet::new());
     for (revision, objects) in by_revision.into_iter().take(MAX_EARLIER) {
         match desired(loaded, environment, &revision, discovery).await {
             Ok(before) => {
-                found.extend(objects.into_iter().filter(|(key, _)| before.objects.contains_key(key)))
+                let seconds = seconds(&before);
+                for (key, gvk) in objects {
+                    let is_second = seconds.contains(&key) && !before.objects.contains_key(&key);
+                    if is_second {
+                        leftovers.insert(key.clone());
+                    }
+                    if is_second || before.objects.contains_key(&key) {
+                        found.push((key, gvk));
+                    }
+                }
             }
             Err(error) => {
                 tracing::warn!(%revision, %error, "what this commit declared is not known; nothing of it is pruned")
             }
         }
     }
-    Ok(found)
+    Ok((found, leftovers))
+}
+
+/// The second workloads that the Rollouts of a commit may have made.
+fn seconds(set: &DesiredSet) -> BTreeSet<ObjectKey> {
+    let keys = resources(set.objects.values().map(|object| (&object.key, &object.gvk)));
+    let specs = keys.iter().filter_map(|key| declared(set, key).ok().flatten());
+    specs.filter(|(_, spec)| spec.has_second()).map(|(_, spec)| spec.second()).collect()
 }

@@ -200,7 +200,7 @@ fn is_work(step: &Step, survey: &Survey, options: &SyncOptions) -> bool {
     let prunes = step.action == Action::Prune;
     step.action != Action::Unchanged
         && !survey.held.contains_key(&step.key)
-        && !(prunes && (!options.prune || step.is_kept()))
+        && !(prunes && (!survey.prunes(&step.key, options.prune) || step.is_kept()))
 }
 
 /// Whether a step is meant by the selection.
@@ -211,7 +211,7 @@ fn is_meant(step: &Step, survey: &Survey, options: &SyncOptions) -> bool {
 }
 
 fn memory(cluster: &Cluster, loaded: &Loaded, environment: &Environment) -> Memory {
-    Memory::of(&environment.cache_dir, cluster.server(), &loaded.application)
+    Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application)
 }
 
 /// Whether hooks are to be run.

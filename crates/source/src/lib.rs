@@ -6,10 +6,12 @@
 //!
 //! Nothing in a repository is executed: no hooks, filters or plugins.
 
+mod child;
 pub mod error;
 #[cfg(test)]
 mod fuzz;
 pub mod git;
+pub mod image;
 pub mod location;
 pub mod registry;
 pub mod render;
@@ -17,7 +19,7 @@ pub mod sops;
 pub mod yaml;
 
 pub use error::{ErrorKind, SourceError};
-pub use git::{Change, Commit, GitCache, NewCommit, Snapshot, Target, Writer};
+pub use git::{Change, Commit, GitCache, NewCommit, Person, Snapshot, Target, Writer};
 pub use location::{Credentials, RepoUrl, Secret};
 pub use render::{
     HelmOptions, KustomizeOptions, PlainOptions, Reads, RemoteChart, RenderRequest, SourceType, Tools,

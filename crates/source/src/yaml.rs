@@ -2,6 +2,8 @@
 //! with the line of every field, read as kubectl reads them (YAML 1.1: `yes`
 //! is true, `0644` is octal), or an error with file, line and document.
 
+pub mod edit;
+
 use std::collections::HashMap;
 
 use gitops_core::desired::LineTree;

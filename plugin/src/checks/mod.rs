@@ -2,6 +2,7 @@
 //! with its remedy. Nothing is written anywhere.
 
 mod installed;
+pub mod other;
 
 use gitops_cluster::Access;
 use gitops_core::names::SYSTEM_NAMESPACE;

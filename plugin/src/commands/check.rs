@@ -45,7 +45,7 @@ struct Report {
 }
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
-    let mut shown = Shown { format: arguments.output, printer, section: "", checks: Vec::new() };
+    let mut shown = Shown::new(arguments.output, printer);
     if !arguments.installed {
         shown.add(checks::tools(settings));
     }
@@ -78,9 +78,19 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             Ok(applications) => {
                 for loaded in &applications {
                     let revision = arguments.selection.revision.as_deref();
-                    shown.add(
-                        checks::application(loaded, revision, destination.as_ref(), settings, printer).await,
-                    );
+                    let there = match &destination {
+                        Some(destination) => destination.of(loaded).await.map(Some),
+                        None => Ok(None),
+                    };
+                    shown.add(match there {
+                        Ok(there) => {
+                            checks::application(loaded, revision, there.as_deref(), settings, printer).await
+                        }
+                        Err(failure) => {
+                            let name = format!("{}: its cluster can be asked", loaded.application);
+                            vec![Check::new("applications", name, Finding::of(&failure))]
+                        }
+                    });
                 }
             }
             Err(failure) => {
@@ -92,21 +102,30 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             }
         }
     }
-    let ok = shown.checks.iter().all(|check| check.finding.state != State::Failed);
+    let ok = shown.is_ok();
     shown.finish(ok)?;
     Ok(if ok { code::YES } else { code::NO })
 }
 
 /// Prints each finding as it comes.
-struct Shown<'a> {
+pub(super) struct Shown<'a> {
     format: Format,
     printer: &'a Printer,
     section: &'static str,
     checks: Vec<Check>,
 }
 
-impl Shown<'_> {
-    fn add(&mut self, checks: Vec<Check>) {
+impl<'a> Shown<'a> {
+    pub(super) fn new(format: Format, printer: &'a Printer) -> Self {
+        Self { format, printer, section: "", checks: Vec::new() }
+    }
+
+    /// Whether nothing has to be mended.
+    pub(super) fn is_ok(&self) -> bool {
+        self.checks.iter().all(|check| check.finding.state != State::Failed)
+    }
+
+    pub(super) fn add(&mut self, checks: Vec<Check>) {
         for check in checks {
             if self.format.is_text() {
                 lines(&check, self.section, self.printer).iter().for_each(|line| self.printer.line(line));
@@ -116,7 +135,7 @@ impl Shown<'_> {
         }
     }
 
-    fn finish(self, ok: bool) -> Result<(), Failure> {
+    pub(super) fn finish(self, ok: bool) -> Result<(), Failure> {
         let failed = self.checks.iter().filter(|check| check.finding.state == State::Failed).count();
         match self.format {
             Format::Text | Format::Wide => {

@@ -65,6 +65,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let (mut reports, mut worst) = (Vec::new(), code::YES);
     for loaded in &applications {
         let revision = arguments.selection.revision.as_deref();
+        let destination = &*destination.of(loaded).await?;
         let (_, survey) = destination.survey(loaded, revision, printer).await?;
         let (mut going, staying) = sorted(loaded, &survey, arguments.consent());
         let hooks = left_behind(loaded, &survey, !arguments.no_hooks);

@@ -1,13 +1,14 @@
 //! `kubectl gitops diff`
 
-pub(super) mod change;
+pub mod change;
 
 use clap::{Args, ValueEnum};
+use futures::TryStreamExt;
 use gitops_core::desired::DesiredSet;
 use gitops_core::plan::{Action, Step};
 use gitops_engine::{Loaded, Survey};
 
-use crate::applications::{Destination, select};
+use crate::applications::{Destination, Seen, select};
 use crate::cli::Selection;
 use crate::difftext;
 use crate::error::{Failure, code};
@@ -84,10 +85,10 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let destination = Destination::reach(settings).await?;
     let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     let mut reports = Vec::new();
-    for loaded in &applications {
-        let (_, survey) =
-            destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
-        let report = report(loaded, &survey);
+    let revision = arguments.selection.revision.as_deref();
+    let mut surveys = destination.surveys(&applications, revision, printer);
+    while let Some(Seen { loaded, survey, .. }) = surveys.try_next().await? {
+        let report = report(&loaded, &survey);
         if format.is_text() {
             text(&report, &survey, applications.len() > 1, printer);
         }

@@ -1,13 +1,14 @@
 //! `kubectl gitops events`
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::health::event_time;
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_engine::Reach;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::applications::{Destination, select};
+use crate::applications::{Destination, Seen, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -55,10 +56,10 @@ struct Report {
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let destination = Destination::reach(settings).await?;
     let mut events: Vec<Event> = Vec::new();
-    for loaded in select(&arguments.selection, settings, Some(&destination.cluster)).await? {
-        let revision = arguments.selection.revision.as_deref();
-        let (_, survey) = destination.survey(&loaded, revision, printer).await?;
-        let kin = destination.kin(&survey, Reach::All, printer).await;
+    let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
+    let mut surveys = destination.surveys(&applications, arguments.selection.revision.as_deref(), printer);
+    while let Some(Seen { there, survey, .. }) = surveys.try_next().await? {
+        let kin = there.kin(&survey, Reach::All, printer).await;
         for object in survey.plan.steps.iter().filter_map(|step| survey.live.get(&step.key)) {
             let about = kin.descendants(object);
             events.extend(about.iter().flat_map(|object| kin.events(object)).map(event));

@@ -1,7 +1,6 @@
 //! `kubectl gitops health`
 
-use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gitops_api::application::HealthRule;
@@ -61,7 +60,7 @@ pub fn run(arguments: &Arguments, printer: &Printer) -> Result<u8, Failure> {
     }
     let mut items = Vec::new();
     for file in &arguments.file {
-        let (shown, text) = read(file)?;
+        let (shown, text) = output::read(file)?;
         for document in yaml::documents(&shown, &text).map_err(bad_file)? {
             let at = format!("{shown}:{}", document.line);
             judge(document.value, &at, &rules, &mut items)?;
@@ -94,20 +93,6 @@ fn bad_file(error: gitops_source::SourceError) -> Failure {
     Failure::usage(error.to_string()).hint("mend the file, and try again")
 }
 
-fn read(file: &PathBuf) -> Result<(String, String), Failure> {
-    let shown = file.display().to_string();
-    let text = if shown == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(file)
-    };
-    let shown = if shown == "-" { "stdin".into() } else { shown };
-    let text = text
-        .map_err(|error| Failure::usage(format!("{shown}: {error}")).hint("name a file, or - for stdin"))?;
-    Ok((shown, text))
-}
-
 /// An object, or each of a List.
 fn judge(mut object: Value, at: &str, rules: &Rules, items: &mut Vec<Item>) -> Result<(), Failure> {
     let is_list = object.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
@@ -138,8 +123,8 @@ fn judge(mut object: Value, at: &str, rules: &Rules, items: &mut Vec<Item>) -> R
     Ok(())
 }
 
-fn rules_of(file: &PathBuf) -> Result<Rules, Failure> {
-    let (shown, text) = read(file)?;
+fn rules_of(file: &Path) -> Result<Rules, Failure> {
+    let (shown, text) = output::read(file)?;
     let mut rules = Rules::default();
     for document in yaml::documents(&shown, &text).map_err(bad_file)? {
         let at = format!("{shown}:{}", document.line);

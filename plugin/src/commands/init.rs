@@ -6,7 +6,7 @@ use gitops_source::git;
 use serde_json::json;
 
 use crate::error::{Failure, code};
-use crate::output;
+use crate::output::{self, Format};
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -24,6 +24,9 @@ pub struct Arguments {
     /// Print the file instead of writing it
     #[arg(long)]
     dry_run: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
 pub fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
@@ -53,9 +56,19 @@ pub fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Res
         },
     });
     let text = output::yaml(&application)?;
+    let tell = |words: &str| match arguments.output {
+        Format::Text | Format::Wide => {
+            words.lines().for_each(|line| printer.line(line));
+            Ok(code::YES)
+        }
+        Format::Name => {
+            printer.line(&format!("application/{name}"));
+            Ok(code::YES)
+        }
+        format => output::print(std::slice::from_ref(&application), format, printer).map(|()| code::YES),
+    };
     if arguments.dry_run {
-        printer.line(text.trim_end());
-        return Ok(code::YES);
+        return tell(&text);
     }
     let file = root.join(FILE);
     let target = if settings.folder == root { file } else { settings.folder.join(FILE) };
@@ -66,5 +79,5 @@ pub fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Res
     std::fs::write(&target, text)
         .map_err(|error| Failure::other(format!("{}: {error}", target.display())))?;
     printer.talk(&format!("wrote {}; commit it, then: kubectl gitops diff", target.display()));
-    Ok(code::YES)
+    if arguments.output.is_text() { Ok(code::YES) } else { tell("") }
 }

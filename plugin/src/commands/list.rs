@@ -1,6 +1,7 @@
 //! `kubectl gitops list`
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::desired::AppRef;
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_engine::Loaded;
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::status;
 use crate::applications::{Destination, is_local, of_cluster, select};
+use crate::beside::beside;
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -59,14 +61,24 @@ struct Report {
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let destination = Destination::reach(settings).await?;
-    let mut lines = Vec::new();
-    for (reference, loaded) in applications(&arguments, &destination, settings).await? {
-        let line = match &loaded {
-            Ok(loaded) => line(&destination, loaded, &arguments, printer).await,
-            Err(failure) => Err(failure.clone()),
-        };
-        lines.push(line.unwrap_or_else(|failure| unknown(&reference, loaded.as_ref().ok(), &failure)));
-    }
+    let found = applications(&arguments, &destination, settings).await?;
+    let revision = arguments.selection.revision.clone();
+    let lines = beside(found, |(reference, loaded)| {
+        let (destination, revision) = (destination.clone(), revision.clone());
+        async move {
+            let line = match &loaded {
+                Ok(loaded) => line(&destination, loaded, revision.as_deref()).await,
+                Err(failure) => Err(failure.clone()),
+            };
+            Ok(line
+                .unwrap_or_else(|failure| (unknown(&reference, loaded.as_ref().ok(), &failure), Vec::new())))
+        }
+    });
+    let told = lines.map_ok(|(line, mistakes)| {
+        mistakes.iter().for_each(|mistake| printer.warning(mistake));
+        line
+    });
+    let lines: Vec<Line> = told.try_collect().await?;
     match arguments.output {
         Format::Text | Format::Wide if lines.is_empty() => printer.talk("there are no Applications"),
         Format::Text | Format::Wide => {
@@ -103,14 +115,15 @@ async fn applications(
     Ok(all.into_iter().map(|loaded| (loaded.application.clone(), Ok(loaded))).collect())
 }
 
+/// Its line, and mistakes to be told.
 async fn line(
     destination: &Destination,
     loaded: &Loaded,
-    arguments: &Arguments,
-    printer: &Printer,
-) -> Result<Line, Failure> {
-    let revision = arguments.selection.revision.as_deref();
-    let (commit, survey) = destination.survey(loaded, revision, printer).await?;
+    revision: Option<&str>,
+) -> Result<(Line, Vec<String>), Failure> {
+    let destination = &*destination.of(loaded).await?;
+    let (commit, survey) = destination.survey_silently(loaded, revision).await?;
+    let mistakes = survey.desired.delegated().mistakes;
     let report = status::report(loaded, &survey, &destination.healths(loaded, &survey).await?);
     let worst = status::worst(&report);
     let message = report
@@ -120,7 +133,7 @@ async fn line(
         .find(|(_, state)| state.health == worst && worst != gitops_core::health::Health::Healthy)
         .map(|(object, state)| format!("{}: {}", layout::object(&object.object), state.message))
         .unwrap_or_default();
-    Ok(Line {
+    let line = Line {
         namespace: loaded.application.namespace.clone(),
         name: loaded.application.name.clone(),
         sync: if status::is_synced(&report) { "Synced" } else { "OutOfSync" },
@@ -130,7 +143,8 @@ async fn line(
         repo: loaded.repo.to_string(),
         path: loaded.source().path,
         message,
-    })
+    };
+    Ok((line, mistakes))
 }
 
 fn unknown(reference: &AppRef, loaded: Option<&Loaded>, failure: &Failure) -> Line {

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_cluster::{Cluster, LogOptions};
+use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_engine::{Kin, Reach, Survey};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::applications::{Destination, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
+use crate::output::{self, Format};
 use crate::printer::{Ink, Printer};
 use crate::settings::{Settings, duration};
 
@@ -27,7 +32,7 @@ const PARALLEL: usize = 8;
 /// are followed as well.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl gitops logs web\n  kubectl gitops logs web -f --tail 10\n  kubectl gitops logs web -c proxy --since 5m"
+    after_help = "Examples:\n  kubectl gitops logs web\n  kubectl gitops logs web -f --tail 10\n  kubectl gitops logs web -c proxy --since 5m\n  kubectl gitops logs web -f -o jsonl | jq -r .text"
 )]
 pub struct Arguments {
     /// Applications by name: of gitops.yaml if there is one, else of the cluster; none: all of gitops.yaml
@@ -60,6 +65,9 @@ pub struct Arguments {
     /// Write the time before each line
     #[arg(long)]
     timestamps: bool,
+    /// How to print; name: the Pods that have a log
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
 /// A container whose log can be read.
@@ -73,6 +81,10 @@ struct Spring {
 }
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    if arguments.follow && !matches!(arguments.output, Format::Text | Format::Wide | Format::Jsonl) {
+        return Err(Failure::usage("-f goes on without an end, and this output has one")
+            .hint("follow with -o jsonl: one object a line"));
+    }
     let since = arguments.since.as_deref().map(duration).transpose()?.flatten();
     let destination = Destination::reach(settings).await?;
     // As in every other command, but -f follows, as in `kubectl logs`.
@@ -83,10 +95,14 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         revision: None,
         path: arguments.path.clone(),
     };
-    let mut surveys = Vec::new();
-    for loaded in select(&selection, settings, Some(&destination.cluster)).await? {
-        surveys.push(destination.survey(&loaded, None, printer).await?.1);
-    }
+    let applications = select(&selection, settings, Some(&destination.cluster)).await?;
+    // All are read in one cluster: that of the first.
+    let destination = match applications.first() {
+        Some(first) => destination.of(first).await?.into_owned(),
+        None => destination,
+    };
+    let surveys = destination.surveys(&applications, None, printer).map_ok(|seen| seen.survey);
+    let surveys: Vec<Survey> = surveys.try_collect().await?;
     let options = LogOptions {
         container: String::new(),
         follow: arguments.follow,
@@ -124,8 +140,14 @@ async fn read(
                 .hint("see what there is: kubectl gitops tree"));
         }
         let new: Vec<Spring> = found.difference(&known).cloned().collect();
-        if !arguments.follow {
-            return whole(&destination.cluster, new, options, printer).await;
+        match arguments.output {
+            _ if arguments.follow => {}
+            Format::Name => {
+                let pods: BTreeSet<&str> = new.iter().map(|spring| &*spring.pod).collect();
+                pods.iter().for_each(|pod| printer.line(&format!("pod/{pod}")));
+                return Ok(code::YES);
+            }
+            format => return whole(&destination.cluster, new, options, format, printer).await,
         }
         for spring in new {
             known.insert(spring.clone());
@@ -143,40 +165,58 @@ async fn read(
         loop {
             tokio::select! {
                 () = &mut pause => break,
-                Some(line) = lines.recv() => line.print(printer),
+                Some(line) = lines.recv() => line.print(arguments.output, printer)?,
             }
         }
     }
 }
 
 enum Line {
-    Said(String, String),
+    Said(Arc<Spring>, String),
     Failed(String),
 }
 
 impl Line {
-    fn print(&self, printer: &Printer) {
+    fn print(&self, format: Format, printer: &Printer) -> Result<(), Failure> {
         match self {
-            Self::Said(whose, text) => printer.line(&format!("{} {text}", printer.ink(Ink::Dim, whose))),
+            Self::Said(spring, text) if format.is_text() => {
+                printer.line(&format!("{} {text}", printer.ink(Ink::Dim, &spring.whose())));
+            }
+            Self::Said(spring, text) => output::print(&[spring.said(text)], Format::Jsonl, printer)?,
             Self::Failed(error) => printer.warning(error),
         }
+        Ok(())
     }
+}
+
+/// One line of a log, for programs.
+#[derive(Debug, Serialize)]
+struct Said<'a> {
+    namespace: &'a str,
+    pod: &'a str,
+    container: &'a str,
+    text: &'a str,
 }
 
 impl Spring {
     fn whose(&self) -> String {
         format!("{}/{}", self.pod, self.container)
     }
+
+    fn said<'a>(&'a self, text: &'a str) -> Said<'a> {
+        Said { namespace: &self.namespace, pod: &self.pod, container: &self.container, text }
+    }
 }
 
 async fn follow(cluster: &Cluster, spring: Spring, options: LogOptions, send: &mpsc::Sender<Line>) {
     let options = LogOptions { container: spring.container.clone(), ..options };
-    let (whose, unheard) = (spring.whose(), send.clone());
+    let (spring, unheard) = (Arc::new(spring), send.clone());
+    let said = spring.clone();
     // Whoever prints is slower than a log at times; what it has no room for waits.
     let (inner, mut outer) = mpsc::unbounded_channel::<String>();
     let passing = async move {
         while let Some(text) = outer.recv().await {
-            if unheard.send(Line::Said(whose.clone(), text)).await.is_err() {
+            if unheard.send(Line::Said(said.clone(), text)).await.is_err() {
                 break;
             }
         }
@@ -199,6 +239,7 @@ async fn whole(
     cluster: &Cluster,
     springs: Vec<Spring>,
     options: &LogOptions,
+    format: Format,
     printer: &Printer,
 ) -> Result<u8, Failure> {
     use futures::StreamExt;
@@ -210,22 +251,32 @@ async fn whole(
         (spring, lines, result)
     }))
     .buffered(PARALLEL);
-    let (mut read, mut failed) = (0, None);
+    let (mut read, mut failed, mut kept) = (0, None, Vec::new());
     while let Some((spring, lines, result)) = logs.next().await {
-        let whose = spring.whose();
-        lines.into_iter().for_each(|line| Line::Said(whose.clone(), line).print(printer));
+        let spring = Arc::new(spring);
+        for text in lines {
+            match format {
+                Format::Json | Format::Yaml => kept.push(json!(spring.said(&text))),
+                format => Line::Said(spring.clone(), text).print(format, printer)?,
+            }
+        }
         match result {
             Ok(()) => read += 1,
             Err(error) => {
-                Line::Failed(error.to_string()).print(printer);
+                Line::Failed(error.to_string()).print(format, printer)?;
                 failed = Some(error);
             }
         }
     }
     match failed {
-        Some(error) if read == 0 => Err(error.into()),
-        _ => Ok(code::YES),
+        Some(error) if read == 0 => return Err(error.into()),
+        _ if matches!(format, Format::Json | Format::Yaml) => {
+            let logs = json!({"apiVersion": OUTPUT_API_VERSION, "kind": "Logs", "lines": kept});
+            output::print(&[logs], format, printer)?;
+        }
+        _ => {}
     }
+    Ok(code::YES)
 }
 
 async fn springs(

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod check;
+pub mod cluster;
 pub mod complete;
 pub mod completion;
 pub mod delete;
@@ -17,6 +18,7 @@ pub mod overriding;
 pub mod reference;
 pub mod render;
 pub mod rollback;
+pub mod rollout;
 pub mod status;
 pub mod sync;
 pub mod tree;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
 use gitops_api::Override;
-use gitops_cluster::{ApplyOptions, Cluster, ErrorKind, Kind};
+use gitops_cluster::{ApplyOptions, ErrorKind, Kind};
 use gitops_core::compare::unix_seconds;
 use gitops_core::names::{ANNOTATION_REQUESTED_BY, API_VERSION, FIELD_MANAGER, GROUP, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
@@ -63,6 +63,9 @@ struct Create {
     /// For this user instead of yourself; may be repeated
     #[arg(long = "for-user", value_name = "USER")]
     users: Vec<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
 /// Shows all, and until when each is open
@@ -82,6 +85,9 @@ struct List {
 struct End {
     #[arg(value_name = "NAME")]
     called: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
 pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
@@ -110,11 +116,6 @@ fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-async fn find(cluster: &Cluster, name: &str) -> Result<Option<Override>, Failure> {
-    let live = cluster.get(&kind(), &key(name)).await?;
-    live.map(read).transpose()
-}
-
 fn read(value: Value) -> Result<Override, Failure> {
     serde_json::from_value(value).map_err(|error| {
         Failure::other(format!("an Override cannot be read: {error}"))
@@ -135,7 +136,7 @@ async fn create(arguments: Create, settings: &Settings, printer: &Printer) -> Re
     let expires = now.checked_add(lasts).map_err(|error| Failure::usage(error.to_string()))?;
     let name = arguments.called.unwrap_or_else(|| format!("override-{:x}", now.as_millisecond()));
     let cluster = settings.cluster().await?;
-    if find(&cluster, &name).await?.is_some() {
+    if cluster.get(&kind(), &key(&name)).await?.is_some() {
         return Err(Failure::conflict(format!("Override {name} is there already"))
             .hint("leave the name out, or give another one; an Override cannot be changed"));
     }
@@ -145,15 +146,27 @@ async fn create(arguments: Create, settings: &Settings, printer: &Printer) -> Re
             "users": arguments.users, "reason": arguments.reason, "expiresAt": time(expires)},
     });
     let options = ApplyOptions { field_manager: FIELD_MANAGER, ..ApplyOptions::default() };
-    let made = read(cluster.apply(&kind(), &key(&name), &object, &options).await?.object)?;
-    printer.line(&format!(
+    let object = cluster.apply(&kind(), &key(&name), &object, &options).await?.object;
+    let made = read(object.clone())?;
+    let open = format!(
         "Override {name} is open until {} for {}: {}",
         made.spec.expires_at,
         users(&made),
         scope(&made)
-    ));
+    );
+    tell(&name, &open, object, arguments.output, printer)?;
     printer.talk(&format!("what it leaves behind is drift; end it with: kubectl gitops override end {name}"));
     Ok(code::YES)
+}
+
+/// What became of an Override, in words or as it is now.
+fn tell(name: &str, words: &str, object: Value, format: Format, printer: &Printer) -> Result<(), Failure> {
+    match format {
+        Format::Text | Format::Wide => printer.line(words),
+        Format::Name => printer.line(&format!("override/{name}")),
+        format => output::print(&[object], format, printer)?,
+    }
+    Ok(())
 }
 
 fn users(made: &Override) -> String {
@@ -218,18 +231,21 @@ async fn list(arguments: &List, settings: &Settings, printer: &Printer) -> Resul
 async fn end(arguments: &End, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let name = &arguments.called;
     let cluster = settings.cluster().await?;
-    let open = find(&cluster, name).await?.ok_or_else(|| {
+    let live = cluster.get(&kind(), &key(name)).await?.ok_or_else(|| {
         Failure::usage(format!("there is no Override {name}"))
             .hint("see which there are: kubectl gitops override list")
     })?;
+    let open = read(live.clone())?;
     let now = Timestamp::now();
     if unix_seconds(&open.spec.expires_at).is_some_and(|at| at <= now.as_second()) {
-        printer.line(&format!("Override {name} ended at {}", open.spec.expires_at));
+        let ended = format!("Override {name} ended at {}", open.spec.expires_at);
+        tell(name, &ended, live, arguments.output, printer)?;
         return Ok(code::YES);
     }
     let patch = json!([{"op": "replace", "path": "/spec/expiresAt", "value": time(now)}]);
     let options = ApplyOptions { field_manager: FIELD_MANAGER, ..ApplyOptions::default() };
-    cluster.patch(&kind(), &key(name), &patch, &options).await?;
-    printer.line(&format!("Override {name} has ended; what it left behind: kubectl gitops diff"));
+    let ended = cluster.patch(&kind(), &key(name), &patch, &options).await?;
+    let words = format!("Override {name} has ended; what it left behind: kubectl gitops diff");
+    tell(name, &words, ended, arguments.output, printer)?;
     Ok(code::YES)
 }

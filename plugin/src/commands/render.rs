@@ -3,12 +3,15 @@
 mod branch;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::compare::{MASK, mask_all};
 use gitops_core::desired::DesiredObject;
 use gitops_core::plan::order_of;
+use gitops_engine::desired::whole_trees;
 use serde_json::Value;
 
-use crate::applications::{declared, is_local, select, tell_whole_trees};
+use crate::applications::{declared, is_local, select};
+use crate::beside::beside;
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::output::{self, Format};
@@ -61,9 +64,18 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         None => None,
     };
     let mut rendered = Vec::new();
-    for loaded in select(&arguments.selection, settings, cluster.as_ref()).await? {
-        let (commit, set) = declared(&loaded, place.environment(), revision, &place).await?;
-        tell_whole_trees(&loaded, place.environment(), &commit, printer).await?;
+    let applications = select(&arguments.selection, settings, cluster.as_ref()).await?;
+    let mut sets = beside(applications, |loaded| {
+        let (place, revision) = (place.clone(), revision.map(str::to_owned));
+        async move {
+            let environment = place.environment();
+            let (commit, set) = declared(&loaded, environment, revision.as_deref(), &place).await?;
+            let notes = whole_trees(&loaded, environment, &commit.id).await?;
+            Ok((loaded, commit, set, notes))
+        }
+    });
+    while let Some((loaded, commit, set, notes)) = sets.try_next().await? {
+        notes.iter().for_each(|note| printer.talk(&format!("{}: {note}", loaded.application.name)));
         let mut sorted: Vec<DesiredObject> = set.objects.into_values().collect();
         sorted.sort_by(|a, b| {
             order_of(&a.key.kind).cmp(&order_of(&b.key.kind)).then_with(|| a.key.cmp(&b.key))

@@ -2,18 +2,16 @@
 
 use clap::Args;
 use gitops_core::names::OUTPUT_API_VERSION;
-use gitops_engine::desired::{commit, desired};
-use gitops_engine::restore;
-use gitops_engine::trust::trust_on;
-use gitops_engine::{EngineError, Loaded};
-use gitops_source::git::{Draft, enclosing, origin};
-use gitops_source::{Commit, NewCommit, RepoUrl, SourceError, Target, Writer};
+use gitops_engine::desired::commit;
+use gitops_engine::{Loaded, restore};
+use gitops_source::git::Draft;
+use gitops_source::{Commit, NewCommit};
 use serde::Serialize;
 
-use super::diff::change;
 use super::sync;
-use crate::applications::{in_file, is_local, select};
+use crate::applications::{is_local, select};
 use crate::cli::Selection;
+use crate::drafting::Drafting;
 use crate::error::{Failure, code};
 use crate::output::{self, Format, Report};
 use crate::place::Place;
@@ -64,6 +62,26 @@ pub struct Arguments {
     output: Format,
 }
 
+impl Arguments {
+    /// An Application as it was at a commit, with the flags of another command.
+    pub(super) fn to_commit(selection: Selection, to: String, way: Way) -> Self {
+        let Way { branch, reason, dry_run, yes, wait, timeout, output } = way;
+        Self { selection, to, branch, reason, dry_run, yes, prune: false, wait, timeout, output }
+    }
+}
+
+/// How a way back is gone.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub branch: Option<String>,
+    pub reason: Option<String>,
+    pub dry_run: bool,
+    pub yes: bool,
+    pub wait: bool,
+    pub timeout: String,
+    pub output: Format,
+}
+
 /// What a rollback is about, as programs read it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -91,18 +109,21 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         Place::reach_if_there(settings, printer, "changes are shown by Kubernetes' own kinds").await?
     };
     let loaded = one(select(&arguments.selection, settings, place.cluster()).await?)?;
-    let case = Case { place: &place, loaded: &loaded, arguments: &arguments, settings, printer };
+    let (place, selection) = (&place, &arguments.selection);
+    let drafting = Drafting { place, loaded: &loaded, selection, settings, printer };
+    let case = Case { drafting, arguments: &arguments };
     let (draft, now, mut told) = case.draft().await?;
     if arguments.output.is_text() {
         case.show(&draft, &told).await?;
     }
     if arguments.branch.is_none() && !draft.is_empty() {
-        case.counts(&draft, &now).await?;
+        case.drafting.counts(&draft, &now).await?;
     }
     let mut worst = code::YES;
     if !arguments.dry_run {
         if !draft.is_empty() {
-            told.revision = Some(case.publish(draft).await?);
+            let branch = arguments.branch.as_deref();
+            told.revision = Some(case.drafting.publish(draft, branch, arguments.yes).await?);
         }
         if syncs {
             let format = arguments.output;
@@ -142,21 +163,17 @@ fn named(selection: &Selection, loaded: &Loaded) -> Selection {
 
 /// One Application's way back.
 struct Case<'a> {
-    place: &'a Place,
-    loaded: &'a Loaded,
+    drafting: Drafting<'a>,
     arguments: &'a Arguments,
-    settings: &'a Settings,
-    printer: &'a Printer,
 }
 
 impl Case<'_> {
     /// The commit, made but not published; the revision of now; and what changes.
     async fn draft(&self) -> Result<(Draft, String, Rollback), Failure> {
-        let (loaded, environment) = (self.loaded, self.place.environment());
-        let home = restore::home(loaded).ok_or_else(|| {
-            Failure::usage(format!("Application {} has no source in Git", loaded.application))
-                .hint("change the version of its chart or artifact where the Application is described")
-        })?;
+        let Drafting { loaded, place, printer, .. } = self.drafting;
+        let environment = place.environment();
+        let instead = "change the version of its chart or artifact where the Application is described";
+        let home = self.drafting.home(instead)?;
         let asked = self.arguments.selection.revision.as_deref();
         let now = commit(loaded, environment, asked).await?.id;
         let read = restore::read(loaded, environment, &now).await?;
@@ -164,14 +181,8 @@ impl Case<'_> {
         let wanted = target::find(environment, home, &base, &read.paths, &self.arguments.to)?;
         let then_revision = restore::with_commit(loaded, &now, &wanted.id);
         let then = restore::read(loaded, environment, &then_revision).await?;
-        read.notes.iter().for_each(|note| self.printer.warning(note));
-        let writer = Writer {
-            cache: environment.git(),
-            repo: home.repo.clone(),
-            credentials: home.credentials.clone(),
-            timeout: environment.git_timeout,
-            checkout: self.checkout(&home.repo),
-        };
+        read.notes.iter().for_each(|note| printer.warning(note));
+        let writer = self.drafting.writer(home);
         let branch = writer.branch(asked.unwrap_or(&home.source.revision))?;
         let new = NewCommit {
             changes: restore::changes(&read, &then, &wanted.id),
@@ -179,7 +190,7 @@ impl Case<'_> {
             author: None,
         };
         let draft = writer.draft(&branch, &base, new)?;
-        let changes = self.changes(loaded, &now, &draft).await?;
+        let changes = self.drafting.changes(&now, &draft).await?;
         let told = Rollback {
             api_version: OUTPUT_API_VERSION,
             kind: "Rollback",
@@ -193,16 +204,8 @@ impl Case<'_> {
         Ok((draft, now, told))
     }
 
-    /// The checkout that one stands in, when it is one of this repository.
-    fn checkout(&self, repo: &RepoUrl) -> Option<std::path::PathBuf> {
-        let (root, _) = enclosing(&self.settings.folder)?;
-        let same =
-            origin(&root)?.parse::<RepoUrl>().is_ok_and(|origin| origin.to_string() == repo.to_string());
-        same.then_some(root)
-    }
-
     fn message(&self, wanted: &Commit) -> String {
-        let application = &self.loaded.application;
+        let application = &self.drafting.loaded.application;
         let reason = self.arguments.reason.as_deref().map(|text| format!("{text}\n\n")).unwrap_or_default();
         let time = jiff::Timestamp::from_second(wanted.time).map(|time| time.to_string()).unwrap_or_default();
         format!(
@@ -217,90 +220,16 @@ impl Case<'_> {
         )
     }
 
-    /// What the draft changes in what an Application declares.
-    async fn changes(&self, loaded: &Loaded, now: &str, draft: &Draft) -> Result<Report, Failure> {
-        let (environment, place) = (self.place.environment(), self.place);
-        let drafted = restore::placed(loaded, &draft.repo());
-        let before = desired(loaded, environment, now, place).await?;
-        let revision = restore::with_commit(loaded, now, &draft.commit);
-        let after = desired(&drafted, environment, &revision, place).await?;
-        Ok(change::report(&before, &after, &change::schemas(place, &before, &after).await?))
-    }
-
-    /// Shows the files and objects that change, and which other Applications of
-    /// the file they change, too.
+    /// Shows what changes.
     async fn show(&self, draft: &Draft, told: &Rollback) -> Result<(), Failure> {
         if draft.is_empty() {
-            self.printer.talk(&format!(
+            self.drafting.printer.talk(&format!(
                 "{} holds these files as they were at {} already; nothing is committed",
                 draft.branch,
                 &told.restores[..12]
             ));
             return Ok(());
         }
-        draft.stat()?.lines().for_each(|line| self.printer.line(line));
-        change::text(&told.changes, self.printer);
-        let home = restore::home(self.loaded);
-        for other in in_file(&self.arguments.selection, self.settings, self.place.cluster())? {
-            let shares = restore::home(&other).zip(home).is_some_and(|(other, home)| {
-                other.repo == home.repo && other.source.revision == home.source.revision
-            });
-            if !shares || other.application == self.loaded.application {
-                continue;
-            }
-            // One that does not render is no reason to stay with what is wrong here.
-            match self.beside(&other, draft).await {
-                Ok(report) if report.objects.is_empty() => {}
-                Ok(report) => self.printer.warning(&format!(
-                    "Application {} reads these files, too: {} of its objects change",
-                    other.application,
-                    report.objects.len()
-                )),
-                Err(failure) => {
-                    self.printer.warning(&format!("Application {}: {}", other.application, failure.message));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What the draft changes in another Application.
-    async fn beside(&self, other: &Loaded, draft: &Draft) -> Result<Report, Failure> {
-        let now = commit(other, self.place.environment(), None).await?.id;
-        self.changes(other, &restore::with_commit(other, &now, &draft.base), draft).await
-    }
-
-    /// Whether the Project takes the commit, so that none is pushed that cannot be
-    /// synced.
-    async fn counts(&self, draft: &Draft, now: &str) -> Result<(), Failure> {
-        let drafted = restore::placed(self.loaded, &draft.repo());
-        let revision = restore::with_commit(self.loaded, now, &draft.commit);
-        let environment = self.place.environment();
-        let counts = trust_on(&drafted, environment, &revision, &draft.commit, &draft.branch).await;
-        counts.map_err(|error| match error {
-            EngineError::Source(SourceError::Unsigned { reason, .. }) => {
-                Failure::git(format!("the commit would not count: {reason}")).hint(
-                    "sign with a key that the Project names: git config commit.gpgSign true; or leave it to a pull request: --branch NAME",
-                )
-            }
-            error => error.into(),
-        })
-    }
-
-    /// Asks, and pushes; returns the new commit.
-    async fn publish(&self, draft: Draft) -> Result<String, Failure> {
-        let (name, target) = match &self.arguments.branch {
-            Some(name) => (name.clone(), Target::New(name.clone())),
-            None => (draft.branch.clone(), Target::Same),
-        };
-        let question = format!("Commit this to {name} of {}?", draft.home());
-        if !self.arguments.yes {
-            let way = "say --yes, or see with --dry-run what would change";
-            self.printer.agrees(&question, way, "nothing was committed")?;
-        }
-        let published = tokio::task::spawn_blocking(move || draft.publish(&target)).await;
-        let commit = published.map_err(|error| Failure::other(error.to_string()))??;
-        self.printer.talk(&format!("committed {} to {name}", &commit[..12]));
-        Ok(commit)
+        self.drafting.show(draft, &told.changes).await
     }
 }

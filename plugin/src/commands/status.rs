@@ -4,20 +4,24 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
+use gitops_engine::desired::whole_trees;
 use gitops_engine::load::Place;
 use gitops_engine::{Loaded, Survey};
 use gitops_source::Commit;
 
 use super::diff;
-use crate::applications::{Destination, of_cluster, select, tell_whole_trees};
+use crate::applications::{Destination, of_cluster, select, tell_mistakes};
+use crate::beside::beside;
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
 use crate::output::{self, Format, ObjectReport, Report};
 use crate::printer::{Ink, Printer};
+use crate::rollouts::{self, Seen};
 use crate::settings::Settings;
 
 /// Up to so many objects are all shown.
@@ -80,17 +84,19 @@ async fn look(
         select(&arguments.selection, settings, Some(&destination.cluster)).await?
     };
     let (mut reports, mut lines) = (Vec::new(), Vec::new());
-    for (index, loaded) in applications.iter().enumerate() {
-        let (commit, survey) =
-            destination.survey(loaded, arguments.selection.revision.as_deref(), printer).await?;
-        let report = report(loaded, &survey, &destination.healths(loaded, &survey).await?);
-        if !arguments.watch {
-            tell_whole_trees(loaded, &destination.environment, &commit, printer).await?;
-        }
+    let (revision, watch) = (arguments.selection.revision.clone(), arguments.watch);
+    let mut states = beside(applications, |loaded| {
+        let (destination, revision) = (destination.clone(), revision.clone());
+        async move { State::of(&destination, loaded, revision.as_deref(), !watch).await }
+    });
+    while let Some(State { loaded, commit, survey, healths, notes }) = states.try_next().await? {
+        tell_mistakes(&survey, printer);
+        notes.iter().for_each(|note| printer.talk(&format!("{}: {note}", loaded.application.name)));
+        let (loaded, report) = (&loaded, report(&loaded, &survey, &healths));
         if arguments.output == Format::Name {
             lines.push(format!("application/{}", loaded.application.name));
         } else {
-            if index > 0 {
+            if !lines.is_empty() {
                 lines.push(String::new());
             }
             let now = jiff::Timestamp::now().as_second();
@@ -100,6 +106,34 @@ async fn look(
         reports.push(report);
     }
     Ok((reports, lines))
+}
+
+/// What is known of one Application.
+struct State {
+    loaded: Loaded,
+    commit: Commit,
+    survey: Survey,
+    healths: BTreeMap<ObjectKey, HealthReport>,
+    /// Sources that are rendered anew on every commit.
+    notes: Vec<String>,
+}
+
+impl State {
+    async fn of(
+        destination: &Destination,
+        loaded: Loaded,
+        revision: Option<&str>,
+        with_notes: bool,
+    ) -> Result<Self, Failure> {
+        let destination = &*destination.of(&loaded).await?;
+        let (commit, survey) = destination.survey_silently(&loaded, revision).await?;
+        let healths = destination.healths(&loaded, &survey).await?;
+        let notes = match with_notes {
+            true => whole_trees(&loaded, &destination.environment, &commit.id).await?,
+            false => Vec::new(),
+        };
+        Ok(Self { loaded, commit, survey, healths, notes })
+    }
 }
 
 /// All Applications of the cluster.
@@ -120,6 +154,7 @@ pub(super) fn report(
         let state = healths.get(&step.key).cloned().unwrap_or_else(HealthReport::missing);
         report.objects.push(ObjectReport { health: Some(state), ..diff::object(&survey.desired, step) });
     }
+    report.rollouts = rollouts::under_way(&survey.rollouts).iter().map(Seen::note).collect();
     report
 }
 
@@ -186,14 +221,8 @@ fn text(
     let fine = sync && health == Health::Healthy;
     let ink = |good: bool| if good { Ink::Git } else { Ink::Live };
     let mut lines = vec![printer.ink(Ink::Bold, &format!("Application {}", loaded.application))];
-    let mut fact = |name: &str, text: &str, colour: Option<Ink>| {
-        // Only what stays on its line is coloured as a whole.
-        for (index, line) in layout::wrapped(text, &" ".repeat(12), printer.width()).iter().enumerate() {
-            let start = if index == 0 { format!("  {:<10}", format!("{name}:")) } else { " ".repeat(12) };
-            let line = line.trim_start();
-            lines.push(start + &colour.map_or_else(|| line.to_owned(), |colour| printer.ink(colour, line)));
-        }
-    };
+    let mut fact =
+        |name: &str, text: &str, ink: Option<Ink>| lines.extend(layout::fact(name, text, ink, printer));
     fact("running", &answer(report), Some(ink(fine)));
     for Place { source, repo, .. } in &loaded.sources {
         let what = match source.helm.as_ref().filter(|helm| !helm.chart.is_empty()) {
@@ -206,6 +235,13 @@ fn text(
     fact("revision", &format!("{} {} {by}", &commit.id[..12], commit.subject), None);
     fact("sync", if sync { "Synced" } else { "OutOfSync" }, Some(ink(sync)));
     fact("health", health.name(), Some(layout::health_ink(health)));
+
+    for note in &report.rollouts {
+        fact("rollout", &format!("{} {}", note.name, note.message), None);
+        if let Some(command) = &note.command {
+            fact("command", command, None);
+        }
+    }
 
     // On one screen: what is in order is only counted where there is much of it.
     let troubled = |object: &&ObjectReport| object.action != Action::Unchanged || !is_healthy(object);
@@ -254,7 +290,7 @@ mod tests {
 
     use super::*;
     use crate::cli::ColorChoice;
-    use crate::output::{Located, ObjectId};
+    use crate::output::{Located, ObjectId, RolloutNote};
 
     fn object(kind: &str, name: &str, action: Action, health: HealthReport) -> ObjectReport {
         let key = ObjectKey {
@@ -283,6 +319,12 @@ mod tests {
     }
 
     fn shown(objects: Vec<ObjectReport>, width: usize) -> String {
+        let mut report = Report::new("Status", "shop/web".into(), "0123456789abcdef".into());
+        report.objects = objects;
+        told(&report, width)
+    }
+
+    fn told(report: &Report, width: usize) -> String {
         let loaded = gitops_engine::load::from_flags(
             "web",
             "shop",
@@ -297,9 +339,7 @@ mod tests {
             author: "Ada".into(),
             time: 0,
         };
-        let mut report = Report::new("Status", "shop/web".into(), commit.id.clone());
-        report.objects = objects;
-        text(&loaded, &commit, &report, 300, false, &Printer::new(ColorChoice::Never).wide(width)).join("\n")
+        text(&loaded, &commit, report, 300, false, &Printer::new(ColorChoice::Never).wide(width)).join("\n")
     }
 
     fn healthy() -> HealthReport {
@@ -356,6 +396,28 @@ mod tests {
             it is not in the cluster
         Secret shop/old      Extra
             Git no longer declares it
+        ");
+    }
+
+    #[test]
+    fn a_rollout_says_what_gets_it_on() {
+        let mut report = Report::new("Status", "shop/web".into(), "0123456789abcdef".into());
+        report.rollouts = vec![RolloutNote {
+            name: "web".into(),
+            phase: "Paused".into(),
+            step: "2 of 5".into(),
+            message: "Paused, step 2 of 5: it waits until someone promotes it".into(),
+            command: Some("kubectl gitops rollout promote web -n shop".into()),
+        }];
+        insta::assert_snapshot!(told(&report, 100), @"
+        Application shop/web
+          running:  yes, 0 objects as Git says, healthy
+          source:   https://git.example/shop.git main app
+          revision: 0123456789ab Two replicas (Ada, 5 minutes ago)
+          sync:     Synced
+          health:   Healthy
+          rollout:  web Paused, step 2 of 5: it waits until someone promotes it
+          command:  kubectl gitops rollout promote web -n shop
         ");
     }
 

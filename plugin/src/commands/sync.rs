@@ -1,7 +1,9 @@
 //! `kubectl gitops sync`
 
+mod ahead;
 mod asked;
 mod case;
+mod rollouts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,19 +11,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use futures::TryStreamExt;
+use gitops_core::desired::AppRef;
 use gitops_core::plan::{Action, Select};
 use gitops_engine::lease;
 use gitops_engine::sync::Conflicts;
-use gitops_engine::{DryRun, RunHooks, Stop, SyncOptions};
+use gitops_engine::{DryRun, Loaded, RunHooks, Stop, SyncOptions};
 
 use crate::applications::{Destination, in_file, select};
+use crate::beside::beside;
 use crate::cli::Selection;
 use crate::dependencies::Dependencies;
 use crate::error::{Failure, code};
 use crate::output::{self, Format, Report};
 use crate::printer::Printer;
 use crate::settings::{Settings, duration};
-use case::Case;
+use ahead::Writes;
+use case::{Case, Done};
 
 /// Brings the cluster to what Git says
 ///
@@ -169,6 +175,11 @@ impl Arguments {
         }
     }
 
+    /// The same, done from here whoever else may do it.
+    pub(super) fn locally(self) -> Self {
+        Self { local: true, ..self }
+    }
+
     fn options(&self) -> Result<SyncOptions, Failure> {
         let labels = self.labels.as_deref().map(str::parse).transpose();
         let labels = labels.map_err(|error: gitops_core::plan::select::SelectorError| {
@@ -230,7 +241,7 @@ pub(super) async fn carry_out(
     let options = arguments.options()?;
     let destination = Destination::reach(settings).await?;
     let chosen = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
-    let known = in_file(&arguments.selection, settings, Some(&destination.cluster))?;
+    let known = Arc::new(in_file(&arguments.selection, settings, Some(&destination.cluster))?);
     let asked::Asked { mut reports, code: mut worst, left: chosen } =
         asked::run(&arguments, &destination, chosen, printer).await?;
     if worst == code::INTERRUPTED {
@@ -238,14 +249,13 @@ pub(super) async fn carry_out(
     }
     let stop = Stop { interrupted: interruption(), ..Stop::default() };
     let mut dependencies = Dependencies::new(&chosen, &known)?;
-    let mut versions = BTreeMap::new();
-    for loaded in chosen.iter().filter(|_| options.dry_run == DryRun::None) {
-        let version = lease::version(&destination.cluster, &loaded.application).await;
-        versions.insert(loaded.application.clone(), version);
-    }
+    let versions = versions(&destination, &chosen, options.dry_run).await?;
     // After the versions, so that what others sync from here on is noticed.
     destination.look_again();
-    for loaded in dependencies.ordered() {
+    let writes = Arc::new(Writes::default());
+    let revision = arguments.selection.revision.as_deref();
+    let mut turns = ahead::turns(&destination, dependencies.ordered(), &known, revision, &writes);
+    while let Some((loaded, look)) = turns.try_next().await? {
         if options.dry_run == DryRun::None
             && let Some(reason) =
                 dependencies.missing(&loaded, &destination, settings, &options, printer).await?
@@ -259,26 +269,45 @@ pub(super) async fn carry_out(
             wait: options.wait || dependencies.is_awaited(&loaded),
             ..options.clone()
         };
+        let there = destination.of(&loaded).await?;
         let case = Case {
-            destination: &destination,
+            destination: &there,
             loaded: &loaded,
             known: &known,
             arguments: &arguments,
             printer,
             stop: &stop,
+            writes: &writes,
             version: versions.get(&loaded.application).cloned().flatten(),
         };
-        let (report, code, is_done) = case.run(&options).await?;
+        let Done { report, code, goes_on } = case.run(look?, &options).await?;
         worst = worst.max(code);
         reports.push(report);
         if code == code::YES {
             dependencies.succeeded(&loaded);
         }
-        if !is_done {
+        if !goes_on {
             break;
         }
     }
     Ok((reports, worst))
+}
+
+/// The versions of the Leases, by which syncs of others are noticed.
+async fn versions(
+    destination: &Destination,
+    chosen: &[Loaded],
+    dry_run: DryRun,
+) -> Result<BTreeMap<AppRef, Option<String>>, Failure> {
+    let claimed = chosen.iter().filter(|_| dry_run == DryRun::None);
+    let versions = beside(claimed.cloned().collect(), |loaded: Loaded| {
+        let destination = destination.clone();
+        async move {
+            let version = lease::version(&destination.of(&loaded).await?.cluster, &loaded.application).await;
+            Ok((loaded.application, version))
+        }
+    });
+    versions.try_collect().await
 }
 
 /// Set by Ctrl-C; the second one ends the program.

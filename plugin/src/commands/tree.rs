@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use futures::TryStreamExt;
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_core::object::{Gvk, ObjectKey};
@@ -12,12 +13,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::status::sync_word;
-use crate::applications::{Destination, select};
+use crate::applications::{Destination, Seen, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
 use crate::output::{self, Format, ObjectId};
 use crate::printer::{Ink, Printer};
+use crate::rollouts;
 use crate::settings::Settings;
 
 /// How often the picture is drawn again.
@@ -71,11 +73,11 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     loop {
         let mut trees = Vec::new();
-        for loaded in &applications {
-            let revision = arguments.selection.revision.as_deref();
-            let (_, survey) = destination.survey(loaded, revision, printer).await?;
-            let kin = destination.kin(&survey, Reach::All, printer).await;
-            trees.push(tree(loaded, &survey, &kin)?);
+        let revision = arguments.selection.revision.as_deref();
+        let mut surveys = destination.surveys(&applications, revision, printer);
+        while let Some(Seen { there, loaded, survey, .. }) = surveys.try_next().await? {
+            let kin = there.kin(&survey, Reach::All, printer).await;
+            trees.push(tree(&loaded, &survey, &kin)?);
         }
         show(&trees, &arguments, printer)?;
         if !arguments.watch {
@@ -92,12 +94,21 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
 
 fn tree(loaded: &Loaded, survey: &Survey, kin: &Kin) -> Result<Tree, Failure> {
     let rules = Rules::of(loaded)?;
+    let rollouts = rollouts::under_way(&survey.rollouts);
     let objects: Vec<Node> = (survey.plan.steps.iter())
         .map(|step| {
             let id = ObjectId::new(&step.gvk, &step.key);
             let sync = Some(sync_word(step.action));
             match survey.live.get(&step.key) {
-                Some(live) => Node { sync, ..node(id, live, kin, &rules, DEPTH) },
+                Some(live) => {
+                    let mut node = Node { sync, ..node(id, live, kin, &rules, DEPTH) };
+                    let seen = rollouts.iter().find(|seen| seen.key() == step.key);
+                    if let Some(seen) = seen {
+                        let command = seen.command().map(|command| format!("; {command}"));
+                        node.report.message = format!("{}{}", seen.words(), command.unwrap_or_default());
+                    }
+                    node
+                }
                 None if step.action == Action::Unchanged => {
                     Node { object: id, sync, report: HealthReport::expired(), children: Vec::new() }
                 }

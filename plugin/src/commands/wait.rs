@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use futures::TryStreamExt;
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
-use gitops_engine::Loaded;
+use gitops_engine::{Loaded, Survey};
 
 use super::status;
-use crate::applications::{Destination, select};
+use crate::applications::{Destination, Seen, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::output::{self, Format};
@@ -53,13 +54,22 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let applications = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     let (mut late, mut reports) = (false, Vec::new());
     let what = What { wanted: &arguments.wanted, revision: arguments.selection.revision.as_deref() };
-    for loaded in &applications {
-        let waited = tokio::select! {
-            waited = one(&destination, loaded, &what, limit, start, printer) => waited?,
-            _ = tokio::signal::ctrl_c() => return Ok(code::INTERRUPTED),
-        };
-        late |= !waited.1;
-        reports.push(waited.0);
+    while reports.len() < applications.len() {
+        // The commit is the one of now, when those before it have been waited
+        // for: a newer one is another wait's.
+        destination.look_again();
+        let mut surveys = destination.surveys(&applications[reports.len()..], what.revision, printer);
+        while let Some(Seen { there, loaded, survey, .. }) = surveys.try_next().await? {
+            let waited = tokio::select! {
+                waited = one(&there, &loaded, survey, &what, limit, start, printer) => waited?,
+                _ = tokio::signal::ctrl_c() => return Ok(code::INTERRUPTED),
+            };
+            late |= !waited.in_time;
+            reports.push(waited.report);
+            if waited.has_waited {
+                break;
+            }
+        }
     }
     match arguments.output {
         Format::Text | Format::Wide => {}
@@ -85,34 +95,44 @@ pub(super) async fn until_healthy(
     printer: &Printer,
 ) -> Result<bool, Failure> {
     let what = What { wanted: &[Wanted::Healthy], revision: None };
-    Ok(one(destination, loaded, &what, limit, Instant::now(), printer).await?.1)
+    let destination = &*destination.of(loaded).await?;
+    destination.look_again();
+    let (_, survey) = destination.survey(loaded, what.revision, printer).await?;
+    Ok(one(destination, loaded, survey, &what, limit, Instant::now(), printer).await?.in_time)
 }
 
-/// The last report, and whether it is what was wanted.
+/// How a wait ended.
+struct Waited {
+    report: output::Report,
+    in_time: bool,
+    /// Whether it was not so from the first.
+    has_waited: bool,
+}
+
+/// Waits from what was seen first.
 async fn one(
     destination: &Destination,
     loaded: &Loaded,
+    mut survey: Survey,
     what: &What<'_>,
     limit: Duration,
     start: Instant,
     printer: &Printer,
-) -> Result<(output::Report, bool), Failure> {
-    // The commit is the one of now, when those before it have been waited for:
-    // a newer one is another wait's.
-    destination.look_again();
-    let (_, mut survey) = destination.survey(loaded, what.revision, printer).await?;
+) -> Result<Waited, Failure> {
     let mut said = String::new();
     loop {
         let healths = destination.healths(loaded, &survey).await?;
         let open = open(&survey.plan.steps, &healths, what.wanted);
         if open.is_empty() {
             printer.talk(&format!("{} is {}", loaded.application, words(what.wanted)));
-            return Ok((status::report(loaded, &survey, &healths), true));
+            let report = status::report(loaded, &survey, &healths);
+            return Ok(Waited { report, in_time: true, has_waited: !said.is_empty() });
         }
         if start.elapsed() >= limit {
             printer.talk(&format!("{} is not {} in time:", loaded.application, words(what.wanted)));
             open.iter().for_each(|line| printer.talk(&format!("  {line}")));
-            return Ok((status::report(loaded, &survey, &healths), false));
+            let report = status::report(loaded, &survey, &healths);
+            return Ok(Waited { report, in_time: false, has_waited: !said.is_empty() });
         }
         let line = format!("waiting for {} of {}: {}", open.len(), loaded.application, open[0]);
         if line != said {
@@ -120,7 +140,7 @@ async fn one(
             said = line;
         }
         tokio::time::sleep(INTERVAL.min(limit.saturating_sub(start.elapsed()))).await;
-        survey = destination.resurvey(loaded, survey.desired).await?;
+        survey = destination.resurvey(loaded, survey.declared()).await?;
     }
 }
 

@@ -86,6 +86,7 @@ pub(crate) fn start(
         format!("--advertise-address={}", if address.ip == "127.0.0.1" { "192.0.2.1" } else { &address.ip }),
         format!("--cert-dir={}", pki.display()),
         format!("--token-auth-file={}", file("tokens.csv")),
+        format!("--client-ca-file={}", file("clients-ca.crt")),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
         format!("--service-account-key-file={}", file("service-account.pub")),
         format!("--service-account-signing-key-file={}", file("service-account.key")),
@@ -160,13 +161,34 @@ fn certificates(pki: &Path) -> Result<(), Error> {
     ca.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     ca.distinguished_name.push(DnType::CommonName, "kubelet-clients");
     write(&pki.join("kubelet-ca.crt"), &ca.self_signed(&ca_key)?.pem())?;
+    let issuer = Issuer::from_params(&ca, &ca_key);
+    client_certificate(pki, "kubelet-client", ("kube-apiserver", ""), &issuer)?;
+    // By which people may log in as well.
+    let users_key = KeyPair::generate()?;
+    let mut users = CertificateParams::default();
+    users.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    users.distinguished_name.push(DnType::CommonName, "clients");
+    write(&pki.join("clients-ca.crt"), &users.self_signed(&users_key)?.pem())?;
+    let issuer = Issuer::from_params(&users, &users_key);
+    client_certificate(pki, "admin", ("admin", "system:masters"), &issuer)
+}
+
+/// The certificate of a user and its key, in files of this name.
+fn client_certificate(
+    pki: &Path,
+    file: &str,
+    (user, group): (&str, &str),
+    issuer: &Issuer<'_, &KeyPair>,
+) -> Result<(), Error> {
     let key = KeyPair::generate()?;
     let mut client = CertificateParams::default();
-    client.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+    client.distinguished_name.push(DnType::CommonName, user);
+    if !group.is_empty() {
+        client.distinguished_name.push(DnType::OrganizationName, group);
+    }
     client.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
-    let issuer = Issuer::from_params(&ca, &ca_key);
-    write(&pki.join("kubelet-client.crt"), &client.signed_by(&key, &issuer)?.pem())?;
-    write(&pki.join("kubelet-client.key"), &key.serialize_pem())
+    write(&pki.join(format!("{file}.crt")), &client.signed_by(&key, issuer)?.pem())?;
+    write(&pki.join(format!("{file}.key")), &key.serialize_pem())
 }
 
 /// 128 bits from the system's generator, by way of a fresh key.

@@ -10,7 +10,9 @@ mod jsonnet;
 mod multiple;
 mod registries;
 mod rendering;
+mod shallow;
 mod sops;
+mod sops_program;
 mod writing;
 
 use std::path::{Path, PathBuf};

@@ -82,6 +82,60 @@ fn a_packed_dependency_that_asks_for_the_time_is_found() {
 }
 
 #[test]
+fn chance_is_found_wherever_a_template_calls_it() {
+    let helper = "{{- define \"c.random\" }}{{ randAlphaNum 16 | quote }}{{ end -}}";
+    let dependency = "apiVersion: v2\nname: d\nversion: 1.0.0\n";
+    let tpl = config_map("a", "{{ tpl .Values.text . | quote }}");
+    for files in [
+        // A helper whose name is made up.
+        &[
+            ("templates/_helpers.tpl", helper),
+            ("templates/a.yaml", &config_map("a", "{{ include (printf \"c.%s\" .Values.name) . }}")),
+            ("values.yaml", "name: random\n"),
+        ][..],
+        // Code in values, whole and in pieces.
+        &[("templates/a.yaml", &tpl), ("values.yaml", "text: '{{ randAlphaNum 16 }}'\n")],
+        &[
+            ("templates/a.yaml", &tpl.replace(".Values.text", "(printf \"{{ %s 16 }}\" .Values.text)")),
+            ("values.yaml", "text: randAlphaNum\n"),
+        ],
+        // A chart inside of the chart.
+        &[
+            ("charts/d/Chart.yaml", dependency),
+            ("charts/d/templates/a.yaml", &config_map("a", "{{ uuidv4 }}")),
+        ],
+    ] {
+        let repo = Repo::with(&[CHART]);
+        repo.commit("chart", files);
+        let error = Bench::new().refusal(&repo, &request(""));
+        assert!(error.contains("data.key is another value"), "{files:?}: {error}");
+    }
+}
+
+/// A helm that gives another value whenever it is run again for a render.
+const FICKLE: &str = "#!/bin/sh
+if [ \"$1\" = version ]; then echo v4.1.0; exit; fi
+turn=1; [ -e \"$HOME/ran\" ] && turn=2; : > \"$HOME/ran\"
+printf -- '---\\n# Source: c/templates/a.yaml\\napiVersion: v1\\nkind: ConfigMap\\nmetadata: {name: a}\\ndata: {turn: \"%s\"}\\n' $turn
+";
+
+#[test]
+fn only_a_chart_that_may_be_another_is_rendered_twice() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut bench = Bench::new();
+    let tool = bench.home.path().join("helm");
+    std::fs::write(&tool, FICKLE).unwrap();
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    bench.tools.helm = tool;
+    let repo = Repo::with(&[CHART, ("templates/a.yaml", &config_map("a", "{{ .Values.now | quote }}"))]);
+    let objects = bench.render(&repo, &request("")).unwrap();
+    assert_eq!(objects[0].value["data"], json!({"turn": "1"}));
+    repo.commit("now", &[("templates/b.yaml", "# {{ now }}\n")]);
+    let error = bench.refusal(&repo, &request(""));
+    assert!(error.contains("data.turn is another value"), "{error}");
+}
+
+#[test]
 fn a_chart_takes_values_as_helm_does() {
     let bench = Bench::new();
     let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  {{- range $k, $v := .Values }}\n  {{ $k }}: {{ printf \"%T %v\" $v $v | quote }}\n  {{- end }}\n";

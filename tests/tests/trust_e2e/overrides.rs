@@ -97,7 +97,8 @@ fn an_override_opens_for_whom_and_what_it_names_and_ends() {
         "{}",
         list.stdout
     );
-    gitops(&shop, &format!("override end {incident} --as ada")).ok();
+    let ended = gitops(&shop, &format!("override end {incident} --as ada -o json")).ok().json();
+    assert_eq!((&ended["kind"], &ended["metadata"]["name"]), (&json!("Override"), &json!(incident)));
     // What it left behind is drift: shown, refused to grow, repaired.
     scale("ada", 6).refused(&["spec.replicas"]);
     let diff = gitops(&shop, &format!("diff web -n {name}"));

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use gitops_api::rollout::RolloutSpec;
 use gitops_cluster::{ClusterError, ErrorKind, Kind};
 use gitops_core::children::{
     Endpoints, Lineage, Owner, Reference, State, Surroundings, adopters, adopts, controller, is_claim_of,
@@ -12,9 +13,11 @@ use gitops_core::children::{
 };
 use gitops_core::compare::{CompareOptions, compare};
 use gitops_core::desired::DesiredObject;
-use gitops_core::names::API_VERSION;
+use gitops_core::names::{API_VERSION, GROUP, SYSTEM_NAMESPACE};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::verdict::{Facts, Operation};
+use gitops_engine::analysis::{Metrics, Templates, read_template};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::validate::Case;
@@ -34,6 +37,11 @@ impl Learnt {
     /// Whether this is asked for the first time.
     fn first(&mut self, what: &'static str) -> bool {
         self.0.insert(what)
+    }
+
+    /// It is to be asked for once more: something has changed.
+    pub fn again(&mut self, what: &'static str) {
+        self.0.remove(what);
     }
 }
 
@@ -66,6 +74,10 @@ impl Case<'_> {
             {
                 facts.surroundings = Some(self.surroundings().await);
             }
+            "child" if self.is_measuring() && learnt.first("surroundings") => {
+                facts.surroundings =
+                    Some(Surroundings { jobs: self.measuring(world), ..Surroundings::default() });
+            }
             "untracked" if self.key.kind == "PersistentVolumeClaim" && learnt.first("claim") => {
                 facts.claimed = self.is_claimed(world);
             }
@@ -75,6 +87,11 @@ impl Case<'_> {
             // The API server's cache may not have the newest Pod yet.
             "endpoints" if learnt.first("endpoints now") => {
                 facts.endpoints = self.endpoints(world, false).await;
+            }
+            "rollout-status" if learnt.first("promotion") => {
+                let none = &Value::Null;
+                let both = (self.before().unwrap_or(none), self.written().unwrap_or(none));
+                facts.promotion = self.keeper.promotion(world, self.key, both).await;
             }
             "request" if learnt.first("asked") => facts.asked = self.asked().await,
             "delete-declared" if learnt.first("going") => {
@@ -88,6 +105,41 @@ impl Case<'_> {
 
     fn is_pod(&self) -> bool {
         self.key.group.is_empty() && self.key.kind == "Pod"
+    }
+
+    /// Whether it is a Job by which a Rollout's version is measured.
+    fn is_measuring(&self) -> bool {
+        let of_rollout = |owner: Reference| owner.gvk.group == GROUP && owner.gvk.kind == "Rollout";
+        self.key.group == "batch"
+            && self.key.kind == "Job"
+            && controller(self.written()).is_some_and(of_rollout)
+    }
+
+    /// What such Jobs may say, as the Rollout and its templates are in Git.
+    fn measuring(&self, world: &World) -> Vec<Value> {
+        let Some(owner) = controller(self.written()) else { return Vec::new() };
+        let declared = |kind: &str, namespace: &str, name: &str| {
+            let key = ObjectKey {
+                group: GROUP.into(),
+                kind: kind.into(),
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
+            world.owner(&key).and_then(|held| held.part.get(&key))
+        };
+        let namespace = self.key.namespace.as_str();
+        let rollout = declared("Rollout", namespace, &owner.name);
+        let spec = rollout.and_then(|rollout| RolloutSpec::deserialize(rollout.value.get("spec")?).ok());
+        let Some(spec) = spec else { return Vec::new() };
+        let mut templates = Templates::new();
+        for reference in spec.templates() {
+            let places = [namespace, SYSTEM_NAMESPACE];
+            let found =
+                places.into_iter().find_map(|place| declared("AnalysisTemplate", place, &reference.name));
+            let read = found.map(|template| read_template(&reference.name, &template.value));
+            templates.extend(read.map(|read| (reference.name.clone(), read)));
+        }
+        Metrics::new(&spec, namespace, &owner.name, &templates).jobs(&owner.uid)
     }
 
     fn written(&self) -> Option<&Value> {
@@ -144,6 +196,7 @@ impl Case<'_> {
             let (owner, root) = self.owner(world, reference, recent).await;
             // By whom it is judged is not the writer's choice: the one in control.
             if lineage.root.is_none() && controls {
+                lineage.tracks = root.as_ref().and_then(|root| world.tracks(&root.key));
                 lineage.root = root;
             }
             lineage.owners.push(owner);
@@ -330,7 +383,7 @@ impl Case<'_> {
                 revisions.extend(self.one(&path).await);
             }
         }
-        Surroundings { revisions, limit_ranges, priority_classes, runtime_class }
+        Surroundings { revisions, limit_ranges, priority_classes, runtime_class, jobs: Vec::new() }
     }
 
     async fn one(&self, path: &str) -> Option<Value> {

@@ -123,6 +123,7 @@ const BY_CLUSTER: &[&str] = &[
     "interactive",
     "orphan",
     "request",
+    "second",
 ];
 
 /// A write that is being judged.
@@ -145,6 +146,7 @@ impl Case<'_> {
             ..Facts::default()
         };
         facts.scale_path = self.scale_path().await;
+        facts.second_of = world.second_of(self.key);
         let mut learnt = Learnt::default();
         let first = self.informed(world, &[], &[], &mut facts, &mut learnt).await;
         if first.decision != Decision::Deny && first.rule.is_empty() {
@@ -161,6 +163,10 @@ impl Case<'_> {
         if matches!(first.rule, "delete-declared" | "own-kinds" | "orphan" | "behind") {
             facts.namespace_terminating = self.is_terminating().await;
         }
+        if let Some(verdict) = self.gated(world, &mut facts, &mut learnt).await {
+            return verdict;
+        }
+        let world = &self.keeper.world();
         // These look at the cluster, not at Git: news would change nothing.
         if BY_CLUSTER.contains(&first.rule) && !facts.namespace_terminating {
             return first;
@@ -185,6 +191,8 @@ impl Case<'_> {
             Standing::Unknown => !fresh,
             Standing::Ahead => true,
         };
+        (facts.promotion, facts.second_of) = (None, world.second_of(self.key));
+        learnt.again("promotion");
         let third = self.informed(&world, &older, &[], &mut facts, &mut learnt).await;
         if !matches!(third.rule, "toward-git" | "mixed-commits") {
             return third;
@@ -196,11 +204,25 @@ impl Case<'_> {
         self.informed(&world, &older, &passed, &mut facts, &mut learnt).await
     }
 
+    /// What a Rollout changes is judged by its newest status before it is
+    /// refused: that is written before the objects that follow from it.
+    async fn gated(&self, world: &World, facts: &mut Facts, learnt: &mut Learnt) -> Option<Verdict> {
+        let held = world.gating(self.key)?;
+        if !self.keeper.regate_soon(&held.loaded.application).await {
+            return None;
+        }
+        let world = self.keeper.world();
+        (facts.promotion, facts.second_of) = (None, world.second_of(self.key));
+        learnt.again("promotion");
+        let again = self.informed(&world, &[], &[], facts, learnt).await;
+        again.rule.is_empty().then_some(again)
+    }
+
     /// What the commits declared that lie between the recorded one and the tip
     /// and that nobody names. Without a record nothing older than the tip counts.
     async fn passed(&self, world: &World) -> Vec<Arc<Part>> {
         let recorded = revision_of(self.request.old_object.as_ref());
-        match world.owner(self.key).zip(recorded) {
+        match world.owner(self.key).filter(|held| !held.is_gated(self.key)).zip(recorded) {
             Some((held, recorded)) => self.keeper.passed(held, recorded).await,
             None => Vec::new(),
         }
@@ -344,7 +366,10 @@ impl Case<'_> {
     /// What the commits declared that the object and the write name, as far as
     /// they lie between the recorded one and the tip.
     async fn older(&self, world: &World) -> Vec<Arc<Part>> {
-        let Some(held) = world.owner(self.key) else { return Vec::new() };
+        // An older commit's version is let in by the Rollout alone.
+        let Some(held) = world.owner(self.key).filter(|held| !held.is_gated(self.key)) else {
+            return Vec::new();
+        };
         let revision = |object: &Option<Value>| {
             object
                 .as_ref()
@@ -383,7 +408,7 @@ impl Case<'_> {
         let new = request_of(self.request.object.as_ref());
         let text = new.or_else(|| request_of(self.request.old_object.as_ref())).unwrap_or_default();
         let permission = match gitops_api::Request::parse(text) {
-            Ok(asked) => asked.verb.permission(),
+            Ok(asked) => asked.verb.permission(&self.request.kind.kind),
             // What is no request can be taken away.
             Err(_) if new.is_none() => return Asked::Permitted,
             Err(error) => return Asked::Unreadable(error.to_string()),

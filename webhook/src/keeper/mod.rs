@@ -3,6 +3,7 @@
 //! [`World`], the webhook configurations, and each Application's status.
 
 mod configure;
+mod gates;
 mod pass;
 mod time;
 
@@ -60,6 +61,9 @@ pub struct Keeper {
     /// they declare is not known, but for kinds and namespace.
     waiting: std::sync::Mutex<BTreeMap<AppRef, Unseen>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
+    /// Rollouts are worked in one Application after the other, so that none goes
+    /// back to what was seen before.
+    gating: Mutex<()>,
     older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
     history: History,
     surroundings: Mutex<Option<(Instant, Surroundings)>>,
@@ -91,6 +95,15 @@ struct Follower {
 struct Surroundings {
     environment: Environment,
     discovery: Arc<Discovery>,
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// How many looks at an Application have begun and ended, and which was the
@@ -138,6 +151,7 @@ impl Keeper {
             held: Mutex::default(),
             waiting: std::sync::Mutex::default(),
             followers: Mutex::default(),
+            gating: Mutex::default(),
             older: Mutex::default(),
             history,
             surroundings: Mutex::default(),
@@ -175,6 +189,8 @@ impl Keeper {
     pub async fn run(self: Arc<Self>) {
         let (stores, changes) = follow(self.cluster.client(), None);
         let mut changes = std::pin::pin!(changes);
+        let rollouts = tokio::spawn(self.clone().follow_rollouts());
+        let _ended = AbortOnDrop(rollouts);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
@@ -197,6 +213,11 @@ impl Keeper {
         let mut there = BTreeSet::new();
         for application in applications {
             let name = reference(application);
+            if !application.is_here() {
+                // The webhook of the cluster that it goes to holds it, there.
+                status::withdraw(&self.cluster.client(), application).await;
+                continue;
+            }
             there.insert(name.clone());
             let project =
                 projects.iter().find(|project| project.name_any() == application.spec.project).cloned();

@@ -92,9 +92,12 @@ impl Keeper {
         *heard = true;
         trust(&loaded, &known.environment, &commit.id).await?;
         let held = self.held.lock().await.get(&loaded.application).cloned();
-        self.moves_forward(&loaded, held.as_ref(), application, &commit.id).await?;
-        match held.filter(|held| !first && held.part.revision == commit.id) {
+        self.moves_forward(&loaded, &known.environment, held.as_ref(), application, &commit.id).await?;
+        let sources = loaded.sources.clone();
+        let is_known = |held: &Held| held.part.revision == commit.id && held.gates.is_some();
+        match held.filter(|held| !first && is_known(held)) {
             None => {
+                let _turn = self.gating.lock().await;
                 let held = self.render(application, project, loaded, &known, &commit.id).await?;
                 self.remember(&held);
                 self.hold(held).await;
@@ -106,6 +109,11 @@ impl Keeper {
             }
             Some(_) => {}
         }
+        // What a denial may need to know of the past comes behind what is in force.
+        let git = known.environment.git();
+        tokio::task::spawn_blocking(move || {
+            sources.iter().for_each(|place| git.deepen_behind(&place.repo, &place.credentials));
+        });
         Ok(status::Pass { revision: Some(commit.id), ..status::Pass::default() })
     }
 
@@ -155,7 +163,8 @@ impl Keeper {
         let part = packed(&loaded, &known.environment, revision, &*known.discovery, precedence).await?;
         let project =
             project.ok_or_else(|| EngineError::Internal("a Project was there a moment ago".into()))?;
-        self.admit(application, project, loaded, part)
+        let (part, gates) = self.gated(&loaded, known, part).await?;
+        Ok(Held { gates: Some(Arc::new(gates)), ..self.admit(application, project, loaded, part)? })
     }
 
     /// What an Application declares, if its Project admits all of it.
@@ -171,7 +180,7 @@ impl Keeper {
             admit::object(project, &application.spec.destination.cluster, (key, gvk), value)?;
         }
         let policy = loaded.policy()?;
-        Ok(Held { loaded, policy, part: Arc::new(part) })
+        Ok(Held { loaded, policy, part: Arc::new(part), gates: None })
     }
 
     /// The file in which an Application's last good commit is kept.

@@ -18,6 +18,8 @@ pub struct Surroundings {
     pub priority_classes: Vec<Value>,
     /// The Pod's RuntimeClass.
     pub runtime_class: Option<Value>,
+    /// What Jobs say that measure for the Rollout which owns this one.
+    pub jobs: Vec<Value>,
 }
 
 impl Surroundings {

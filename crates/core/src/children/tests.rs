@@ -10,7 +10,7 @@ use crate::schema::Schemas;
 /// where it is as one of them.
 fn told(child: &Value, owner: &Value, surroundings: Option<&Surroundings>) -> Vec<String> {
     let (schemas, gvk) = (Schemas::builtin(), Gvk::of(child).unwrap());
-    let all: Vec<Vec<String>> = expected(&gvk, child, None, owner, surroundings)
+    let all: Vec<Vec<String>> = expected(&gvk, child, owner, surroundings)
         .iter()
         .map(|want| {
             let live = view(&gvk, child);
@@ -253,4 +253,22 @@ fn most_replicas_are_the_own_and_the_surge() {
             json!({"spec": {"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": surge}}}});
         assert_eq!(most_replicas(&deployment), Some(most), "{surge}");
     }
+}
+
+#[test]
+fn a_rollouts_jobs_are_those_of_its_templates() {
+    let rollout = owner("kubectl-gitops.dev/v1alpha1", "Rollout", json!({}));
+    let job = |image: &str| {
+        let pod = json!({"containers": [{"name": "c", "image": image}], "restartPolicy": "Never"});
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x-1", "namespace": "shop",
+            "labels": {"kubectl-gitops.dev/rollout": "u"}}, "spec": {"backoffLimit": 0, "template": {"spec": pod}}})
+    };
+    let around = Surroundings { jobs: vec![job("other:1"), job("check:1")], ..Surroundings::default() };
+    assert!(told(&job("check:1"), &rollout, Some(&around)).is_empty());
+    let image = "spec.template.spec.containers[name=c].image";
+    assert_eq!(told(&job("evil:1"), &rollout, Some(&around)), [image]);
+    let mut another = job("check:1");
+    another["metadata"]["labels"]["kubectl-gitops.dev/rollout"] = json!("v");
+    assert!(!told(&another, &rollout, Some(&around)).is_empty(), "of another Rollout");
+    assert!(!told(&job("check:1"), &rollout, None).is_empty(), "Git has no such template");
 }

@@ -22,6 +22,7 @@ use crate::schema::Schemas;
 
 pub use confidential::{holds, mask, mask_all};
 pub use metadata::{OWN_MARKS, carries_requests, has_power, is_ours};
+pub(crate) use scalar::nanos;
 pub use scalar::{salted, salted_text, unix_seconds};
 
 /// A difference between what Git says and what is there.

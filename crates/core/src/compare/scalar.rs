@@ -151,7 +151,7 @@ pub(super) fn quantity(value: &Value) -> Option<Decimal> {
 }
 
 /// Billionths of a quantity; none for what is no quantity, or too large.
-pub(super) fn nanos(value: &Value) -> Option<i128> {
+pub(crate) fn nanos(value: &Value) -> Option<i128> {
     let decimal = quantity(value)?;
     let power = u32::try_from(decimal.exponent - NANO).ok()?;
     let digits = decimal

@@ -22,6 +22,29 @@ pub struct LineTree {
     pub items: Vec<LineTree>,
 }
 
+impl LineTree {
+    /// The line of a field of the value that this tree is parallel to, or of the
+    /// nearest one above it that is written.
+    pub fn line_of(&self, value: &Value, path: &Path) -> u32 {
+        let (mut tree, mut value) = (self, value);
+        for segment in &path.0 {
+            let next = match (segment, value) {
+                (Segment::Field(name), Value::Object(map)) => tree.fields.get(name).zip(map.get(name)),
+                (segment, Value::Array(items)) => {
+                    let mut there = items.iter().zip(&tree.items).enumerate();
+                    there
+                        .find(|(index, (item, _))| segment.is_at(*index, item))
+                        .map(|(_, (item, tree))| (tree, item))
+                }
+                _ => None,
+            };
+            let Some((below, inner)) = next else { break };
+            (tree, value) = (below, inner);
+        }
+        tree.line
+    }
+}
+
 /// Where an object comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -34,6 +57,13 @@ pub struct Origin {
     pub(crate) lines: Option<Box<[u32]>>,
     /// Texts in the object that Git keeps encrypted.
     pub confidential: Box<[String]>,
+}
+
+impl Origin {
+    /// A document of a file; nothing is known of its fields.
+    pub fn at(file: &str, line: u32) -> Self {
+        Self { file: file.into(), line, lines: None, confidential: Box::default() }
+    }
 }
 
 impl fmt::Display for Origin {

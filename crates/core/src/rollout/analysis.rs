@@ -71,7 +71,8 @@ impl Tally {
         self.last = at;
     }
 
-    fn taken(&self) -> u32 {
+    /// How many there were.
+    pub fn taken(&self) -> u32 {
         self.succeeded.saturating_add(self.failed).saturating_add(self.inconclusive)
     }
 }
@@ -103,22 +104,30 @@ pub fn judge(rules: &[Rule], tallies: &BTreeMap<String, Tally>, background: bool
 
 /// What is to be measured now.
 pub fn due(spec: &Spec, state: &State, now: i64) -> Vec<(Scope, Rule)> {
-    let running = state.is_under_way() && state.phase != Phase::Gated && state.back.is_none();
-    if !running || state.held.is_some() {
+    if state.held.is_some() {
         return Vec::new();
     }
-    let ripe = |tallies: &BTreeMap<String, Tally>, rule: &Rule| {
+    let ripe = |(scope, rule): &(Scope, Rule)| {
+        let tallies = if *scope == Scope::Background { &state.background } else { &state.tallies };
         tallies.get(&rule.name).is_none_or(|tally| now >= tally.last.saturating_add(rule.interval))
     };
-    let background = spec.analysis.iter().filter(|rule| ripe(&state.background, rule));
+    measuring(spec, state).into_iter().filter(ripe).collect()
+}
+
+/// What is being measured, sooner or later.
+pub fn measuring(spec: &Spec, state: &State) -> Vec<(Scope, Rule)> {
+    let running = state.is_under_way() && state.phase != Phase::Gated && state.back.is_none();
+    if !running {
+        return Vec::new();
+    }
+    let background = spec.analysis.iter();
     let mut due: Vec<_> = background.map(|rule| (Scope::Background, rule.clone())).collect();
     if let Some(Move::Analyse(rules)) =
         program(spec).moves.into_iter().nth(state.at).map(|planned| planned.act)
     {
-        let wanting = rules.into_iter().filter(|rule| {
-            let taken = state.tallies.get(&rule.name).map_or(0, Tally::taken);
-            taken < rule.count && ripe(&state.tallies, rule)
-        });
+        let wanting = rules
+            .into_iter()
+            .filter(|rule| state.tallies.get(&rule.name).map_or(0, Tally::taken) < rule.count);
         due.extend(wanting.map(|rule| (Scope::Move(state.at), rule)));
     }
     due

@@ -3,7 +3,7 @@
 //! and of the one on its way in. Out: the objects that may be in the cluster.
 //! The target's template is always that of a commit, never a live one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,8 @@ use super::references::references;
 use super::spec::{Means, Spec, versioned};
 use super::state::{Holds, Setting, State, Version};
 use super::traffic;
-use crate::desired::DesiredObject;
+use crate::desired::{DesiredObject, DesiredSet};
+use crate::index::Part;
 use crate::names::LABEL_TRACK;
 use crate::object::ObjectKey;
 use crate::path::{Path, Segment};
@@ -23,6 +24,74 @@ pub const GATED: i64 = 2_147_483_647;
 
 /// The objects of one commit.
 pub type Objects = BTreeMap<ObjectKey, DesiredObject>;
+
+/// What one commit declares.
+pub trait Declares {
+    /// The object of this key, if it is declared.
+    fn declared(&self, key: &ObjectKey) -> Option<DesiredObject>;
+}
+
+impl Declares for Objects {
+    fn declared(&self, key: &ObjectKey) -> Option<DesiredObject> {
+        self.get(key).cloned()
+    }
+}
+
+impl Declares for DesiredSet {
+    fn declared(&self, key: &ObjectKey) -> Option<DesiredObject> {
+        self.objects.declared(key)
+    }
+}
+
+impl Declares for Part {
+    fn declared(&self, key: &ObjectKey) -> Option<DesiredObject> {
+        self.get(key)
+    }
+}
+
+/// The objects that a Rollout may change: its target, the second workload, its
+/// Services and routes.
+pub fn changes(spec: &Spec) -> BTreeSet<ObjectKey> {
+    let services = [spec.stable_service(), spec.new_service()];
+    let services = services.into_iter().flatten().map(|name| spec.beside("", "Service", name));
+    let routes = &spec.traffic.routes;
+    let routes = routes.iter().map(|route| spec.beside(traffic::GATEWAY, &route.kind, &route.name));
+    let second = spec.has_second().then(|| spec.second());
+    [spec.target.clone()].into_iter().chain(second).chain(services).chain(routes).collect()
+}
+
+/// What a commit declares of the objects that a Rollout may change, and of those
+/// without which its target's Pods do not start.
+pub fn concerned(spec: &Spec, commit: &dyn Declares) -> Objects {
+    let mut keys = changes(spec);
+    let target = commit.declared(&spec.target);
+    if let Some(part) = target.as_ref().and_then(|target| target.value.pointer(versioned(spec.means()))) {
+        keys.extend(references(part, &spec.target.namespace));
+    }
+    let found = keys.into_iter().filter_map(|key| commit.declared(&key));
+    found.map(|object| (object.key.clone(), object)).collect()
+}
+
+/// What the newest commit says otherwise, or not at all, while a Rollout has
+/// this state. `commits` are those that the state names, as far as they are
+/// known.
+///
+/// # Errors
+/// As of [`gate`].
+pub fn overlay(
+    spec: &Spec,
+    state: &State,
+    tip: &dyn Declares,
+    commits: &dyn Fn(&str) -> Option<Objects>,
+) -> Result<Objects, GateError> {
+    let before = concerned(spec, tip);
+    let mut objects = before.clone();
+    let of = |version: &Option<Version>| version.as_ref().and_then(|version| commits(&version.revision));
+    let (stable, new) = (of(&state.stable), of(&state.new));
+    gate(&mut objects, spec, state, Versions { stable: stable.as_ref(), new: new.as_ref() })?;
+    objects.retain(|key, object| before.get(key) != Some(object));
+    Ok(objects)
+}
 
 /// Why the gate cannot be worked in. Whoever asked must keep to what was last
 /// known, and let nothing new in.

@@ -12,6 +12,8 @@ use crate::names::LABEL_TRACK;
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// The field of the Rollout that it is about, such as `spec.target`.
+    pub field: &'static str,
     /// Whether the Rollout cannot work so; else it may surprise.
     pub error: bool,
     pub message: String,
@@ -23,32 +25,50 @@ const MAX_NAME: usize = 63;
 
 /// Everything that is wrong.
 pub fn lint(spec: &Spec, objects: &Objects) -> Vec<Finding> {
-    let mut found = Findings::default();
+    let mut found = Findings { field: TARGET, all: Vec::new() };
     let Some(target) = objects.get(&spec.target) else {
         found.error(
             format!("{} is not declared beside its Rollout", spec.target),
             "declare it in the same Application, or mend spec.target",
         );
-        return found.0;
+        return found.all;
     };
     kind(spec, target, &mut found);
     volumes(spec, target, &mut found);
+    found.field = TRAFFIC;
     services(spec, objects, target, &mut found);
+    found.field = STRATEGY;
     steps(spec, &mut found);
+    found.field = TARGET;
     replicas(spec, objects, target, &mut found);
-    found.0
+    found.all
 }
 
-#[derive(Debug, Default)]
-struct Findings(Vec<Finding>);
+/// What is wrong with a Rollout by itself, where the objects beside it are not
+/// known.
+pub fn lint_alone(spec: &Spec) -> Vec<Finding> {
+    let mut found = Findings { field: STRATEGY, all: Vec::new() };
+    steps(spec, &mut found);
+    found.all
+}
+
+const TARGET: &str = "spec.target";
+const STRATEGY: &str = "spec.strategy";
+const TRAFFIC: &str = "spec.traffic";
+
+#[derive(Debug)]
+struct Findings {
+    field: &'static str,
+    all: Vec<Finding>,
+}
 
 impl Findings {
     fn error(&mut self, message: String, hint: &str) {
-        self.0.push(Finding { error: true, message, hint: hint.into() });
+        self.all.push(Finding { field: self.field, error: true, message, hint: hint.into() });
     }
 
     fn warn(&mut self, message: String, hint: &str) {
-        self.0.push(Finding { error: false, message, hint: hint.into() });
+        self.all.push(Finding { field: self.field, error: false, message, hint: hint.into() });
     }
 }
 

@@ -10,15 +10,18 @@
 
 pub mod analysis;
 pub mod desired;
+pub mod job;
 pub mod lint;
 pub mod machine;
 #[cfg(test)]
 mod machine_tests;
 pub mod observe;
+pub mod outlook;
 pub mod program;
 #[cfg(test)]
 mod properties;
 mod references;
+pub mod room;
 #[cfg(test)]
 mod simulation;
 pub mod spec;

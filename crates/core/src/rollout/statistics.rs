@@ -41,6 +41,20 @@ pub fn mann_whitney(first: &[f64], second: &[f64]) -> Option<MannWhitney> {
     Some(MannWhitney { u, greater, less, two_sided: (2.0 * greater.min(less)).min(1.0) })
 }
 
+/// Whether the first sample is shifted upwards, as sure as `confidence` (0 to
+/// 1). None when the samples are too few to show it even if all of the first
+/// were larger, or hold what is no number.
+pub fn is_greater(first: &[f64], second: &[f64], confidence: f64) -> Option<bool> {
+    let test = mann_whitney(first, second)?;
+    let most = 1.0 - confidence;
+    (least(first.len(), second.len()) <= most).then_some(test.greater <= most)
+}
+
+/// The likelihood of the most extreme order of two samples.
+fn least(n: usize, m: usize) -> f64 {
+    (1..=n).map(|place| place as f64 / (m + place) as f64).product()
+}
+
 /// The sum of the first sample's ranks, and of t³ - t over groups of ties.
 fn rank(joined: &[(f64, bool)]) -> (f64, f64) {
     let (mut sum, mut ties, mut before) = (0.0, 0.0, 0);
@@ -165,6 +179,16 @@ mod tests {
             let (exact, about) = (counted(f64::from(u), 20, 20), approximated(f64::from(u), 20.0, 20.0, 0.0));
             assert!((exact.0 - about.0).abs() < 0.005 && (exact.1 - about.1).abs() < 0.005, "{u}");
         }
+    }
+
+    #[test]
+    fn few_samples_show_nothing() {
+        let (low, high) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]);
+        assert!(close(least(4, 4), 1.0 / 70.0) && close(least(2, 3), 0.1));
+        assert_eq!(is_greater(&high, &low, 0.95), Some(true));
+        assert_eq!(is_greater(&low, &high, 0.95), Some(false));
+        assert_eq!(is_greater(&high[..2], &low[..3], 0.95), None, "10 orders: never below 0.05");
+        assert_eq!(is_greater(&[0.0; 9], &[0.0; 9], 0.95), Some(false), "all alike");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod overriding;
 mod own;
 mod passed;
 mod requests;
+mod rollouts;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use denial::{advice, denial};
 pub use forward::revision_of;
 pub use overriding::Override;
 pub use own::{LONGEST, verb};
+pub use rollouts::Promotion;
 pub use rules::{RULES, Rule};
 
 /// What a write does.
@@ -198,6 +200,11 @@ pub struct Facts {
     pub writer: String,
     /// What is known of a request that the write changes.
     pub asked: Asked,
+    /// What is known of a Rollout whose status is written; None: not looked up yet.
+    pub promotion: Option<Promotion>,
+    /// The Rollout, by namespace and name, that may have a second workload of this
+    /// name.
+    pub second_of: Option<String>,
 }
 
 /// What becomes of a write.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     Context, Decision, Interactive, Objection, Operation, Policy, Review, Untracked, asking, children,
-    deletes, filled, forward, marks, own, requests, weight,
+    deletes, filled, forward, marks, own, requests, rollouts, weight,
 };
 use crate::compare::{Difference, Op, World, has_power, world_of};
 use crate::delegation;
@@ -39,6 +39,8 @@ pub const RULES: &[Rule] = &[
     Rule { id: "request", judge: asking::request },
     Rule { id: "own-kinds", judge: own::own_kinds },
     Rule { id: "override-window", judge: own::override_window },
+    Rule { id: "rollout-status", judge: rollouts::status },
+    Rule { id: "second", judge: rollouts::second },
     Rule { id: "behind", judge: forward::behind },
     Rule { id: "interactive", judge: requests::interactive },
     Rule { id: "scale", judge: scale },

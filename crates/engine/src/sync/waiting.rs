@@ -73,6 +73,9 @@ pub(super) async fn until_healthy(
         let live = match run.cluster.list(discovery, &wanted).await {
             Ok(live) => live,
             Err(error) if error.is_passing() && start.elapsed() < run.options.timeout => {
+                if run.stop.reason().is_some() {
+                    return Ok(Waited::Stopped);
+                }
                 tokio::time::sleep(INTERVAL).await;
                 continue;
             }

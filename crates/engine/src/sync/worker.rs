@@ -93,7 +93,7 @@ impl<'a> Worker<'a> {
         if step.is_kept() {
             return skipped("it is to be kept (Prune=false)");
         }
-        if step.action == Action::Prune && !options.prune {
+        if step.action == Action::Prune && !self.run.survey.prunes(&step.key, options.prune) {
             return skipped("pruning was not asked for (--prune)");
         }
         if options.dry_run == DryRun::Client {

@@ -2,15 +2,12 @@
 //! folder, arguments, input. Out: what it prints. The user's configuration
 //! counts; hooks are not run, and nobody is asked for a password.
 
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use wait_timeout::ChildExt;
-
 use super::key::KeyFiles;
+use crate::child;
 use crate::error::SourceError;
 use crate::location::{Credentials, RepoUrl};
 
@@ -119,27 +116,19 @@ impl Program {
 
     /// Runs it, however it ends.
     pub(super) fn output(&self, arguments: &[&str], input: &[u8]) -> Result<Ran, SourceError> {
-        let mut child = self.command(arguments).spawn().map_err(|error| match error.kind() {
+        let child = self.command(arguments).spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => SourceError::ToolMissing { tool: "git", path: "git".into() },
             _ => SourceError::Io { path: "git".into(), error },
         })?;
-        if let Some(mut stdin) = child.stdin.take() {
-            let input = input.to_vec();
-            // One that reads nothing may have ended already.
-            std::thread::spawn(move || stdin.write_all(&input));
-        }
-        let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
-        let waited = child.wait_timeout(self.timeout).map_err(SourceError::io("git"))?;
-        let Some(status) = waited else {
-            let _ = child.kill();
-            let _ = child.wait();
+        let Some(ended) =
+            child::wait(child, input, self.timeout, u64::MAX).map_err(SourceError::io("git"))?
+        else {
             let what = format!("git {}", arguments.first().unwrap_or(&""));
             return Err(SourceError::Timeout { what, seconds: self.timeout.as_secs() });
         };
-        let text = |bytes: JoinHandle<Vec<u8>>| {
-            String::from_utf8_lossy(&bytes.join().unwrap_or_default()).into_owned()
-        };
-        Ok(Ran { status, stdout: text(stdout), stderr: printable(&text(stderr)) })
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let stderr = printable(&text(&ended.stderr));
+        Ok(Ran { status: ended.status, stdout: text(&ended.stdout), stderr })
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -166,16 +155,6 @@ impl Program {
 pub(super) fn printable(text: &str) -> String {
     let text = text.replace('\r', "\n");
     text.chars().filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t')).collect()
-}
-
-fn drain(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
-            let _ = stream.read_to_end(&mut bytes);
-        }
-        bytes
-    })
 }
 
 #[cfg(test)]

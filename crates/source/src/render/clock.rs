@@ -6,12 +6,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::template::{Piece, pieces};
 use crate::error::SourceError;
 
 /// What stands for `now`: a day long ago.
 const ANOTHER_DAY: &str = "(toDate \"2006-01-02\" \"2001-02-03\")";
 /// Bytes that a packed dependency may unpack to.
-const MAX_UNPACKED: u64 = 256 << 20;
+pub(super) const MAX_UNPACKED: u64 = 256 << 20;
 
 /// Changes every template below `folder`, packed dependencies included.
 pub(super) fn shift(folder: &Path) -> Result<(), SourceError> {
@@ -32,7 +33,7 @@ pub(super) fn shift(folder: &Path) -> Result<(), SourceError> {
     Ok(())
 }
 
-fn is_packed(path: &Path) -> bool {
+pub(super) fn is_packed(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "tgz")
 }
 
@@ -61,70 +62,12 @@ fn shift_file(path: &Path) -> Result<(), SourceError> {
     Ok(())
 }
 
-/// Replaces the function `now` inside of `{{ }}`, not in strings, comments,
-/// fields (`.now`) or variables (`$now`).
+/// Replaces the function `now`.
 fn shift_text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("{{") {
-        let (before, action) = rest.split_at(start);
-        out.push_str(before);
-        let length = shift_action(action, &mut out);
-        rest = &action[length..];
+    fn shifted(piece: Piece<'_>) -> &str {
+        if piece == Piece::Word("now") { ANOTHER_DAY } else { piece.text() }
     }
-    out.push_str(rest);
-    out
-}
-
-/// Writes one action; returns its length in the text.
-fn shift_action(action: &str, out: &mut String) -> usize {
-    if action[2..].trim_start_matches('-').trim_start().starts_with("/*") {
-        let end = action.find("*/").map_or(action.len(), |end| end + 2);
-        out.push_str(&action[..end]);
-        return end;
-    }
-    let mut at = 2;
-    out.push_str("{{");
-    while at < action.len() {
-        let rest = &action[at..];
-        let first = rest.as_bytes()[0];
-        let length = match first {
-            b'}' if rest.starts_with("}}") => {
-                out.push_str("}}");
-                return at + 2;
-            }
-            b'"' | b'`' | b'\'' => quoted(rest),
-            _ if first.is_ascii_alphanumeric() || matches!(first, b'_' | b'.' | b'$') => {
-                let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$');
-                let length = rest.find(|c| !word(c)).unwrap_or(rest.len());
-                if &rest[..length] == "now" {
-                    out.push_str(ANOTHER_DAY);
-                    at += length;
-                    continue;
-                }
-                length
-            }
-            _ => rest.chars().next().map_or(1, char::len_utf8),
-        };
-        out.push_str(&rest[..length]);
-        at += length;
-    }
-    at
-}
-
-/// The length of a string at the start of `text`.
-fn quoted(text: &str) -> usize {
-    let quote = text.as_bytes()[0];
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quote != b'`' => escaped = true,
-            byte if byte == quote => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
+    pieces(text).map(shifted).collect()
 }
 
 #[cfg(test)]
@@ -137,6 +80,7 @@ mod tests {
             ("a: {{ now | date \"2006\" }}", format!("a: {{{{ {ANOTHER_DAY} | date \"2006\" }}}}")),
             ("{{- unixEpoch now -}}", format!("{{{{- unixEpoch {ANOTHER_DAY} -}}}}")),
             ("{{ (now).Unix }}", format!("{{{{ ({ANOTHER_DAY}).Unix }}}}")),
+            ("{{ now.Unix }}", format!("{{{{ {ANOTHER_DAY}.Unix }}}}")),
         ] {
             assert_eq!(shift_text(text), shifted);
         }

@@ -64,6 +64,10 @@ impl Closure {
         Ok(Ids(paths.iter().map(|path| (path.clone(), id(path))).collect()))
     }
 
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
+
     /// The paths to check out that are there; none: everything.
     pub(super) fn present(&self, snapshot: &Snapshot) -> Option<Vec<String>> {
         let Self::Paths(paths) = self else { return None };
@@ -261,7 +265,7 @@ impl<'a> Walk<'a> {
 
 /// A path as seen from a folder, from the root; none when it leads out of the
 /// repository or is no path of it.
-pub(super) fn resolve(folder: &str, path: &str) -> Option<String> {
+pub(crate) fn resolve(folder: &str, path: &str) -> Option<String> {
     if path.starts_with('/') || path.contains("://") {
         return None;
     }

@@ -1,6 +1,7 @@
-//! Charts, rendered by the real helm. Twice, the second time at another day: a
-//! chart that gives another result then (`randAlphaNum`, `genCA`, `now`)
-//! cannot be held to Git, and is refused with the path that differs.
+//! Charts, rendered by the real helm. One that may give another result another
+//! time (`randAlphaNum`, `genCA`, `now`) is rendered twice, the second time at
+//! another day: what differs then cannot be held to Git, and is refused with
+//! its path.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::checkout::Checkout;
 use super::closure::{Closure, resolve};
 use super::confine::Reach;
 use super::kustomize::named;
+use super::steady::is_steady;
 use super::{RenderRequest, clock, join, objects, tools};
 use crate::error::SourceError;
 use crate::git::Snapshot;
@@ -49,7 +51,8 @@ pub(super) fn render(
         // What a tool makes of encrypted text says less than why it is so.
         Err(error) => return Err(checkout.sops.failed.unwrap_or(error)),
     };
-    if !known_steady {
+    let typed = request.helm.set.iter().map(|(_, value)| value.as_str());
+    if !known_steady && (closure.is_whole() || !is_steady(checkout.folder(), typed)) {
         clock::shift(&chart)?;
         same_twice("helm", &request.path, &first, &run()?)?;
     }

@@ -12,6 +12,7 @@ use super::checkout::{Checkout, REPOSITORY};
 use super::closure::Closure;
 use super::confine::Reach;
 use super::helm::same_twice;
+use super::steady::is_steady;
 use super::{RenderRequest, charts, clock, join, objects, tools};
 use crate::error::SourceError;
 use crate::git::Snapshot;
@@ -52,7 +53,8 @@ pub(super) fn render(
         // What a tool makes of encrypted text says less than why it is so.
         Err(error) => return Err(checkout.sops.failed.unwrap_or(error)),
     };
-    if inflates && !known_steady {
+    let steady = || known_steady || !closure.is_whole() && is_steady(checkout.folder(), std::iter::empty());
+    if inflates && !steady() {
         clock::shift(&checkout.root())?;
         same_twice("kustomize", &request.path, &first, &run()?)?;
     }
@@ -109,7 +111,7 @@ fn overlay(request: &RenderRequest) -> Result<Value, SourceError> {
 }
 
 /// `name=new:tag`, `name:tag` or `name@digest`.
-fn image_override(text: &str) -> Result<Value, SourceError> {
+pub(crate) fn image_override(text: &str) -> Result<Value, SourceError> {
     let (name, target) = text.split_once('=').map_or((None, text), |(name, target)| (Some(name), target));
     let (image, tag, digest) = match target.split_once('@') {
         Some((image, digest)) => (image, "", digest),

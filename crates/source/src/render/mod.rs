@@ -12,6 +12,8 @@ mod helm;
 pub mod jsonnet;
 mod kustomize;
 mod plain;
+mod steady;
+mod template;
 mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +32,8 @@ use crate::yaml::Document;
 use closure::{Closure, Ids};
 
 pub use charts::RemoteChart;
+pub(crate) use closure::resolve;
+pub(crate) use kustomize::image_override;
 pub use tools::Tools;
 
 /// What a source is made of.
@@ -286,13 +290,13 @@ pub fn reads(snapshot: &Snapshot, request: &RenderRequest) -> Result<Reads, Sour
     Ok(Reads { paths, elsewhere, more })
 }
 
-const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+pub(crate) const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// What a path holds.
 ///
 /// # Errors
 /// When it is not there, or is both a chart and a kustomization.
-fn detect(snapshot: &Snapshot, request: &RenderRequest) -> Result<SourceType, SourceError> {
+pub(crate) fn detect(snapshot: &Snapshot, request: &RenderRequest) -> Result<SourceType, SourceError> {
     snapshot.id(&request.path)?;
     if request.kind != SourceType::Auto {
         return Ok(request.kind);
@@ -313,7 +317,7 @@ fn detect(snapshot: &Snapshot, request: &RenderRequest) -> Result<SourceType, So
 }
 
 /// A path as Git writes it: `./apps/` is `apps`, the root is empty.
-fn normal(path: &str) -> Result<String, SourceError> {
+pub(crate) fn normal(path: &str) -> Result<String, SourceError> {
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     if parts.contains(&"..") {
         return Err(SourceError::Unsupported {
@@ -325,7 +329,7 @@ fn normal(path: &str) -> Result<String, SourceError> {
 }
 
 /// A path below a folder of the repository.
-fn join(folder: &str, name: &str) -> String {
+pub(crate) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 

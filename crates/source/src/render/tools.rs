@@ -2,15 +2,13 @@
 //! runs with bounded time and output, in an environment of their own.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use wait_timeout::ChildExt;
-
 use super::confine::{self, Reach};
+use crate::child;
 use crate::error::SourceError;
 
 const TIME: Duration = Duration::from_secs(60);
@@ -141,18 +139,15 @@ pub(super) fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = confine::spawn(&mut command, path, reach).map_err(missing)?;
-    let stdout = drain(child.stdout.take());
-    let stderr = drain(child.stderr.take());
-    let Some(status) = child.wait_timeout(TIME).map_err(SourceError::io(path))? else {
-        let _ = child.kill();
-        let _ = child.wait();
+    let child = confine::spawn(&mut command, path, reach).map_err(missing)?;
+    let Some(ended) = child::wait(child, b"", TIME, MAX_OUTPUT).map_err(SourceError::io(path))? else {
         return Err(SourceError::Timeout { what: tool.to_owned(), seconds: TIME.as_secs() });
     };
-    let read = |handle: std::thread::JoinHandle<Vec<u8>>| {
-        String::from_utf8_lossy(&handle.join().unwrap_or_default()).into_owned()
+    let text = |bytes: Vec<u8>| match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     };
-    let (stdout, stderr) = (read(stdout), read(stderr));
+    let (stdout, stderr) = (text(ended.stdout), text(ended.stderr));
     if stdout.len() as u64 >= MAX_OUTPUT {
         return Err(SourceError::Render {
             tool,
@@ -160,20 +155,10 @@ pub(super) fn run(
             reason: format!("it printed more than {} MiB", MAX_OUTPUT >> 20),
         });
     }
-    if status.success() {
+    if ended.status.success() {
         return Ok(stdout);
     }
     Err(SourceError::Render { tool, path: String::new(), reason: reason(&stderr, folder) })
-}
-
-fn drain(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(stream) = stream {
-            let _ = stream.take(MAX_OUTPUT).read_to_end(&mut bytes);
-        }
-        bytes
-    })
 }
 
 /// What a tool complains about, on one line, without the temporary folder.

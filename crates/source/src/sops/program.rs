@@ -2,14 +2,14 @@
 //! runs with the user's environment, since that is how it gets to the keys; it
 //! sees one file and writes to a pipe.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use wait_timeout::ChildExt;
 
+use crate::child;
 use crate::error::SourceError;
 use crate::yaml;
 
@@ -29,7 +29,7 @@ pub(super) fn run(file: &str, text: &str, kind: &str, program: &Path) -> Result<
     // What it is given is encrypted and may lie on a disk.
     let mut sealed = tempfile::NamedTempFile::new().map_err(SourceError::io(std::env::temp_dir()))?;
     sealed.write_all(text.as_bytes()).map_err(SourceError::io(sealed.path()))?;
-    let mut child = Command::new(program)
+    let child = Command::new(program)
         .args(["decrypt", "--input-type", kind, "--output-type", kind])
         .arg(sealed.path())
         .stdin(Stdio::null())
@@ -37,20 +37,12 @@ pub(super) fn run(file: &str, text: &str, kind: &str, program: &Path) -> Result<
         .stderr(Stdio::null())
         .spawn()
         .map_err(SourceError::io(program))?;
-    let stdout = child.stdout.take();
-    let reader = std::thread::spawn(move || {
-        let mut clear = Vec::new();
-        let read = stdout.map(|stdout| stdout.take(MAX_OUTPUT).read_to_end(&mut clear));
-        read.is_some_and(|read| read.is_ok()).then_some(clear)
-    });
-    let Some(status) = child.wait_timeout(TIME).map_err(SourceError::io(program))? else {
-        let _ = child.kill();
-        let _ = child.wait();
+    let Some(ended) = child::wait(child, b"", TIME, MAX_OUTPUT).map_err(SourceError::io(program))? else {
         return Err(SourceError::Timeout { what: format!("sops on {file}"), seconds: TIME.as_secs() });
     };
     // What it complains about may quote what it read.
     let failed = || {
         super::bad(file, "none of the age keys is for it, and sops cannot decrypt it; try: sops decrypt FILE")
     };
-    reader.join().ok().flatten().filter(|_| status.success()).ok_or_else(failed)
+    if ended.status.success() { Ok(ended.stdout) } else { Err(failed()) }
 }

@@ -75,7 +75,7 @@ async fn run(verb: Verb, which: &Which, settings: &Settings, printer: &Printer) 
     let mut asked = Vec::new();
     for live in chosen(which, settings, &cluster).await? {
         let request = asking::request(verb, BTreeMap::new(), &which.reason);
-        asking::ask(&cluster, &live, &request).await?;
+        asking::ask(&cluster, &asking::kind(), &live.metadata, &request).await?;
         asked.push((reference(&live), request));
     }
     let mut worst = code::YES;

@@ -65,11 +65,7 @@ pub(super) async fn run(
 }
 
 /// The types of what both sides declare.
-pub(in crate::commands) async fn schemas(
-    place: &Place,
-    base: &DesiredSet,
-    head: &DesiredSet,
-) -> Result<Schemas, Failure> {
+pub async fn schemas(place: &Place, base: &DesiredSet, head: &DesiredSet) -> Result<Schemas, Failure> {
     let objects = base.objects.values().chain(head.objects.values());
     place.schemas(&objects.map(|object| object.gvk.clone()).collect()).await
 }
@@ -138,7 +134,7 @@ async fn render(side: &Side, name: &str, place: &Place) -> Result<DesiredSet, Fa
 }
 
 /// What differs between what two commits declare.
-pub(in crate::commands) fn report(base: &DesiredSet, head: &DesiredSet, schemas: &Schemas) -> Report {
+pub fn report(base: &DesiredSet, head: &DesiredSet, schemas: &Schemas) -> Report {
     let application =
         if head.application.namespace.is_empty() { &base.application } else { &head.application };
     let mut report = Report::new("Diff", application.to_string(), head.revision.clone());
@@ -171,7 +167,7 @@ fn print(reports: &[Report], arguments: &Arguments, printer: &Printer) -> Result
 }
 
 /// One Application's changes, for people.
-pub(in crate::commands) fn text(report: &Report, printer: &Printer) {
+pub fn text(report: &Report, printer: &Printer) {
     printer.line(&printer.ink(crate::printer::Ink::Bold, &heading(report)));
     for object in &report.objects {
         printer.line(&title(object));

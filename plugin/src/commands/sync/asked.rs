@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use gitops_api::{Application, Verb};
+use gitops_core::names::LABEL_HUB;
 use gitops_core::plan::Action;
 use gitops_engine::Loaded;
 
@@ -45,6 +46,14 @@ pub async fn run(
     let mut followed = Vec::new();
     for loaded in chosen {
         let live = asking::find(&destination.cluster, &loaded.application).await?;
+        if let Some(hub) = live.as_ref().and_then(|live| live.metadata.labels.as_ref()?.get(LABEL_HUB)) {
+            printer.talk(&format!(
+                "{} is applied from here: its controller is in the hub {hub}, which mirrors it here",
+                loaded.application
+            ));
+            asked.left.push(loaded);
+            continue;
+        }
         let Some(live) = live.filter(|live| live.spec == loaded.spec) else {
             printer.talk(&format!(
                 "{} is applied from here: the cluster has no Application of this spec",
@@ -85,7 +94,7 @@ async fn begin(
     let given: BTreeMap<String, String> =
         typed.map(|(name, _)| (name.to_owned(), "true".to_owned())).collect();
     let request = asking::request(Verb::Sync, given, &arguments.reason);
-    asking::ask(&destination.cluster, live, &request).await?;
+    asking::ask(&destination.cluster, &asking::kind(), &live.metadata, &request).await?;
     Ok(request)
 }
 
@@ -135,9 +144,10 @@ impl Case<'_> {
 
     async fn report(&self) -> Result<Report, Failure> {
         // The controller may have seen what was not there when this began.
-        self.destination.look_again();
-        let (_, survey) = self.destination.survey(self.loaded, None, self.printer).await?;
-        let healths = self.destination.healths(self.loaded, &survey).await?;
+        let destination = &*self.destination.of(self.loaded).await?;
+        destination.look_again();
+        let (_, survey) = destination.survey(self.loaded, None, self.printer).await?;
+        let healths = destination.healths(self.loaded, &survey).await?;
         Ok(Report { kind: "Sync", ..status::report(self.loaded, &survey, &healths) })
     }
 

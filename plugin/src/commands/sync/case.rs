@@ -6,17 +6,26 @@ use std::time::Instant;
 use gitops_core::plan::Doubt;
 use gitops_engine::lease::{self, Claim, Lease};
 use gitops_engine::{
-    DryRun, Loaded, Report as SyncReport, Stop, Survey, SyncOptions, has_work, namespaces, owners, sync,
+    DryRun, Loaded, Report as SyncReport, Stop, Survey, SyncOptions, has_work, namespaces, sync,
 };
 use gitops_source::Commit;
 
 use super::Arguments;
-use crate::applications::Destination;
+use super::ahead::{Look, Writes, settled};
+use crate::applications::{Destination, declared, tell_mistakes};
 use crate::error::{Failure, code};
 use crate::output::Report;
 use crate::printer::Printer;
 use crate::settings::who;
 use crate::synctext::{self, Lines};
+
+/// How it ended.
+pub(super) struct Done {
+    pub report: Report,
+    pub code: u8,
+    /// Whether there is any use in going on with others.
+    pub goes_on: bool,
+}
 
 /// One Application's sync.
 pub(super) struct Case<'a> {
@@ -27,22 +36,27 @@ pub(super) struct Case<'a> {
     pub arguments: &'a Arguments,
     pub printer: &'a Printer,
     pub stop: &'a Stop,
+    pub writes: &'a Writes,
     /// Of the Application's Lease, before Git was looked at.
     pub version: Option<String>,
 }
 
 impl Case<'_> {
-    /// The report, its exit code, and whether to go on.
-    pub async fn run(&self, options: &SyncOptions) -> Result<(Report, u8, bool), Failure> {
+    /// Syncs it, where it differs from what was seen of it.
+    pub async fn run(&self, look: Look, options: &SyncOptions) -> Result<Done, Failure> {
         let (start, cluster, loaded) = (Instant::now(), &self.destination.cluster, self.loaded);
         let writes = options.dry_run == DryRun::None;
-        let (mut commit, mut survey) = self.survey().await?;
+        let (mut commit, mut survey) = look.survey(self.destination, loaded, self.known, self.writes).await?;
+        tell_mistakes(&survey, self.printer);
         if writes {
             namespaces::ensure(cluster, loaded, &survey).await?;
         }
         let environment = &self.destination.environment;
         let mut lease = None;
-        if writes && has_work(cluster, loaded, environment, &survey, options) {
+        self.warn_of_rollouts(&survey, options).await?;
+        let drives = options.wait && !survey.rollouts.is_empty();
+        let works = writes && (drives || has_work(cluster, loaded, environment, &survey, options));
+        if works {
             lease = self.claim().await?;
             // Someone has synced since Git was looked at, or may have where no
             // Lease tells: what it said is over.
@@ -51,22 +65,34 @@ impl Case<'_> {
                 (commit, survey) = self.survey().await?;
             }
         }
-        let done = self.carry_out(&survey, &commit, options, start).await;
+        let done = async {
+            // What a Rollout holds back is not waited for before it is driven.
+            let first = SyncOptions { wait: options.wait && !drives, ..options.clone() };
+            let mut done = self.carry_out(&survey, &commit, &first, start).await?;
+            let is_whole = !done.interrupted && !done.lost && done.broken.is_none();
+            let rolled = if is_whole { self.drive(&survey, options, &mut done).await? } else { code::YES };
+            Ok::<_, Failure>((done, rolled))
+        };
+        let done = done.await;
+        self.writes.note(works);
         if let Some(lease) = lease {
             lease.release().await;
         }
-        let done = done?;
-        let is_done = !done.interrupted && !done.lost && done.broken.is_none();
-        Ok((synctext::report(loaded, &survey, &done), synctext::exit_code(&done), is_done))
+        let (done, rolled) = done?;
+        let is_whole = !done.interrupted && !done.lost && done.broken.is_none();
+        Ok(Done {
+            report: synctext::report(loaded, &survey, &done),
+            code: synctext::exit_code(&done).max(rolled),
+            goes_on: is_whole && rolled != code::INTERRUPTED,
+        })
     }
 
-    async fn survey(&self) -> Result<(Commit, Survey), Failure> {
+    pub(super) async fn survey(&self) -> Result<(Commit, Survey), Failure> {
         let revision = self.arguments.selection.revision.as_deref();
-        let (commit, mut survey) = self.destination.survey(self.loaded, revision, self.printer).await?;
-        let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
-        let others: Vec<Loaded> =
-            self.known.iter().filter(|known| known.application != self.loaded.application).cloned().collect();
-        owners::settle(cluster, self.loaded, environment, &mut survey, &others).await?;
+        let Destination { environment, discovery, .. } = self.destination;
+        let (commit, set) = declared(self.loaded, environment, revision, discovery).await?;
+        let survey = settled(self.destination, self.loaded, self.known, set).await?;
+        tell_mistakes(&survey, self.printer);
         Ok((commit, survey))
     }
 

@@ -6,6 +6,7 @@ mod retreat;
 
 use super::analysis::{Judgement, Scope, judge};
 use super::observe::{Ask, Asked, Observed, ready, settled};
+use super::outlook::in_vain;
 use super::program::{Move, Program, count, program};
 use super::spec::{Means, OnFailure, Spec};
 use super::state::{Aftermath, Held, Holds, Phase, Record, Setting, State, Version};
@@ -47,6 +48,33 @@ pub fn step(spec: &Spec, state: &State, seen: &Observed, now: i64) -> Decision {
     }
     let wishes = wishes(spec, &next);
     Decision { next, wishes }
+}
+
+/// When it is to be decided again though nothing is observed to change, in
+/// seconds since 1970; none: never.
+pub fn again(spec: &Spec, state: &State) -> Option<i64> {
+    if !state.is_under_way() {
+        return None;
+    }
+    // A deadline has passed a second after it.
+    let passed = |since: i64, seconds: i64| Some(since.saturating_add(seconds).saturating_add(1));
+    if state.phase == Phase::Aborting {
+        return passed(state.entered, spec.progress_deadline);
+    }
+    let moves = program(spec).moves;
+    let next = match moves.get(state.at).map(|planned| &planned.act).filter(|_| state.held.is_none()) {
+        Some(Move::Pause(seconds)) => seconds.map(|seconds| state.entered.saturating_add(seconds)),
+        Some(Move::Arrange(_)) => passed(state.progressed, spec.progress_deadline),
+        _ => None,
+    };
+    passed(state.started, spec.total_deadline).into_iter().chain(next).min()
+}
+
+/// Whether it stands until a person says something.
+pub fn waits_for_a_person(spec: &Spec, state: &State) -> bool {
+    let pause =
+        || matches!(program(spec).moves.get(state.at).map(|planned| &planned.act), Some(Move::Pause(None)));
+    state.phase == Phase::Paused && (state.held.is_some() || pause())
 }
 
 fn is_new(state: &State, asked: &Asked) -> bool {
@@ -112,7 +140,7 @@ impl Stepping<'_> {
                 self.release(next);
                 self.show(next);
             }
-            ask => next.message = format!("{}: there is nothing to do in phase {:?}", ask.verb(), next.phase),
+            ask => next.message = in_vain(ask.verb(), next.phase),
         }
     }
 

@@ -12,6 +12,7 @@ mod holders;
 mod marks;
 mod overrides;
 mod own;
+mod rollouts;
 mod scale;
 mod setup;
 
@@ -29,6 +30,7 @@ fn cases() -> Vec<Case> {
         deletes::cases(),
         holders::cases(),
         own::cases(),
+        rollouts::cases(),
         overrides::cases(),
         scale::cases(),
         marks::cases(),

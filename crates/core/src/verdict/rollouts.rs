@@ -1,0 +1,240 @@
+//! Rollouts (the gate). In: writes of a Rollout's status, and of a second
+//! workload that is not to be there. Out: an objection to a status that names
+//! what Git does not hold, or promotes what was not on its way in; and to a
+//! second workload that no status asks for. What else a Rollout changes is
+//! declared: its other rules hold it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Context, Objection, Operation, Review};
+use crate::compare::{Difference, Op};
+use crate::names::GROUP;
+use crate::path::Path;
+use crate::rollout::state::{State, Version};
+
+/// What is known of a Rollout whose status is written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Promotion {
+    /// What runs, or what Git says where nothing runs yet: promoted as long as no
+    /// status says so.
+    pub running: Option<Version>,
+    /// The hash of the target at each commit on the branch that the status names.
+    pub held: BTreeMap<String, String>,
+    /// Those of them that lie before the promoted one, or before the one at which
+    /// the target was last written.
+    pub older: BTreeSet<String>,
+}
+
+/// A status says which commit's version is promoted: one that Git holds, and
+/// that was on its way in before.
+pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    let rollout = review.key.group == GROUP && review.key.kind == "Rollout";
+    if !rollout || review.subresource != "status" || context.tip().is_none() {
+        return None;
+    }
+    let state = |object: Option<&Value>| object.and_then(|object| object.pointer("/status/state").cloned());
+    let (before, after) = (state(review.old), state(review.new));
+    if before == after {
+        return None;
+    }
+    let object = |message: String| {
+        Some(Objection {
+            differences: vec![Difference {
+                path: Path::root().field("status").field("state"),
+                op: Op::Change,
+                git: None,
+                tried: after.as_ref().map(|state| versions(state).into()),
+            }],
+            message,
+            hint: "leave it to the controller; ask by: kubectl gitops rollout promote, abort".into(),
+        })
+    };
+    let Some(after) = after.as_ref() else { return object("where a Rollout stands is not forgotten".into()) };
+    let Ok(after) = State::deserialize(after) else {
+        return object("that is no state of a Rollout".into());
+    };
+    // What cannot be read was not written by a controller of this version.
+    let before = before.and_then(|state| State::deserialize(state).ok()).unwrap_or_default();
+    let Some(known) = &context.facts.promotion else {
+        return object("whether Git holds these versions could not be looked up".into());
+    };
+    let stable = before.stable.as_ref().or(known.running.as_ref());
+    for (named, was) in [(&after.stable, &before.stable), (&after.new, &before.new)] {
+        let Some(named) = named.as_ref().filter(|named| Some(*named) != was.as_ref()) else { continue };
+        match known.held.get(&named.revision) {
+            Some(hash) if *hash == named.hash => {}
+            Some(hash) => {
+                let commit = short(&named.revision);
+                return object(format!("the target's hash at commit {commit} is {hash}, not {}", named.hash));
+            }
+            None => {
+                return object(format!(
+                    "commit {} of the target is none of the branch",
+                    short(&named.revision)
+                ));
+            }
+        }
+    }
+    // Time moves forward: what was left behind comes back by a commit.
+    if let Some(new) = after.new.as_ref().filter(|new| before.new.as_ref() != Some(new))
+        && known.older.contains(&new.revision)
+    {
+        return object(format!("commit {} is older than what runs", short(&new.revision)));
+    }
+    let promoted = [stable, before.new.as_ref()].into_iter().flatten();
+    match &after.stable {
+        Some(stable) if promoted.clone().any(|known| known.hash == stable.hash) => None,
+        Some(stable) => object(format!("version {} was not on its way in", stable.hash)),
+        // A state that names none would hold nothing back.
+        None => object("it has to say which version is promoted".into()),
+    }
+}
+
+fn short(revision: &str) -> String {
+    revision.chars().take(12).collect()
+}
+
+/// The versions of a state, in short.
+fn versions(state: &Value) -> String {
+    let of = |pointer: &str| state.pointer(pointer).and_then(Value::as_str).unwrap_or("none").to_owned();
+    format!("stable {}, new {}", of("/stable/hash"), of("/new/hash"))
+}
+
+/// Beside a target there is a second workload only while its Rollout has one.
+pub(super) fn second(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    let rollout = context.facts.second_of.as_ref().filter(|_| context.tip().is_none())?;
+    if !matches!(review.operation, Operation::Create | Operation::Update)
+        || !matches!(review.subresource, "" | "scale")
+    {
+        return None;
+    }
+    let replicas = |object: Option<&Value>| object?.pointer("/spec/replicas")?.as_i64();
+    let (old, new) = (review.old, review.new?);
+    let fewer = |old: &Value| {
+        let without = |object: &Value| {
+            let mut spec = object.get("spec").cloned().unwrap_or_default();
+            spec.as_object_mut().map(|spec| spec.remove("replicas"));
+            spec
+        };
+        without(old) == without(new) && replicas(Some(new)) <= replicas(Some(old))
+    };
+    if old.is_some_and(fewer) {
+        return None;
+    }
+    Some(Objection {
+        message: format!("Rollout {rollout} alone has a workload of this name, and has none now"),
+        hint: "push the new version to Git: the Rollout lets it in".into(),
+        ..Objection::default()
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{declared, web};
+    use super::super::{Candidate, Facts, Policy, judge};
+    use super::*;
+    use crate::desired::AppRef;
+    use crate::object::{Gvk, ObjectKey};
+    use crate::schema::Schemas;
+
+    fn rollout(state: Value) -> Value {
+        let mut object = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout",
+            "metadata": {"name": "web", "namespace": "shop"}, "spec": {}});
+        if !state.is_null() {
+            object["status"] = json!({"state": state});
+        }
+        object
+    }
+
+    fn version(revision: &str) -> Value {
+        json!({"revision": revision, "hash": format!("h-{revision}")})
+    }
+
+    fn told(
+        subresource: &str,
+        old: Option<&Value>,
+        new: &Value,
+        facts: &Facts,
+        tip: Option<&Value>,
+    ) -> String {
+        let tip = tip.map(|tip| declared(tip.clone()));
+        let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+        let (gvk, key) = (Gvk::of(new).unwrap(), ObjectKey::of(new).unwrap());
+        let review = Review { operation, gvk: &gvk, key: &key, subresource, old, new: Some(new), now: 0 };
+        let candidates = tip.as_ref().map(|tip| Candidate { revision: "c", object: Some(tip) });
+        let context = Context {
+            schemas: &Schemas::builtin(),
+            policy: &Policy::default(),
+            application: Some(&AppRef { namespace: "shop".into(), name: "web".into() }),
+            candidates: candidates.as_slice(),
+            free: &[],
+            facts,
+        };
+        let verdict = judge(&review, &context);
+        format!("{} {}", verdict.rule, verdict.message)
+    }
+
+    #[test]
+    fn a_status_promotes_only_what_was_on_its_way_in() {
+        let held = ["a", "b", "c", "old"].map(|name| (name.to_owned(), format!("h-{name}")));
+        let running = Version { revision: "a".into(), hash: "h-a".into() };
+        let older = ["old".to_owned()].into();
+        let promotion = Promotion { running: Some(running), held: held.into(), older };
+        let facts = Facts { promotion: Some(promotion), ..Facts::default() };
+        let on_its_way = json!({"phase": "Gated", "stable": version("a"), "new": version("b")});
+        for (before, after, expected) in [
+            (json!(null), json!({"phase": "Idle", "stable": version("a")}), " "),
+            (json!(null), json!({"phase": "Idle", "stable": version("b")}), "h-b was not on its way"),
+            (json!(null), on_its_way.clone(), " "),
+            (on_its_way.clone(), json!({"phase": "Idle", "stable": version("b")}), " "),
+            (on_its_way.clone(), json!({"phase": "Idle", "stable": version("c")}), "h-c was not on its way"),
+            (on_its_way.clone(), json!(null), "is not forgotten"),
+            (on_its_way.clone(), json!({"phase": "Idle"}), "which version is promoted"),
+            (json!(null), json!({"phase": "Idle"}), "which version is promoted"),
+            (json!(null), json!({"stable": version("a"), "new": version("old")}), "older than what runs"),
+            (
+                on_its_way.clone(),
+                json!({"stable": version("a"), "new": version("old")}),
+                "older than what runs",
+            ),
+            (
+                json!({"stable": version("a"), "new": version("old")}),
+                json!({"stable": version("a"), "new": version("old"), "at": 1}),
+                " ",
+            ),
+            (on_its_way.clone(), json!({"phase": "Open"}), "no state"),
+            (on_its_way.clone(), json!({"stable": version("a"), "new": version("x")}), "none of the branch"),
+            (
+                on_its_way,
+                json!({"stable": version("a"), "new": {"revision": "c", "hash": "h-b"}}),
+                "is h-c, not h-b",
+            ),
+        ] {
+            let (old, new) = (rollout(before), rollout(after.clone()));
+            let told = told("status", Some(&old), &new, &facts, Some(&rollout(Value::Null)));
+            assert!(if expected == " " { told == " " } else { told.contains(expected) }, "{after}: {told}");
+        }
+        let (old, new) = (rollout(json!(null)), rollout(json!({"stable": version("a")})));
+        let unknown = told("status", Some(&old), &new, &Facts::default(), Some(&rollout(Value::Null)));
+        assert!(unknown.contains("could not be looked up"), "{unknown}");
+    }
+
+    #[test]
+    fn a_second_workload_is_the_rollouts_alone() {
+        let facts = Facts { second_of: Some("shop/web".into()), ..Facts::default() };
+        let (three, two) = (web("web:2", 3), web("web:2", 2));
+        assert!(told("", None, &two, &facts, None).starts_with("second "));
+        assert!(told("", Some(&two), &three, &facts, None).starts_with("second "));
+        assert!(told("", Some(&three), &web("web:1", 3), &facts, None).starts_with("second "));
+        assert_eq!(told("", Some(&three), &two, &facts, None), " ");
+        assert_eq!(told("", None, &two, &Facts::default(), None), " ");
+        // While the Rollout has one it is declared, and held like anything else.
+        assert_eq!(told("", Some(&two), &two, &facts, Some(&two)), " ");
+    }
+}

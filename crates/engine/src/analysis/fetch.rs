@@ -1,0 +1,187 @@
+//! Documents over http(s) that an AnalysisTemplate asks for. In: a URL. Out:
+//! its body. Bounded in time, size and redirects; link-local addresses, where
+//! clouds tell machines their secrets, are never asked.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::{Attempt, Policy};
+use url::{Host, Url};
+
+use super::error::AnalysisError;
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// Of one request, its redirects and its answer.
+pub(super) const TIME: Duration = Duration::from_secs(10);
+/// Bytes of an answer.
+const MAX_SIZE: usize = 8 << 20;
+const MAX_REDIRECTS: usize = 3;
+/// Characters of an answer that is no success.
+const MAX_TOLD: usize = 200;
+
+/// An answer of any status.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+/// A client for all measurements.
+#[derive(Clone, Debug)]
+pub(super) struct Fetcher {
+    client: reqwest::Client,
+}
+
+impl Fetcher {
+    pub(super) fn new() -> Result<Self, AnalysisError> {
+        let builder = || {
+            reqwest::Client::builder()
+                .connect_timeout(CONNECT)
+                .timeout(TIME)
+                .redirect(Policy::custom(redirect))
+                .dns_resolver(Resolver)
+                .user_agent("kubectl-gitops")
+        };
+        // Where the system has no certificates, http still works.
+        let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
+        let client = client
+            .map_err(|error| AnalysisError::Unreachable { address: "TLS".into(), reason: chain(&error) })?;
+        Ok(Self { client })
+    }
+
+    /// A document, whole.
+    pub(super) async fn get(&self, url: &Url) -> Result<Answer, AnalysisError> {
+        let address = shown(url);
+        let away = |error: reqwest::Error| AnalysisError::Unreachable {
+            address: address.clone(),
+            reason: chain(&error.without_url()),
+        };
+        let mut response = self.client.get(url.clone()).send().await.map_err(away)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(away)? {
+            if body.len() + chunk.len() > MAX_SIZE {
+                let reason = format!("the answer has more than {} MiB", MAX_SIZE >> 20);
+                return Err(AnalysisError::Answer { address, reason });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status: response.status().as_u16(), body })
+    }
+}
+
+/// A URL that may be asked.
+pub(super) fn address(text: &str) -> Result<Url, AnalysisError> {
+    let wrong = |reason: &str| AnalysisError::Address { address: text.to_owned(), reason: reason.to_owned() };
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    match refused(&url) {
+        Some(reason) => Err(AnalysisError::Address { address: shown(&url), reason: reason.into() }),
+        None => Ok(url),
+    }
+}
+
+/// Without credentials and query, for messages.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Only URLs without a host refuse these, and they are refused before.
+    let _ = (url.set_username(""), url.set_password(None));
+    url.set_query(None);
+    url.set_fragment(None);
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// What to tell of an answer that is no success.
+pub(super) fn told(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_TOLD).collect()
+}
+
+fn refused(url: &Url) -> Option<&'static str> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return Some("only http and https are asked");
+    }
+    let literal = match url.host()? {
+        Host::Ipv4(address) => IpAddr::V4(address),
+        Host::Ipv6(address) => IpAddr::V6(address),
+        Host::Domain(_) => return None,
+    };
+    is_link_local(literal).then_some("link-local addresses are not asked")
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local(),
+        // The metadata service of a cloud has an address in a private range.
+        IpAddr::V6(address) => {
+            address.is_unicast_link_local() || address.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+        }
+    }
+}
+
+fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let secure = attempt.previous().iter().all(|url| url.scheme() == "https");
+    if attempt.previous().len() > MAX_REDIRECTS {
+        return attempt.error(format!("more than {MAX_REDIRECTS} redirects"));
+    }
+    if let Some(reason) = refused(attempt.url()) {
+        return attempt.error(reason);
+    }
+    if secure && attempt.url().scheme() == "http" {
+        return attempt.error("a redirect from https to http");
+    }
+    attempt.follow()
+}
+
+/// The system's resolver, less link-local addresses.
+struct Resolver;
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let allowed: Vec<SocketAddr> = found.filter(|address| !is_link_local(address.ip())).collect();
+            if allowed.is_empty() {
+                return Err("it has no address that may be asked".into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// All causes of an error on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let (mut text, mut next) = (error.to_string(), error.source());
+    while let Some(error) = next {
+        text = format!("{text}: {error}");
+        next = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_asked_is_asked() {
+        for (text, allowed) in [
+            ("http://prometheus.monitoring:9090", true),
+            ("https://10.0.0.1/x?y=z", true),
+            ("http://[::1]:8080", true),
+            ("file:///etc/passwd", false),
+            ("http://169.254.169.254/latest/meta-data", false),
+            ("http://[fe80::1]/", false),
+            ("http://[::ffff:169.254.169.254]/", false),
+            ("http://[fd00:ec2::254]/", false),
+            ("prometheus:9090", false),
+        ] {
+            assert_eq!(address(text).is_ok(), allowed, "{text}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_not_told() {
+        let url = address("http://user:secret@host:9090/api?token=secret").unwrap();
+        assert_eq!(shown(&url), "http://host:9090/api");
+    }
+}

@@ -1,0 +1,326 @@
+//! The driver. In: a survey with its Rollouts, and what else there is to see.
+//! Out: the next state of each, written to its status; the objects that follow
+//! from it are the next sync's. Of two drivers the slower one's write is
+//! refused, by the version of the Rollout that it has seen.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use gitops_api::rollout::{Measurement, RolloutStatus};
+use gitops_cluster::{ClusterError, DeleteOptions};
+use gitops_core::desired::DesiredSet;
+use gitops_core::names::{FIELD_MANAGER_ROLLOUT, GROUP, VERSION};
+use gitops_core::object::ObjectKey;
+use gitops_core::rollout::analysis::{Scope, measuring};
+use gitops_core::rollout::desired::{Declares, version};
+use gitops_core::rollout::machine::{Wish, again, step, waits_for_a_person};
+use gitops_core::rollout::spec::Spec;
+use gitops_core::rollout::state::{Phase, State};
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, PostParams};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::gate::{Ground, Rolling};
+use super::observe::{Beside, Sight, family};
+use super::room;
+use super::shared::Shared;
+use crate::analysis::{Analyser, Measurement as Taken, Metrics, Subject, templates};
+use crate::error::EngineError;
+use crate::survey::Survey;
+
+/// Between two looks at Pods that are on their way.
+const LOOK: Duration = Duration::from_secs(5);
+/// Rollouts that are looked at side by side.
+const PARALLEL: usize = 16;
+
+/// What drives all Rollouts of an Application.
+#[derive(Clone, Copy, Debug)]
+pub struct Driver<'a> {
+    pub ground: Ground<'a>,
+    pub analyser: &'a Analyser,
+    /// A new version may be let in: else only what is under way goes on.
+    pub may_begin: bool,
+    pub is_judged: bool,
+}
+
+/// What became of a Rollout.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    pub key: ObjectKey,
+    pub spec: Spec,
+    pub before: State,
+    pub state: State,
+    /// To be done outside of the cluster.
+    pub wishes: Vec<Wish>,
+    /// When it is to be looked at again.
+    pub again: Option<Duration>,
+    /// It stands until a person says something.
+    pub waits: bool,
+    /// Why it stands still, if it does.
+    pub error: Option<String>,
+}
+
+impl Moved {
+    /// Whether the objects are others now.
+    pub fn has_moved(&self) -> bool {
+        self.before != self.state
+    }
+}
+
+impl Driver<'_> {
+    /// Looks at every Rollout, decides, and writes what has changed.
+    ///
+    /// # Errors
+    /// When the cluster cannot be asked; what is wrong with one Rollout is told
+    /// of it.
+    pub async fn drive(
+        &self,
+        survey: &Survey,
+        beside: &(dyn Fn(&ObjectKey) -> Option<Result<String, String>> + Sync),
+        now: i64,
+    ) -> Result<Vec<Moved>, EngineError> {
+        let shared = Shared::default();
+        // Made before they are awaited: a closure in between would not be `Send`.
+        let mut looks = Vec::new();
+        for rolling in survey.rollouts.iter().filter(|rolling| !rolling.is_quiet()) {
+            looks.push(self.one(survey, rolling, beside(&rolling.key), &shared, now));
+        }
+        let mut looks = futures::stream::iter(looks).buffered(PARALLEL);
+        let mut all = Vec::new();
+        while let Some(moved) = looks.next().await {
+            all.extend(moved?);
+        }
+        Ok(all)
+    }
+
+    async fn one(
+        &self,
+        survey: &Survey,
+        rolling: &Rolling,
+        pushed: Option<Result<String, String>>,
+        shared: &Shared,
+        now: i64,
+    ) -> Result<Option<Moved>, EngineError> {
+        // It is made by the sync that comes next.
+        let Some(live) = &rolling.live else { return Ok(None) };
+        let namespace = &rolling.key.namespace;
+        let cluster = self.ground.cluster;
+        let found = templates(cluster, &rolling.resource, namespace, &survey.desired.objects).await;
+        let metrics = Metrics::new(&rolling.resource, namespace, &rolling.key.name, &found);
+        let spec = match rolling.resource.to_core(namespace, &|template| metrics.rules(template)) {
+            Ok(spec) => spec,
+            Err(error) => return Ok(Some(stands_still(rolling, error.to_string()))),
+        };
+        let mut before = rolling.state.clone();
+        let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before, shared };
+        let beside = Beside { is_judged: self.is_judged, pushed };
+        let Some(mut observed) = sight.observe(beside).await? else { return Ok(None) };
+        if rolling.is_waiting() {
+            if !self.may_begin {
+                return Ok(None);
+            }
+            self.find_last(rolling, &mut before, &survey.desired.revision, shared).await?;
+        }
+        let mut values = Vec::new();
+        if before.new.is_some() {
+            let subject = subject(rolling, &before, live, &spec, survey);
+            let taken = self.analyser.measure(&spec, &before, &metrics, &subject, now).await;
+            values.extend(taken.iter().map(shown));
+            observed.measured = taken.into_iter().map(|taken| taken.measured).collect();
+        }
+        let mut decision = step(&spec, &before, &observed, now);
+        let more = room::more(&before, &decision.next);
+        if more > 0 {
+            observed.shortage = shared.room.shortage(&self.ground, rolling, &decision.next, more).await?;
+            if observed.shortage.is_some() {
+                decision = step(&spec, &before, &observed, now);
+            }
+        }
+        let mut state = decision.next;
+        if is_same(&rolling.state, &state) {
+            state = rolling.state.clone();
+        }
+        let known = live.pointer("/status/state").is_some();
+        if state != rolling.state || !known && state.stable.is_some() {
+            let last = live.get("status").and_then(|status| RolloutStatus::deserialize(status).ok());
+            let last = last.unwrap_or_default().measurements;
+            let status = RolloutStatus::of(&state, &spec, generation(live)).measured(&last, &values, &state);
+            self.write(live, &status).await?;
+        }
+        self.clear(&spec, &state, &decision.wishes).await?;
+        let wishes = decision.wishes.into_iter().filter(|wish| !matches!(wish, Wish::Clear(_))).collect();
+        let again = when(&spec, &state, now);
+        let (key, before) = (rolling.key.clone(), rolling.state.clone());
+        let waits = waits_for_a_person(&spec, &state);
+        Ok(Some(Moved { key, spec, before, state, wishes, again, waits, error: None }))
+    }
+
+    /// The promoted version is that of the last commit that has it: what lies
+    /// before the one that brought another.
+    async fn find_last(
+        &self,
+        rolling: &Rolling,
+        state: &mut State,
+        tip: &str,
+        shared: &Shared,
+    ) -> Result<(), EngineError> {
+        let Some(stable) = state.stable.as_mut().filter(|_| self.ground.loaded.sources.len() == 1) else {
+            return Ok(());
+        };
+        for revision in shared.passed(&self.ground, tip).await? {
+            let Some(set) = shared.at(&self.ground, revision, tip).await else { return Ok(()) };
+            if hash(&set, &rolling.spec).is_some_and(|hash| hash == stable.hash) {
+                stable.revision.clone_from(revision);
+                return Ok(());
+            }
+            if *revision == stable.revision {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, live: &Value, status: &RolloutStatus) -> Result<(), EngineError> {
+        let resource = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(GROUP, VERSION, "Rollout"));
+        let mut whole = live.clone();
+        whole["status"] = json!(status);
+        let key = ObjectKey::of(live).map_err(|error| EngineError::Internal(error.to_string()))?;
+        let object: DynamicObject =
+            serde_json::from_value(whole).map_err(|error| EngineError::Internal(error.to_string()))?;
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.ground.cluster.client(), &key.namespace, &resource);
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER_ROLLOUT.into()), ..PostParams::default() };
+        let written = api.replace_status(&key.name, &params, &object).await;
+        written.map(drop).map_err(|error| match error {
+            kube::Error::Api(status) if status.code == 409 => EngineError::Cluster(ClusterError::Conflict {
+                what: key.to_string(),
+                message: status.message.clone(),
+            }),
+            error => EngineError::Rollout {
+                rollout: key,
+                reason: format!("its status could not be written: {error}"),
+            },
+        })
+    }
+
+    /// Pods of a version that is on its way out and that are not ready: a
+    /// StatefulSet waits for a broken Pod before it rolls back.
+    async fn clear(&self, spec: &Spec, state: &State, wishes: &[Wish]) -> Result<(), EngineError> {
+        let is_wished = wishes.iter().any(|wish| matches!(wish, Wish::Clear(_)));
+        let (Some(new), Some(kind)) = (&state.new_pods, self.ground.discovery.kind(&family("Pod"))) else {
+            return Ok(());
+        };
+        if !is_wished {
+            return Ok(());
+        }
+        let wanted = [(family("Pod"), [spec.target.namespace.clone()].into())].into();
+        for (key, pod) in self.ground.cluster.list(self.ground.discovery, &wanted).await? {
+            let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let owner = pod.pointer("/metadata/ownerReferences/0/name").and_then(Value::as_str);
+            if text("/metadata/labels/controller-revision-hash") != new
+                || owner != Some(&spec.target.name)
+                || super::pods::is_ready(&pod)
+            {
+                continue;
+            }
+            let options =
+                DeleteOptions { uid: Some(text("/metadata/uid").to_owned()), ..DeleteOptions::default() };
+            self.ground.cluster.delete(kind, &key, &options).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a state says the same but for the commit of the promoted version,
+/// which moves with every commit and is found again when it matters.
+fn is_same(before: &State, after: &State) -> bool {
+    let of = |state: &State| {
+        let mut state = state.clone();
+        if state.phase == Phase::Idle
+            && let Some(stable) = &mut state.stable
+        {
+            stable.revision = String::new();
+        }
+        state
+    };
+    of(before) == of(after)
+}
+
+fn stands_still(rolling: &Rolling, error: String) -> Moved {
+    Moved {
+        key: rolling.key.clone(),
+        spec: rolling.spec.clone(),
+        before: rolling.state.clone(),
+        state: rolling.state.clone(),
+        wishes: Vec::new(),
+        again: Some(LOOK),
+        waits: true,
+        error: Some(error),
+    }
+}
+
+/// A measurement as the status tells it.
+fn shown(taken: &Taken) -> Measurement {
+    Measurement {
+        metric: taken.measured.rule.clone(),
+        value: taken.value.clone(),
+        time: jiff::Timestamp::from_second(taken.measured.at).unwrap_or_default().to_string(),
+        outcome: format!("{:?}", taken.measured.outcome),
+    }
+}
+
+fn generation(live: &Value) -> Option<i64> {
+    live.pointer("/metadata/generation")?.as_i64()
+}
+
+fn hash(set: &DesiredSet, spec: &Spec) -> Option<String> {
+    version(spec, &set.declared(&spec.target)?.value)
+}
+
+/// Whose Pods are measured: those of the second workload, or of the target's new
+/// version.
+fn subject(rolling: &Rolling, state: &State, live: &Value, spec: &Spec, survey: &Survey) -> Subject {
+    let second = spec.has_second() && state.setting.second.is_some();
+    let key = if second { spec.second() } else { spec.target.clone() };
+    let selector = survey
+        .desired
+        .objects
+        .get(&key)
+        .and_then(|object| object.value.pointer("/spec/selector/matchLabels"));
+    let labels = selector.and_then(Value::as_object).into_iter().flatten();
+    let mut pods: Vec<String> =
+        labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    if let Some(new) = state.new_pods.as_ref().filter(|_| !second) {
+        pods.push(format!("{}={new}", spec.version_label()));
+    }
+    Subject {
+        namespace: rolling.key.namespace.clone(),
+        rollout: rolling.key.name.clone(),
+        uid: live.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        pods: pods.join(","),
+    }
+}
+
+/// When to look again: at the next deadline, pause or measurement; and at Pods
+/// on their way every so often, should a watch miss something.
+fn when(spec: &Spec, state: &State, now: i64) -> Option<Duration> {
+    let until = |at: i64| Duration::from_secs(u64::try_from(at.saturating_sub(now)).unwrap_or(0));
+    let timer = again(spec, state).map(until);
+    let measured = next_measurement(spec, state, now).map(until);
+    let looked = state.is_under_way().then_some(LOOK).filter(|_| state.phase != Phase::Paused);
+    [timer, measured, looked].into_iter().flatten().min()
+}
+
+fn next_measurement(spec: &Spec, state: &State, now: i64) -> Option<i64> {
+    let tally = |scope: &Scope, name: &str| match scope {
+        Scope::Background => state.background.get(name),
+        Scope::Move(_) => state.tallies.get(name),
+    };
+    let soon = now.saturating_add(1);
+    let at = measuring(spec, state).into_iter().map(|(scope, rule)| {
+        tally(&scope, &rule.name).map_or(soon, |tally| tally.last.saturating_add(rule.interval).max(soon))
+    });
+    at.min().filter(|_| state.held.is_none())
+}

@@ -1,0 +1,102 @@
+//! `kubectl gitops rollout status`
+
+use std::time::{Duration, Instant};
+
+use clap::{ArgAction, Args};
+use gitops_cluster::Cluster;
+use gitops_core::desired::AppRef;
+use gitops_core::rollout::state::Phase;
+
+use crate::error::{Failure, code};
+use crate::printer::{Ink, Printer};
+use crate::rollouts::{self, Seen};
+use crate::settings::{Settings, duration};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Waits until a Rollout's new version is promoted or aborted
+///
+/// Where none is on its way it ends at once. Exit code 0: promoted; 1: aborted;
+/// 8: neither in time.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kubectl gitops rollout status web -n shop\n  kubectl gitops rollout status web --timeout 30m\n  kubectl gitops rollout status web --watch=false"
+)]
+pub struct Arguments {
+    /// The Rollout
+    #[arg(value_name = "NAME")]
+    rollout: String,
+    /// Wait for the end
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    watch: bool,
+    /// How long; 0 without an end
+    #[arg(long, default_value = "0", value_name = "DURATION")]
+    timeout: String,
+}
+
+pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
+    let limit = duration(&arguments.timeout)?.unwrap_or(Duration::MAX);
+    let cluster = settings.cluster().await?;
+    let namespace = rollouts::namespace(settings, &cluster);
+    let seen = rollouts::find(&cluster, &namespace, &arguments.rollout).await?;
+    let limit = if arguments.watch { limit } else { Duration::ZERO };
+    until_ended(&cluster, &seen.reference(), limit, printer).await
+}
+
+/// Waits for the end; what it says on the way is told.
+pub async fn until_ended(
+    cluster: &Cluster,
+    reference: &AppRef,
+    limit: Duration,
+    printer: &Printer,
+) -> Result<u8, Failure> {
+    let (begun, mut said) = (Instant::now(), String::new());
+    loop {
+        let seen = rollouts::find(cluster, &reference.namespace, &reference.name).await?;
+        let line = words(&seen);
+        if let Some(ended) = result(&seen) {
+            let ink = if ended == code::YES { Ink::Git } else { Ink::Live };
+            printer.line(&printer.ink(ink, &line));
+            return Ok(ended);
+        }
+        if line != said {
+            printer.line(&line);
+            said = line;
+        }
+        let left = limit.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            if !limit.is_zero() {
+                printer.talk(&format!("Rollout {reference} has not ended in time"));
+            }
+            return Ok(code::TIMEOUT);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL.min(left)) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(code::INTERRUPTED),
+        }
+    }
+}
+
+/// The exit code of what has ended. While it goes back it is not over: the old
+/// version may not serve alone yet.
+fn result(seen: &Seen) -> Option<u8> {
+    match seen.state.phase {
+        Phase::Idle if seen.is_driven => Some(code::YES),
+        Phase::Aborted => Some(code::NO),
+        _ => None,
+    }
+}
+
+fn words(seen: &Seen) -> String {
+    let state = &seen.state;
+    if !seen.is_driven {
+        return format!("Rollout {}: nobody has looked at it yet", seen.reference());
+    }
+    let version = match (&state.stable, &state.new) {
+        (Some(stable), _) if state.phase == Phase::Idle => Some(stable),
+        (_, new) => new.as_ref(),
+    };
+    let version = version.map(|version| version.revision.chars().take(12).collect::<String>());
+    let version = version.map(|version| format!(" {version}")).unwrap_or_default();
+    format!("Rollout {}:{version} {}", seen.reference(), seen.words())
+}

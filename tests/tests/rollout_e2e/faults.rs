@@ -1,0 +1,149 @@
+//! What comes in between: newer versions, changed Rollouts, autoscalers, evicted
+//! Pods, no room, no Git, and a controller that is killed at every step.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::Stage;
+use crate::stage::{rollout_of, service};
+
+fn quarter() -> Value {
+    json!({"strategy": {"canary": {"steps": [{"setWeight": 25}, {"pause": {}}]}}, "onFailure": "Hold"})
+}
+
+fn held(rollout: &Value) -> Stage {
+    let stage = Stage::new(rollout);
+    stage.push("web:2");
+    stage.phase("Paused");
+    stage
+}
+
+#[test]
+fn a_newer_version_begins_anew_and_the_running_one_ends_it() {
+    let stage = held(&quarter());
+    stage.push("web:3");
+    stage.eventually("the newer one begins", |stage| {
+        let paused = stage.rollout()["status"]["phase"] == "Paused";
+        (paused && stage.runs("web-canary") == Some(("web:3".into(), 1))).then_some(())
+    });
+    assert_eq!(stage.runs("web"), Some(("web:1".into(), 3)));
+    stage.push("web:1");
+    stage.phase("Idle");
+    stage.eventually("the old version alone", |stage| (stage.images() == ["web:1"; 4]).then_some(()));
+    assert_eq!(stage.runs("web-canary"), None);
+}
+
+#[test]
+fn a_changed_rollout_begins_anew_and_without_one_git_is_followed_at_once() {
+    let stage = held(&quarter());
+    let half = json!({"strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}}});
+    stage.shop.repo.commit("half", &[("app/rollout.yaml", &rollout_of("Deployment", &half))]);
+    stage.eventually("it begins anew", |stage| {
+        let status = stage.rollout()["status"].clone();
+        (status["phase"] == "Paused" && status["weight"] == 50).then_some(())
+    });
+    assert_eq!(stage.runs("web-canary"), Some(("web:2".into(), 2)));
+    stage.shop.repo.remove("no Rollout", &["app/rollout.yaml"]);
+    stage.eventually("Git is followed", |stage| {
+        let all = stage.runs("web") == Some(("web:2".into(), 4)) && stage.images() == ["web:2"; 4];
+        (all && stage.runs("web-canary").is_none()).then_some(())
+    });
+    assert!(stage.shop.get("rollout", "web").is_none());
+}
+
+#[test]
+fn where_there_is_no_room_the_old_version_stays() {
+    let mut rollout = quarter();
+    rollout["deadlines"] = json!({"progress": "3s"});
+    let stage = Stage::new(&rollout);
+    stage.shop.kubectl("create quota tight --hard=pods=4").ok();
+    stage.eventually("the quota counts", |stage| {
+        let quota = stage.shop.get("resourcequota", "tight")?;
+        (quota["status"]["used"]["pods"] == "4").then_some(())
+    });
+    stage.push("web:2");
+    let status = stage.phase("Aborted");
+    let message = status["message"].as_str().unwrap();
+    assert!(message.contains("ResourceQuota tight leaves 0 of pods, and 1 more Pods take 1"), "{message}");
+    assert_eq!(stage.images(), ["web:1"; 4]);
+}
+
+#[test]
+fn an_autoscaler_goes_on_and_an_evicted_pod_comes_back() {
+    let rollout = json!({"strategy": {"canary": {"steps": [{"setWeight": 25}, {"pause": {}}]}},
+        "traffic": {"stableService": "web", "canaryService": "web-new"}});
+    let stage = Stage::of(
+        "Deployment",
+        &rollout,
+        &[
+            service("web"),
+            service("web-new"),
+            json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"}, "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "minReplicas": 4, "maxReplicas": 6,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]}}),
+        ],
+    );
+    stage.scaled.set(true);
+    let commit = stage.push("web:2");
+    stage.phase("Paused");
+    // As the autoscaler would.
+    stage.shop.kubectl("scale deployment/web --replicas=5").ok();
+    let refused = stage.shop.kubectl("scale deployment/web --replicas=9");
+    assert!(refused.stderr.contains("denied the request"), "{refused:?}");
+    stage.shop.kubectl("delete pod -l kubectl-gitops.dev/track=canary --wait=false").ok();
+    stage.eventually("the Pod comes back", |stage| (stage.available("web-canary") == 1).then_some(()));
+    assert_eq!(stage.rollout()["status"]["phase"], "Paused");
+    stage.ask("promote", json!({})).ok();
+    stage.eventually("it is promoted", |stage| {
+        let status = stage.rollout()["status"].clone();
+        (status["phase"] == "Idle" && status["promotedRevision"] == *commit).then_some(())
+    });
+    stage.eventually("with as many Pods", |stage| (stage.images() == ["web:2"; 5]).then_some(()));
+}
+
+#[test]
+fn a_commit_that_cannot_be_pushed_is_tried_again() {
+    let stage = Stage::new(&json!({
+        "strategy": {"canary": {"steps": [{"setWeight": 50}]}}, "deadlines": {"progress": "3s"}}));
+    let bad = stage.push("web:broken");
+    // Git takes nothing now.
+    let lock = stage.shop.repo.file(".git/index.lock");
+    std::fs::write(&lock, "").unwrap();
+    let status = stage.eventually("the status says so", |stage| {
+        let status = stage.rollout()["status"].clone();
+        let wanted = status["state"]["aftermath"]["Wanted"].as_str()?.contains("index.lock");
+        (status["phase"] == "Aborted" && wanted).then_some(status)
+    });
+    assert!(status["message"].as_str().unwrap().contains("Git is to go back: "), "{status}");
+    assert_eq!(stage.runs("web"), Some(("web:1".into(), 4)));
+    assert_eq!(stage.shop.repo.head(), bad);
+    std::fs::remove_file(&lock).unwrap();
+    stage.eventually("Git goes back", |stage| (stage.shop.repo.head() != bad).then_some(()));
+    stage.phase("Idle");
+}
+
+#[test]
+fn a_controller_that_is_killed_again_and_again_gets_there() {
+    let steps = json!([{"setWeight": 25}, {"setWeight": 50}, {"setWeight": 75}]);
+    let mut stage = Stage::new(&json!({"strategy": {"canary": {"steps": steps}}}));
+    stage.controller.take().unwrap().kill();
+    let commit = stage.push("web:2");
+    let mut states = Vec::new();
+    for round in 0..12 {
+        stage.drive();
+        // At another moment of its look each time.
+        std::thread::sleep(Duration::from_millis(300 + 170 * round));
+        stage.controller.take().unwrap().kill();
+        let state = stage.rollout()["status"]["state"].clone();
+        if states.last() != Some(&state) {
+            states.push(state);
+        }
+        // Nobody is left without Pods.
+        assert!(stage.available("web") + stage.available("web-canary") >= 3, "{states:?}");
+    }
+    assert!(states.len() > 2, "it was killed in the middle: {states:?}");
+    stage.drive();
+    stage.promoted(&commit, "web:2");
+}

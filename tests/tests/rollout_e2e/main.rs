@@ -1,0 +1,15 @@
+//! Rollouts in front of the real API server, webhook and controller: a push is
+//! let out step by step and promoted, a failing one goes back by itself, in the
+//! cluster and in Git. Fake nodes run the Pods.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod canary;
+mod commands;
+mod documented;
+mod faults;
+mod gate;
+mod measured;
+mod stage;
+mod strategies;
+
+pub use stage::{LONG, Stage};

@@ -1,0 +1,73 @@
+//! Files that the `sops` program itself has encrypted: each means what it did
+//! before.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use gitops_source::sops::Keys;
+use gitops_source::{RenderRequest, Secret};
+use gitops_tests::Repo;
+use serde_json::json;
+
+use super::{Bench, request};
+
+fn file(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sops");
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
+fn wanted(path: &str) -> RenderRequest {
+    let keys = Keys { age: vec![Secret::new(file("age.key"))], program: None };
+    RenderRequest { keys, ..request(path) }
+}
+
+#[test]
+fn objects_of_the_program_are_read() {
+    let bench = Bench::new();
+    let repo =
+        Repo::with(&[("app/secret.yaml", &file("secret.yaml")), ("app/secret.json", &file("secret.json"))]);
+    let objects = bench.render(&repo, &wanted("app")).unwrap();
+    let of = |name: &str| {
+        objects.iter().map(|object| &object.value).find(|value| value["metadata"]["name"] == name).unwrap()
+    };
+    let secret = json!({"password": "hunter2", "multi": "one\ntwo\n", "list": "[1, 2]", "empty": ""});
+    assert_eq!(of("a")["stringData"], secret);
+    assert_eq!(of("b")["data"], json!({"number": "12", "unicode": "grüße ☃"}));
+    assert_eq!(of("j")["stringData"], json!({"password": "hunter2"}));
+    bench.holds_nothing_of("hunter2");
+}
+
+#[test]
+fn values_and_files_of_the_program_are_read() {
+    let bench = Bench::new();
+    let top = "secretGenerator: [{name: s, envs: [prod.env], files: [key.pem]}]\ngeneratorOptions: {disableNameSuffixHash: true}\n";
+    let template =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {all: {{ .Values | toJson | quote }}}\n";
+    let repo = Repo::with(&[
+        ("app/kustomization.yaml", top),
+        ("app/prod.env", &file("prod.env")),
+        ("app/key.pem", &file("key.pem")),
+        ("chart/Chart.yaml", "apiVersion: v2\nname: c\nversion: 1.0.0\n"),
+        ("chart/templates/a.yaml", template),
+        ("values.yaml", &file("values.yaml")),
+    ]);
+    let objects = bench.render(&repo, &wanted("app")).unwrap();
+    let data = objects[0].value["data"].as_object().unwrap();
+    let clear = |name: &str| STANDARD.decode(data[name].as_str().unwrap()).unwrap();
+    assert_eq!(clear("PASSWORD"), b"hunter2");
+    assert_eq!(clear("LONG"), b"two\\nlines");
+    assert_eq!(clear("EMPTY"), b"");
+    assert_eq!(clear("key.pem"), b"-----BEGIN hunter2\nnot \0 text\n");
+    assert_eq!(data.len(), 4, "{data:?}");
+    let mut chart = wanted("chart");
+    chart.helm.value_files = vec!["/values.yaml".into()];
+    let objects = bench.render(&repo, &chart).unwrap();
+    let all: serde_json::Value =
+        serde_json::from_str(objects[0].value["data"]["all"].as_str().unwrap()).unwrap();
+    assert_eq!(all["password"], "hunter2");
+    assert_eq!((&all["port"], &all["ratio"], &all["active"]), (&json!(8080), &json!(1.5), &json!(true)));
+    assert_eq!(all["nested"], json!({"deep": ["a", 1, false]}));
+    assert_eq!(all.get("nothing").cloned().unwrap_or_default(), json!(null));
+    bench.holds_nothing_of("hunter2");
+}
