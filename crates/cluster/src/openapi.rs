@@ -32,9 +32,12 @@ type Documents = BTreeMap<String, String>;
 #[derive(Debug, Default)]
 pub(crate) struct Types {
     root: tokio::sync::Mutex<Option<(Instant, Documents)>>,
-    /// By URL, and which kinds were asked for.
-    schemas: tokio::sync::Mutex<BTreeMap<String, (BTreeSet<Gvk>, Arc<Schemas>)>>,
+    /// By URL.
+    schemas: tokio::sync::Mutex<BTreeMap<String, Compiled>>,
 }
+
+/// The kinds that were asked for, and their types.
+type Compiled = (BTreeSet<Gvk>, Arc<Schemas>);
 
 /// The document of each kind; a kind may have none.
 fn sorted(kinds: &BTreeSet<Gvk>, root: &Documents) -> BTreeMap<String, Vec<Gvk>> {
