@@ -11,5 +11,6 @@ mod gate;
 mod measured;
 mod stage;
 mod strategies;
+mod traffic;
 
 pub use stage::{LONG, Stage};

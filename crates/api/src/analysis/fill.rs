@@ -20,6 +20,8 @@ pub enum FillError {
     Unknown { name: String, known: Vec<String> },
     #[error("there is no {{{{{0}}}}}; there are args.NAME, rollout.name, rollout.namespace, {versions}", versions = VERSIONS.join(", "))]
     NoSuch(String),
+    #[error("{{{{{0}}}}} is not known in a Job, which is what Git says")]
+    NotInJob(String),
 }
 
 fn list(names: &[String]) -> String {
@@ -61,6 +63,10 @@ impl AnalysisTemplateSpec {
                 *text = fill(text, &look)?;
             }
             if let Some(job) = &mut metric.job {
+                let look = |name: &str| match VERSIONS.contains(&name) {
+                    true => Err(FillError::NotInJob(name.into())),
+                    false => look(name),
+                };
                 fill_all(&mut job.template, &look)?;
             }
         }
@@ -158,5 +164,9 @@ mod tests {
         let filled = template.filled(&[given], "shop", "web").unwrap();
         let job = &filled.metrics[0].job.as_ref().unwrap().template;
         assert_eq!(job.pointer("/spec/containers/0/args"), Some(&json!(["http://web", 1])));
+        let mut versioned = template;
+        versioned.metrics[0].job.as_mut().unwrap().template = json!({"spec": "{{new.hash}}"});
+        let error = versioned.filled(&[], "shop", "web").unwrap_err().to_string();
+        assert!(error.starts_with("{{new.hash}} is not known in a Job"), "{error}");
     }
 }

@@ -12,6 +12,10 @@ pub(super) fn to_git(live: &Value, wanted: &Value, differences: &[Difference]) -
     // Last first, so that removing from a list moves nothing that is still to
     // be found by position.
     for difference in differences.iter().rev() {
+        if let Some((list, git)) = atomic(difference, wanted) {
+            set(&mut after, list, git.clone());
+            continue;
+        }
         match difference.op {
             Op::Add => remove(&mut after, &difference.path.0),
             Op::Remove | Op::Change => {
@@ -43,6 +47,16 @@ pub(super) fn to_git(live: &Value, wanted: &Value, differences: &[Difference]) -
     }
     changes(live, &after, String::new(), &mut operations);
     operations.into()
+}
+
+/// The list that is one whole in which a difference lies, and what Git says of
+/// it. Merged by position, one element would keep what another one said: the
+/// headers that a route's rule matches.
+fn atomic<'a>(difference: &'a Difference, wanted: &'a Value) -> Option<(&'a [Segment], &'a Value)> {
+    let segments = &difference.path.0;
+    let at = segments.iter().position(|segment| matches!(segment, Segment::Index(_)))?;
+    let list = Path(segments[..at].to_vec()).find(wanted)?;
+    Some((&segments[..at], list))
 }
 
 /// Whether a workload changes from one way of rolling out to another: the API
@@ -164,6 +178,25 @@ mod tests {
                 {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
                 {"op": "replace", "path": "/spec/template/spec/containers", "value": [{"name": "web", "image": "web:1"}]},
             ])
+        );
+    }
+
+    #[test]
+    fn a_list_that_is_one_whole_is_put_as_one() {
+        let live = json!({"metadata": {"resourceVersion": "1"}, "spec": {"rules": [
+            {"matches": [{"headers": ["x"]}], "backendRefs": [{"name": "new"}]},
+            {"matches": [{"path": "/"}], "backendRefs": [{"name": "old"}, {"name": "new"}]}]}});
+        let wanted = json!({"spec": {"rules": [{"backendRefs": [{"name": "new"}]}]}});
+        let differences = [Difference {
+            path: Path::root().field("spec").field("rules").child(Segment::Index(1)),
+            op: Op::Add,
+            git: None,
+            tried: Some(live["spec"]["rules"][1].clone()),
+        }];
+        let patch = to_git(&live, &wanted, &differences);
+        assert_eq!(
+            patch[1],
+            json!({"op": "replace", "path": "/spec/rules", "value": wanted["spec"]["rules"]})
         );
     }
 }
