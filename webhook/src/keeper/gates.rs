@@ -3,7 +3,7 @@
 //! changes; and what a status may say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -22,6 +22,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Keeper, Surroundings};
 use crate::world::{Gate, Gates, Held, World};
@@ -29,6 +30,8 @@ use crate::world::{Gate, Gates, Held, World};
 /// A denial waits this long for the newest status: the API server waits 3 s in
 /// all.
 const BUDGET: Duration = Duration::from_millis(800);
+/// Rollouts that are followed at once.
+const PARALLEL: usize = 16;
 
 impl Keeper {
     /// What an Application declares with its Rollouts worked in.
@@ -58,34 +61,46 @@ impl Keeper {
     pub(super) async fn follow_rollouts(self: Arc<Self>) {
         let resource = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(GROUP, VERSION, "Rollout"));
         let api: Api<DynamicObject> = Api::all_with(self.cluster.client(), &resource);
-        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
-                Ok(
-                    watcher::Event::Apply(object)
-                    | watcher::Event::InitApply(object)
-                    | watcher::Event::Delete(object),
-                ) => {
-                    let key = ObjectKey {
-                        group: GROUP.into(),
-                        kind: "Rollout".into(),
-                        namespace: object.namespace().unwrap_or_default(),
-                        name: object.name_any(),
-                    };
-                    for application in self.world().applications_of(&key) {
-                        self.regate(&application).await;
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "watching Rollouts"),
-            }
+        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let keeper = &self;
+        events.for_each_concurrent(PARALLEL, |event| async move { keeper.on_rollout(event).await }).await;
+    }
+
+    async fn on_rollout(&self, event: watcher::Result<watcher::Event<DynamicObject>>) {
+        let object = match event {
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => return,
+            Ok(
+                watcher::Event::Apply(object)
+                | watcher::Event::InitApply(object)
+                | watcher::Event::Delete(object),
+            ) => object,
+            Err(error) => return tracing::warn!(%error, "watching Rollouts"),
+        };
+        let key = ObjectKey {
+            group: GROUP.into(),
+            kind: "Rollout".into(),
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+        };
+        for application in self.world().applications_of(&key) {
+            self.regate(&application).await;
         }
+    }
+
+    /// Whoever works an Application's Rollouts in waits for its turn; another
+    /// Application, however long it takes to render, holds up nobody.
+    pub(super) async fn turn(&self, application: &AppRef) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut all = self.gating.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(application.clone()).or_default().clone()
+        };
+        turn.lock_owned().await
     }
 
     /// Works an Application's Rollouts in anew; whether that changed anything.
     /// What cannot be read leaves in force what was held before.
     pub async fn regate(&self, application: &AppRef) -> bool {
-        let _turn = self.gating.lock().await;
+        let _turn = self.turn(application).await;
         let held = self.held.lock().await.get(application).cloned();
         let Some((held, before)) = held.and_then(|held| held.gates.clone().map(|gates| (held, gates))) else {
             return false;

@@ -96,7 +96,7 @@ impl Keeper {
         let is_known = |held: &Held| held.part.revision == commit.id && held.gates.is_some();
         match held.filter(|held| !first && is_known(held)) {
             None => {
-                let _turn = self.gating.lock().await;
+                let _turn = self.turn(&loaded.application).await;
                 let held = self.render(application, project, loaded, &known, &commit.id).await?;
                 self.remember(&held);
                 self.hold(held).await;
