@@ -12,6 +12,7 @@ use gitops_core::index::Part;
 use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::desired::{Declares, changes, version};
+use gitops_core::rollout::program::next;
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::State;
 use gitops_core::verdict::{Promotion, revision_of};
@@ -171,7 +172,8 @@ impl Keeper {
                 }
             }
         }
-        Some(Promotion { running, held: found, older })
+        let settings = next(&gate.spec, &before.setting);
+        Some(Promotion { running, held: found, older, settings })
     }
 
     /// The commit at which a Rollout's target was last written.
