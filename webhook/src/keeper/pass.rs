@@ -230,7 +230,8 @@ impl Keeper {
     pub(super) async fn copy(&self, application: &AppRef) {
         let held = self.held.lock().await.get(application).cloned();
         let Some(held) = held else { return };
-        if let Err(error) = self.copies().keep(&held.part).await {
+        let rollouts = held.gates.as_ref().map(|gates| gates.told.as_str()).unwrap_or_default();
+        if let Err(error) = self.copies().keep(&held.part, rollouts).await {
             tracing::warn!(%application, %error, "no copy is kept in the cluster");
         }
     }
