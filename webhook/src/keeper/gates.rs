@@ -3,7 +3,7 @@
 //! changes; and what a status may say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,6 +12,7 @@ use gitops_core::index::Part;
 use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::desired::{Declares, changes, version};
+use gitops_core::rollout::program::next;
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::State;
 use gitops_core::verdict::{Promotion, revision_of};
@@ -22,6 +23,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Keeper, Surroundings};
 use crate::world::{Gate, Gates, Held, World};
@@ -29,6 +31,8 @@ use crate::world::{Gate, Gates, Held, World};
 /// A denial waits this long for the newest status: the API server waits 3 s in
 /// all.
 const BUDGET: Duration = Duration::from_millis(800);
+/// Rollouts that are followed at once.
+const PARALLEL: usize = 16;
 
 impl Keeper {
     /// What an Application declares with its Rollouts worked in.
@@ -75,16 +79,27 @@ impl Keeper {
                     Err(error) => tracing::warn!(%error, "watching Rollouts"),
                 }
             }
-            for application in concerned {
-                self.regate(&application).await;
-            }
+            let keeper = &self;
+            let regated = futures::stream::iter(concerned);
+            let regate = |application| async move { drop(keeper.regate(&application).await) };
+            regated.for_each_concurrent(PARALLEL, regate).await;
         }
+    }
+
+    /// Whoever works an Application's Rollouts in waits for its turn; another
+    /// Application, however long it takes to render, holds up nobody.
+    pub(super) async fn turn(&self, application: &AppRef) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut all = self.gating.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(application.clone()).or_default().clone()
+        };
+        turn.lock_owned().await
     }
 
     /// Works an Application's Rollouts in anew; whether that changed anything.
     /// What cannot be read leaves in force what was held before.
     pub async fn regate(&self, application: &AppRef) -> bool {
-        let _turn = self.gating.lock().await;
+        let _turn = self.turn(application).await;
         let held = self.held.lock().await.get(application).cloned();
         let Some((held, before)) = held.and_then(|held| held.gates.clone().map(|gates| (held, gates))) else {
             return false;
@@ -156,7 +171,8 @@ impl Keeper {
                 }
             }
         }
-        Some(Promotion { running, held: found, older })
+        let settings = next(&gate.spec, &before.setting);
+        Some(Promotion { running, held: found, older, settings })
     }
 
     /// The commit at which a Rollout's target was last written.

@@ -13,7 +13,7 @@ use super::{Context, Objection, Operation, Review};
 use crate::compare::{Difference, Op};
 use crate::names::GROUP;
 use crate::path::Path;
-use crate::rollout::state::{State, Version};
+use crate::rollout::state::{Setting, State, Version};
 
 /// What is known of a Rollout whose status is written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Promotion {
     /// Those of them that lie before the promoted one, or before the one at which
     /// the target was last written.
     pub older: BTreeSet<String>,
+    /// The settings that its strategy has next.
+    pub settings: Vec<Setting>,
 }
 
 /// A status says which commit's version is promoted: one that Git holds, and
@@ -84,6 +86,10 @@ pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
     {
         return object(format!("commit {} is older than what runs", short(&new.revision)));
     }
+    // How many Pods and requests each version has is the strategy's to say.
+    if after.setting != before.setting && !known.settings.contains(&after.setting) {
+        return object("its strategy has no such step".into());
+    }
     let promoted = [stable, before.new.as_ref()].into_iter().flatten();
     match &after.stable {
         Some(stable) if promoted.clone().any(|known| known.hash == stable.hash) => None,
@@ -141,6 +147,7 @@ mod tests {
     use super::*;
     use crate::desired::AppRef;
     use crate::object::{Gvk, ObjectKey};
+    use crate::rollout::spec::Size;
     use crate::schema::Schemas;
 
     fn rollout(state: Value) -> Value {
@@ -185,8 +192,11 @@ mod tests {
         let held = ["a", "b", "c", "old"].map(|name| (name.to_owned(), format!("h-{name}")));
         let running = Version { revision: "a".into(), hash: "h-a".into() };
         let older = ["old".to_owned()].into();
-        let promotion = Promotion { running: Some(running), held: held.into(), older };
+        let tenth = Setting { second: Some(Size::Percent(10)), weight: 10, ..Setting::REST };
+        let settings = vec![tenth.clone()];
+        let promotion = Promotion { running: Some(running), held: held.into(), older, settings };
         let facts = Facts { promotion: Some(promotion), ..Facts::default() };
+        let at = |setting: &Setting| json!({"stable": version("a"), "new": version("b"), "setting": setting});
         let on_its_way = json!({"phase": "Gated", "stable": version("a"), "new": version("b")});
         for (before, after, expected) in [
             (json!(null), json!({"phase": "Idle", "stable": version("a")}), " "),
@@ -203,6 +213,9 @@ mod tests {
                 json!({"stable": version("a"), "new": version("old")}),
                 "older than what runs",
             ),
+            (on_its_way.clone(), at(&tenth), " "),
+            (at(&tenth), at(&Setting { weight: 100, ..tenth.clone() }), "no such step"),
+            (on_its_way.clone(), at(&Setting { share: 0, ..Setting::REST }), "no such step"),
             (
                 json!({"stable": version("a"), "new": version("old")}),
                 json!({"stable": version("a"), "new": version("old"), "at": 1}),
