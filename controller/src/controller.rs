@@ -48,6 +48,8 @@ pub struct Memory {
     pub deletion: Option<(bool, Instant)>,
     /// A Rollout is under way.
     pub rolls: bool,
+    /// Of which versions Pods were labelled, and when.
+    pub labelled: Option<(String, Instant)>,
     /// Where each Rollout stood at the last look.
     pub phases: Vec<Phase>,
     /// The commits that failed Rollouts ask for.

@@ -48,6 +48,17 @@ pub struct Metrics {
     clusters: Family<ClusterLabels, Gauge<i64, AtomicI64>>,
 }
 
+/// All phases of a Rollout.
+const PHASES: [Phase; 7] = [
+    Phase::Idle,
+    Phase::Gated,
+    Phase::Progressing,
+    Phase::Paused,
+    Phase::Promoting,
+    Phase::Aborting,
+    Phase::Aborted,
+];
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("gitops");
@@ -68,6 +79,10 @@ impl Default for Metrics {
         registry.register("cluster_up", "Whether a registered cluster answers", clusters.clone());
         Self { registry, phases, drift, looks, syncs, pushes, queue, rollouts, clusters }
     }
+}
+
+fn labels(phase: Phase) -> PhaseLabels {
+    PhaseLabels { phase: format!("{phase:?}") }
 }
 
 impl Metrics {
@@ -110,9 +125,9 @@ impl Metrics {
 
     /// In Prometheus' text format; `rollouts` are their phases.
     pub fn text(&self, depth: usize, rollouts: &[Phase]) -> String {
-        self.rollouts.clear();
-        for phase in rollouts {
-            self.rollouts.get_or_create(&PhaseLabels { phase: format!("{phase:?}") }).inc();
+        for phase in PHASES {
+            let count = rollouts.iter().filter(|known| **known == phase).count();
+            self.rollouts.get_or_create(&labels(phase)).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.queue.set(i64::try_from(depth).unwrap_or(i64::MAX));
         let mut text = String::new();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use gitops_core::desired::AppRef;
 use gitops_engine::desired::{changing, commit_here};
 use gitops_engine::load::Place;
+use gitops_engine::traces::Cause;
 use gitops_engine::{Environment, Loaded};
 use gitops_source::git::is_full_commit;
 use gitops_source::registry::{self, Wanted};
@@ -29,7 +30,8 @@ mod touched;
 
 use touched::Readings;
 
-/// Repositories that are asked at once.
+/// Repositories of one host that are asked at once: a host that says nothing
+/// holds up no other.
 const PARALLEL: usize = 16;
 /// Of a look.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -63,6 +65,7 @@ struct State {
     pushed: usize,
 }
 
+type Host = Option<(String, Option<u16>)>;
 type Tips = BTreeMap<String, Option<String>>;
 
 /// All repositories.
@@ -70,12 +73,13 @@ type Tips = BTreeMap<String, Option<String>>;
 pub struct Poller {
     git: GitCache,
     interval: Duration,
-    slots: Semaphore,
+    slots: Mutex<HashMap<Host, Arc<Semaphore>>>,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
     repos: Mutex<Vec<Arc<Repo>>>,
-    /// How often something has moved for an Application.
-    moves: Mutex<HashMap<AppRef, u64>>,
+    /// How often something has moved for an Application, and the look that saw it
+    /// last.
+    moves: Mutex<HashMap<AppRef, (u64, Option<Cause>)>>,
     readings: Readings,
 }
 
@@ -91,7 +95,7 @@ fn with_jitter(interval: Duration) -> Duration {
 
 impl Poller {
     pub fn new(git: GitCache, interval: Duration, queue: Arc<Queue>, metrics: Arc<Metrics>) -> Arc<Self> {
-        let (repos, moves, slots) = (Mutex::default(), Mutex::default(), Semaphore::new(PARALLEL));
+        let (repos, moves, slots) = (Mutex::default(), Mutex::default(), Mutex::default());
         Arc::new(Self { git, interval, slots, queue, metrics, repos, moves, readings: Readings::default() })
     }
 
@@ -148,7 +152,12 @@ impl Poller {
 
     /// A count that grows whenever Git moves for an Application.
     pub fn moves(&self, application: &AppRef) -> u64 {
-        held(&self.moves).get(application).copied().unwrap_or(0)
+        held(&self.moves).get(application).map_or(0, |(count, _)| *count)
+    }
+
+    /// The look at Git that has woken an Application, told once.
+    pub fn cause(&self, application: &AppRef) -> Option<Cause> {
+        held(&self.moves).get_mut(application)?.1.take()
     }
 
     /// Somebody has pushed to these places: their repositories are looked at now.
@@ -213,8 +222,13 @@ impl Poller {
         }
     }
 
+    #[tracing::instrument(name = "poll", skip_all, fields(repository = %repo.url))]
     async fn look(&self, repo: &Arc<Repo>) {
-        let Ok(slot) = self.slots.acquire().await else { return };
+        let slots = {
+            let mut all = held(&self.slots);
+            all.entry(repo.url.server()).or_insert_with(|| Arc::new(Semaphore::new(PARALLEL))).clone()
+        };
+        let Ok(slot) = slots.acquire().await else { return };
         let begun = Instant::now();
         let revisions: Vec<String> = {
             let mut state = held(&repo.state);
@@ -225,7 +239,9 @@ impl Poller {
             all
         };
         let (git, asked) = (self.git.clone(), repo.clone());
-        let found = tokio::task::spawn_blocking(move || asked.ask(&git, &revisions)).await;
+        let span = tracing::Span::current();
+        let ask = move || span.in_scope(|| asked.ask(&git, &revisions));
+        let found = tokio::task::spawn_blocking(ask).await;
         drop(slot);
         let (error, tips) = match found {
             Ok(Ok(tips)) => (None, Some(tips)),
@@ -243,7 +259,12 @@ impl Poller {
 
     /// Something else is read by an Application.
     fn moved(&self, application: &AppRef) {
-        *held(&self.moves).entry(application.clone()).or_default() += 1;
+        {
+            let mut moves = held(&self.moves);
+            let (count, cause) = moves.entry(application.clone()).or_default();
+            *count += 1;
+            *cause = Some(Cause::current());
+        }
         self.queue.push(application, Duration::ZERO);
     }
 
@@ -280,7 +301,8 @@ impl Poller {
 
 impl Repo {
     /// Brings the repository up to date and finds the revisions in it. All branches
-    /// and tags come by one fetch; a commit that is here is not asked for.
+    /// and tags come by one fetch, once its history is here; a commit that is here
+    /// is not asked for.
     fn ask(&self, git: &GitCache, revisions: &[String]) -> Result<Tips, SourceError> {
         let Self { url, credentials, .. } = self;
         if let Some(wanted) = &self.wanted {
@@ -290,13 +312,17 @@ impl Repo {
         let names = revisions.iter().filter(|revision| !is_full_commit(revision));
         let commits =
             revisions.iter().filter(|revision| is_full_commit(revision) && !git.contains(url, revision));
-        for revision in names.take(1).chain(commits) {
+        for (index, revision) in names.chain(commits).enumerate() {
+            if index > 0 && !is_full_commit(revision) && !git.is_shallow(url) {
+                continue;
+            }
             match git.fetch(url, revision, credentials, TIMEOUT) {
                 // What is not there is told to who asks for it.
                 Ok(_) | Err(SourceError::NoSuchRevision { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
+        git.deepen_behind(url, credentials);
         let tip = |revision: &String| git.resolve(url, revision).ok().map(|commit| commit.id);
         Ok(revisions.iter().map(|revision| (revision.clone(), tip(revision))).collect())
     }

@@ -125,9 +125,7 @@ async fn take(controller: &Controller, headers: &HeaderMap, body: Body) -> Resul
         Event::Other => return Ok("ignored"),
         Event::Push => {}
     }
-    let is_form = header(header::CONTENT_TYPE.as_str())
-        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-    let named = payload::places(&body, is_form);
+    let named = payload::places(&body);
     if named.is_empty() {
         let why = "it names no repository; see docs/controller.md for what it has to say".to_owned();
         return Err((StatusCode::UNPROCESSABLE_ENTITY, "unreadable", why));

@@ -30,6 +30,7 @@ use crate::sight::{Sight, prunes};
 use crate::status::{self, Found, Suspended};
 use crate::windows;
 
+mod labels;
 mod rollouts;
 mod saying;
 
@@ -53,6 +54,7 @@ const LAG: Duration = Duration::from_secs(10);
 const FAILED: Backoff = Backoff { limit: 0, first: Duration::from_secs(2), max: Duration::from_secs(180) };
 
 /// Looks at an Application; none: it is gone, or another replica's.
+#[tracing::instrument(name = "reconcile", skip_all, fields(application = %name, revision))]
 pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duration> {
     let Some(application) = controller.application(name) else {
         controller.forget(name);
@@ -65,6 +67,9 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
     }
     if application.metadata.deletion_timestamp.is_some() {
         return deletion::look(controller, &application).await;
+    }
+    if let Some(cause) = controller.poller.cause(name) {
+        cause.of(&tracing::Span::current());
     }
     let mut memory = controller.memory(&application);
     memory.looked = Some(Instant::now());
@@ -154,6 +159,7 @@ impl<'a> Look<'a> {
         trust(&loaded, &known.environment, &commit.id).await?;
         self.moves_forward(&loaded, &known, &commit.id).await?;
         controller.metrics.phase("commit", begun.elapsed());
+        tracing::Span::current().record("revision", &commit.id);
         self.found.revision = self.news(&loaded, &known, &commit.id).await;
         let far = Far::bring(controller, application, &known, &loaded, &commit.id).await?;
         self.found.far = status::far(&known, far.as_ref());
@@ -190,6 +196,7 @@ impl<'a> Look<'a> {
         self.memory.phases = survey.rollouts.iter().map(|rolling| rolling.state.phase).collect();
         self.push(&sight, &known, &failed, &commit.id).await;
         Drift::track(controller, &known, &survey.desired);
+        self.label(&sight, &known, &survey).await;
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
     }
@@ -244,9 +251,10 @@ impl<'a> Look<'a> {
         let Some(last) = self.before.history.first().map(|entry| entry.revision.clone()) else {
             return Ok(());
         };
-        let (loaded, git, tip) = (loaded.clone(), known.environment.git(), tip.to_owned());
+        let (loaded, environment, tip) = (loaded.clone(), known.environment.clone(), tip.to_owned());
         let moves =
-            tokio::task::spawn_blocking(move || revisions::moves_forward(&loaded, &git, &last, &tip)).await;
+            tokio::task::spawn_blocking(move || revisions::moves_forward(&loaded, &environment, &last, &tip))
+                .await;
         Ok(moves.map_err(|error| EngineError::Internal(error.to_string()))??)
     }
 
@@ -369,7 +377,7 @@ impl<'a> Look<'a> {
             Ended::Well(summary) => {
                 self.memory.attempts.succeeded();
                 let message = if summary.is_empty() { "nothing to change".to_owned() } else { summary };
-                tracing::info!(application = %self.name, revision, message, "synced");
+                tracing::info!(application = %self.name, revision, summary = message, "synced");
                 let short: String = revision.chars().take(12).collect();
                 controller.events.normal(self.application, "Synced", &format!("commit {short}: {message}"));
                 self.found.operation = operation("Succeeded", &message);

@@ -154,6 +154,23 @@ pub struct Report {
     pub revision: String,
     pub objects: Vec<ObjectReport>,
     pub counts: Counts,
+    /// Rollouts that let a version in, or have taken one back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rollouts: Vec<RolloutNote>,
+}
+
+/// A Rollout that is not at rest.
+#[derive(Clone, Debug, Serialize)]
+pub struct RolloutNote {
+    pub name: String,
+    pub phase: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub step: String,
+    /// In a sentence.
+    pub message: String,
+    /// What gets it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 impl Report {
@@ -165,6 +182,7 @@ impl Report {
             revision,
             objects: Vec::new(),
             counts: Counts::default(),
+            rollouts: Vec::new(),
         }
     }
 }

@@ -88,7 +88,7 @@ impl Settings {
     /// The cluster that a Secret describes.
     pub async fn registered(&self, registered: &Registered) -> Result<Cluster, Failure> {
         let timeout = self.connect.request_timeout;
-        Ok(registered.connect(Some(self.cache_dir.clone()), timeout).await?)
+        Ok(registered.connect(Some(self.cache_dir.clone()), timeout).await?.cluster)
     }
 
     /// Whether the kubeconfig has a context of this name.

@@ -41,6 +41,19 @@ impl Controller {
     /// # Panics
     /// When it does not start.
     pub fn with(cluster: &TestCluster, arguments: &[&str], cache: &Path) -> Self {
+        Self::with_variables(cluster, arguments, &[], cache)
+    }
+
+    /// Starts one with these flags and environment variables.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with_variables(
+        cluster: &TestCluster,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        cache: &Path,
+    ) -> Self {
         std::fs::create_dir_all(cache).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = cache.join("controller.log");
@@ -51,6 +64,7 @@ impl Controller {
             .args(["--http", &format!("127.0.0.1:{port}")])
             .args(often)
             .args(arguments)
+            .envs(variables.iter().copied())
             .args(["--cache-dir", &cache.display().to_string()])
             .args(["--kubeconfig", &cluster.kubeconfig().display().to_string()])
             .stdin(Stdio::null())
@@ -74,6 +88,16 @@ impl Controller {
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The most memory that it has held, in MiB, as the kernel keeps it.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn memory(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
     }
 
     /// Asks it to end, and waits until it has.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -25,6 +25,10 @@ struct Settings {
     root: PathBuf,
     authorization: Option<String>,
     requests: AtomicUsize,
+    /// Nobody is told that a part of a history can be had.
+    hides_shallow: AtomicBool,
+    /// Nobody is answered any more.
+    silent: AtomicBool,
 }
 
 /// A running server; it ends when this value is dropped.
@@ -47,8 +51,13 @@ impl GitServer {
         let address = listener.local_addr()?;
         let authorization =
             login.map(|(user, password)| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
-        let settings =
-            Arc::new(Settings { root: root.to_owned(), authorization, requests: AtomicUsize::new(0) });
+        let settings = Arc::new(Settings {
+            root: root.to_owned(),
+            authorization,
+            requests: AtomicUsize::new(0),
+            hides_shallow: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+        });
         let router = Router::new().fallback(serve).with_state(settings.clone());
         runtime.spawn(async move { axum::serve(listener, router).await });
         Ok(Self { address, settings, runtime: Some(runtime) })
@@ -62,6 +71,16 @@ impl GitServer {
     /// How many requests have come.
     pub fn requests(&self) -> usize {
         self.settings.requests.load(Ordering::SeqCst)
+    }
+
+    /// From now on it is a server that knows of no shallow clones.
+    pub fn hide_shallow(&self) {
+        self.settings.hides_shallow.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on it takes requests and answers none.
+    pub fn go_silent(&self) {
+        self.settings.silent.store(true, Ordering::SeqCst);
     }
 
     /// URL of a repository under the root.
@@ -87,6 +106,9 @@ async fn serve(State(settings): State<Arc<Settings>>, request: Request) -> Respo
             .headers_mut()
             .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Basic realm=\"git\""));
         return response;
+    }
+    if settings.silent.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
     }
     match backend(&settings, request).await {
         Ok(response) => response,
@@ -128,10 +150,17 @@ async fn backend(settings: &Settings, request: Request) -> std::io::Result<Respo
     // In both directions at once: git may answer before it has read all.
     let writer = tokio::spawn(async move { stdin.write_all(&body).await });
     let mut read = Vec::new();
-    while end_of_head(&read).is_none() && stdout.read_buf(&mut read).await? > 0 {}
+    let hides = settings.hides_shallow.load(Ordering::SeqCst);
+    while (hides || end_of_head(&read).is_none()) && stdout.read_buf(&mut read).await? > 0 {}
     let end = end_of_head(&read).unwrap_or(read.len());
     let mut response = head(&read[..end]);
-    let rest = read.split_off((end + 4).min(read.len()));
+    let mut rest = read.split_off((end + 4).min(read.len()));
+    if hides {
+        // Of the same length, as the protocol's lines begin with theirs.
+        while let Some(at) = rest.windows(7).position(|word| word == b"shallow") {
+            rest[at..at + 7].copy_from_slice(b"unknown");
+        }
+    }
     let first = futures::stream::iter([Ok(rest)]);
     // What is sent on lives as long as it is read: a pack may be gigabytes.
     let further = futures::stream::try_unfold((stdout, child, writer), |(mut stdout, child, writer)| async {

@@ -85,8 +85,12 @@ impl Hub {
     }
 
     fn secret(&self, name: &str, label: &str, data: &Value) {
+        // Not as stringData: what is left out of it stays.
+        let encoded: serde_json::Map<String, Value> = (data.as_object().unwrap().iter())
+            .map(|(key, text)| (key.clone(), STANDARD.encode(text.as_str().unwrap()).into()))
+            .collect();
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": CLUSTERS,
-            "labels": {label: "cluster"}}, "stringData": data});
+            "labels": {label: "cluster"}}, "data": encoded});
         self.cluster().kubectl_stdin("apply -f -", &secret.to_string()).ok();
     }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use gitops_tests::cluster::{Ran, webhook_cluster};
-use gitops_tests::shop::CONFIG;
+use gitops_tests::shop::{CONFIG, DEPLOYMENT};
 use gitops_tests::{Shop, TestCluster};
 use serde_json::{Value, json};
 
@@ -86,6 +86,64 @@ fn each_role_asks_for_what_it_may_and_no_more() {
             }
         }
     }
+}
+
+const ROLLOUT: &str = "apiVersion: kubectl-gitops.dev/v1alpha1
+kind: Rollout
+metadata: {name: web}
+spec:
+  target: {apiVersion: apps/v1, kind: Deployment, name: web}
+  strategy: {canary: {steps: [{setWeight: 20}, {pause: {}}]}}
+";
+
+#[test]
+fn of_a_rollout_who_may_abort_may_pause() {
+    let shop = Shop::with(&[
+        ("app/web.yaml", DEPLOYMENT),
+        ("app/rollout.yaml", ROLLOUT),
+        ("app/config.yaml", CONFIG),
+    ]);
+    roles(shop.cluster);
+    for role in ROLES {
+        shop.kubectl(&format!("create rolebinding {role} --clusterrole=gitops-{role} --user={role}")).ok();
+    }
+    shop.kubectl("create role presses --verb=get,patch,abort --resource=rollouts.kubectl-gitops.dev").ok();
+    shop.kubectl("create rolebinding presses --role=presses --user=presses").ok();
+    let ask = |user: &str, verb: &str| {
+        let patch = json!({"metadata": {"annotations": {REQUEST: request(&format!("{user}-{verb}"), verb)}}})
+            .to_string();
+        let user = format!("--as={user}");
+        let group = "--as-group=system:authenticated";
+        shop.kubectl_args(&[&user, group, "patch", "rollout", "web", "--type=merge", "-p", &patch])
+    };
+    for (user, allowed, refused) in [
+        ("developer", &["promote", "abort", "retry", "pause", "resume"][..], &["suspend", "rollback"][..]),
+        ("presses", &["abort", "pause", "resume"], &["promote", "retry", "sync"]),
+    ] {
+        for verb in allowed {
+            ask(user, verb).ok();
+            let live = shop.get("rollout", "web").unwrap();
+            assert_eq!(live["metadata"]["annotations"][REQUESTED_BY], user, "{verb}");
+        }
+        for verb in refused {
+            ask(user, verb).refused(&["takes the verb", "rollouts.kubectl-gitops.dev", "kubectl auth can-i"]);
+        }
+    }
+    let viewer = ask("viewer", "abort");
+    assert!(viewer.code != 0 && viewer.stderr.contains("cannot patch"), "{}", viewer.stderr);
+    // What the Rollout says is changed in Git, or with `manage`.
+    let spec = json!({"spec": {"onFailure": "Hold"}}).to_string();
+    let change = [
+        "--as=developer",
+        "--as-group=system:authenticated",
+        "patch",
+        "rollout",
+        "web",
+        "--type=merge",
+        "-p",
+        &spec,
+    ];
+    shop.kubectl_args(&change).refused(&["onFailure"]);
 }
 
 #[test]

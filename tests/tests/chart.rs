@@ -127,6 +127,22 @@ fn monitoring_is_rendered_where_it_is_asked_for() {
 }
 
 #[test]
+fn traces_are_sent_where_a_collector_is_named() {
+    let variables = |arguments: &str| -> Vec<Value> {
+        let objects = rendered(arguments);
+        let deployments = objects.iter().filter(|object| object["kind"] == "Deployment");
+        deployments.map(|one| one["spec"]["template"]["spec"]["containers"][0]["env"].clone()).collect()
+    };
+    assert_eq!(variables(""), [Value::Null, Value::Null]);
+    let endpoint = json!({"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"});
+    let more = json!({"name": "RUST_LOG", "value": "debug"});
+    let named = variables(
+        "--set tracing.endpoint=http://collector:4318,controller.extraEnv[0].name=RUST_LOG,controller.extraEnv[0].value=debug",
+    );
+    assert_eq!(named, [json!([endpoint, more]), json!([endpoint])]);
+}
+
+#[test]
 fn nothing_is_intercepted_before_the_webhook_says_so() {
     for object in rendered("")
         .iter()

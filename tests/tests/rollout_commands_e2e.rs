@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use gitops_tests::cluster::{Ran, eventually};
-use gitops_tests::{FakeNode, NodeCluster, TestCluster};
+use gitops_tests::{Controller, FakeNode, NodeCluster, Repo, TestCluster};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Rollout `web` of a Deployment whose Pods run on `node`, and the Deployment
 /// beside it with the new version.
@@ -86,6 +87,180 @@ fn a_rollout_is_seen_and_decided_about() {
     asked(cluster);
     restarted(cluster);
     ended(cluster);
+    from_here(cluster, &fake);
+    by_the_controller(cluster, &fake);
+    uninstalled(cluster);
+}
+
+fn uninstalled(cluster: &TestCluster) {
+    cluster.kubectl("delete crd rollouts.kubectl-gitops.dev").ok();
+    for arguments in ["list", "get web"] {
+        let ran = gitops(cluster, arguments).code(3);
+        assert!(ran.stderr.contains("their definition is not installed"), "{}", ran.stderr);
+    }
+}
+
+/// Deployment `web` of two, with this image.
+fn web(node: &FakeNode, image: &str) -> String {
+    let mut pod = node.placement();
+    pod["containers"] = json!([{"name": "web", "image": image}]);
+    pod["terminationGracePeriodSeconds"] = json!(0);
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod}}})
+    .to_string()
+}
+
+/// A Rollout of it with these steps.
+fn rollout(steps: &Value) -> String {
+    json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"}, "spec": {
+        "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+        "strategy": {"canary": {"steps": steps}}}})
+    .to_string()
+}
+
+/// A real controller carries out what is asked.
+fn by_the_controller(cluster: &TestCluster, node: &FakeNode) {
+    cluster.kubectl("delete lease gitops-controller-one -n gitops-system").ok();
+    cluster.kubectl("create namespace kept").ok();
+    let measured = json!({"templates": [{"name": "signals", "args": [{"name": "most", "value": "3"}]}]});
+    let steps =
+        json!([{"setWeight": 50}, {"pause": {}}, {"analysis": measured}, {"setWeight": 100}, {"pause": {}}]);
+    let template = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "signals"}, "spec": {
+        "args": [{"name": "most"}],
+        "metrics": [{"name": "pods", "interval": "1s", "count": 5, "success": "result.restarts < {{args.most}}", "kubernetes": {"signals": ["Restarts"]}}]}});
+    let repo = Repo::with(&[
+        ("app/web.yaml", &web(node, "web:1")),
+        ("app/rollout.yaml", &rollout(&steps)),
+        ("app/template.yaml", &template.to_string()),
+    ]);
+    let project = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Project", "metadata": {"name": "kept"}, "spec": {
+        "applicationNamespaces": ["kept"], "repositories": [{"url": "file:///**"}], "destinations": [{"namespaces": ["kept"]}]}});
+    let application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "kept"}, "spec": {
+        "project": "kept", "source": {"repo": repo.url(), "revision": "main", "path": "app"}, "destination": {"namespace": "kept"}, "sync": {"mode": "Automatic"}}});
+    for object in [project, application] {
+        cluster.kubectl_stdin("apply -f -", &object.to_string()).ok();
+    }
+    let cache = TempDir::new().unwrap();
+    let controller = Controller::replica(cluster, "real", cache.path());
+    let run = |arguments: &str| cluster.gitops(Path::new("/"), &format!("rollout {arguments} -n kept"));
+    let stands = |what: &str| {
+        eventually(what, Duration::from_secs(120), || run("get web").stdout.contains(what).then_some(()));
+    };
+    stands("phase:    Idle");
+    repo.commit("Second", &[("app/web.yaml", &web(node, "web:2"))]);
+    stands("▶  2 pause until promoted");
+    let paused = run("pause web --reason INC-12").ok();
+    assert!(paused.stdout.contains("paused it: INC-12"), "{}", paused.stdout);
+    run("resume web").ok();
+    let twice = run("resume web").code(1);
+    assert!(twice.stderr.contains("what would change something: promote, pause, abort"), "{}", twice.stderr);
+    let local = run("promote web --local").code(6);
+    assert!(local.stderr.contains("a controller runs"), "{}", local.stderr);
+    run("promote web").ok();
+    let picture = eventually("it is measured", Duration::from_secs(60), || {
+        let picture = run("get web -o json").ok().json();
+        (!picture["measurements"][0]["values"].is_null()).then_some(picture)
+    });
+    let (metric, stage) = (&picture["measurements"][0], &picture["stages"][2]);
+    assert_eq!((&metric["metric"], &metric["outcome"]), (&json!("signals(most=3)/pods"), &json!("Success")));
+    assert_eq!((&stage["what"], &stage["mark"]), (&json!("analysis signals(most=3)/pods"), &json!("Now")));
+    assert!(
+        picture["message"].as_str().unwrap().starts_with("it is measured: signals(most=3)/pods "),
+        "{picture}"
+    );
+    stands("▶  5 pause until promoted");
+    let promoted = run("promote web --full --reason tried --wait --timeout 2m").ok();
+    assert!(promoted.stdout.contains("Idle"), "{}", promoted.stdout);
+    let asked = run("get web -o json").ok().json()["asked"].clone();
+    assert_eq!((&asked["verb"], &asked["reason"]), (&json!("promote --full"), &json!("tried")));
+
+    let bad = repo.commit("Third", &[("app/web.yaml", &web(node, "web:3"))]);
+    stands("▶  2 pause until promoted");
+    run("abort web --reason INC-13 --wait --timeout 2m").ok();
+    let head = eventually("Git goes back", Duration::from_secs(120), || {
+        Some(repo.head()).filter(|head| *head != bad)
+    });
+    assert!(repo.git(&["show", "-s", "--format=%B", &head]).contains("INC-13"));
+    stands("phase:    Idle");
+    let versions = run("history web").ok().stdout;
+    assert!(versions.contains("promoted") && versions.contains("rolled back"), "{versions}");
+    controller.stop();
+}
+
+/// Where neither controller nor webhook is: versions come and go by the plugin.
+fn from_here(cluster: &TestCluster, node: &FakeNode) {
+    controller(cluster, "2026-01-01T00:00:00.000000Z");
+    cluster.kubectl("create namespace here").ok();
+    let application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "here"},
+        "spec": {"source": {"path": "app"}, "destination": {"namespace": "here"}}});
+    let repo = Repo::with(&[
+        ("gitops.yaml", &application.to_string()),
+        ("app/web.yaml", &web(node, "web:1")),
+        ("app/rollout.yaml", &rollout(&json!([{"setWeight": 50}, {"pause": {}}]))),
+    ]);
+    repo.git(&["config", "user.name", "Grace"]);
+    repo.git(&["config", "user.email", "grace@example.com"]);
+    let run = |arguments: &str| cluster.gitops(repo.path(), &format!("{arguments} -n here"));
+    let image = || {
+        cluster
+            .kubectl("get deployment web -n here -o jsonpath={.spec.template.spec.containers[0].image}")
+            .ok()
+            .stdout
+    };
+    run("sync --wait --timeout 2m").ok();
+
+    run("rollout set-image web web=web:2 --yes").ok();
+    let waits = run("sync --wait --timeout 2m").ok();
+    assert!(waits.stderr.contains("until someone promotes it"), "{}{}", waits.stdout, waits.stderr);
+    assert_eq!(image(), "web:1");
+    // Every command that looks at the Application says so.
+    let status = run("status").stdout;
+    assert!(
+        status.contains("rollout:") && status.contains("kubectl gitops rollout promote web -n here"),
+        "{status}"
+    );
+    let json = run("status -o json").json();
+    assert_eq!(
+        (&json["rollouts"][0]["phase"], &json["rollouts"][0]["step"]),
+        (&json!("Paused"), &json!("2 of 3"))
+    );
+    let tree = run("tree").stdout;
+    assert!(tree.contains("Paused, step 2 of 3"), "{tree}");
+    let why = run("why deployment/web").ok().stdout;
+    assert!(why.contains("it is as Git says") && why.contains("Rollout web decides about it"), "{why}");
+    let history = run("history").ok().stdout;
+    assert!(history.contains("held") && !history.contains("live"), "{history}");
+    let picture = run("rollout get web").ok().stdout;
+    assert!(picture.contains("▶  2 pause until promoted") && picture.contains("web:2"), "{picture}");
+
+    let promoted = run("rollout promote web --local --reason INC-12 --timeout 2m").ok();
+    assert!(promoted.stdout.contains("promote, now Idle"), "{}{}", promoted.stdout, promoted.stderr);
+    assert_eq!(image(), "web:2");
+    let asked = run("rollout get web -o json").ok().json()["asked"].clone();
+    assert_eq!((&asked["verb"], &asked["reason"]), (&json!("promote"), &json!("INC-12")), "{asked}");
+    assert_eq!(run("rollout status web").ok().code, 0);
+
+    // Taken back: the cluster at once, and Git by a commit.
+    run("rollout set-image web web=web:3 --yes").ok();
+    run("sync --wait --timeout 2m").ok();
+    let aborted = run("rollout abort web --local --reason INC-13 --timeout 2m").ok();
+    assert!(aborted.stdout.contains("INC-13"), "{}{}", aborted.stdout, aborted.stderr);
+    assert_eq!(image(), "web:2");
+    assert!(std::fs::read_to_string(repo.file("app/web.yaml")).unwrap().contains("web:2"));
+    assert!(repo.git(&["show", "-s", "--format=%s"]).starts_with("Roll back web to "));
+    let versions = run("rollout history web -o json").ok().json();
+    let states: Vec<(&str, &str)> = (versions["items"].as_array().unwrap().iter())
+        .map(|item| (item["images"][0].as_str().unwrap(), item["state"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(states[0], ("web:2", "promoted"), "{versions}");
+    assert_eq!(states[1].0, "web:3", "{versions}");
+    assert!(["rolled back", "aborted"].contains(&states[1].1), "{versions}");
+    // By hand, to the first version, which then has to be let in as any other.
+    let undone = run("rollout undo web --to-revision 3 --yes --wait --timeout 2m").ok();
+    assert!(undone.stdout.contains("image: web:1"), "{}", undone.stdout);
+    assert_eq!(image(), "web:2");
+    run("rollout promote web --full --local --timeout 2m").ok();
+    assert_eq!(image(), "web:1");
 }
 
 fn mistakes(cluster: &TestCluster) {
@@ -101,6 +276,9 @@ fn mistakes(cluster: &TestCluster) {
 }
 
 fn seen_as_it_is(cluster: &TestCluster) {
+    let complete = |words: &str| cluster.gitops(Path::new("/"), &format!("complete -- {words}")).ok().stdout;
+    let names = complete("-n shop rollout get we");
+    assert!(names.starts_with("web\n"), "{names}");
     let picture = gitops(cluster, "get web -o json").ok().json();
     assert_eq!((&picture["phase"], &picture["step"]), (&json!("Paused"), &json!("2 of 5")), "{picture}");
     assert_eq!(picture["message"], "it waits until someone promotes it");

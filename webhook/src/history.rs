@@ -38,6 +38,8 @@ struct Passed {
     commits: Vec<String>,
     /// Only what is declared otherwise than at the tip; None: cannot be rendered.
     parts: Vec<Option<Arc<Part>>>,
+    /// Found while the history was not all here: there may be more.
+    partial: bool,
 }
 
 impl History {
@@ -45,8 +47,8 @@ impl History {
         Self { git: GitCache::open(cache_dir), ancestry: Mutex::default(), passed: Mutex::default() }
     }
 
-    /// Whether one commit is the other or comes before it; None: one of them is
-    /// not here.
+    /// Whether one commit is the other or comes before it; None: one of them, or
+    /// what lies between them, is not here.
     pub async fn is_ancestor(&self, repo: &RepoUrl, ancestor: &str, descendant: &str) -> Option<bool> {
         let pair = (repo.clone(), ancestor.to_owned(), descendant.to_owned());
         if let Some(known) = held(&self.ancestry).get(&pair) {
@@ -61,6 +63,12 @@ impl History {
         }
         ancestry.insert(pair, answer);
         Some(answer)
+    }
+
+    /// Whether only the newest commits of a repository are here.
+    pub async fn is_shallow(&self, repo: &RepoUrl) -> bool {
+        let (git, repo) = (self.git.clone(), repo.clone());
+        tokio::task::spawn_blocking(move || git.is_shallow(&repo)).await.unwrap_or(true)
     }
 
     /// Whether a commit is here.
@@ -118,12 +126,18 @@ impl Passed {
         discovery: &Discovery,
     ) {
         let tip = &of.part;
-        if self.tip != tip.revision {
+        if self.tip != tip.revision || self.partial {
             let (repo, path, revision) =
                 (of.loaded.repo.clone(), of.loaded.source().path, tip.revision.clone());
-            let commits = tokio::task::spawn_blocking(move || git.passed(&repo, &revision, &path, PASSED));
-            let commits = commits.await.ok().and_then(Result::ok).unwrap_or_default();
-            *self = Self { tip: tip.revision.clone(), commits, parts: Vec::new() };
+            let found = tokio::task::spawn_blocking(move || {
+                let partial = git.is_shallow(&repo);
+                (git.passed(&repo, &revision, &path, PASSED).unwrap_or_default(), partial)
+            });
+            let (commits, partial) = found.await.unwrap_or_default();
+            if self.tip != tip.revision || self.commits != commits {
+                *self = Self { tip: tip.revision.clone(), commits, ..Self::default() };
+            }
+            self.partial = partial;
         }
         while let Some(commit) = self.commits.get(self.parts.len()).filter(|commit| *commit != until) {
             let precedence = tip.precedence.clone();

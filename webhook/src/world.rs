@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use gitops_cluster::{Discovery, Kind};
+use gitops_core::children::Tracks;
 use gitops_core::desired::AppRef;
 use gitops_core::index::{Index, Part};
 use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::rollout::spec::Spec;
+use gitops_core::rollout::spec::{Means, Spec};
 use gitops_core::rollout::state::{State, Version};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::{Mode, Policy};
@@ -156,6 +157,16 @@ impl World {
         let is_it = |gate: &Gate| gate.spec.has_second() && gate.spec.second() == *key;
         let found = gates.rollouts.iter().find(|(_, gate)| is_it(gate))?;
         Some(format!("{}/{}", found.0.namespace, found.0.name))
+    }
+
+    /// By what the versions of one StatefulSet are told apart, while a Rollout
+    /// lets a new one in.
+    pub fn tracks(&self, workload: &ObjectKey) -> Option<Tracks> {
+        let gates = self.owner(workload)?.gates.as_ref()?;
+        let gate = gates.rollouts.values().find(|gate| gate.spec.target == *workload)?;
+        let both = gate.spec.means() == Means::Partition && gate.state.is_under_way();
+        let State { stable_pods, new_pods, .. } = &gate.state;
+        both.then(|| Tracks { stable: stable_pods.clone(), new: new_pods.clone() })
     }
 
     /// The Applications that declare a Rollout.

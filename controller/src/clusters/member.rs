@@ -56,6 +56,8 @@ pub struct Member {
     pub drift: Drift,
     /// Somebody doubts that it answers.
     pub doubted: Notify,
+    /// It takes these credentials no longer.
+    pub refused: Notify,
     reach: Mutex<Reach>,
     surroundings: tokio::sync::Mutex<Option<(Instant, Environment, Arc<Discovery>)>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -83,6 +85,7 @@ impl Member {
             registered,
             drift: Drift::default(),
             doubted: Notify::new(),
+            refused: Notify::new(),
             reach: Mutex::default(),
             surroundings: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),

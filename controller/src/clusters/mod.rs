@@ -42,8 +42,8 @@ pub struct Clusters {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By name; why one cannot be used.
-    members: BTreeMap<String, Result<Arc<Member>, String>>,
+    /// By name; why one cannot be used; none: it is about to be connected.
+    members: BTreeMap<String, Option<Result<Arc<Member>, String>>>,
     /// Whether all Secrets have been read, and what stood in the way.
     read: Option<Result<(), String>>,
 }
@@ -73,9 +73,9 @@ impl Clusters {
         let away = |reason, message: String| Error::Destination { cluster: name.clone(), reason, message };
         let known = self.far();
         let member = match (known.members.get(name), &known.read) {
-            (Some(Ok(member)), _) => member.clone(),
-            (Some(Err(why)), _) => return Err(away("ClusterUnknown", why.clone())),
-            (None, None) => return Ok(None),
+            (Some(Some(Ok(member))), _) => member.clone(),
+            (Some(Some(Err(why))), _) => return Err(away("ClusterUnknown", why.clone())),
+            (Some(None), _) | (None, None) => return Ok(None),
             (None, Some(Ok(()))) => {
                 let why = "it is not registered here: kubectl gitops cluster add";
                 return Err(away("ClusterUnknown", why.into()));

@@ -29,6 +29,9 @@ pub async fn follow(controller: Arc<Controller>, member: Arc<Member>) {
         let reach = ask(&member).await;
         failed = if reach == Reach::There { 0 } else { failed + 1 };
         controller.metrics.cluster(&member.name, reach == Reach::There);
+        if matches!(reach, Reach::Away("ClusterUnauthorized", _)) {
+            member.refused.notify_one();
+        }
         let before = member.note(reach.clone());
         tell(&controller, &member, &before, &reach);
         let pause = if failed == 0 { INTERVAL } else { FAILED.pause(failed) };

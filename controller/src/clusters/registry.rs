@@ -8,18 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use gitops_cluster::Registered;
+use gitops_cluster::{Connected, Registered};
 use gitops_core::names::{LABEL_ARGOCD_SECRET_TYPE, LABEL_SECRET_TYPE, SECRET_TYPE_CLUSTER};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::runtime::reflector::Store;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use super::member::Member;
 use super::{events, mirror, probe};
 use crate::controller::Controller;
+use crate::schedule::Backoff;
 
+/// Between tries to connect: a command for credentials may fail.
+const FAILED: Backoff = Backoff { limit: 0, first: Duration::from_secs(2), max: Duration::from_secs(60) };
 /// Of one request to another cluster.
 const REQUEST: Duration = Duration::from_secs(30);
 /// Changes that come together are taken together.
@@ -27,8 +31,29 @@ const TOGETHER: usize = 100;
 /// Between two looks at what could not be read.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// A cluster's name, and what its Secret said when it was connected.
-type Connected = BTreeMap<String, (u64, String)>;
+/// By the cluster's name.
+type Connections = BTreeMap<String, Connection>;
+
+/// A cluster that is connected, or about to be.
+#[derive(Debug)]
+struct Connection {
+    /// Of what its Secret said.
+    hash: u64,
+    secret: String,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Connection {
+    fn is(&self, hash: u64, secret: &str) -> bool {
+        self.hash == hash && self.secret == secret
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.iter().for_each(JoinHandle::abort);
+    }
+}
 
 /// Follows the Secrets until the program ends.
 pub async fn run(controller: Arc<Controller>) {
@@ -50,14 +75,13 @@ pub async fn run(controller: Arc<Controller>) {
     let changes = futures::stream::select(our_changes, their_changes);
     let mut changes = std::pin::pin!(changes.ready_chunks(TOGETHER));
     let mut tick = tokio::time::interval(Duration::from_millis(200));
-    let mut connected = Connected::default();
+    let mut connected = Connections::default();
     loop {
         let is_read = matches!(controller.clusters.far().read, Some(Ok(())));
         tokio::select! {
             events = changes.next() => {
                 let Some(events) = events else { return };
                 for error in events.into_iter().filter_map(Result::err) {
-                    tracing::warn!(%error, namespace, "watching the Secrets that describe clusters");
                     refused(&controller, &error.to_string());
                 }
             }
@@ -78,6 +102,7 @@ fn refused(controller: &Controller, why: &str) {
         known.read = Some(Err(why.to_owned()));
         drop(known);
         if is_news {
+            tracing::warn!(error = why, "the Secrets that describe clusters cannot be read");
             controller.look_at_all();
         }
     }
@@ -104,7 +129,7 @@ async fn is_known(store: &Store<Secret>) -> bool {
 }
 
 /// Connects what is new or has changed, and lets go what is gone.
-async fn compare(controller: &Arc<Controller>, mut secrets: Vec<Arc<Secret>>, connected: &mut Connected) {
+async fn compare(controller: &Arc<Controller>, mut secrets: Vec<Arc<Secret>>, connected: &mut Connections) {
     // Of two for one name, the older counts.
     secrets.sort_by_key(|secret| (secret.creation_timestamp().map(|time| time.0), secret.uid()));
     let mut there: BTreeMap<String, (u64, String, Result<Registered, String>)> = BTreeMap::new();
@@ -131,31 +156,22 @@ async fn compare(controller: &Arc<Controller>, mut secrets: Vec<Arc<Secret>>, co
         tracing::info!(cluster = name, "the cluster is no longer registered");
         let before = controller.clusters.far().members.remove(&name);
         controller.metrics.no_cluster(&name);
-        before.into_iter().flatten().for_each(|member| member.end());
+        before.flatten().into_iter().flatten().for_each(|member| member.end());
         controller.look_at_cluster(&name, false);
     }
     for (cluster, (hash, secret, read)) in there {
-        if connected.get(&cluster) == Some(&(hash, secret.clone())) {
+        if connected.get(&cluster).is_some_and(|known| known.is(hash, &secret)) {
             continue;
         }
-        connected.insert(cluster.clone(), (hash, secret.clone()));
-        let member = match read {
-            Ok(registered) => connect(controller, registered).await,
-            Err(why) => Err(why),
+        controller.clusters.far().members.entry(cluster.clone()).or_default();
+        let task = match read {
+            Ok(registered) => Some(tokio::spawn(keep_connected(controller.clone(), registered))),
+            Err(why) => {
+                cannot_be_used(controller, (&cluster, &secret), &why);
+                None
+            }
         };
-        if let Err(why) = &member {
-            tracing::warn!(cluster, error = why, "the cluster cannot be used");
-            controller.metrics.cluster(&cluster, false);
-            events::secret(controller, &secret, why);
-        }
-        let before = controller.clusters.far().members.insert(cluster.clone(), member.clone());
-        before.into_iter().flatten().for_each(|member| member.end());
-        if let Ok(member) = member {
-            tracing::info!(cluster, server = member.cluster.server(), "the cluster is registered");
-            member.keep(tokio::spawn(probe::follow(controller.clone(), member.clone())));
-            member.keep(tokio::spawn(mirror::follow(controller.clone(), member.clone())));
-        }
-        controller.look_at_cluster(&cluster, false);
+        connected.insert(cluster, Connection { hash, secret, task });
     }
     let is_first = {
         let mut known = controller.clusters.far();
@@ -175,12 +191,64 @@ fn said(secret: &Value) -> u64 {
     hasher.finish()
 }
 
-async fn connect(controller: &Controller, registered: Registered) -> Result<Arc<Member>, String> {
-    let cache = Some(controller.settings.cache_dir.clone());
-    // An exec plugin may take its time: nobody else waits for it.
-    let (read, handle) = (registered.clone(), tokio::runtime::Handle::current());
-    let connecting = tokio::task::spawn_blocking(move || handle.block_on(read.connect(cache, Some(REQUEST))));
-    let connected = connecting.await.map_err(|error| error.to_string())?;
-    let cluster = connected.map_err(|error| error.to_string())?;
-    Ok(Arc::new(Member::far(cluster, registered)))
+/// Connects a cluster, again when that fails, and anew before its credentials
+/// end. The one before is used until then.
+async fn keep_connected(controller: Arc<Controller>, registered: Registered) {
+    let (name, mut failed) = (registered.name.clone(), 0);
+    loop {
+        let cache = Some(controller.settings.cache_dir.clone());
+        match registered.connect(cache, Some(REQUEST)).await {
+            Ok(Connected { cluster, valid }) => {
+                let member = Arc::new(Member::far(cluster, registered.clone()));
+                if !replace(&controller, &name, Ok(member.clone())) {
+                    return;
+                }
+                tracing::info!(cluster = name, server = member.cluster.server(), "the cluster is connected");
+                member.keep(tokio::spawn(probe::follow(controller.clone(), member.clone())));
+                member.keep(tokio::spawn(mirror::follow(controller.clone(), member.clone())));
+                tokio::select! {
+                    () = member.refused.notified(), if registered.credentials == "exec" => failed += 1,
+                    () = after(valid) => failed = 0,
+                }
+            }
+            Err(error) => {
+                failed += 1;
+                cannot_be_used(&controller, (&name, &registered.secret), &error.to_string());
+            }
+        }
+        if failed > 0 {
+            tokio::time::sleep(FAILED.pause(failed)).await;
+        }
+    }
+}
+
+async fn after(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Says why, where that is news.
+fn cannot_be_used(controller: &Arc<Controller>, (cluster, secret): (&str, &str), why: &str) {
+    let is_news =
+        !matches!(controller.clusters.far().members.get(cluster), Some(Some(Err(known))) if known == why);
+    if is_news {
+        tracing::warn!(cluster, error = why, "the cluster cannot be used");
+        controller.metrics.cluster(cluster, false);
+        events::secret(controller, secret, why);
+        replace(controller, cluster, Err(why.to_owned()));
+    }
+}
+
+/// Puts another client in the place of the one before; false: the cluster is no
+/// longer registered.
+fn replace(controller: &Arc<Controller>, name: &str, member: Result<Arc<Member>, String>) -> bool {
+    let before = match controller.clusters.far().members.get_mut(name) {
+        Some(place) => place.replace(member),
+        None => return false,
+    };
+    before.into_iter().flatten().for_each(|member| member.end());
+    controller.look_at_cluster(name, false);
+    true
 }

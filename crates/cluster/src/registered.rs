@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::connect;
 use crate::error::ClusterError;
+use crate::exec;
 use crate::transport::Cluster;
 
 /// Of a connection to a cluster that may be gone.
@@ -37,6 +38,14 @@ const ONLY: &str = "cluster";
 pub struct RegistrationError {
     pub secret: String,
     pub reason: String,
+}
+
+/// A client of a cluster.
+#[derive(Clone, Debug)]
+pub struct Connected {
+    pub cluster: Cluster,
+    /// After which it has to be made anew; none: when it is refused.
+    pub valid: Option<Duration>,
 }
 
 /// A cluster that is registered.
@@ -130,6 +139,9 @@ impl Registered {
             // As Cluster API writes it.
             None => field("value")?,
         };
+        if kubeconfig.is_some() && field("config")?.is_some() {
+            return Err(bad("it has both a kubeconfig and data.config: keep one".into()));
+        }
         let (kubeconfig, credentials) = match kubeconfig {
             Some(text) => of_kubeconfig(&text, field("context")?, commands).map_err(bad)?,
             None => {
@@ -184,19 +196,27 @@ impl Registered {
         self.namespaces.is_empty() || is_listed || namespace.is_empty() && self.cluster_resources
     }
 
-    /// Makes a client; nothing is sent yet, but an exec plugin is run.
+    /// Makes a client; nothing is sent yet, but a command for credentials is run.
     ///
     /// # Errors
-    /// When the credentials cannot be used.
+    /// When the credentials cannot be used, or the command fails.
     pub async fn connect(
         &self,
         cache_dir: Option<PathBuf>,
         request_timeout: Option<Duration>,
-    ) -> Result<Cluster, ClusterError> {
-        let (kubeconfig, only) = (self.kubeconfig.clone(), KubeConfigOptions::default());
+    ) -> Result<Connected, ClusterError> {
+        let (mut kubeconfig, only) = (self.kubeconfig.clone(), KubeConfigOptions::default());
+        let cluster = kubeconfig.clusters.first().and_then(|known| known.cluster.clone()).unwrap_or_default();
+        let mut valid = None;
+        for user in kubeconfig.auth_infos.iter_mut().filter_map(|known| known.auth_info.as_mut()) {
+            if let Some(command) = user.exec.take() {
+                (*user, valid) = exec::run(&command, &cluster).await?;
+            }
+        }
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &only).await;
         let config = config.map_err(|error| ClusterError::Configuration(error.to_string()))?;
-        connect::finish(config, None, cache_dir, CONNECT, request_timeout)
+        let cluster = connect::finish(config, None, cache_dir, CONNECT, request_timeout)?;
+        Ok(Connected { cluster, valid })
     }
 }
 
@@ -241,7 +261,7 @@ fn of_argo(
         token: some(config.bearer_token).map(Into::into),
         client_certificate_data: some(tls.cert_data),
         client_key_data: some(tls.key_data).map(Into::into),
-        exec: config.exec_provider_config.map(exec),
+        exec: config.exec_provider_config.map(exec_of),
         ..AuthInfo::default()
     };
     let credentials =
@@ -249,7 +269,7 @@ fn of_argo(
     Ok((kubeconfig(cluster, user), credentials))
 }
 
-fn exec(config: ArgoExec) -> ExecConfig {
+fn exec_of(config: ArgoExec) -> ExecConfig {
     let variable = |(name, value)| HashMap::from([("name".to_owned(), name), ("value".to_owned(), value)]);
     let env: Vec<HashMap<String, String>> = config.env.into_iter().map(variable).collect();
     ExecConfig {

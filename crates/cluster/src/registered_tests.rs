@@ -111,6 +111,8 @@ fn what_is_wrong_is_named() {
         assert!(said.contains(says) && said.starts_with("Secret gitops-clusters/far: data.config"), "{said}");
     }
     assert!(wrong(&secret(&json!({"name": "x"}))).ends_with("neither data.kubeconfig nor data.server"));
+    let both = secret(&json!({"kubeconfig": "{}", "config": "{}"}));
+    assert!(wrong(&both).ends_with("keep one"));
     let itself = |name: &str| {
         secret(&json!({"name": name, "server": "https://kubernetes.default.svc", "config": "{}"}))
     };

@@ -168,6 +168,7 @@ impl Cluster {
         Ok(request)
     }
 
+    #[tracing::instrument(level = "debug", name = "request", skip_all, fields(method = %call.method, path = call.path))]
     async fn send(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
         let what = call.what.to_owned();
         let request = self.request(call)?;

@@ -44,6 +44,20 @@ impl Environment {
     pub fn git(&self) -> GitCache {
         GitCache::open(&self.cache_dir)
     }
+
+    /// Asks what may take the whole history of a source's repository, which is
+    /// fetched then. It may block.
+    ///
+    /// # Errors
+    /// As `ask`, or when that history cannot be fetched.
+    pub fn deeply<T>(
+        &self,
+        place: &Place,
+        ask: impl Fn(&GitCache) -> Result<T, SourceError>,
+    ) -> Result<T, SourceError> {
+        let git = self.git();
+        git.deeply(&place.repo, &place.credentials, self.git_timeout, || ask(&git))
+    }
 }
 
 /// Finds the commit that an Application means, fetched as [`Looks`] say, or the one that
@@ -188,6 +202,7 @@ pub async fn packed(
     Ok(Part::new(loaded.application.clone(), commit.to_owned(), precedence, objects))
 }
 
+#[tracing::instrument(name = "render", skip_all, fields(application = %loaded.application, revision = commit))]
 async fn objects<S: Stored + Send + 'static>(
     loaded: &Loaded,
     environment: &Environment,
@@ -297,12 +312,11 @@ pub(crate) fn renders(
         near: Vec::new(),
     };
     let commits = revisions::split(revision, loaded.sources.len()).ok_or_else(unknown)?;
-    let git = environment.git();
     let snapshots: Result<Vec<Snapshot>, SourceError> = loaded
         .sources
         .iter()
         .zip(&commits)
-        .map(|(place, commit)| git.snapshot(&place.repo, commit))
+        .map(|(place, commit)| environment.deeply(place, |git| git.snapshot(&place.repo, commit)))
         .collect();
     let snapshots = snapshots?;
     let named = loaded.sources.iter().zip(&snapshots).filter(|(place, _)| !place.source.reference.is_empty());
@@ -399,7 +413,8 @@ fn request(loaded: &Loaded, environment: &Environment, place: &Place) -> RenderR
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
-    match tokio::task::spawn_blocking(work).await {
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(result) => result,
         Err(error) => Err(EngineError::Internal(error.to_string())),
     }

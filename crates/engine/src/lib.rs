@@ -28,7 +28,9 @@ pub mod rollout;
 pub mod rules;
 pub mod survey;
 pub mod sync;
+pub mod traces;
 pub mod trust;
+pub mod version_labels;
 pub mod versions;
 
 pub use desired::{Environment, desired, packed};

@@ -76,7 +76,11 @@ impl Environment {
         // A commit may lie on no branch: only who names it is given it.
         let is_branch = !is_full_commit(revision);
         if is_branch && self.looks.has(repo, credentials) {
-            return git.resolve(repo, revision);
+            let found = git.deeply(repo, credentials, self.git_timeout, || git.resolve(repo, revision));
+            // Of a repository that is here in part, each name is asked for.
+            if !matches!(found, Err(SourceError::NoSuchRevision { .. })) || !git.is_shallow(repo) {
+                return found;
+            }
         }
         let found = git.fetch(repo, revision, credentials, self.git_timeout);
         if is_branch && matches!(found, Ok(_) | Err(SourceError::NoSuchRevision { .. })) {

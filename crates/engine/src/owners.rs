@@ -165,9 +165,9 @@ async fn find<'a>(
 fn is_of_repo(loaded: &Loaded, environment: &Environment, live: Option<&Value>) -> bool {
     let commits = annotation(live, ANNOTATION_REVISION)
         .and_then(|revision| revisions::split(revision, loaded.sources.len()));
-    let git = environment.git();
     commits.is_some_and(|commits| {
         let mut known = loaded.sources.iter().zip(&commits);
-        known.all(|(place, commit)| git.snapshot(&place.repo, commit).is_ok())
+        known
+            .all(|(place, commit)| environment.deeply(place, |git| git.snapshot(&place.repo, commit)).is_ok())
     })
 }

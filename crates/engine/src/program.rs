@@ -8,6 +8,11 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use futures::future::select_all;
 use tokio::task::JoinHandle;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::traces::Exporter;
 
 /// How to log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -32,9 +37,20 @@ pub async fn start<S: Parser, E: Display>(
         return ExitCode::from(code);
     }
     let settings = S::parse();
-    log(log_format(&settings));
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match run(settings).await {
+    let (exporter, failure) = match Exporter::from_environment(name) {
+        Ok(exporter) => (exporter, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    log(log_format(&settings), exporter.as_ref());
+    if let Some(error) = failure {
+        tracing::error!(error, "no traces are sent");
+    }
+    let ended = run(settings).await;
+    if let Some(exporter) = exporter {
+        let _ = tokio::task::spawn_blocking(|| exporter.close()).await;
+    }
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "{name} ends");
@@ -43,15 +59,22 @@ pub async fn start<S: Parser, E: Display>(
     }
 }
 
-fn log(format: LogFormat) {
+/// A line of the log says in which span it is, so that what concerns an
+/// Application or a revision is found by that.
+fn log(format: LogFormat, exporter: Option<&Exporter>) {
     let level = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| "info,kube_runtime=warn".into());
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(level).with_target(false).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.init(),
-    }
+    // A disk that takes no line of the log ends nothing.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Text => lines.boxed(),
+    };
+    let traces = exporter.map(Exporter::layer);
+    tracing_subscriber::registry().with(level).with(lines).with(traces).init();
 }
 
 /// Waits until the program is asked to stop.

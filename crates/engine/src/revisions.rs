@@ -6,10 +6,11 @@
 //! says exactly what was rendered, and a later reader can render it again. Its
 //! first twelve characters are the first source's commit, as everywhere.
 
-use gitops_source::{GitCache, RepoUrl, SourceError};
+use gitops_source::SourceError;
 
+use crate::desired::Environment;
 use crate::error::EngineError;
-use crate::load::Loaded;
+use crate::load::{Loaded, Place};
 
 const BETWEEN: char = '+';
 
@@ -37,21 +38,26 @@ pub fn split(revision: &str, sources: usize) -> Option<Vec<String>> {
 ///
 /// # Errors
 /// When a commit is not here.
-pub fn is_before(loaded: &Loaded, git: &GitCache, earlier: &str, later: &str) -> Result<bool, SourceError> {
+pub fn is_before(
+    loaded: &Loaded,
+    environment: &Environment,
+    earlier: &str,
+    later: &str,
+) -> Result<bool, SourceError> {
     let count = loaded.sources.len();
     let (Some(earlier), Some(later)) = (split(earlier, count), split(later, count)) else { return Ok(false) };
     for ((place, earlier), later) in loaded.sources.iter().zip(earlier).zip(later) {
-        if !git.is_ancestor(&place.repo, &earlier, &later)? {
+        if !environment.deeply(place, |git| git.is_ancestor(&place.repo, &earlier, &later))? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// What has to move forward between two revisions, where it changed: the
-/// repository of every source, its commit before and its commit now. Where the
+/// What has to move forward between two revisions, where it changed: every
+/// source, its commit before and its commit now. Where the
 /// sources themselves are others, each is held to every commit there was.
-pub fn pairs(loaded: &Loaded, before: &str, now: &str) -> Vec<(RepoUrl, String, String)> {
+pub fn pairs<'l>(loaded: &'l Loaded, before: &str, now: &str) -> Vec<(&'l Place, String, String)> {
     let count = loaded.sources.len();
     let Some(now) = split(now, count) else { return Vec::new() };
     let all: Vec<String> = before.split(BETWEEN).map(str::to_owned).collect();
@@ -63,7 +69,7 @@ pub fn pairs(loaded: &Loaded, before: &str, now: &str) -> Vec<(RepoUrl, String, 
             None => all.as_slice(),
         };
         if !known.contains(&now) {
-            let pair = |known: &String| (place.repo.clone(), known.clone(), now.clone());
+            let pair = |known: &String| (place, known.clone(), now.clone());
             pairs.extend(known.iter().map(pair));
         }
     }
@@ -75,11 +81,20 @@ pub fn pairs(loaded: &Loaded, before: &str, now: &str) -> Vec<(RepoUrl, String, 
 /// none may go back, whatever the others do.
 ///
 /// # Errors
-/// [`EngineError::Rewound`] when one went back.
-pub fn moves_forward(loaded: &Loaded, git: &GitCache, known: &str, tip: &str) -> Result<(), EngineError> {
-    for (repo, before, now) in pairs(loaded, known, tip) {
-        if git.is_ancestor(&repo, &now, &before).unwrap_or(false) {
-            return Err(EngineError::Rewound { from: known.to_owned(), to: tip.to_owned() });
+/// [`EngineError::Rewound`] when one went back; when the history that this takes
+/// cannot be fetched in time.
+pub fn moves_forward(
+    loaded: &Loaded,
+    environment: &Environment,
+    known: &str,
+    tip: &str,
+) -> Result<(), EngineError> {
+    for (place, before, now) in pairs(loaded, known, tip) {
+        match environment.deeply(place, |git| git.is_ancestor(&place.repo, &now, &before)) {
+            Ok(true) => return Err(EngineError::Rewound { from: known.to_owned(), to: tip.to_owned() }),
+            Ok(false) | Err(SourceError::NoSuchRevision { .. } | SourceError::NotARepository { .. }) => {}
+            // What is not known for sure is not followed.
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
@@ -115,7 +130,8 @@ mod tests {
         let usual = gitops_source::Credentials::Usual;
         let loaded = crate::load::read_text("a", &text, None, "shop", &usual).unwrap().remove(0);
         let pairs = |before: &str, now: &str| -> Vec<String> {
-            let shown = |(repo, before, now): (RepoUrl, String, String)| format!("{repo} {before} {now}");
+            let shown =
+                |(place, before, now): (&Place, String, String)| format!("{} {before} {now}", place.repo);
             pairs(&loaded, before, now).into_iter().map(shown).collect()
         };
         assert_eq!(pairs("a+b", "a+c"), ["https://h/y b c"]);

@@ -86,6 +86,7 @@ impl Survey {
 ///
 /// # Errors
 /// When the API server cannot be asked.
+#[tracing::instrument(name = "compare", skip_all, fields(application = %loaded.application, revision = set.revision, objects = set.objects.len()))]
 pub async fn survey(
     cluster: &Cluster,
     discovery: &Discovery,
@@ -128,10 +129,15 @@ pub async fn survey(
     })
 }
 
-type Plain = BTreeMap<ObjectKey, Option<DesiredObject>>;
+/// What a commit itself says of objects that Rollouts change.
+pub type Plain = BTreeMap<ObjectKey, Option<DesiredObject>>;
 
-/// The set with its Rollouts worked in, and what it said before.
-async fn gated(
+/// The set with its Rollouts worked in, the Rollouts as they stand, and what the
+/// set said before of the objects that changed.
+///
+/// # Errors
+/// When the API server cannot be asked, or a version is not to be found in Git.
+pub async fn gated(
     ground: &Ground<'_>,
     mut set: DesiredSet,
 ) -> Result<(DesiredSet, Vec<Rolling>, Plain), EngineError> {

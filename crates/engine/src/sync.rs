@@ -248,6 +248,7 @@ pub fn has_work(
 /// # Errors
 /// When the API server cannot be asked at all; what is refused for one object
 /// is in the report.
+#[tracing::instrument(name = "apply", skip_all, fields(application = %loaded.application, revision = survey.desired.revision))]
 pub async fn sync(
     cluster: &Cluster,
     loaded: &Loaded,

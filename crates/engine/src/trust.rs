@@ -5,7 +5,7 @@
 //! pass by itself.
 
 use gitops_api::project::{ProjectSpec, Repository};
-use gitops_source::{GitCache, RepoUrl, SourceError};
+use gitops_source::{RepoUrl, SourceError};
 
 use crate::desired::{Environment, blocking};
 use crate::error::EngineError;
@@ -59,15 +59,16 @@ impl Branch {
     fn admits(
         &self,
         rule: &Repository,
-        git: &GitCache,
-        repo: &RepoUrl,
+        environment: &Environment,
+        place: &Place,
         commit: &str,
     ) -> Result<bool, SourceError> {
+        let admitted = |name: &str| rule.admits_branch(name);
         match self {
             Self::Any => Ok(true),
             Self::Planned { commit: planned, branch } if planned == commit => Ok(rule.admits_branch(branch)),
             Self::Lies | Self::Planned { .. } => Ok(rule.branches.is_empty()
-                || git.is_on(repo, commit, &|name: &str| rule.admits_branch(name))?),
+                || environment.deeply(place, |git| git.is_on(&place.repo, commit, &admitted))?),
         }
     }
 }
@@ -79,14 +80,14 @@ async fn check(
     branch: Branch,
 ) -> Result<(), EngineError> {
     let Some(project) = loaded.project.clone() else { return Ok(()) };
-    let (git, loaded, revision) = (environment.git(), loaded.clone(), revision.to_owned());
+    let (environment, loaded, revision) = (environment.clone(), loaded.clone(), revision.to_owned());
     blocking(move || {
         let commits = revisions::split(&revision, loaded.sources.len()).ok_or_else(|| {
             let reason = format!("it is none of an Application of {} sources", loaded.sources.len());
             untrusted(&loaded.repo, &revision, reason)
         })?;
         for (place, commit) in loaded.sources.iter().zip(&commits) {
-            check_source(&project, &git, place, commit, &branch)?;
+            check_source(&project, &environment, place, commit, &branch)?;
         }
         Ok(())
     })
@@ -95,7 +96,7 @@ async fn check(
 
 fn check_source(
     project: &ProjectSpec,
-    git: &GitCache,
+    environment: &Environment,
     place: &Place,
     commit: &str,
     branch: &Branch,
@@ -108,7 +109,7 @@ fn check_source(
     let rules: Vec<&Repository> = project.rules_of(&named).collect();
     let mut why = untrusted(repo, commit, "its Project does not take this repository".into());
     for (index, rule) in rules.into_iter().enumerate() {
-        if !branch.admits(rule, git, repo, commit)? {
+        if !branch.admits(rule, environment, place, commit)? {
             if index == 0 {
                 let branches = rule.branches.join(", ");
                 let reason = format!("it is on no branch that its Project takes ({branches})");
@@ -119,7 +120,7 @@ fn check_source(
         if rule.signers.is_empty() {
             return Ok(());
         }
-        match git.verify(repo, commit, &rule.signers) {
+        match environment.git().verify(repo, commit, &rule.signers) {
             Ok(()) => return Ok(()),
             Err(error @ SourceError::Unsigned { .. }) => why = error.into(),
             Err(error) => return Err(error.into()),

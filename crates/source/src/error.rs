@@ -45,6 +45,9 @@ pub enum SourceError {
     Timeout { what: String, seconds: u64 },
     #[error("{file}:{line}:{column}: document {document}: {reason}")]
     BadYaml { file: String, line: usize, column: usize, document: usize, reason: String },
+    /// An answer takes commits that have not been fetched.
+    #[error("of {repo} only the newest commits are here")]
+    Shallow { repo: String },
     #[error("{path}: {tool} failed: {reason}")]
     Render { tool: &'static str, path: String, reason: String },
     #[error("{tool} is not installed: {path} is not found")]
@@ -85,7 +88,7 @@ impl SourceError {
             Self::NoSuchPath { .. } => ErrorKind::NoSuchPath,
             Self::NotARepository { .. } => ErrorKind::NotARepository,
             Self::Credentials { .. } => ErrorKind::Credentials,
-            Self::Network { .. } => ErrorKind::Network,
+            Self::Network { .. } | Self::Shallow { .. } => ErrorKind::Network,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::BadYaml { .. } => ErrorKind::BadYaml,
             Self::Render { .. } => ErrorKind::Render,

@@ -13,6 +13,7 @@ use crate::location::RepoUrl;
 
 mod failure;
 mod fetch;
+mod few;
 mod history;
 mod import;
 mod key;
@@ -20,9 +21,11 @@ mod passed;
 mod program;
 mod publish;
 mod revision;
+mod shallow;
 mod shared;
 mod signature;
 mod snapshot;
+mod trees;
 mod write;
 
 pub use history::Ids;
@@ -83,7 +86,7 @@ impl GitCache {
     /// # Errors
     /// When the commit is not here.
     pub fn snapshot(&self, repo: &RepoUrl, commit: &str) -> Result<Snapshot, SourceError> {
-        Snapshot::new(self.repository(repo)?, repo.to_string(), commit)
+        Snapshot::new(self.repository(repo)?, repo, commit)
     }
 }
 

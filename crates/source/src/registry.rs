@@ -51,6 +51,7 @@ enum Place {
 /// # Errors
 /// Wrong credentials, no way to the host, no such thing, another digest than
 /// the one that is asked for, or `timeout`.
+#[tracing::instrument(name = "fetch", skip_all, fields(repository = %repo, wanted = ?wanted))]
 pub fn fetch(
     cache: &GitCache,
     repo: &RepoUrl,

@@ -35,6 +35,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let last = arguments.words.last().map_or("", String::as_str);
     let candidates = match &expected {
         Expected::Application => applications(&arguments.words, settings).await,
+        Expected::Rollout => of_cluster("rollouts", &arguments.words).await,
         Expected::Words(words) => words.clone(),
         Expected::File | Expected::Anything => Vec::new(),
     };
@@ -49,6 +50,7 @@ enum Expected {
     Words(Vec<String>),
     /// The name of one.
     Application,
+    Rollout,
     File,
     Anything,
 }
@@ -90,6 +92,7 @@ impl Expected {
         match command.get_positionals().next() {
             _ if !subcommands.is_empty() => Self::Words(subcommands),
             Some(positional) if positional.get_id() == "names" => Self::Application,
+            Some(positional) if positional.get_id() == "rollout" => Self::Rollout,
             Some(positional) => Self::value_of(positional, ""),
             None => Self::Words(Vec::new()),
         }
@@ -141,6 +144,11 @@ async fn applications(words: &[String], settings: &Settings) -> Vec<String> {
         let all = load::read_file(&file, "", &settings.credentials).unwrap_or_default();
         return all.into_iter().map(|loaded| loaded.application.name).collect();
     }
+    of_cluster("applications", words).await
+}
+
+/// Names of objects of ours, by the flags that were typed.
+async fn of_cluster(plural: &str, words: &[String]) -> Vec<String> {
     let typed = std::iter::once("kubectl-gitops").chain(words.iter().map(String::as_str));
     let matches = Cli::command().ignore_errors(true).try_get_matches_from(typed);
     let flags = matches.ok().and_then(|matches| GlobalFlags::from_arg_matches(&matches).ok());
@@ -148,7 +156,7 @@ async fn applications(words: &[String], settings: &Settings) -> Vec<String> {
     let names = async {
         let cluster = settings.cluster().await.ok()?;
         let namespace = settings.namespace.as_deref().unwrap_or(cluster.default_namespace());
-        let path = format!("/apis/{API_VERSION}/namespaces/{namespace}/applications");
+        let path = format!("/apis/{API_VERSION}/namespaces/{namespace}/{plural}");
         let list = cluster.get_json(&path).await.ok()?;
         let items = list.get("items")?.as_array()?;
         let name = |item: &Value| Some(item.pointer("/metadata/name")?.as_str()?.to_owned());
@@ -191,6 +199,10 @@ mod tests {
             ("status --output=y", words(&["--output=yaml"])),
             ("sync --wait ", Expected::Application),
             ("completion f", words(&["fish"])),
+            ("rollout re", words(&["retry", "resume", "restart"])),
+            ("rollout promote ", Expected::Rollout),
+            ("rollout promote -n shop w", Expected::Rollout),
+            ("rollout lint ", Expected::File),
             ("man", words(&[])),
             ("version ", words(&[])),
         ] {

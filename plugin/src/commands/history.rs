@@ -7,8 +7,8 @@ use futures::TryStreamExt;
 use gitops_core::names::{ANNOTATION_REVISION, OUTPUT_API_VERSION};
 use gitops_engine::restore::{self, commit_of};
 use gitops_engine::{Loaded, Survey};
-use gitops_source::Commit;
 use gitops_source::git::Ids;
+use gitops_source::{Commit, GitCache};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,6 +18,7 @@ use crate::error::{Failure, code};
 use crate::layout;
 use crate::output::{self, Format};
 use crate::printer::{Ink, Printer};
+use crate::rollouts;
 use crate::settings::Settings;
 
 /// Lists the commits that changed an Application's files, newest first, and which one is live
@@ -25,7 +26,8 @@ use crate::settings::Settings;
 /// Its files are all that a render reads: its path, and what that leads to.
 /// Live is the newest one if the cluster is as it says. A commit that wrote
 /// objects which are still as it left them says how many; an older one that
-/// did not may have been synced all the same.
+/// did not may have been synced all the same. Held is one whose version a Rollout
+/// has not let in, or has taken back.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  kubectl gitops history\n  kubectl gitops history web --limit 50 -o json"
@@ -58,6 +60,9 @@ struct Entry {
     live: bool,
     /// Objects whose last write was this commit's.
     objects: usize,
+    /// Rollouts that have not let its version in, and where they stand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    held: Vec<String>,
     #[serde(skip)]
     seconds: i64,
 }
@@ -105,11 +110,18 @@ async fn entries(
     limit: usize,
 ) -> Result<Vec<Entry>, Failure> {
     let git = destination.environment.git();
-    let (repo, paths) = match restore::home(loaded) {
-        Some(home) => (&home.repo, restore::read(loaded, &destination.environment, &commit.id).await?.paths),
-        None => (&loaded.repo, vec![loaded.source().path]),
+    let environment = &destination.environment;
+    let home = restore::home(loaded);
+    let paths = match home {
+        Some(_) => restore::read(loaded, environment, &commit.id).await?.paths,
+        None => vec![loaded.source().path],
     };
-    let commits = git.history(repo, commit_of(loaded, &commit.id), &paths, limit)?;
+    let repo = home.map_or(&loaded.repo, |home| &home.repo);
+    let read = |git: &GitCache| git.history(repo, commit_of(loaded, &commit.id), &paths, limit);
+    let commits = match home {
+        Some(home) => environment.deeply(home, read)?,
+        None => read(&git)?,
+    };
     // An object names the commit of its last write, which may have changed
     // something else: what counts is what that commit has at the paths.
     let mut written: BTreeMap<Ids, usize> = BTreeMap::new();
@@ -120,6 +132,9 @@ async fn entries(
         }
     }
     let settled = survey.plan.is_settled();
+    let under_way = rollouts::under_way(&survey.rollouts);
+    let held: Vec<String> =
+        under_way.iter().map(|seen| format!("Rollout {} {}", seen.reference().name, seen.words())).collect();
     let mut entries = Vec::new();
     for (index, (commit, ids)) in commits.into_iter().enumerate() {
         entries.push(Entry {
@@ -128,7 +143,8 @@ async fn entries(
             revision: commit.id,
             author: commit.author,
             subject: commit.subject,
-            live: index == 0 && settled,
+            live: index == 0 && settled && held.is_empty(),
+            held: if index == 0 { held.clone() } else { Vec::new() },
             // Of two commits with the same content the newer one counts.
             objects: written.remove(&ids).unwrap_or(0),
             seconds: commit.time,
@@ -146,9 +162,14 @@ fn shortened(files: &[String]) -> String {
     }
 }
 
+fn held(rollouts: &[String]) -> String {
+    if rollouts.is_empty() { String::new() } else { format!("; {}", rollouts.join("; ")) }
+}
+
 fn text(items: &[Entry], now: i64, printer: &Printer) -> Vec<String> {
     let row = |entry: &Entry| {
         let state = match (entry.live, entry.objects) {
+            _ if !entry.held.is_empty() => "held".to_owned(),
             (true, _) => "live".to_owned(),
             (false, 0) => String::new(),
             (false, count) => layout::counted(count, "object"),
@@ -157,7 +178,7 @@ fn text(items: &[Entry], now: i64, printer: &Printer) -> Vec<String> {
             entry.revision.chars().take(12).collect(),
             layout::age(entry.seconds, now),
             state,
-            format!("{} ({}){}", entry.subject, entry.author, shortened(&entry.files)),
+            format!("{} ({}){}{}", entry.subject, entry.author, shortened(&entry.files), held(&entry.held)),
         ]
     };
     let rows: Vec<Vec<String>> = items.iter().map(row).collect();
@@ -179,15 +200,22 @@ mod tests {
             files: vec!["app/web.yaml".into(), "app/x.yaml".into()],
             live,
             objects,
+            held: Vec::new(),
             seconds: 0,
         };
+        let mut on_its_way = entry("3123456789abcdef", false, 1);
+        on_its_way.held = vec!["Rollout web Paused, step 2 of 5: it waits until someone promotes it".into()];
         let items = [
+            on_its_way,
             entry("0123456789abcdef", true, 1),
             entry("1123456789abcdef", false, 2),
             entry("2123456789abcdef", false, 0),
         ];
         insta::assert_snapshot!(text(&items, 300, &Printer::new(ColorChoice::Never).wide(60)).join("\n"), @"
         REVISION      WHEN           IN CLUSTER
+        3123456789ab  5 minutes ago  held
+            Two replicas (Ada): app/web.yaml and 1 more; Rollout web
+            Paused, step 2 of 5: it waits until someone promotes it
         0123456789ab  5 minutes ago  live
             Two replicas (Ada): app/web.yaml and 1 more
         1123456789ab  5 minutes ago  2 objects

@@ -21,6 +21,7 @@ use crate::error::{Failure, code};
 use crate::layout;
 use crate::output::{self, Format, ObjectReport, Report};
 use crate::printer::{Ink, Printer};
+use crate::rollouts::{self, Seen};
 use crate::settings::Settings;
 
 /// Up to so many objects are all shown.
@@ -153,6 +154,7 @@ pub(super) fn report(
         let state = healths.get(&step.key).cloned().unwrap_or_else(HealthReport::missing);
         report.objects.push(ObjectReport { health: Some(state), ..diff::object(&survey.desired, step) });
     }
+    report.rollouts = rollouts::under_way(&survey.rollouts).iter().map(Seen::note).collect();
     report
 }
 
@@ -234,6 +236,13 @@ fn text(
     fact("sync", if sync { "Synced" } else { "OutOfSync" }, Some(ink(sync)));
     fact("health", health.name(), Some(layout::health_ink(health)));
 
+    for note in &report.rollouts {
+        fact("rollout", &format!("{} {}", note.name, note.message), None);
+        if let Some(command) = &note.command {
+            fact("command", command, None);
+        }
+    }
+
     // On one screen: what is in order is only counted where there is much of it.
     let troubled = |object: &&ObjectReport| object.action != Action::Unchanged || !is_healthy(object);
     let all = wide || report.objects.len() <= FEW;
@@ -281,7 +290,7 @@ mod tests {
 
     use super::*;
     use crate::cli::ColorChoice;
-    use crate::output::{Located, ObjectId};
+    use crate::output::{Located, ObjectId, RolloutNote};
 
     fn object(kind: &str, name: &str, action: Action, health: HealthReport) -> ObjectReport {
         let key = ObjectKey {
@@ -310,6 +319,12 @@ mod tests {
     }
 
     fn shown(objects: Vec<ObjectReport>, width: usize) -> String {
+        let mut report = Report::new("Status", "shop/web".into(), "0123456789abcdef".into());
+        report.objects = objects;
+        told(&report, width)
+    }
+
+    fn told(report: &Report, width: usize) -> String {
         let loaded = gitops_engine::load::from_flags(
             "web",
             "shop",
@@ -324,9 +339,7 @@ mod tests {
             author: "Ada".into(),
             time: 0,
         };
-        let mut report = Report::new("Status", "shop/web".into(), commit.id.clone());
-        report.objects = objects;
-        text(&loaded, &commit, &report, 300, false, &Printer::new(ColorChoice::Never).wide(width)).join("\n")
+        text(&loaded, &commit, report, 300, false, &Printer::new(ColorChoice::Never).wide(width)).join("\n")
     }
 
     fn healthy() -> HealthReport {
@@ -383,6 +396,28 @@ mod tests {
             it is not in the cluster
         Secret shop/old      Extra
             Git no longer declares it
+        ");
+    }
+
+    #[test]
+    fn a_rollout_says_what_gets_it_on() {
+        let mut report = Report::new("Status", "shop/web".into(), "0123456789abcdef".into());
+        report.rollouts = vec![RolloutNote {
+            name: "web".into(),
+            phase: "Paused".into(),
+            step: "2 of 5".into(),
+            message: "Paused, step 2 of 5: it waits until someone promotes it".into(),
+            command: Some("kubectl gitops rollout promote web -n shop".into()),
+        }];
+        insta::assert_snapshot!(told(&report, 100), @"
+        Application shop/web
+          running:  yes, 0 objects as Git says, healthy
+          source:   https://git.example/shop.git main app
+          revision: 0123456789ab Two replicas (Ada, 5 minutes ago)
+          sync:     Synced
+          health:   Healthy
+          rollout:  web Paused, step 2 of 5: it waits until someone promotes it
+          command:  kubectl gitops rollout promote web -n shop
         ");
     }
 

@@ -175,6 +175,11 @@ impl Arguments {
         }
     }
 
+    /// The same, done from here whoever else may do it.
+    pub(super) fn locally(self) -> Self {
+        Self { local: true, ..self }
+    }
+
     fn options(&self) -> Result<SyncOptions, Failure> {
         let labels = self.labels.as_deref().map(str::parse).transpose();
         let labels = labels.map_err(|error: gitops_core::plan::select::SelectorError| {

@@ -19,6 +19,7 @@ use crate::error::{Failure, code};
 use crate::layout;
 use crate::output::{self, Format, ObjectId};
 use crate::printer::{Ink, Printer};
+use crate::rollouts;
 use crate::settings::Settings;
 
 /// How often the picture is drawn again.
@@ -93,12 +94,21 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
 
 fn tree(loaded: &Loaded, survey: &Survey, kin: &Kin) -> Result<Tree, Failure> {
     let rules = Rules::of(loaded)?;
+    let rollouts = rollouts::under_way(&survey.rollouts);
     let objects: Vec<Node> = (survey.plan.steps.iter())
         .map(|step| {
             let id = ObjectId::new(&step.gvk, &step.key);
             let sync = Some(sync_word(step.action));
             match survey.live.get(&step.key) {
-                Some(live) => Node { sync, ..node(id, live, kin, &rules, DEPTH) },
+                Some(live) => {
+                    let mut node = Node { sync, ..node(id, live, kin, &rules, DEPTH) };
+                    let seen = rollouts.iter().find(|seen| seen.key() == step.key);
+                    if let Some(seen) = seen {
+                        let command = seen.command().map(|command| format!("; {command}"));
+                        node.report.message = format!("{}{}", seen.words(), command.unwrap_or_default());
+                    }
+                    node
+                }
                 None if step.action == Action::Unchanged => {
                     Node { object: id, sync, report: HealthReport::expired(), children: Vec::new() }
                 }

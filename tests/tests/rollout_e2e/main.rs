@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod canary;
+mod commands;
 mod documented;
 mod faults;
 mod gate;
+mod measured;
 mod stage;
 mod strategies;
 

@@ -11,7 +11,7 @@ use gitops_tests::{GitServer, Repo, binary};
 use super::{Bench, LONG, config_map};
 
 /// A repository and its bare copy under a server's root.
-fn served(repo: &Repo, login: Option<(&str, &str)>) -> (tempfile::TempDir, GitServer) {
+pub(super) fn served(repo: &Repo, login: Option<(&str, &str)>) -> (tempfile::TempDir, GitServer) {
     let root = tempfile::tempdir().unwrap();
     let bare = root.path().join("shop.git").display().to_string();
     repo.git(&["clone", "--quiet", "--bare", ".", &bare]);

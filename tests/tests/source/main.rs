@@ -10,6 +10,7 @@ mod jsonnet;
 mod multiple;
 mod registries;
 mod rendering;
+mod shallow;
 mod sops;
 mod sops_program;
 mod writing;

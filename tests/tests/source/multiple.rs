@@ -59,8 +59,7 @@ async fn a_revision_names_the_commit_of_every_source() {
         let set = gitops_engine::desired(&loaded, &environment, revision, &Everything).await.unwrap();
         assert_eq!(set.objects.values().next().unwrap().value["data"]["color"], color);
     }
-    let git = environment.git();
-    let before = |a: &str, b: &str| gitops_engine::revisions::is_before(&loaded, &git, a, b).unwrap();
+    let before = |a: &str, b: &str| gitops_engine::revisions::is_before(&loaded, &environment, a, b).unwrap();
     assert!(before(&first, &second) && !before(&second, &first));
 }
 

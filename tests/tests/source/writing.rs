@@ -187,6 +187,8 @@ fn a_wrong_login_is_told_without_it() {
     let shop = Shop::new();
     let base = shop.tip();
     let credentials = Credentials::Basic { username: "ada".into(), password: Secret::new("wrong-hunter3") };
+    let Writer { cache, repo, credentials: right, timeout, .. } = &shop.writer;
+    cache.deepen(repo, right, *timeout).unwrap();
     let writer = Writer { credentials, ..shop.writer.clone() };
     let draft = writer.draft("main", &base, new(vec![file("b", "2\n")])).unwrap();
     let (kind, said) = refused(draft.publish(&Target::Same));

@@ -89,8 +89,9 @@ impl Case<'_> {
                 facts.endpoints = self.endpoints(world, false).await;
             }
             "rollout-status" if learnt.first("promotion") => {
-                facts.promotion =
-                    self.keeper.promotion(world, self.key, self.written().unwrap_or(&Value::Null)).await;
+                let none = &Value::Null;
+                let both = (self.before().unwrap_or(none), self.written().unwrap_or(none));
+                facts.promotion = self.keeper.promotion(world, self.key, both).await;
             }
             "request" if learnt.first("asked") => facts.asked = self.asked().await,
             "delete-declared" if learnt.first("going") => {
@@ -195,6 +196,7 @@ impl Case<'_> {
             let (owner, root) = self.owner(world, reference, recent).await;
             // By whom it is judged is not the writer's choice: the one in control.
             if lineage.root.is_none() && controls {
+                lineage.tracks = root.as_ref().and_then(|root| world.tracks(&root.key));
                 lineage.root = root;
             }
             lineage.owners.push(owner);

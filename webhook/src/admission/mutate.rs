@@ -1,20 +1,20 @@
 //! The mutating side: says where tracked objects come from, and gives Pods
 //! their rollout labels. Fails open: no rule needs it to have run.
 
-use gitops_core::children;
+use gitops_core::children::{self, Whose};
 use gitops_core::compare::{CompareOptions, OWN_MARKS, carries_requests, compare};
-use gitops_core::desired::{DesiredObject, stamp};
-use gitops_core::names::{
-    ANNOTATION_REQUESTED_BY, GROUP, LABEL_APPLICATION, LABEL_REVISION, LABEL_ROLLOUT_HASH, LABEL_TRACK,
-};
+use gitops_core::desired::stamp;
+use gitops_core::names::{ANNOTATION_REQUESTED_BY, GROUP};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::rollout_hash::rollout_hash;
 use gitops_core::verdict::request_of;
 use serde_json::{Value, json};
 
 use super::{Answer, Request};
 use crate::keeper::Keeper;
 use crate::world::World;
+
+/// Owners above a Pod: a Job, its CronJob.
+const GENERATIONS: usize = 3;
 
 /// Answers a review: always allowed, perhaps with a patch.
 pub async fn mutate(keeper: &Keeper, request: &Request) -> Answer {
@@ -104,41 +104,43 @@ fn set(object: &mut Value, field: &str, name: &str, value: Value) {
 /// Pods get, at admission, what tells their version, so that no template
 /// changes for it.
 async fn label_pod(keeper: &Keeper, world: &World, request: &Request, pod: &mut Value) {
-    let Some(owner) = controller(pod) else { return };
     let namespace = request.namespace.as_str();
-    let owner = match owner {
-        (kind, name) if kind == "ReplicaSet" => {
-            let Some(replica_set) = replica_set(keeper, namespace, pod).await else { return };
-            controller(&replica_set).unwrap_or((kind, name))
+    let mut owners = Vec::new();
+    let mut above = pod.clone();
+    for _ in 0..GENERATIONS {
+        let Some((key, live)) = owner(keeper, world, namespace, &above).await else { return };
+        owners.push(live);
+        if let Some(held) = world.owner(&key) {
+            let Some(root) = held.part.get(&key) else { return };
+            let revisions = revision(keeper, namespace, pod, &owners[0]).await;
+            let tracks = world.tracks(&key);
+            let whose = Whose {
+                application: &held.loaded.application.name,
+                revision: &held.part.revision,
+                tracks: tracks.as_ref(),
+            };
+            let maker = children::maker(pod, &owners[0], &revisions);
+            let labels = children::version_labels(&world.schemas, &root, pod, maker, whose);
+            // That of a second workload is in its template and selector.
+            let declared = owners[0].pointer("/spec/template/metadata/labels").cloned().unwrap_or_default();
+            for (name, value) in labels.into_iter().filter(|(name, _)| declared.get(name).is_none()) {
+                set(pod, "labels", name, value.into());
+            }
+            return;
         }
-        other => other,
-    };
-    let group = if matches!(owner.0.as_str(), "Job" | "CronJob") { "batch" } else { "apps" };
-    let key =
-        ObjectKey { group: group.into(), kind: owner.0, namespace: namespace.to_owned(), name: owner.1 };
-    let Some(held) = world.owner(&key) else { return };
-    let Some(want) = held.part.get(&key) else { return };
-    let Some(template) = template(&want) else { return };
-    let revision: String = held.part.revision.chars().take(12).collect();
-    let labels = [
-        (LABEL_APPLICATION, held.loaded.application.name.clone()),
-        (LABEL_TRACK, "stable".to_owned()),
-        (LABEL_REVISION, revision),
-        (LABEL_ROLLOUT_HASH, rollout_hash(template)),
-    ];
-    for (name, value) in labels {
-        // That of a second workload is in its template and selector.
-        if name == LABEL_TRACK && pod.pointer("/metadata/labels").is_some_and(|all| all.get(name).is_some()) {
-            continue;
-        }
-        set(pod, "labels", name, value.into());
+        above.clone_from(&owners[owners.len() - 1]);
     }
 }
 
-/// The ReplicaSet that controls a Pod. It is kept for the validating side,
-/// which asks for it next.
-async fn replica_set(keeper: &Keeper, namespace: &str, pod: &Value) -> Option<Value> {
-    let owner = children::controller(Some(pod))?;
+/// The controller of an object of this namespace, as it is live. It is kept for
+/// the validating side, which asks for it next.
+async fn owner(
+    keeper: &Keeper,
+    world: &World,
+    namespace: &str,
+    object: &Value,
+) -> Option<(ObjectKey, Value)> {
+    let owner = children::controller(Some(object)).filter(|owner| children::is_built_in(&owner.gvk))?;
     let key = ObjectKey {
         group: owner.gvk.group.clone(),
         kind: owner.gvk.kind.clone(),
@@ -146,26 +148,34 @@ async fn replica_set(keeper: &Keeper, namespace: &str, pod: &Value) -> Option<Va
         name: owner.name,
     };
     let _turn = match keeper.recent.get_or_turn(&key, &owner.uid).await {
-        Ok(seen) => return Some(seen),
+        Ok(seen) => return Some((key, seen)),
         Err(turn) => turn,
     };
-    let kind = keeper.world().discovery.kind(&owner.gvk).cloned()?;
-    let live = keeper.cluster.get(&kind, &key).await.ok()??;
-    if live.pointer("/metadata/uid").and_then(Value::as_str) == Some(&owner.uid) {
-        keeper.recent.put(&key, &owner.uid, &live);
+    let kind = world.discovery.kind(&owner.gvk)?;
+    let live = keeper.cluster.get(kind, &key).await.ok()??;
+    if live.pointer("/metadata/uid").and_then(Value::as_str) != Some(&owner.uid) {
+        return None;
     }
-    Some(live)
+    keeper.recent.put(&key, &owner.uid, &live);
+    Some((key, live))
 }
 
-fn template(want: &DesiredObject) -> Option<&Value> {
-    want.value.pointer("/spec/template").or_else(|| want.value.pointer("/spec/jobTemplate/spec/template"))
-}
-
-/// Kind and name of the controlling owner.
-fn controller(object: &Value) -> Option<(String, String)> {
-    let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
-    let owner = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;
-    let gvk = Gvk::of(owner).ok()?;
-    matches!(gvk.group.as_str(), "apps" | "batch")
-        .then(|| owner.get("name")?.as_str().map(|name| (gvk.kind, name.to_owned())))?
+/// The ControllerRevision that a Pod of a set names.
+async fn revision(keeper: &Keeper, namespace: &str, pod: &Value, set: &Value) -> Vec<Value> {
+    let text =
+        |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let hash = text(pod, "/metadata/labels/controller-revision-hash");
+    // A StatefulSet's Pods carry the revision's name, a DaemonSet's its hash.
+    let name = match (text(set, "/kind").as_deref(), hash) {
+        (Some("StatefulSet"), Some(hash)) => hash,
+        (Some("DaemonSet"), Some(hash)) => {
+            format!("{}-{hash}", text(set, "/metadata/name").unwrap_or_default())
+        }
+        _ => return Vec::new(),
+    };
+    let gvk = Gvk::new("apps/v1", "ControllerRevision");
+    let key =
+        ObjectKey { group: gvk.group.clone(), kind: gvk.kind.clone(), namespace: namespace.to_owned(), name };
+    let Some(kind) = keeper.world().discovery.kind(&gvk).cloned() else { return Vec::new() };
+    keeper.cluster.get(&kind, &key).await.ok().flatten().into_iter().collect()
 }

@@ -12,8 +12,9 @@ use gitops_core::index::Part;
 use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::desired::{Declares, changes, version};
+use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::State;
-use gitops_core::verdict::Promotion;
+use gitops_core::verdict::{Promotion, revision_of};
 use gitops_engine::rollout::{Ground, Rolling, resources};
 use gitops_engine::{EngineError, Loaded};
 use kube::api::{ApiResource, DynamicObject};
@@ -116,10 +117,21 @@ impl Keeper {
     }
 
     /// What is known of the versions that a Rollout's status names.
-    pub async fn promotion(&self, world: &World, rollout: &ObjectKey, object: &Value) -> Option<Promotion> {
+    /// `before`: the Rollout as it is; `object`: as it would be.
+    pub async fn promotion(
+        &self,
+        world: &World,
+        rollout: &ObjectKey,
+        (before, object): (&Value, &Value),
+    ) -> Option<Promotion> {
         let held = world.owner(rollout)?;
         let gate = held.gates.as_ref()?.rollouts.get(rollout)?;
-        let state = object.pointer("/status/state").and_then(|state| State::deserialize(state).ok())?;
+        let state =
+            |object: &Value| object.pointer("/status/state").and_then(|state| State::deserialize(state).ok());
+        let (before, state) = (state(before).unwrap_or_default(), state(object)?);
+        let known = self.surroundings().await.ok()?;
+        let (environment, discovery) = (&known.environment, &known.discovery);
+        let ground = Ground { cluster: &self.cluster, discovery, loaded: &held.loaded, environment };
         let tip = &held.part.revision;
         let mut found = BTreeMap::new();
         for named in [&state.stable, &state.new].into_iter().flatten() {
@@ -135,7 +147,30 @@ impl Keeper {
             }
         }
         let running = gate.state.stable.clone().or_else(|| gate.running.clone()).or_else(|| gate.tip.clone());
-        Some(Promotion { running, held: found })
+        let mut older = BTreeSet::new();
+        if let Some(new) = state.new.filter(|new| before.new.as_ref() != Some(new) && new.revision != *tip) {
+            let promoted = before.stable.as_ref().or(running.as_ref()).map(|stable| stable.revision.clone());
+            for known in promoted.into_iter().chain(self.last_write(held, &known, &gate.spec).await.ok()?) {
+                if known != new.revision && ground.is_before(&new.revision, &known).await.ok()? {
+                    older.insert(new.revision.clone());
+                }
+            }
+        }
+        Some(Promotion { running, held: found, older })
+    }
+
+    /// The commit at which a Rollout's target was last written.
+    async fn last_write(
+        &self,
+        held: &Held,
+        known: &Surroundings,
+        spec: &Spec,
+    ) -> Result<Option<String>, EngineError> {
+        let target = held.part.gated([]).declared(&spec.target);
+        let kind = target.and_then(|target| known.discovery.kind(&target.gvk).cloned());
+        let Some(kind) = kind else { return Ok(None) };
+        let live = self.cluster.get(&kind, &spec.target).await?;
+        Ok(revision_of(live.as_ref()).map(str::to_owned))
     }
 }
 

@@ -92,7 +92,8 @@ impl Keeper {
         *heard = true;
         trust(&loaded, &known.environment, &commit.id).await?;
         let held = self.held.lock().await.get(&loaded.application).cloned();
-        self.moves_forward(&loaded, held.as_ref(), application, &commit.id).await?;
+        self.moves_forward(&loaded, &known.environment, held.as_ref(), application, &commit.id).await?;
+        let sources = loaded.sources.clone();
         let is_known = |held: &Held| held.part.revision == commit.id && held.gates.is_some();
         match held.filter(|held| !first && is_known(held)) {
             None => {
@@ -108,6 +109,11 @@ impl Keeper {
             }
             Some(_) => {}
         }
+        // What a denial may need to know of the past comes behind what is in force.
+        let git = known.environment.git();
+        tokio::task::spawn_blocking(move || {
+            sources.iter().for_each(|place| git.deepen_behind(&place.repo, &place.credentials));
+        });
         Ok(status::Pass { revision: Some(commit.id), ..status::Pass::default() })
     }
 

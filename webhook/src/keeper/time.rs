@@ -9,7 +9,7 @@ use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_engine::desired::packed;
 use gitops_engine::trust::signed;
-use gitops_engine::{EngineError, Loaded, revisions};
+use gitops_engine::{EngineError, Environment, Loaded, revisions};
 use tokio::sync::watch;
 
 use super::{BUDGET, Keeper, MINIMUM, News, OLDER, Passes, Standing};
@@ -24,6 +24,7 @@ impl Keeper {
     pub(super) async fn moves_forward(
         &self,
         loaded: &Loaded,
+        environment: &Environment,
         held: Option<&Held>,
         application: &Application,
         tip: &str,
@@ -32,12 +33,11 @@ impl Keeper {
         let known = known.or_else(|| std::fs::read_to_string(self.memory(&loaded.application)).ok());
         let known = known.or_else(|| application.status.as_ref()?.revision.clone());
         let Some(known) = known.map(|known| known.trim().to_owned()) else { return Ok(()) };
-        for (repo, before, now) in revisions::pairs(loaded, &known, tip) {
-            if self.history.is_ancestor(&repo, &now, &before).await == Some(true) {
-                return Err(EngineError::Rewound { from: known, to: tip.to_owned() });
-            }
-        }
-        Ok(())
+        let (loaded, environment, tip) = (loaded.clone(), environment.clone(), tip.to_owned());
+        let moves = tokio::task::spawn_blocking(move || {
+            revisions::moves_forward(&loaded, &environment, &known, &tip)
+        });
+        moves.await.map_err(|error| EngineError::Internal(error.to_string()))?
     }
 
     /// Whether one revision comes before another in every source, as far as
@@ -74,6 +74,8 @@ impl Keeper {
             match self.history.is_ancestor(&place.repo, ours, recorded).await {
                 Some(true) if ours != recorded => return Standing::Ahead,
                 Some(_) => {}
+                // Nothing is taken for older that may be newer.
+                None if self.history.is_shallow(&place.repo).await => return Standing::Ahead,
                 None if self.history.contains(&place.repo, recorded).await => {}
                 None => standing = Standing::Unknown,
             }

@@ -10,6 +10,9 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// Values of a metric that are shown.
+const SHOWN: usize = 10;
+
 /// Where a rollout stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -89,6 +92,33 @@ impl RolloutStatus {
     }
 }
 
+impl RolloutStatus {
+    /// With the values of this look beside those of the looks before, oldest
+    /// first. A metric that is measured anew begins anew.
+    pub fn measured(mut self, before: &[Measurement], taken: &[Measurement], state: &State) -> Self {
+        let mut all = Vec::new();
+        for counted in std::mem::take(&mut self.measurements) {
+            let of_it = |one: &&Measurement| one.metric == counted.metric && !is_count(one);
+            let values: Vec<&Measurement> = before.iter().chain(taken).filter(of_it).collect();
+            let tallies = [&state.tallies, &state.background];
+            let tally = tallies.into_iter().find_map(|tallies| tallies.get(&counted.metric));
+            let most = tally.map_or(0, |tally| tally.taken() as usize).min(SHOWN);
+            if values.is_empty() {
+                all.push(counted);
+            } else {
+                all.extend(values[values.len().saturating_sub(most)..].iter().map(|one| (*one).clone()));
+            }
+        }
+        self.measurements = all;
+        self
+    }
+}
+
+/// A count of measurements, where their values are not known.
+fn is_count(one: &Measurement) -> bool {
+    one.value.ends_with(" inconclusive")
+}
+
 /// What happens, and what became of Git after a failure.
 fn told(state: &State) -> String {
     match &state.aftermath {
@@ -163,5 +193,30 @@ mod tests {
         assert_eq!(RolloutStatus::default().state().unwrap(), None);
         let forged = RolloutStatus { state: Some(json!({"phase": "Open"})), ..RolloutStatus::default() };
         assert!(forged.state().is_err());
+    }
+
+    #[test]
+    fn values_are_kept_as_long_as_they_count() {
+        let one =
+            |value: &str| Measurement { metric: "t/m".into(), value: value.into(), ..Measurement::default() };
+        let counted = Measurement { value: "2 succeeded, 0 failed, 0 inconclusive".into(), ..one("") };
+        let status = |count: u32| {
+            let mut state = State::default();
+            state.tallies.insert("t/m".into(), Tally { succeeded: count, ..Tally::default() });
+            let status = RolloutStatus { measurements: vec![counted.clone()], ..RolloutStatus::default() };
+            (status, state)
+        };
+        let values = |count: u32, before: &[Measurement], taken: &[Measurement]| {
+            let (status, state) = status(count);
+            let all = status.measured(before, taken, &state).measurements;
+            all.into_iter().map(|one| one.value).collect::<Vec<_>>()
+        };
+        assert_eq!(values(2, &[one("1")], &[one("2")]), ["1", "2"]);
+        // Measured anew.
+        assert_eq!(values(1, &[one("1"), one("2")], &[one("3")]), ["3"]);
+        assert_eq!(values(2, &[], &[]), [counted.value.as_str()]);
+        assert_eq!(values(2, &[counted.clone()], &[one("2")]), ["2"]);
+        let many: Vec<Measurement> = (0..30).map(|n| one(&n.to_string())).collect();
+        assert_eq!(values(30, &many, &[]).len(), SHOWN);
     }
 }

@@ -4,6 +4,7 @@
 //! does not matter.
 
 mod endpoints;
+mod labels;
 mod own;
 mod pods;
 mod surroundings;
@@ -15,11 +16,12 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use crate::desired::DesiredObject;
-use crate::names::{GROUP, LABEL_REVISION, LABEL_ROLLOUT_HASH, LABEL_TRACK};
+use crate::names::GROUP;
 use crate::object::Gvk;
 use crate::path::Path;
 
 pub use endpoints::{Endpoints, addresses, selects, service_of};
+pub use labels::{LABELS, Tracks, Whose, maker, version_labels, wrong_labels};
 pub use own::{claim_owner, is_claim_of, is_evicting, is_kubernetes_own, is_record, makes};
 pub use surroundings::Surroundings;
 
@@ -75,6 +77,8 @@ pub struct Lineage {
     pub suitors: Vec<Owner>,
     /// What Git declares at the end of the chain of owners.
     pub root: Option<DesiredObject>,
+    /// Where a Rollout lets a new version into that very workload.
+    pub tracks: Option<Tracks>,
 }
 
 impl Lineage {
@@ -181,11 +185,10 @@ pub struct Expected {
 }
 
 /// All that a child of this owner may look like, the likeliest first; nothing
-/// for kinds that are not judged. `old` is the child before the write.
+/// for kinds that are not judged.
 pub fn expected(
     gvk: &Gvk,
     child: &Value,
-    old: Option<&Value>,
     owner: &Value,
     surroundings: Option<&Surroundings>,
 ) -> Vec<Expected> {
@@ -207,7 +210,7 @@ pub fn expected(
         }
         _ => Vec::new(),
     };
-    wants.into_iter().map(|want| with_owned_metadata(want, child, old)).collect()
+    wants.into_iter().map(|want| with_owned_metadata(want, child)).collect()
 }
 
 /// A child as it is compared: a ControllerRevision by the template in it.
@@ -228,17 +231,21 @@ pub(crate) fn template_of(revision: &Value) -> Value {
     template
 }
 
-/// Owners have a rule of their own, and so do the labels that this program
-/// gives to Pods: they are set once.
-fn with_owned_metadata(mut want: Expected, child: &Value, old: Option<&Value>) -> Expected {
+/// Owners have a rule of their own, and so have the labels that this program
+/// gives to Pods ([`wrong_labels`]).
+fn with_owned_metadata(mut want: Expected, child: &Value) -> Expected {
     let owners = child.pointer("/metadata/ownerReferences").cloned();
     let metadata = object(&mut want.value, "metadata");
     metadata.remove("ownerReferences");
     metadata.extend(owners.map(|owners| ("ownerReferences".to_owned(), owners)));
-    let labels = object_in(metadata, "labels");
-    for name in [LABEL_TRACK, LABEL_REVISION, LABEL_ROLLOUT_HASH] {
-        let given = old.unwrap_or(child).pointer("/metadata/labels").and_then(|labels| labels.get(name));
-        labels.extend(given.map(|value| (name.to_owned(), value.clone())));
+    if want.gvk.kind == "Pod" {
+        let labels = object_in(metadata, "labels");
+        for name in LABELS {
+            let given = child.pointer("/metadata/labels").and_then(|labels| labels.get(name));
+            if let Some(given) = given.filter(|_| !labels.contains_key(name)) {
+                labels.insert(name.to_owned(), given.clone());
+            }
+        }
     }
     want
 }

@@ -10,7 +10,7 @@ use crate::schema::Schemas;
 /// where it is as one of them.
 fn told(child: &Value, owner: &Value, surroundings: Option<&Surroundings>) -> Vec<String> {
     let (schemas, gvk) = (Schemas::builtin(), Gvk::of(child).unwrap());
-    let all: Vec<Vec<String>> = expected(&gvk, child, None, owner, surroundings)
+    let all: Vec<Vec<String>> = expected(&gvk, child, owner, surroundings)
         .iter()
         .map(|want| {
             let live = view(&gvk, child);

@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::rules::is_whole_write;
 use super::{Context, Objection, Operation, Review, Untracked};
 use crate::children::{
-    Endpoints, Expected, Lineage, Owner, Reference, State, addresses, adopters, adopts, controller, expected,
-    is_built_in, is_judged, is_kubernetes_own, makes, most_replicas, references, selects_labels, service_of,
-    view,
+    Endpoints, Expected, Lineage, Owner, Reference, State, Whose, addresses, adopters, adopts, controller,
+    expected, is_built_in, is_judged, is_kubernetes_own, maker, makes, most_replicas, references,
+    selects_labels, service_of, version_labels, view, wrong_labels,
 };
 use crate::compare::{CompareOptions, Difference, Op, compare};
 use crate::delegation;
@@ -144,8 +144,9 @@ pub(super) fn child(review: &Review<'_>, context: &Context<'_>) -> Option<Object
     let (owner, live) = judging(review, lineage)?;
     let old =
         review.old.filter(|old| controller(Some(old)).is_some_and(|old| old.uid == owner.reference.uid));
+    let labels = labels(review, context, lineage, live);
     let mut left = None;
-    for want in expected(review.gvk, new, old, live, context.facts.surroundings.as_ref()) {
+    for want in expected(review.gvk, new, live, context.facts.surroundings.as_ref()) {
         let differences = |object: &Value| differences(review, context, &want, object);
         let mut added = differences(new);
         if !added.is_empty() {
@@ -153,17 +154,41 @@ pub(super) fn child(review: &Review<'_>, context: &Context<'_>) -> Option<Object
             added.retain(|difference| !before.contains(difference));
         }
         if added.is_empty() {
-            return None;
+            left = Some(Vec::new());
+            break;
         }
         left.get_or_insert(added);
     }
-    let differences = left?;
+    let mut differences = left?;
     let owner = format!("{} {}", owner.reference.gvk.kind, owner.reference.name);
+    if differences.is_empty() {
+        let message = "its labels tell which version it is".to_owned();
+        let hint = "leave these labels to kubectl-gitops".to_owned();
+        return (!labels.is_empty()).then_some(Objection { differences: labels, message, hint });
+    }
+    differences.extend(labels);
     Some(Objection {
         message: format!("{owner} controls it, and says otherwise"),
         hint: hint(review, lineage, differences.first()),
         differences,
     })
+}
+
+/// What of the labels that tell a Pod's version is not as it is to be.
+fn labels(review: &Review<'_>, context: &Context<'_>, lineage: &Lineage, owner: &Value) -> Vec<Difference> {
+    let (Some(new), Some(root)) = (review.new, &lineage.root) else { return Vec::new() };
+    if review.gvk.kind != "Pod" {
+        return Vec::new();
+    }
+    let revisions = context.facts.surroundings.as_ref().map_or(&[][..], |around| around.revisions.as_slice());
+    let whose = Whose {
+        application: context.application.map_or("", |application| application.name.as_str()),
+        revision: context.candidates.first().map_or("", |candidate| candidate.revision),
+        tracks: lineage.tracks.as_ref(),
+    };
+    let right = version_labels(context.schemas, root, new, maker(new, owner, revisions), whose);
+    let declared = owner.pointer("/spec/template").unwrap_or(&Value::Null);
+    wrong_labels(&right, declared, review.old, new, lineage.tracks.is_some())
 }
 
 fn differences(
@@ -208,7 +233,7 @@ pub(super) fn adoption(review: &Review<'_>, context: &Context<'_>) -> Option<Obj
         if review.old.is_some_and(|old| adopts(live, old)) {
             continue;
         }
-        let wants = expected(review.gvk, new, None, live, context.facts.surroundings.as_ref());
+        let wants = expected(review.gvk, new, live, context.facts.surroundings.as_ref());
         let found: Vec<_> = wants.iter().map(|want| differences(review, context, want, new)).collect();
         if found.iter().any(Vec::is_empty) {
             continue;

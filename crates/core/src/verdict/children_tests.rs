@@ -47,7 +47,12 @@ fn of(child: &Value, live: Option<Value>) -> Facts {
     };
     let owners = references(Some(child)).into_iter().map(owner).collect();
     Facts {
-        lineage: Some(Lineage { owners, suitors: Vec::new(), root: Some(declared(web("web:1", 2))) }),
+        lineage: Some(Lineage {
+            owners,
+            suitors: Vec::new(),
+            root: Some(declared(web("web:1", 2))),
+            tracks: None,
+        }),
         ..Facts::default()
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Context, Objection, Operation, Review};
 use crate::compare::{Difference, Op, carries_requests, is_ours, unix_seconds};
-use crate::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, GROUP};
+use crate::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, FINALIZER_PRUNE, GROUP};
 use crate::path::{Path, Segment};
 
 /// Seconds that an Override lasts at most.
@@ -106,7 +106,12 @@ fn powers(review: &Review<'_>) -> Vec<Difference> {
         }
     };
     let some = |values: Vec<Value>| (!values.is_empty()).then(|| Value::from(values));
-    let held = |object| some(finalizers(object).into_iter().cloned().collect());
+    // Whoever cleans up for an Application that is being deleted takes ours off.
+    let is_going = review.old.is_some_and(|old| old.pointer("/metadata/deletionTimestamp").is_some());
+    let held = |object| {
+        let kept = finalizers(object).into_iter().filter(|name| !is_going || *name != FINALIZER_PRUNE);
+        some(kept.cloned().collect())
+    };
     note(at("finalizers"), held(review.old), held(review.new));
     let owners = |object| some(list(object, "ownerReferences").to_vec());
     note(at("ownerReferences"), owners(review.old), owners(review.new));

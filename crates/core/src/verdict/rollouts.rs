@@ -4,7 +4,7 @@
 //! second workload that no status asks for. What else a Rollout changes is
 //! declared: its other rules hold it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,6 +23,9 @@ pub struct Promotion {
     pub running: Option<Version>,
     /// The hash of the target at each commit on the branch that the status names.
     pub held: BTreeMap<String, String>,
+    /// Those of them that lie before the promoted one, or before the one at which
+    /// the target was last written.
+    pub older: BTreeSet<String>,
 }
 
 /// A status says which commit's version is promoted: one that Git holds, and
@@ -75,12 +78,18 @@ pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
             }
         }
     }
+    // Time moves forward: what was left behind comes back by a commit.
+    if let Some(new) = after.new.as_ref().filter(|new| before.new.as_ref() != Some(new))
+        && known.older.contains(&new.revision)
+    {
+        return object(format!("commit {} is older than what runs", short(&new.revision)));
+    }
     let promoted = [stable, before.new.as_ref()].into_iter().flatten();
     match &after.stable {
         Some(stable) if promoted.clone().any(|known| known.hash == stable.hash) => None,
         Some(stable) => object(format!("version {} was not on its way in", stable.hash)),
-        None if before.stable.is_none() => None,
-        None => object("which version is promoted is not forgotten".into()),
+        // A state that names none would hold nothing back.
+        None => object("it has to say which version is promoted".into()),
     }
 }
 
@@ -173,9 +182,10 @@ mod tests {
 
     #[test]
     fn a_status_promotes_only_what_was_on_its_way_in() {
-        let held = ["a", "b", "c"].map(|name| (name.to_owned(), format!("h-{name}")));
+        let held = ["a", "b", "c", "old"].map(|name| (name.to_owned(), format!("h-{name}")));
         let running = Version { revision: "a".into(), hash: "h-a".into() };
-        let promotion = Promotion { running: Some(running), held: held.into() };
+        let older = ["old".to_owned()].into();
+        let promotion = Promotion { running: Some(running), held: held.into(), older };
         let facts = Facts { promotion: Some(promotion), ..Facts::default() };
         let on_its_way = json!({"phase": "Gated", "stable": version("a"), "new": version("b")});
         for (before, after, expected) in [
@@ -185,7 +195,19 @@ mod tests {
             (on_its_way.clone(), json!({"phase": "Idle", "stable": version("b")}), " "),
             (on_its_way.clone(), json!({"phase": "Idle", "stable": version("c")}), "h-c was not on its way"),
             (on_its_way.clone(), json!(null), "is not forgotten"),
-            (on_its_way.clone(), json!({"phase": "Idle"}), "is not forgotten"),
+            (on_its_way.clone(), json!({"phase": "Idle"}), "which version is promoted"),
+            (json!(null), json!({"phase": "Idle"}), "which version is promoted"),
+            (json!(null), json!({"stable": version("a"), "new": version("old")}), "older than what runs"),
+            (
+                on_its_way.clone(),
+                json!({"stable": version("a"), "new": version("old")}),
+                "older than what runs",
+            ),
+            (
+                json!({"stable": version("a"), "new": version("old")}),
+                json!({"stable": version("a"), "new": version("old"), "at": 1}),
+                " ",
+            ),
             (on_its_way.clone(), json!({"phase": "Open"}), "no state"),
             (on_its_way.clone(), json!({"stable": version("a"), "new": version("x")}), "none of the branch"),
             (

@@ -6,25 +6,26 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use gitops_api::rollout::RolloutStatus;
+use gitops_api::rollout::{Measurement, RolloutStatus};
 use gitops_cluster::{ClusterError, DeleteOptions};
 use gitops_core::desired::DesiredSet;
 use gitops_core::names::{FIELD_MANAGER_ROLLOUT, GROUP, VERSION};
 use gitops_core::object::ObjectKey;
-use gitops_core::rollout::analysis::{Scope, due, measuring};
+use gitops_core::rollout::analysis::{Scope, measuring};
 use gitops_core::rollout::desired::{Declares, version};
 use gitops_core::rollout::machine::{Wish, again, step, waits_for_a_person};
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::{Phase, State};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, PostParams};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::gate::{Ground, Rolling};
 use super::observe::{Beside, Sight, family};
 use super::room;
 use super::shared::Shared;
-use crate::analysis::{Analyser, Metrics, Subject, templates};
+use crate::analysis::{Analyser, Measurement as Taken, Metrics, Subject, templates};
 use crate::error::EngineError;
 use crate::survey::Survey;
 
@@ -121,9 +122,11 @@ impl Driver<'_> {
             }
             self.find_last(rolling, &mut before, &survey.desired.revision, shared).await?;
         }
-        if !due(&spec, &before, now).is_empty() {
+        let mut values = Vec::new();
+        if before.new.is_some() {
             let subject = subject(rolling, &before, live, &spec, survey);
             let taken = self.analyser.measure(&spec, &before, &metrics, &subject, now).await;
+            values.extend(taken.iter().map(shown));
             observed.measured = taken.into_iter().map(|taken| taken.measured).collect();
         }
         let mut decision = step(&spec, &before, &observed, now);
@@ -140,7 +143,10 @@ impl Driver<'_> {
         }
         let known = live.pointer("/status/state").is_some();
         if state != rolling.state || !known && state.stable.is_some() {
-            self.write(live, &RolloutStatus::of(&state, &spec, generation(live))).await?;
+            let last = live.get("status").and_then(|status| RolloutStatus::deserialize(status).ok());
+            let last = last.unwrap_or_default().measurements;
+            let status = RolloutStatus::of(&state, &spec, generation(live)).measured(&last, &values, &state);
+            self.write(live, &status).await?;
         }
         self.clear(&spec, &state, &decision.wishes).await?;
         let wishes = decision.wishes.into_iter().filter(|wish| !matches!(wish, Wish::Clear(_))).collect();
@@ -252,6 +258,16 @@ fn stands_still(rolling: &Rolling, error: String) -> Moved {
         again: Some(LOOK),
         waits: true,
         error: Some(error),
+    }
+}
+
+/// A measurement as the status tells it.
+fn shown(taken: &Taken) -> Measurement {
+    Measurement {
+        metric: taken.measured.rule.clone(),
+        value: taken.value.clone(),
+        time: jiff::Timestamp::from_second(taken.measured.at).unwrap_or_default().to_string(),
+        outcome: format!("{:?}", taken.measured.outcome),
     }
 }
 

@@ -17,6 +17,7 @@ use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout::desired::{Declares, Objects, concerned, overlay, version};
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::{Phase, State, Version};
+use gitops_source::SourceError;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -122,12 +123,11 @@ impl Ground<'_> {
                 tip,
                 running: None,
             };
-            match known {
-                Some(state) => rolling.state = state,
-                None => {
-                    rolling.running = running::version(self, &rolling).await?;
-                    rolling.state.stable.clone_from(&rolling.running);
-                }
+            rolling.state = known.unwrap_or_default();
+            // A state that does not say what is promoted would hold nothing back.
+            if rolling.state.stable.is_none() {
+                rolling.running = running::version(self, &rolling).await?;
+                rolling.state.stable.clone_from(&rolling.running);
             }
             rollouts.push(rolling);
         }
@@ -196,11 +196,31 @@ impl Ground<'_> {
         desired(self.loaded, self.environment, revision, self.discovery).await
     }
 
-    async fn is_before(&self, revision: &str, tip: &str) -> Result<bool, EngineError> {
-        let (git, loaded) = (self.environment.git(), self.loaded.clone());
+    /// The commits that changed the source, from one on backwards, at most
+    /// `count`; none where there are several sources.
+    pub(super) async fn passed(&self, from: &str, count: usize) -> Result<Vec<String>, EngineError> {
+        let [place] = self.loaded.sources.as_slice() else { return Ok(Vec::new()) };
+        let (environment, place, from) = (self.environment.clone(), place.clone(), from.to_owned());
+        blocking(move || {
+            let found = environment.deeply(&place, |git| match git.is_shallow(&place.repo) {
+                true => Err(SourceError::Shallow { repo: place.repo.to_string() }),
+                false => git.passed(&place.repo, &from, &place.source.path, count),
+            });
+            Ok(found.unwrap_or_default())
+        })
+        .await
+    }
+
+    /// Whether a commit comes before another one, or is it.
+    ///
+    /// # Errors
+    /// When Git cannot be read.
+    pub async fn is_before(&self, revision: &str, tip: &str) -> Result<bool, EngineError> {
+        let (environment, loaded) = (self.environment.clone(), self.loaded.clone());
         let (revision, tip) = (revision.to_owned(), tip.to_owned());
         // What is not here comes before nothing.
-        blocking(move || Ok(revisions::is_before(&loaded, &git, &revision, &tip).unwrap_or(false))).await
+        let is_before = move || revisions::is_before(&loaded, &environment, &revision, &tip).unwrap_or(false);
+        blocking(move || Ok(is_before())).await
     }
 }
 

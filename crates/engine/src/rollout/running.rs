@@ -16,7 +16,6 @@ use gitops_core::verdict::Policy;
 use serde_json::Value;
 
 use super::gate::{Ground, Rolling};
-use crate::desired::blocking;
 use crate::error::EngineError;
 use crate::survey::policy;
 
@@ -72,12 +71,7 @@ fn mark(live: &Value) -> Option<String> {
 /// The recorded commit, and those before it that changed the source.
 async fn before(ground: &Ground<'_>, recorded: &str, tip: &str) -> Result<Vec<String>, EngineError> {
     let mut found = vec![recorded.to_owned()];
-    if ground.loaded.sources.len() == 1 {
-        let (git, repo) = (ground.environment.git(), ground.loaded.repo.clone());
-        let (path, from) = (ground.loaded.source().path, recorded.to_owned());
-        let passed = blocking(move || Ok(git.passed(&repo, &from, &path, SEARCHED).unwrap_or_default()));
-        found.extend(passed.await?);
-    }
+    found.extend(ground.passed(recorded, SEARCHED).await?);
     found.retain(|revision| revision != tip);
     Ok(found)
 }

@@ -12,7 +12,6 @@ use tokio::sync::{Mutex, OnceCell};
 use super::gate::Ground;
 use super::observe::family;
 use super::room::Room;
-use crate::desired::blocking;
 use crate::error::EngineError;
 use crate::kin::{Kin, Reach};
 
@@ -42,12 +41,7 @@ pub(super) struct Near {
 impl Shared {
     /// The commits before the newest one that changed the source, newest first.
     pub(super) async fn passed(&self, ground: &Ground<'_>, tip: &str) -> Result<&Vec<String>, EngineError> {
-        let read = async || {
-            let (git, repo) = (ground.environment.git(), ground.loaded.repo.clone());
-            let (path, from) = (ground.loaded.source().path, tip.to_owned());
-            blocking(move || Ok(git.passed(&repo, &from, &path, SEARCHED).unwrap_or_default())).await
-        };
-        self.passed.get_or_try_init(read).await
+        self.passed.get_or_try_init(|| ground.passed(tip, SEARCHED)).await
     }
 
     pub(super) async fn at(&self, ground: &Ground<'_>, revision: &str, tip: &str) -> Option<Arc<DesiredSet>> {

@@ -28,6 +28,7 @@ const INTERVAL: Duration = Duration::from_millis(300);
 /// # Errors
 /// When the API server cannot be asked at all; what is refused for one object
 /// is in the report.
+#[tracing::instrument(name = "delete", skip_all, fields(application = %loaded.application, objects = going.len()))]
 #[allow(clippy::too_many_arguments, reason = "those of a sync, and what goes")]
 pub async fn delete(
     cluster: &Cluster,

@@ -4,6 +4,7 @@ use gix::revision::walk::Sorting;
 
 use super::failure::git_error;
 use super::revision::describe;
+use super::shallow::is_partial;
 use super::{Commit, GitCache};
 use crate::error::SourceError;
 use crate::location::RepoUrl;
@@ -22,7 +23,7 @@ impl GitCache {
     /// nothing.
     ///
     /// # Errors
-    /// When the commit is not here.
+    /// When the commit, or what lies before it, is not here.
     pub fn history(
         &self,
         repo: &RepoUrl,
@@ -31,6 +32,9 @@ impl GitCache {
         limit: usize,
     ) -> Result<Vec<(Commit, Ids)>, SourceError> {
         let repository = self.repository(repo)?;
+        if repo.path().is_none() && is_partial(&repository) {
+            return Err(SourceError::Shallow { repo: repo.to_string() });
+        }
         let start = id(repo, commit)?;
         let failed = |error: gix::Error| git_error(repo, &error);
         let walk = repository
@@ -43,7 +47,7 @@ impl GitCache {
             if found.len() >= limit {
                 break;
             }
-            // A shallow repository ends somewhere.
+            // A user's own may be shallow, and ends somewhere.
             let Ok(info) = info else { break };
             let here = state(&repository, info.id, paths);
             let same = |parent: &gix::ObjectId| state(&repository, *parent, paths) == here;

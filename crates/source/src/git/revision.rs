@@ -2,6 +2,8 @@
 //! and how commits and branches lie to each other, by what is here.
 
 use super::failure::git_error;
+use super::few::needs_history;
+use super::shallow::{is_partial, missing};
 use super::{Commit, GitCache};
 use crate::error::SourceError;
 use crate::location::RepoUrl;
@@ -16,10 +18,15 @@ impl GitCache {
     /// When it, or the repository itself, is not here.
     pub fn resolve(&self, repo: &RepoUrl, revision: &str) -> Result<Commit, SourceError> {
         let repository = self.repository(repo)?;
-        let missing = || SourceError::NoSuchRevision {
-            repo: repo.to_string(),
-            revision: revision.to_owned(),
-            near: near(&repository, revision),
+        let missing = || match repo.path() {
+            None if needs_history(revision) || is_full_commit(revision) => {
+                missing(&repository, repo, revision)
+            }
+            _ => SourceError::NoSuchRevision {
+                repo: repo.to_string(),
+                revision: revision.to_owned(),
+                near: near(&repository, revision),
+            },
         };
         let commit = find(&repository, repo.path().is_some(), revision).ok_or_else(missing)?;
         describe(&commit).map_err(|error| git_error(repo, &error))
@@ -33,7 +40,8 @@ impl GitCache {
     /// Whether `ancestor` is `descendant` or lies before it.
     ///
     /// # Errors
-    /// When one of them is not here.
+    /// When one of them is not here, and when what is here does not say so for
+    /// sure: a no is one.
     pub fn is_ancestor(&self, repo: &RepoUrl, ancestor: &str, descendant: &str) -> Result<bool, SourceError> {
         if ancestor == descendant {
             return Ok(true);
@@ -43,22 +51,25 @@ impl GitCache {
             gix::ObjectId::from_hex(revision.as_bytes())
                 .ok()
                 .filter(|_| contains(&repository, revision))
-                .ok_or_else(|| SourceError::NoSuchRevision {
-                    repo: repo.to_string(),
-                    revision: revision.to_owned(),
-                    near: Vec::new(),
-                })
+                .ok_or_else(|| missing(&repository, repo, revision))
         };
         let (ancestor, descendant) = (id(ancestor)?, id(descendant)?);
         let base = repository.merge_base(ancestor, descendant).map_err(|error| git_error(repo, &error))?;
-        Ok(base.is_some_and(|base| base.detach() == ancestor))
+        if base.is_some_and(|base| base.detach() == ancestor) {
+            return Ok(true);
+        }
+        if is_partial(&repository) && !is_whole(&repository, descendant) {
+            return Err(SourceError::Shallow { repo: repo.to_string() });
+        }
+        Ok(false)
     }
 
     /// Whether a commit is one of a branch or tag that `counts`, or lies before
     /// one.
     ///
     /// # Errors
-    /// When the commit, or the repository itself, is not here.
+    /// When the commit, or the repository itself, is not here, and when what is
+    /// here does not say so for sure.
     pub fn is_on(
         &self,
         repo: &RepoUrl,
@@ -81,8 +92,27 @@ impl GitCache {
         if tips.iter().any(|tip| tip == commit) {
             return Ok(true);
         }
-        Ok(tips.iter().any(|tip| self.is_ancestor(repo, commit, tip).unwrap_or(false)))
+        if tips.iter().any(|tip| self.is_ancestor(repo, commit, tip).unwrap_or(false)) {
+            return Ok(true);
+        }
+        // Branches may be missing as well.
+        if repo.path().is_none() && is_partial(&repository) {
+            return Err(SourceError::Shallow { repo: repo.to_string() });
+        }
+        Ok(false)
     }
+}
+
+/// Whether everything before a commit is here.
+fn is_whole(repository: &gix::Repository, commit: gix::ObjectId) -> bool {
+    let (mut seen, mut ahead) = (gix::hashtable::HashSet::default(), vec![commit]);
+    while let Some(id) = ahead.pop() {
+        if seen.insert(id) {
+            let Ok(commit) = repository.find_commit(id) else { return false };
+            ahead.extend(commit.parent_ids().map(gix::Id::detach));
+        }
+    }
+    true
 }
 
 /// Whether a revision is a commit in full, which never changes.
@@ -158,10 +188,17 @@ pub(super) fn describe(commit: &gix::Commit<'_>) -> Result<Commit, gix::Error> {
 /// Names like the one that was not found.
 fn near(repository: &gix::Repository, revision: &str) -> Vec<String> {
     let Ok(references) = repository.references() else { return Vec::new() };
-    let names = references.all().into_iter().flatten().filter_map(Result::ok).filter_map(|reference| {
-        let name = reference.name().as_bstr().to_string();
-        name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).map(str::to_owned)
-    });
+    let names = references.all().into_iter().flatten().filter_map(Result::ok);
+    nearest(names.filter_map(|reference| short(&reference.name().as_bstr().to_string())), revision)
+}
+
+/// The name of a branch or tag alone.
+pub(super) fn short(name: &str) -> Option<String> {
+    name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).map(str::to_owned)
+}
+
+/// Those that are most like the one that was not found.
+pub(super) fn nearest(names: impl Iterator<Item = String>, revision: &str) -> Vec<String> {
     let wanted = revision.to_lowercase();
     let mut names: Vec<(bool, String)> = names
         .map(|name| (!name.to_lowercase().contains(&wanted) && !wanted.contains(&name.to_lowercase()), name))

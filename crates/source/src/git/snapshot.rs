@@ -9,7 +9,10 @@ use std::path::Path;
 
 use gix::objs::tree::EntryKind;
 
+use super::shallow::missing;
+use super::trees;
 use crate::error::SourceError;
+use crate::location::RepoUrl;
 
 /// Entries and bytes that one checkout may have.
 const MAX_FILES: usize = 100_000;
@@ -44,19 +47,24 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn new(repository: gix::Repository, repo: String, commit: &str) -> Result<Self, SourceError> {
-        let missing = || SourceError::NoSuchRevision {
-            repo: repo.clone(),
-            revision: commit.to_owned(),
-            near: Vec::new(),
-        };
+    pub(super) fn new(
+        repository: gix::Repository,
+        repo: &RepoUrl,
+        commit: &str,
+    ) -> Result<Self, SourceError> {
+        let missing = || missing(&repository, repo, commit);
         let id = gix::ObjectId::from_hex(commit.as_bytes()).map_err(|_| missing())?;
         let root = repository
             .find_commit(id)
             .ok()
             .and_then(|commit| Some(commit.tree_id().ok()?.detach()))
             .ok_or_else(missing)?;
-        Ok(Self { repository: repository.into_sync(), repo, commit: commit.to_owned(), root })
+        Ok(Self {
+            repository: repository.into_sync(),
+            repo: repo.to_string(),
+            commit: commit.to_owned(),
+            root,
+        })
     }
 
     fn error(&self, error: &impl std::fmt::Display) -> SourceError {
@@ -118,27 +126,23 @@ impl Snapshot {
     }
 
     fn entry(&self, path: &str) -> Result<(gix::ObjectId, EntryKind), SourceError> {
-        let path = path.trim_matches('/');
-        if path.is_empty() || path == "." {
-            return Ok((self.root, EntryKind::Tree));
-        }
-        let repository = self.repository.to_thread_local();
-        let tree = repository.find_tree(self.root).map_err(|e| self.error(&e))?;
-        let lookup = |path: &str| tree.lookup_entry_by_path(Path::new(path)).map_err(|e| self.error(&e));
-        let found = lookup(path);
-        if let Ok(Some(entry)) = &found {
-            return Ok((entry.object_id(), entry.mode().kind()));
-        }
-        for (end, _) in path.match_indices('/') {
-            let above = &path[..end];
-            if lookup(above)?.is_some_and(|entry| entry.mode().kind() == EntryKind::Commit) {
+        let (mut id, mut kind) = (self.root, EntryKind::Tree);
+        let mut above = String::new();
+        for name in path.split('/').filter(|name| !matches!(*name, "" | ".")) {
+            if kind == EntryKind::Commit {
                 return Err(unsupported(
                     path,
                     format!("it lies in the submodule {above}, which is not read"),
                 ));
             }
+            if kind != EntryKind::Tree {
+                return Err(self.missing(path));
+            }
+            let tree = trees::tree(&self.repository, id).map_err(|error| self.error(&error))?;
+            (id, kind) = *tree.get(name.as_bytes()).ok_or_else(|| self.missing(path))?;
+            above = if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };
         }
-        found.and(Err(self.missing(path)))
+        Ok((id, kind))
     }
 
     /// A file's content.

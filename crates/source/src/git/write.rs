@@ -121,6 +121,8 @@ impl Writer {
         if let Some(root) = self.worktree()? {
             super::publish::refuse_unfinished(self, &root, branch, &new)?;
         }
+        // git reads what lies before the commit, and pushes by it.
+        self.cache.deepen(&self.repo, &self.credentials, self.timeout)?;
         let folder =
             TempDir::with_prefix("kubectl-gitops-").map_err(SourceError::io(std::env::temp_dir()))?;
         self.prepare(&folder)?;

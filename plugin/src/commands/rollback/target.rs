@@ -3,7 +3,7 @@
 
 use gitops_engine::Environment;
 use gitops_engine::load::Place;
-use gitops_source::{Commit, GitCache};
+use gitops_source::Commit;
 
 use crate::error::Failure;
 
@@ -19,7 +19,7 @@ pub(super) fn find(
     to: &str,
 ) -> Result<Commit, Failure> {
     match count(to)? {
-        Some(count) => back(&environment.git(), home, base, paths, count),
+        Some(count) => back(environment, home, base, paths, count),
         None => Ok(environment.find(&home.repo, to, &home.credentials)?),
     }
 }
@@ -36,8 +36,14 @@ fn count(to: &str) -> Result<Option<usize>, Failure> {
     }
 }
 
-fn back(git: &GitCache, home: &Place, base: &str, paths: &[String], count: usize) -> Result<Commit, Failure> {
-    let mut commits = git.history(&home.repo, base, paths, count + 1)?;
+fn back(
+    environment: &Environment,
+    home: &Place,
+    base: &str,
+    paths: &[String],
+    count: usize,
+) -> Result<Commit, Failure> {
+    let mut commits = environment.deeply(home, |git| git.history(&home.repo, base, paths, count + 1))?;
     if commits.len() > count {
         return Ok(commits.swap_remove(count).0);
     }

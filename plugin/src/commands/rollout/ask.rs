@@ -1,19 +1,24 @@
 //! `kubectl gitops rollout promote`, `abort`, `retry`, `pause` and `resume`
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use gitops_api::{Request, Verb};
 use gitops_cluster::Cluster;
 use gitops_core::rollout::outlook;
+use gitops_core::rollout::state::Phase;
 
 use super::status;
 use crate::asking;
+use crate::cli::Selection;
+use crate::commands::sync;
 use crate::error::{Failure, code};
+use crate::output::Format;
 use crate::printer::Printer;
 use crate::rollouts::{self, Seen};
-use crate::settings::{Settings, duration};
+use crate::settings::{Settings, duration, who};
 
 /// Lets a new version go on past the pause or analysis it is at
 ///
@@ -87,7 +92,13 @@ struct Which {
     /// Wait until the version is promoted or aborted
     #[arg(short, long)]
     wait: bool,
-    /// How long the answer, and --wait, may take
+    /// Do it from here, where no controller runs, and go on until the version is promoted, aborted or waits for someone
+    #[arg(long)]
+    local: bool,
+    /// With --local: the file that describes its Application; else the nearest gitops.yaml upwards, else the cluster
+    #[arg(short, long, value_name = "FILE", requires = "local")]
+    file: Option<PathBuf>,
+    /// How long the answer, --wait and --local may take
     #[arg(long, default_value = "5m", value_name = "DURATION")]
     timeout: String,
 }
@@ -147,14 +158,17 @@ async fn run(
     if !outlook::requests(&seen.state).contains(&word) {
         return Err(nothing(&seen, word));
     }
-    if !asking::controller_runs(&cluster).await? {
-        return Err(Failure::conflict("no controller runs, so nobody would carry it out").hint(
-            "install it with the chart, or look why it does not run: kubectl get pods -n gitops-system",
-        ));
-    }
     let arguments =
         if full { BTreeMap::from([("full".to_owned(), "true".to_owned())]) } else { BTreeMap::new() };
     let request = asking::request(verb, arguments, &which.reason);
+    if which.local {
+        return from_here(&seen, &request, which, &cluster, settings, printer).await;
+    }
+    if !asking::controller_runs(&cluster).await? {
+        return Err(Failure::conflict("no controller runs, so nobody would carry it out").hint(
+            "do it from here: --local; or look why it does not run: kubectl get pods -n gitops-system",
+        ));
+    }
     asking::ask(&cluster, &rollouts::kind(), &seen.rollout.metadata, &request).await?;
     let judged = rollouts::is_judged(&cluster, &seen).await;
     let follow = Follow { cluster: &cluster, seen: &seen, request, limit, begun, judged };
@@ -165,16 +179,63 @@ async fn run(
             return Ok(code::INTERRUPTED);
         }
     };
-    if outlook::is_in_vain(&carried.state) {
-        return Err(Failure::other(format!("Rollout {}: {}", carried.reference(), carried.state.message))
-            .hint(format!("see where it stands: kubectl gitops rollout get {}", which.rollout)));
-    }
-    printer.line(&format!("Rollout {}: {}", carried.reference(), answer(&carried, word)));
+    tell(&carried, word, printer)?;
     if which.wait {
         let left = limit.saturating_sub(begun.elapsed());
-        return status::until_ended(&cluster, &carried.reference(), left, printer).await;
+        let ended = status::until_ended(&cluster, &carried.reference(), left, printer).await?;
+        // What was to be aborted and is has gone well.
+        return Ok(if verb == Verb::Abort && ended == code::NO { code::YES } else { ended });
     }
     Ok(code::YES)
+}
+
+/// What has become of a request that was carried out.
+fn tell(carried: &Seen, word: &str, printer: &Printer) -> Result<(), Failure> {
+    let reference = carried.reference();
+    if outlook::is_in_vain(&carried.state) {
+        return Err(Failure::other(format!("Rollout {reference}: {}", carried.state.message))
+            .hint(format!("see where it stands: kubectl gitops rollout get {}", reference.name)));
+    }
+    printer.line(&format!("Rollout {reference}: {word}, now {}", carried.words()));
+    Ok(())
+}
+
+/// Asks, and drives the Rollout from here, by a sync of its Application under
+/// the same Lease that a controller takes.
+async fn from_here(
+    seen: &Seen,
+    request: &Request,
+    which: &Which,
+    cluster: &Cluster,
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<u8, Failure> {
+    let reference = seen.reference();
+    if asking::controller_runs(cluster).await? {
+        return Err(Failure::conflict("a controller runs, and carries it out").hint("leave out --local"));
+    }
+    let application = seen.application().ok_or_else(|| Failure {
+        message: format!("Rollout {reference} is of no Application"),
+        hint: Some("sync the one that declares it first: kubectl gitops sync".into()),
+        code: code::REFUSED,
+    })?;
+    let metadata = &seen.rollout.metadata;
+    asking::ask_as(cluster, &rollouts::kind(), metadata, request, Some(&who())).await?;
+    let names = vec![application.name];
+    let selection = Selection { names, file: which.file.clone(), ..Selection::default() };
+    let whole = sync::Arguments::whole(selection, false, true, which.timeout.clone(), Format::Text).locally();
+    let code = sync::run(whole, &settings.in_namespace(&application.namespace), printer).await?;
+    let carried = rollouts::find(cluster, &reference.namespace, &reference.name).await?;
+    if carried.state.record.as_ref().is_none_or(|record| record.id != request.id) {
+        return Err(Failure {
+            message: format!("Rollout {reference}: it was not carried out"),
+            hint: Some("see where it stands: kubectl gitops rollout get; then ask again".into()),
+            code: code.max(code::NO),
+        });
+    }
+    tell(&carried, word(request.verb), printer)?;
+    let aborted = request.verb == Verb::Abort && carried.state.phase == Phase::Aborted;
+    Ok(if aborted { code::YES } else { code })
 }
 
 fn word(verb: Verb) -> &'static str {
@@ -197,13 +258,6 @@ fn nothing(seen: &Seen, word: &str) -> Failure {
         other => format!("what would change something: {}", other.join(", ")),
     };
     Failure::other(message).hint(hint)
-}
-
-fn answer(seen: &Seen, word: &str) -> String {
-    let now = jiff::Timestamp::now().as_second();
-    let waits = outlook::waits(&seen.spec, &seen.state, now);
-    let more = if waits.is_empty() { String::new() } else { format!(": {waits}") };
-    format!("{word}, now {:?}{more}", seen.state.phase)
 }
 
 /// A request on its way.

@@ -48,7 +48,7 @@ struct Entry {
     /// RFC 3339.
     time: String,
     images: Vec<String>,
-    /// `promoted`, the phase of what is on its way, or `aborted`.
+    /// `promoted`, the phase of what is on its way, `aborted` or `rolled back`.
     #[serde(skip_serializing_if = "String::is_empty")]
     state: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -78,8 +78,7 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     let (environment, revision) = (place.environment(), &declared.revision);
     let known =
         versions(&declared.loaded, environment, revision, &declared.spec, &place, arguments.limit).await?;
-    let items: Vec<Entry> =
-        known.into_iter().enumerate().map(|(number, known)| entry(number, known, state.as_ref())).collect();
+    let items = entries(known, state.as_ref());
     let application = declared.loaded.application.to_string();
     match arguments.output {
         Format::Text | Format::Wide => {
@@ -104,6 +103,22 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     }
     Ok(code::YES)
 }
+
+fn entries(known: Vec<Known>, state: Option<&State>) -> Vec<Entry> {
+    let mut items: Vec<Entry> =
+        known.into_iter().enumerate().map(|(number, known)| entry(number, known, state)).collect();
+    // The commits that `rollback`, `undo` and failed rollouts make say so.
+    let taken: Vec<bool> = items.iter().map(|newer| newer.subject.starts_with(TAKEN_BACK)).collect();
+    for (item, _) in
+        items.iter_mut().skip(1).zip(taken).filter(|(item, taken)| *taken && item.state.is_empty())
+    {
+        item.state = "rolled back".into();
+    }
+    items
+}
+
+/// How a commit begins that takes the version before it back.
+const TAKEN_BACK: &str = "Roll back ";
 
 fn entry(number: usize, known: Known, state: Option<&State>) -> Entry {
     let (word, message) = state.map(|state| became(&known.hash, state)).unwrap_or_default();
@@ -179,14 +194,14 @@ mod tests {
             message: "errors/rate failed".into(),
             ..State::default()
         };
-        let all = [known("a", "web:3"), known("b", "web:2"), known("c", "web:1")];
-        let items: Vec<Entry> =
-            all.into_iter().enumerate().map(|(number, known)| entry(number, known, Some(&state))).collect();
+        let mut all = vec![known("a", "web:3"), known("b", "web:2"), known("c", "web:1")];
+        all[1].first.subject = "Roll back web to 0123456789ab".into();
+        let items = entries(all, Some(&state));
         insta::assert_snapshot!(text(&items, 300, &Printer::new(ColorChoice::Never).wide(100)).join("\n"), @"
-        NUMBER  REVISION      WHEN           STATE     WHAT
-        0       aaaaaaaaaaaa  5 minutes ago  aborted   Web (Ada): errors/rate failed [web:3]
-        1       bbbbbbbbbbbb  5 minutes ago  promoted  Web (Ada) [web:2]
-        2       cccccccccccc  5 minutes ago            Web (Ada) [web:1]
+        NUMBER  REVISION      WHEN           STATE        WHAT
+        0       aaaaaaaaaaaa  5 minutes ago  aborted      Web (Ada): errors/rate failed [web:3]
+        1       bbbbbbbbbbbb  5 minutes ago  promoted     Roll back web to 0123456789ab (Ada) [web:2]
+        2       cccccccccccc  5 minutes ago  rolled back  Web (Ada) [web:1]
         ");
     }
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use clap::{ArgAction, Args};
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
-use gitops_core::rollout::outlook;
 use gitops_core::rollout::state::Phase;
 
 use crate::error::{Failure, code};
@@ -89,21 +88,15 @@ fn result(seen: &Seen) -> Option<u8> {
 }
 
 fn words(seen: &Seen) -> String {
-    let now = jiff::Timestamp::now().as_second();
-    let (spec, state) = (&seen.spec, &seen.state);
+    let state = &seen.state;
     if !seen.is_driven {
         return format!("Rollout {}: nobody has looked at it yet", seen.reference());
     }
-    let step = seen.progress(&outlook::stages(spec, state, now));
-    let step = if step.is_empty() { step } else { format!(", step {step}") };
-    // Not by the second: a line is told when something changes.
-    let waits = outlook::waits(spec, state, state.entered);
-    let waits = if waits.is_empty() { waits } else { format!(": {waits}") };
     let version = match (&state.stable, &state.new) {
         (Some(stable), _) if state.phase == Phase::Idle => Some(stable),
         (_, new) => new.as_ref(),
     };
     let version = version.map(|version| version.revision.chars().take(12).collect::<String>());
     let version = version.map(|version| format!(" {version}")).unwrap_or_default();
-    format!("Rollout {}:{version} {:?}{step}{waits}", seen.reference(), state.phase)
+    format!("Rollout {}:{version} {}", seen.reference(), seen.words())
 }

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use gitops_cluster::{ApplyOptions, ErrorKind};
 use gitops_core::compare::{CompareOptions, compare};
-use gitops_core::desired::{AppRef, DesiredObject};
+use gitops_core::desired::{AppRef, DesiredObject, DesiredSet};
 use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::{Facts, Mode, Operation, Policy, Review, Untracked};
 use gitops_engine::judge::{Ground, merged, untouched};
 use gitops_engine::load::{self, Loaded};
-use gitops_engine::survey;
+use gitops_engine::{rollout, survey};
 use serde_json::Value;
 
 use super::documents;
@@ -22,6 +22,7 @@ use crate::commands::status;
 use crate::error::Failure;
 use crate::place::Place;
 use crate::printer::Printer;
+use crate::rollouts::{self, Seen};
 use crate::settings::Settings;
 
 /// Who a dry run names as its field manager.
@@ -32,6 +33,20 @@ const MANAGER: &str = "kubectl-gitops-why";
 struct Held {
     ground: Ground,
     mode: Mode,
+    /// Rollouts that decide about objects of it.
+    rollouts: Vec<Seen>,
+}
+
+impl Held {
+    /// What its Rollouts have to do with an object.
+    fn notes(&self, key: &ObjectKey) -> impl Iterator<Item = String> {
+        let concerned = self.rollouts.iter().filter(|seen| seen.concerns(key));
+        let told = concerned.map(|seen| {
+            let command = seen.command().map(|command| format!("; {command}")).unwrap_or_default();
+            format!("Rollout {} decides about it: {}{command}", seen.reference().name, seen.words())
+        });
+        told.collect::<Vec<_>>().into_iter()
+    }
 }
 
 /// Would applying these objects be accepted?
@@ -109,10 +124,10 @@ async fn held(
     }
     let mut all = Vec::new();
     for loaded in applications {
-        match declared(loaded, place.environment(), revision, place).await {
-            Ok((_, set)) => {
+        match of(loaded, place, revision).await {
+            Ok((set, rollouts)) => {
                 let mode = loaded.policy()?.mode;
-                all.push(Held { ground: Ground::new(set, policy(loaded)?), mode });
+                all.push(Held { ground: Ground::new(set, policy(loaded)?), mode, rollouts });
             }
             Err(failure) if applications.len() > 1 => {
                 printer.talk(&format!("{} is left out: {}", loaded.application, failure.message));
@@ -121,6 +136,25 @@ async fn held(
         }
     }
     Ok(all)
+}
+
+/// What an Application declares, with its Rollouts worked in where a cluster
+/// knows how they stand.
+async fn of(
+    loaded: &Loaded,
+    place: &Place,
+    revision: Option<&str>,
+) -> Result<(DesiredSet, Vec<Seen>), Failure> {
+    let (_, set) = declared(loaded, place.environment(), revision, place).await?;
+    let Some(destination) = place.destination() else { return Ok((set, Vec::new())) };
+    let ground = rollout::Ground {
+        cluster: &destination.cluster,
+        discovery: &destination.discovery,
+        loaded,
+        environment: &destination.environment,
+    };
+    let (set, rollouts, _) = survey::gated(&ground, set).await?;
+    Ok((set, rollouts::under_way(&rollouts)))
 }
 
 /// Who declares an object; where nobody does, who is strictest about such
@@ -167,6 +201,7 @@ async fn judged(object: &DesiredObject, place: &Place, held: &[Held]) -> Result<
     explained.not_asked = not_asked(&explained.rule);
     explained.notes.extend(notes);
     explained.notes.extend(softened(holder.mode));
+    explained.notes.extend(holder.notes(&object.key));
     Ok(explained)
 }
 
@@ -259,6 +294,7 @@ pub(super) async fn object(
         explained.hint =
             format!("{}; to bring it back to what Git says: kubectl gitops sync", explained.hint);
     }
+    explained.notes.extend(holder.notes(&key));
     Ok(explained)
 }
 
@@ -304,7 +340,7 @@ fn undeclared(
     is_live: bool,
 ) -> Explained {
     let nothing = Ground::new(
-        gitops_core::desired::DesiredSet {
+        DesiredSet {
             application: AppRef { namespace: String::new(), name: String::new() },
             revision: String::new(),
             objects: std::collections::BTreeMap::new(),

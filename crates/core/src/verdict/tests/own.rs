@@ -1,8 +1,14 @@
 //! Our own kinds: who may change an Application, and what.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+
+/// An Application that is being deleted, with these finalizers.
+fn going(finalizers: Value) -> Value {
+    let going = with(application("a"), "/metadata/deletionTimestamp", json!("2026-11-24T10:00:00Z"));
+    with(going, "/metadata/finalizers", finalizers)
+}
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -42,6 +48,27 @@ pub(super) fn cases() -> Vec<Case> {
             wants: vec![("c2", None)],
             tracked: false,
             ..case("Kubernetes' own finalizer goes", "")
+        },
+        Case {
+            old: Some(going(json!(["kubectl-gitops.dev/prune"]))),
+            new: Some(going(json!([]))),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("ours goes from one that is being deleted", "")
+        },
+        Case {
+            old: Some(going(json!(["evil.example.com/stay"]))),
+            new: Some(going(json!([]))),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("another's does not", "own-kinds")
+        },
+        Case {
+            old: Some(with(application("a"), "/metadata/finalizers", json!(["kubectl-gitops.dev/prune"]))),
+            new: Some(application("a")),
+            wants: vec![("c2", None)],
+            tracked: false,
+            ..case("nor does ours before", "own-kinds")
         },
         Case {
             old: Some(application("a")),

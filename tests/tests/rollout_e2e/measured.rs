@@ -1,0 +1,146 @@
+//! Versions that are measured on their way in.
+
+use std::time::{Duration, Instant};
+
+use gitops_tests::prometheus::Prometheus;
+use serde_json::{Value, json};
+
+use crate::Stage;
+
+fn template(name: &str, metric: Value) -> Value {
+    json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": name}, "spec": {"metrics": [metric]}})
+}
+
+fn measuring(template: &str) -> Value {
+    json!({"strategy": {"canary": {"steps": [{"setWeight": 50}, {"analysis": {"templates": [{"name": template}]}}]}}})
+}
+
+/// Errors of each track, as its Pods' labels name it.
+fn errors(prometheus: &Prometheus, canary: f64) {
+    prometheus.export(&[
+        format!("error_share{{track=\"canary\"}} {canary}"),
+        "error_share{track=\"stable\"} 0.001".into(),
+    ]);
+    prometheus.scraped(4);
+}
+
+#[test]
+fn a_version_is_let_in_or_taken_back_by_what_prometheus_says() {
+    let prometheus = Prometheus::start();
+    let query = json!({"address": prometheus.address(), "query": "error_share{track=\"canary\"}"});
+    let metric = json!({"name": "share", "interval": "1s", "count": 3, "success": "result < 0.05", "prometheus": query});
+    let stage = Stage::of("Deployment", &measuring("errors"), &[template("errors", metric)]);
+    errors(&prometheus, 0.004);
+    stage.push("web:2");
+    let status = stage.eventually("it is being measured", |stage| {
+        let status = stage.rollout()["status"].clone();
+        let values = status["measurements"].as_array().map_or(0, Vec::len);
+        (values > 1).then_some(status)
+    });
+    let first = &status["measurements"][0];
+    assert_eq!((&first["metric"], &first["value"]), (&json!("errors/share"), &json!("0.004")), "{status}");
+    assert_eq!((&first["outcome"], first["time"].is_string()), (&json!("Success"), true), "{status}");
+    stage.eventually("it is promoted", |stage| {
+        (stage.runs("web") == Some(("web:2".into(), 4)) && stage.runs("web-canary").is_none()).then_some(())
+    });
+    stage.phase("Idle");
+
+    // Nothing but the first measurement is needed to take the next one back.
+    errors(&prometheus, 0.2);
+    let good = stage.shop.repo.head();
+    stage.push("web:3");
+    stage.eventually("it is taken back", |stage| {
+        let message = stage.rollout()["status"]["message"].to_string();
+        message.contains("errors/share: 1 of 1 measurements failed").then_some(())
+    });
+    let begun = Instant::now();
+    stage.eventually("the bad version's Pods are gone", |stage| {
+        stage.images().iter().all(|image| image != "web:3").then_some(())
+    });
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    stage.eventually("Git goes back", |stage| {
+        (stage.shop.repo.git(&["diff", "--stat", &good, "main"]).is_empty()).then_some(())
+    });
+}
+
+/// By a Job on the stage's node.
+fn smoke(stage: &Stage, image: &str) -> String {
+    let mut pod = stage.node.placement();
+    pod["containers"] = json!([{"name": "check", "image": image}]);
+    template("smoke", json!({"name": "test", "job": {"template": {"spec": {"template": {"spec": pod}}}}}))
+        .to_string()
+}
+
+#[test]
+fn a_job_measures_where_only_what_git_declares_may_be() {
+    let at_first = template("smoke", json!({"name": "pods", "kubernetes": {"signals": ["Restarts"]}}));
+    let stage = Stage::of("Deployment", &measuring("smoke"), &[at_first]);
+    stage.shop.repo.commit("smoke", &[("app/beside.yaml", &smoke(&stage, "check:1"))]);
+    stage.shop.change(&json!({"enforcement": {"untracked": "Deny"}}));
+    stage.eventually("the template is there", |stage| {
+        stage.shop.get("analysistemplate", "smoke")?.pointer("/spec/metrics/0/job").map(drop)
+    });
+    let pod = json!({"restartPolicy": "Never", "containers": [{"name": "check", "image": "evil:1"}]});
+    let rollout = stage.rollout();
+    let owner = json!([{"apiVersion": rollout["apiVersion"], "kind": "Rollout", "name": "web", "uid": rollout["metadata"]["uid"], "controller": true}]);
+    let job = |owners: &Value| {
+        let metadata = json!({"name": "web-evil", "ownerReferences": owners, "labels": {"kubectl-gitops.dev/rollout": rollout["metadata"]["uid"]}});
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"template": {"spec": pod}}}).to_string()
+    };
+    stage.eventually("nothing else may be made", |stage| {
+        let made = stage.shop.kubectl_stdin("create --dry-run=server -f -", &job(&json!([])));
+        made.stderr.contains("takes only what Git declares").then_some(())
+    });
+    // Nor in the Rollout's name.
+    stage.shop.kubectl_stdin("create -f -", &job(&owner)).refused(&["Rollout web controls it"]);
+
+    stage.push("web:2");
+    let job = stage.eventually("the Job runs", |stage| {
+        let jobs = stage.shop.kubectl("get jobs -o json").ok().json();
+        jobs["items"].get(0).cloned()
+    });
+    assert_eq!(job["spec"]["template"]["spec"]["containers"][0]["image"], "check:1");
+    stage.eventually("it is promoted", |stage| {
+        (stage.runs("web") == Some(("web:2".into(), 4)) && stage.runs("web-canary").is_none()).then_some(())
+    });
+    stage.eventually("the Job is gone", |stage| {
+        stage.shop.kubectl("get jobs -o name").ok().stdout.trim().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn pods_that_restart_take_the_version_back_in_the_background() {
+    let metric =
+        json!({"name": "pods", "interval": "1s", "kubernetes": {"signals": ["Restarts", "Readiness"]}});
+    let spec = json!({"strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}},
+        "analysis": {"templates": [{"name": "pods"}]}, "onFailure": "Hold"});
+    let stage = Stage::of("Deployment", &spec, &[template("pods", metric)]);
+    stage.push("web:2");
+    stage.phase("Paused");
+    let pod = stage
+        .shop
+        .kubectl("get pods -l kubectl-gitops.dev/track=canary -o jsonpath={.items[0].metadata.name}")
+        .ok()
+        .stdout;
+    let status = json!({"status": {"containerStatuses": [{"name": "web", "image": "web:2", "imageID": "x", "ready": true, "restartCount": 3,
+        "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]}});
+    stage
+        .shop
+        .kubectl_args(&[
+            "patch",
+            "pod",
+            &pod,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &status.to_string(),
+        ])
+        .ok();
+    let status = stage.phase("Aborted");
+    assert!(status["message"].to_string().contains("pods/pods"), "{status}");
+    let values = status["measurements"].to_string();
+    assert!(values.contains("restarted web 3 times: Error") || values == "null", "{status}");
+    stage.eventually("the old version has all Pods", |stage| {
+        (stage.images() == vec!["web:1"; 4]).then_some(())
+    });
+}
