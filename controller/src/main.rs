@@ -54,7 +54,7 @@ async fn run(settings: Settings) -> Result<(), Error> {
         request_timeout: Some(REQUEST),
         ..ConnectOptions::default()
     };
-    let cluster = Cluster::connect(&options).await?;
+    let cluster = Cluster::connect(&options).await?.remembering();
     let controller = Controller::new(cluster, settings.clone());
     let handle = axum_server::Handle::new();
     let http = axum_server::bind(settings.http)

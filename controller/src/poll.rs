@@ -30,7 +30,8 @@ mod touched;
 
 use touched::Readings;
 
-/// Repositories that are asked at once.
+/// Repositories of one host that are asked at once: a host that says nothing
+/// holds up no other.
 const PARALLEL: usize = 16;
 /// Of a look.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -64,6 +65,7 @@ struct State {
     pushed: usize,
 }
 
+type Host = Option<(String, Option<u16>)>;
 type Tips = BTreeMap<String, Option<String>>;
 
 /// All repositories.
@@ -71,7 +73,7 @@ type Tips = BTreeMap<String, Option<String>>;
 pub struct Poller {
     git: GitCache,
     interval: Duration,
-    slots: Semaphore,
+    slots: Mutex<HashMap<Host, Arc<Semaphore>>>,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
     repos: Mutex<Vec<Arc<Repo>>>,
@@ -93,7 +95,7 @@ fn with_jitter(interval: Duration) -> Duration {
 
 impl Poller {
     pub fn new(git: GitCache, interval: Duration, queue: Arc<Queue>, metrics: Arc<Metrics>) -> Arc<Self> {
-        let (repos, moves, slots) = (Mutex::default(), Mutex::default(), Semaphore::new(PARALLEL));
+        let (repos, moves, slots) = (Mutex::default(), Mutex::default(), Mutex::default());
         Arc::new(Self { git, interval, slots, queue, metrics, repos, moves, readings: Readings::default() })
     }
 
@@ -222,7 +224,11 @@ impl Poller {
 
     #[tracing::instrument(name = "poll", skip_all, fields(repository = %repo.url))]
     async fn look(&self, repo: &Arc<Repo>) {
-        let Ok(slot) = self.slots.acquire().await else { return };
+        let slots = {
+            let mut all = held(&self.slots);
+            all.entry(repo.url.server()).or_insert_with(|| Arc::new(Semaphore::new(PARALLEL))).clone()
+        };
+        let Ok(slot) = slots.acquire().await else { return };
         let begun = Instant::now();
         let revisions: Vec<String> = {
             let mut state = held(&repo.state);

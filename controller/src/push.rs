@@ -39,7 +39,7 @@ use signature::{Claim, Delivery, Event, Refusal, claim};
 const LARGEST: usize = 4 << 20;
 /// Bodies that are read at once.
 const PARALLEL: usize = 8;
-/// How long a body may take to come.
+/// How long a request's head may take to come, and then its body.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is remembered of push events.
@@ -74,7 +74,15 @@ pub async fn run(controller: Arc<Controller>, address: SocketAddr) -> std::io::R
         let namespace = controller.settings.namespace.clone();
         tokio::spawn(announce::speak(controller.clone(), namespace));
     }
-    axum_server::bind(address).serve(router(controller).into_make_service()).await
+    bind(address, PATIENCE).serve(router(controller).into_make_service()).await
+}
+
+/// One request a connection, which does not wait for it for ever: whoever opens
+/// connections and says nothing keeps none of them.
+fn bind(address: SocketAddr, patience: Duration) -> axum_server::Server<SocketAddr> {
+    let mut server = axum_server::bind(address).http1_only().first_request_timeout(patience);
+    server.http_builder().http1().header_read_timeout(patience).keep_alive(false);
+    server
 }
 
 /// Hears what other replicas tell of pushes, until the program ends.
@@ -125,9 +133,7 @@ async fn take(controller: &Controller, headers: &HeaderMap, body: Body) -> Resul
         Event::Other => return Ok("ignored"),
         Event::Push => {}
     }
-    let is_form = header(header::CONTENT_TYPE.as_str())
-        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-    let named = payload::places(&body, is_form);
+    let named = payload::places(&body);
     if named.is_empty() {
         let why = "it names no repository; see docs/controller.md for what it has to say".to_owned();
         return Err((StatusCode::UNPROCESSABLE_ENTITY, "unreadable", why));
@@ -175,4 +181,36 @@ fn known(controller: &Controller, named: &BTreeSet<String>) -> BTreeSet<String> 
     let sources = all.iter().flat_map(|application| application.spec.all_sources());
     let urls = sources.filter_map(|source| source.repo.as_deref()?.parse::<RepoUrl>().ok());
     urls.map(|url| url.place()).filter(|place| means(named, place)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_says_nothing_keeps_no_connection() {
+        let handle = axum_server::Handle::new();
+        let server = bind(([127, 0, 0, 1], 0).into(), Duration::from_millis(100)).handle(handle.clone());
+        let app = Router::new().route("/push", post(async || "heard"));
+        let server = tokio::spawn(server.serve(app.into_make_service()));
+        let address = handle.listening().await.unwrap();
+        for (said, answer) in [
+            ("", ""),
+            ("POST /push HTTP/1.1\r\nhost: x\r\nx-a", ""),
+            ("POST /push HTTP/1.1\r\nhost: x\r\n\r\n", "heard"),
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            let mut heard = Vec::new();
+            // Until it is closed from there.
+            let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut heard)).await;
+            assert!(closed.is_ok(), "{said:?}");
+            assert!(String::from_utf8_lossy(&heard).ends_with(answer), "{said:?}");
+        }
+        server.abort();
+    }
 }

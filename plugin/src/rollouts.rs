@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gitops_api::analysis::AnalysisTemplate;
+use gitops_api::analysis::{AnalysisTemplate, AnalysisTemplateSpec};
 use gitops_api::rollout::{RolloutStatus, Strategy, TemplateRef};
 use gitops_api::{Application, Rollout, request};
 use gitops_cluster::{Cluster, ErrorKind, Kind};
@@ -13,6 +13,7 @@ use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout::outlook::{self, Mark, Stage};
 use gitops_core::rollout::spec::{Rule, Spec};
 use gitops_core::rollout::state::{Phase, State};
+use gitops_engine::analysis::Metrics;
 use gitops_engine::rollout::Rolling;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -40,7 +41,11 @@ impl Seen {
             Failure::other(format!("Rollout {reference} cannot be read: {error}"))
         };
         let namespace = &reference.namespace;
-        let spec = rollout.spec.to_core(namespace, &|template| Ok(templates.rules(namespace, template)));
+        let of_it = templates.of(namespace);
+        let metrics = Metrics::new(&rollout.spec, namespace, &reference.name, &of_it);
+        let rules =
+            |template: &TemplateRef| metrics.rules(template).unwrap_or_else(|_| vec![unknown(template)]);
+        let spec = rollout.spec.to_core(namespace, &|template| Ok(rules(template)));
         let spec =
             spec.map_err(|error| unreadable(&error).hint("mend it in Git: kubectl gitops rollout lint"))?;
         let state = rollout.status.as_ref().map(RolloutStatus::state).transpose();
@@ -174,7 +179,11 @@ pub async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Seen
     let templates = Templates::read(cluster, Some(namespace)).await;
     match cluster.get(&kind(), &key).await? {
         Some(live) => Seen::new(read(live)?, &templates),
-        None => Err(missing(&list::<Rollout>(cluster, "rollouts", Some(namespace)).await?, namespace, name)),
+        None => {
+            let there = list(cluster, "rollouts", Some(namespace)).await?;
+            let there: Vec<Rollout> = there.into_iter().filter_map(|live| read(live).ok()).collect();
+            Err(missing(&there, namespace, name))
+        }
     }
 }
 
@@ -184,10 +193,17 @@ pub async fn all(
     cluster: &Cluster,
     namespace: Option<&str>,
 ) -> Result<Vec<(AppRef, Result<Seen, Failure>)>, Failure> {
-    let found = list::<Rollout>(cluster, "rollouts", namespace).await?;
+    let found = list(cluster, "rollouts", namespace).await?;
     let templates =
         if found.is_empty() { Templates::default() } else { Templates::read(cluster, namespace).await };
-    Ok(found.into_iter().map(|rollout| (reference(&rollout), Seen::new(rollout, &templates))).collect())
+    let text = |live: &Value, pointer: &str| live.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let seen = found.into_iter().map(|live| {
+        let namespace = text(&live, "/metadata/namespace").unwrap_or_default();
+        let name = text(&live, "/metadata/name").unwrap_or_default();
+        let seen = read::<Rollout>(live).and_then(|rollout| Seen::new(rollout, &templates));
+        (AppRef { namespace, name }, seen)
+    });
+    Ok(seen.collect())
 }
 
 /// Those that a survey met and that are under way.
@@ -196,23 +212,21 @@ pub fn under_way(rollouts: &[Rolling]) -> Vec<Seen> {
     seen.filter(Seen::is_under_way).collect()
 }
 
-async fn list<T: DeserializeOwned>(
-    cluster: &Cluster,
-    plural: &str,
-    namespace: Option<&str>,
-) -> Result<Vec<T>, Failure> {
+async fn list(cluster: &Cluster, plural: &str, namespace: Option<&str>) -> Result<Vec<Value>, Failure> {
     let within = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
     let list = cluster.get_json(&format!("/apis/{API_VERSION}{within}/{plural}")).await;
-    let list = list.map_err(|error| match error.kind() {
+    let mut list = list.map_err(|error| match error.kind() {
         ErrorKind::NotFound => Failure {
             message: "the cluster has no Rollouts: their definition is not installed".into(),
-            hint: Some("install the chart: helm install gitops; see kubectl gitops check --pre".into()),
+            hint: Some("install the chart; see what it takes: kubectl gitops check --pre".into()),
             code: code::REFUSED,
         },
         _ => error.into(),
     })?;
-    let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
-    items.map(|item| read(item.clone())).collect()
+    match list.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => Ok(items),
+        _ => Ok(Vec::new()),
+    }
 }
 
 fn read<T: DeserializeOwned>(live: Value) -> Result<T, Failure> {
@@ -250,9 +264,9 @@ fn missing(there: &[Rollout], namespace: &str, name: &str) -> Failure {
     }
 }
 
-/// The rules of AnalysisTemplates, by namespace and name.
+/// AnalysisTemplates, by namespace and name.
 #[derive(Clone, Debug, Default)]
-struct Templates(BTreeMap<(String, String), Vec<Rule>>);
+struct Templates(BTreeMap<(String, String), AnalysisTemplateSpec>);
 
 impl Templates {
     /// Those of a namespace and of the system's. Who may not read them sees
@@ -262,32 +276,36 @@ impl Templates {
         let mut places = vec![namespace];
         places.extend(namespace.map(|_| Some(SYSTEM_NAMESPACE)));
         for place in places {
-            let all = list::<AnalysisTemplate>(cluster, "analysistemplates", place).await;
-            for template in all.unwrap_or_default() {
-                let name = template.metadata.name.clone().unwrap_or_default();
-                if let Ok(rules) = template.spec.rules(&name) {
-                    let namespace = template.metadata.namespace.clone().unwrap_or_default();
-                    found.0.insert((namespace, name), rules);
-                }
+            let all = list(cluster, "analysistemplates", place).await.unwrap_or_default();
+            for template in all.into_iter().filter_map(|live| read::<AnalysisTemplate>(live).ok()) {
+                let key = |text: Option<String>| text.unwrap_or_default();
+                let AnalysisTemplate { metadata, spec } = template;
+                found.0.insert((key(metadata.namespace), key(metadata.name)), spec);
             }
         }
         found
     }
 
-    /// The rules of a template; of one that is not known, one that stands for
-    /// all of them.
-    fn rules(&self, namespace: &str, template: &TemplateRef) -> Vec<Rule> {
-        let of = |namespace: &str| self.0.get(&(namespace.to_owned(), template.name.clone()));
-        let known = of(namespace).or_else(|| of(SYSTEM_NAMESPACE)).cloned();
-        let unknown = || Rule {
-            name: template.name.clone(),
-            interval: 0,
-            count: 1,
-            failure_limit: 0,
-            inconclusive_limit: 0,
-            min_samples: 0,
+    /// Those that count in a namespace, by name.
+    fn of(&self, namespace: &str) -> BTreeMap<String, Result<AnalysisTemplateSpec, String>> {
+        let within = |place: &str| {
+            let all = self.0.iter().filter(|((at, _), _)| at == place);
+            all.map(|((_, name), spec)| (name.clone(), Ok(spec.clone()))).collect::<Vec<_>>()
         };
-        known.unwrap_or_else(|| vec![unknown()])
+        // What is in the namespace wins.
+        within(SYSTEM_NAMESPACE).into_iter().chain(within(namespace)).collect()
+    }
+}
+
+/// One rule that stands for all of a template that is not known.
+fn unknown(template: &TemplateRef) -> Rule {
+    Rule {
+        name: template.name.clone(),
+        interval: 0,
+        count: 1,
+        failure_limit: 0,
+        inconclusive_limit: 0,
+        min_samples: 0,
     }
 }
 
@@ -325,7 +343,7 @@ mod tests {
     #[test]
     fn an_unknown_template_still_counts_as_one() {
         let seen = Seen::new(rollout("web", "web"), &Templates::default()).unwrap();
-        let stages = gitops_core::rollout::outlook::stages(&seen.spec, &seen.state, 0);
+        let stages = outlook::stages(&seen.spec, &seen.state, 0);
         let stages: Vec<&str> = stages.iter().map(|stage| stage.what.as_str()).collect();
         assert_eq!(stages, ["weight 10 %", "analysis errors", "promote"]);
         assert!(!seen.is_driven);

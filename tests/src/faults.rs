@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gitops_cluster::{Cluster, ConnectOptions};
 use http::{Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use tempfile::TempDir;
@@ -42,6 +43,15 @@ struct Shared {
     requests: AtomicUsize,
     /// The request counted from 1 and its fault.
     armed: Mutex<Option<(usize, Fault)>>,
+    /// So many requests of so many are told to come later.
+    storm: Mutex<(usize, usize)>,
+}
+
+/// A body on its way: a watch has no end.
+type Passing = UnsyncBoxBody<Bytes, std::io::Error>;
+
+fn whole(text: String) -> Passing {
+    Full::from(text).map_err(|error| match error {}).boxed_unsync()
 }
 
 struct Broken;
@@ -94,6 +104,14 @@ impl FaultyProxy {
         self.shared.requests.store(0, Ordering::SeqCst);
     }
 
+    /// From now on the API server is too busy for `refused` requests of `of`.
+    ///
+    /// # Panics
+    /// Never, unless a thread before has.
+    pub fn storm(&self, refused: usize, of: usize) {
+        *self.shared.storm.lock().unwrap() = (refused, of);
+    }
+
     /// How many requests have come since.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
@@ -130,8 +148,14 @@ async fn answer(
     request: Request<Incoming>,
     client: &kube::Client,
     shared: &Shared,
-) -> Result<Response<Full<Bytes>>, Broken> {
+) -> Result<Response<Passing>, Broken> {
     let number = shared.requests.fetch_add(1, Ordering::SeqCst) + 1;
+    let (refused, of) = *shared.storm.lock().unwrap();
+    if refused > 0 && number % of < refused {
+        let busy = Response::builder().status(StatusCode::TOO_MANY_REQUESTS).header(header::RETRY_AFTER, "1");
+        let body = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"too many requests","reason":"TooManyRequests","code":429}"#;
+        return Ok(busy.header(header::CONTENT_TYPE, "application/json").body(whole(body.into())).unwrap());
+    }
     let armed = *shared.armed.lock().unwrap();
     let fault = armed.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
     match fault {
@@ -142,7 +166,7 @@ async fn answer(
                 r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"told to fail","code":{code}}}"#
             );
             let response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
-            return Ok(response.body(Full::from(body)).unwrap());
+            return Ok(response.body(whole(body)).unwrap());
         }
         Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
         Some(Fault::CutAfter) | None => {}
@@ -151,7 +175,7 @@ async fn answer(
     if fault == Some(Fault::CutAfter) { Err(Broken) } else { Ok(forwarded) }
 }
 
-async fn forward(request: Request<Incoming>, client: &kube::Client) -> Response<Full<Bytes>> {
+async fn forward(request: Request<Incoming>, client: &kube::Client) -> Response<Passing> {
     let (mut parts, body) = request.into_parts();
     for hop in [header::HOST, header::CONNECTION, header::ACCEPT_ENCODING, header::CONTENT_LENGTH] {
         parts.headers.remove(hop);
@@ -162,7 +186,7 @@ async fn forward(request: Request<Incoming>, client: &kube::Client) -> Response<
     let request = Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
     let Ok(response) = client.send(request).await else {
         let gone = Response::builder().status(StatusCode::BAD_GATEWAY);
-        return gone.body(Full::default()).unwrap();
+        return gone.body(whole(String::new())).unwrap();
     };
     let (mut parts, body) = response.into_parts();
     for hop in
@@ -170,6 +194,5 @@ async fn forward(request: Request<Incoming>, client: &kube::Client) -> Response<
     {
         parts.headers.remove(hop);
     }
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    Response::from_parts(parts, Full::from(body))
+    Response::from_parts(parts, body.map_err(std::io::Error::other).boxed_unsync())
 }

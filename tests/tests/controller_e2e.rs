@@ -198,9 +198,28 @@ fn a_restart_with_nothing_changed_writes_nothing() {
         (before == version(&shop)).then_some(before)
     });
     controller.kill();
+    let before = writes(&shop).len();
     let controller = Controller::start(shop.cluster, shop.name(), cache.path());
     looked_at(&controller);
     assert_eq!(settled, version(&shop), "{}", controller.log());
+    // Not even what changes nothing.
+    assert_eq!(writes(&shop)[before..], Vec::<String>::new(), "{}", controller.log());
+}
+
+/// The writes to a shop's namespace, but for those of Kubernetes itself, as the
+/// API server's audit log has them.
+fn writes(shop: &Shop) -> Vec<String> {
+    let log = shop.cluster.kubeconfig().parent().unwrap().join("logs/audit.log");
+    let text = std::fs::read_to_string(log).unwrap();
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let is_ours = |event: &Value| {
+        let verb = event["verb"].as_str().unwrap_or_default();
+        let user = event["user"]["username"].as_str().unwrap_or_default();
+        event["objectRef"]["namespace"] == shop.name()
+            && ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
+            && !user.starts_with("system:")
+    };
+    events.filter(is_ours).map(|event| event.to_string()).collect()
 }
 
 #[test]

@@ -89,6 +89,15 @@ fn a_rollout_is_seen_and_decided_about() {
     ended(cluster);
     from_here(cluster, &fake);
     by_the_controller(cluster, &fake);
+    uninstalled(cluster);
+}
+
+fn uninstalled(cluster: &TestCluster) {
+    cluster.kubectl("delete crd rollouts.kubectl-gitops.dev").ok();
+    for arguments in ["list", "get web"] {
+        let ran = gitops(cluster, arguments).code(3);
+        assert!(ran.stderr.contains("their definition is not installed"), "{}", ran.stderr);
+    }
 }
 
 /// Deployment `web` of two, with this image.
@@ -113,8 +122,17 @@ fn rollout(steps: &Value) -> String {
 fn by_the_controller(cluster: &TestCluster, node: &FakeNode) {
     cluster.kubectl("delete lease gitops-controller-one -n gitops-system").ok();
     cluster.kubectl("create namespace kept").ok();
-    let steps = json!([{"setWeight": 50}, {"pause": {}}, {"setWeight": 100}, {"pause": {}}]);
-    let repo = Repo::with(&[("app/web.yaml", &web(node, "web:1")), ("app/rollout.yaml", &rollout(&steps))]);
+    let measured = json!({"templates": [{"name": "signals", "args": [{"name": "most", "value": "3"}]}]});
+    let steps =
+        json!([{"setWeight": 50}, {"pause": {}}, {"analysis": measured}, {"setWeight": 100}, {"pause": {}}]);
+    let template = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "signals"}, "spec": {
+        "args": [{"name": "most"}],
+        "metrics": [{"name": "pods", "interval": "1s", "count": 5, "success": "result.restarts < {{args.most}}", "kubernetes": {"signals": ["Restarts"]}}]}});
+    let repo = Repo::with(&[
+        ("app/web.yaml", &web(node, "web:1")),
+        ("app/rollout.yaml", &rollout(&steps)),
+        ("app/template.yaml", &template.to_string()),
+    ]);
     let project = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Project", "metadata": {"name": "kept"}, "spec": {
         "applicationNamespaces": ["kept"], "repositories": [{"url": "file:///**"}], "destinations": [{"namespaces": ["kept"]}]}});
     let application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "kept"}, "spec": {
@@ -139,7 +157,18 @@ fn by_the_controller(cluster: &TestCluster, node: &FakeNode) {
     let local = run("promote web --local").code(6);
     assert!(local.stderr.contains("a controller runs"), "{}", local.stderr);
     run("promote web").ok();
-    stands("▶  4 pause until promoted");
+    let picture = eventually("it is measured", Duration::from_secs(60), || {
+        let picture = run("get web -o json").ok().json();
+        (!picture["measurements"][0]["values"].is_null()).then_some(picture)
+    });
+    let (metric, stage) = (&picture["measurements"][0], &picture["stages"][2]);
+    assert_eq!((&metric["metric"], &metric["outcome"]), (&json!("signals(most=3)/pods"), &json!("Success")));
+    assert_eq!((&stage["what"], &stage["mark"]), (&json!("analysis signals(most=3)/pods"), &json!("Now")));
+    assert!(
+        picture["message"].as_str().unwrap().starts_with("it is measured: signals(most=3)/pods "),
+        "{picture}"
+    );
+    stands("▶  5 pause until promoted");
     let promoted = run("promote web --full --reason tried --wait --timeout 2m").ok();
     assert!(promoted.stdout.contains("Idle"), "{}", promoted.stdout);
     let asked = run("get web -o json").ok().json()["asked"].clone();

@@ -117,7 +117,8 @@ fn a_kustomization_gets_it_where_it_belongs() {
         );
         rollout(&repo, &format!("set-image web web={image} --yes")).ok();
         let mut lines = changed(&repo);
-        (lines.sort(), expected.sort_unstable());
+        lines.sort();
+        expected.sort_unstable();
         assert_eq!(lines, expected, "{kustomization}");
         assert!(rollout(&repo, "history web -o json").ok().json()["items"][0]["images"][0] == image);
     }

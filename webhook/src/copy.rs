@@ -39,6 +39,7 @@ const CREATED: &str = "kubectl-gitops.dev/copy-created";
 const DIGEST: &str = "kubectl-gitops.dev/copy-sha256";
 const COUNT: &str = "kubectl-gitops.dev/copy-parts";
 const VERSION: &str = "kubectl-gitops.dev/copy-format";
+const ROLLOUTS: &str = "kubectl-gitops.dev/copy-rollouts";
 
 /// Why a copy could not be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -64,15 +65,17 @@ impl Copies {
         Self { secrets: Api::namespaced(client, namespace) }
     }
 
-    /// Keeps a part, unless it is kept already. The last Secret written makes
-    /// the copy whole.
+    /// Keeps a part, unless it is kept already. `rollouts` says where its Rollouts
+    /// stand: one commit is another part after one of them has moved. The last
+    /// Secret written makes the copy whole.
     ///
     /// # Errors
     /// When it is too large, or the Secrets cannot be written.
-    pub async fn keep(&self, part: &Part) -> Result<(), CopyError> {
+    pub async fn keep(&self, part: &Part, rollouts: &str) -> Result<(), CopyError> {
         let application = &part.application;
         let before = self.all(application).await?;
-        if whole(&before).is_some_and(|first| is_of(first, part)) {
+        let rollouts = standing(rollouts);
+        if whole(&before).is_some_and(|first| is_of(first, part, &rollouts)) {
             return Ok(());
         }
         let packed = pack(part, &salt())?;
@@ -83,7 +86,7 @@ impl Copies {
         let digest = hex::encode(Sha256::digest(&packed));
         let params = PatchParams::apply(FIELD_MANAGER_WEBHOOK).force();
         for (index, chunk) in chunks.iter().enumerate().rev() {
-            let secret = secret(part, index, chunk, chunks.len(), &digest);
+            let secret = secret(part, index, chunk, chunks.len(), (&digest, &rollouts));
             let name = secret.metadata.name.clone().unwrap_or_default();
             self.secrets.patch(&name, &params, &Patch::Apply(&secret)).await?;
         }
@@ -159,8 +162,9 @@ fn whole(secrets: &BTreeMap<usize, Secret>) -> Option<&Secret> {
     (secrets.len() >= count && (0..count).all(|index| secrets.get(&index).is_some_and(same))).then_some(first)
 }
 
-fn is_of(first: &Secret, part: &Part) -> bool {
+fn is_of(first: &Secret, part: &Part, rollouts: &str) -> bool {
     note(first, REVISION) == part.revision
+        && note(first, ROLLOUTS) == rollouts
         && note(first, UID) == part.precedence.1
         && note(first, VERSION) == FORMAT
 }
@@ -177,7 +181,12 @@ fn name(application: &AppRef, index: usize) -> String {
     format!("gitops-index-{}-{index}", id(application))
 }
 
-fn secret(part: &Part, index: usize, chunk: &[u8], count: usize, digest: &str) -> Secret {
+/// Where Rollouts stand, in short; nothing where there are none.
+fn standing(rollouts: &str) -> String {
+    if rollouts.is_empty() { String::new() } else { hex::encode(Sha256::digest(rollouts)) }
+}
+
+fn secret(part: &Part, index: usize, chunk: &[u8], count: usize, (digest, rollouts): (&str, &str)) -> Secret {
     let notes = [
         (APPLICATION, part.application.to_string()),
         (REVISION, part.revision.clone()),
@@ -186,6 +195,7 @@ fn secret(part: &Part, index: usize, chunk: &[u8], count: usize, digest: &str) -
         (DIGEST, digest.to_owned()),
         (COUNT, count.to_string()),
         (VERSION, FORMAT.to_owned()),
+        (ROLLOUTS, rollouts.to_owned()),
     ];
     Secret {
         metadata: ObjectMeta {
@@ -271,9 +281,12 @@ mod tests {
     #[test]
     fn a_copy_is_whole_when_all_parts_are_of_one_digest() {
         let part = part();
-        let of = |digest: &str, index| secret(&part, index, b"x", 2, digest);
+        let of = |digest: &str, index| secret(&part, index, b"x", 2, (digest, ""));
         let all = |second: &str| BTreeMap::from([(0, of("d1", 0)), (1, of(second, 1))]);
-        assert!(whole(&all("d1")).is_some_and(|first| is_of(first, &part)));
+        assert!(whole(&all("d1")).is_some_and(|first| is_of(first, &part, "")));
+        // The same commit, after its Rollout has promoted it.
+        let moved = standing("web Idle b");
+        assert!(whole(&all("d1")).is_some_and(|first| !is_of(first, &part, &moved)));
         assert!(whole(&all("d2")).is_none());
         assert!(whole(&BTreeMap::from([(0, of("d1", 0))])).is_none());
     }

@@ -76,15 +76,10 @@ impl Far {
         if member.is_here() {
             return Ok(None);
         }
-        home(known, &loaded.application.namespace).await.map_err(|error| {
-            let namespace = &loaded.application.namespace;
-            apart(
-                member,
-                "NoNamespace",
-                format!("namespace {namespace} is not there and cannot be made: {error}"),
-            )
-        })?;
-        let Some(kind) = known.discovery.preferred(GROUP, "Application") else { return Ok(None) };
+        let Some(kind) = known.discovery.preferred(GROUP, "Application") else {
+            home(known, &loaded.application.namespace).await?;
+            return Ok(None);
+        };
         let spec = spec_there(&application.spec);
         let project = project(known, &spec).await?;
         project
@@ -92,6 +87,8 @@ impl Far {
             .map_err(|refusal| apart(member, "NotAdmitted", refusal.to_string()))?;
         let loaded = Loaded { project: Some(project.spec.clone()), ..loaded.clone() };
         trust(&loaded, &known.environment, commit).await?;
+        // Nothing is made there for what that cluster does not take.
+        home(known, &loaded.application.namespace).await?;
         if member.registered.as_ref().is_some_and(|registered| registered.mirrors_secrets) {
             let (clusters, hub) = ((&controller.cluster, known.cluster()), &controller.settings.hub);
             secrets::bring(clusters, application, &loaded.application.namespace, hub).await.map_err(
@@ -132,7 +129,11 @@ fn mirror(application: &AppRef, spec: &ApplicationSpec, hub: &str, uid: &str) ->
 
 /// The namespace of the Application: its mirror and the Lease of its syncs are
 /// in it.
-async fn home(known: &Surroundings, namespace: &str) -> Result<(), ClusterError> {
+async fn home(known: &Surroundings, namespace: &str) -> Result<(), Error> {
+    let failed = |error: ClusterError| {
+        let message = format!("namespace {namespace} is not there and cannot be made: {error}");
+        apart(&known.member, "NoNamespace", message)
+    };
     let Some(kind) = known.discovery.preferred("", "Namespace") else { return Ok(()) };
     let key = ObjectKey {
         group: String::new(),
@@ -140,12 +141,12 @@ async fn home(known: &Surroundings, namespace: &str) -> Result<(), ClusterError>
         namespace: String::new(),
         name: namespace.to_owned(),
     };
-    if known.cluster().get(kind, &key).await?.is_some() {
+    if known.cluster().get(kind, &key).await.map_err(failed)?.is_some() {
         return Ok(());
     }
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
     match known.cluster().create(kind, &key, &object, &options()).await {
-        Err(error) if error.kind() != ErrorKind::Conflict => Err(error),
+        Err(error) if error.kind() != ErrorKind::Conflict => Err(failed(error)),
         _ => Ok(()),
     }
 }

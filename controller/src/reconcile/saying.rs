@@ -1,7 +1,7 @@
 //! What a look has found, in words. In: a survey after the sync, if there was
 //! one. Out: sync and health, with their conditions.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gitops_core::health::Health;
 use gitops_core::plan::Action;
@@ -14,6 +14,9 @@ use crate::error::Error;
 use crate::schedule::Decision;
 use crate::sight::left;
 use crate::status::{Found, Said};
+
+/// How often the Secrets are read with which Git cannot be asked.
+const SECRETS: Duration = Duration::from_secs(30);
 
 impl Look<'_> {
     pub(super) fn say_synced(
@@ -98,10 +101,18 @@ impl Look<'_> {
             operation: self.asked.as_ref().map(|asked| asked.operation("Failed", &error.to_string())),
             ..Found::default()
         };
-        // Git wakes its Applications itself.
-        if !matches!(error, Error::Git(_)) {
-            self.again = FAILED.pause(self.memory.failed);
-        }
+        let pause = FAILED.pause(self.memory.failed);
+        self.again = match error {
+            // What is asked with a Secret may be asked with another one by now.
+            Error::Git(_) if self.has_secrets() => pause.min(SECRETS),
+            // Git wakes its Applications itself.
+            Error::Git(_) => self.again,
+            _ => pause,
+        };
+    }
+
+    fn has_secrets(&self) -> bool {
+        self.application.spec.all_sources().iter().any(|source| source.secret_ref.is_some())
     }
 }
 

@@ -2,6 +2,8 @@
 //! schemas, kept on disk by the hashes that the API server gives them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gitops_core::object::Gvk;
 use gitops_core::schema::Schemas;
@@ -20,6 +22,39 @@ struct Kept {
     schemas: Schemas,
 }
 
+/// How long the documents are taken as they were.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// URLs by name, such as `apis/apps/v1`.
+type Documents = BTreeMap<String, String>;
+
+/// Types that are kept in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Types {
+    root: tokio::sync::Mutex<Option<(Instant, Documents)>>,
+    /// By URL.
+    schemas: tokio::sync::Mutex<BTreeMap<String, Compiled>>,
+}
+
+/// The kinds that were asked for, and their types.
+type Compiled = (BTreeSet<Gvk>, Arc<Schemas>);
+
+/// The document of each kind; a kind may have none.
+fn sorted(kinds: &BTreeSet<Gvk>, root: &Documents) -> BTreeMap<String, Vec<Gvk>> {
+    let mut by_document: BTreeMap<String, Vec<Gvk>> = BTreeMap::new();
+    for gvk in kinds {
+        let name = if gvk.group.is_empty() {
+            format!("api/{}", gvk.version)
+        } else {
+            format!("apis/{}", gvk.api_version())
+        };
+        if let Some(url) = root.get(&name) {
+            by_document.entry(url.clone()).or_default().push(gvk.clone());
+        }
+    }
+    by_document
+}
+
 /// Raise it when compiled schemas mean something else.
 const VERSION: u32 = 2;
 
@@ -29,25 +64,57 @@ impl Cluster {
     /// # Errors
     /// When the API server cannot be asked, or a document is broken.
     pub async fn schemas(&self, kinds: &BTreeSet<Gvk>) -> Result<Schemas, ClusterError> {
-        let root = self.get_json("/openapi/v3").await?;
-        let mut by_document: BTreeMap<String, Vec<Gvk>> = BTreeMap::new();
-        for gvk in kinds {
-            let name = if gvk.group.is_empty() {
-                format!("api/{}", gvk.version)
-            } else {
-                format!("apis/{}", gvk.api_version())
-            };
-            let url =
-                root.get("paths").and_then(|paths| paths.get(&name)?.get("serverRelativeURL")?.as_str());
-            if let Some(url) = url {
-                by_document.entry(url.to_owned()).or_default().push(gvk.clone());
+        let Some(types) = &self.types else {
+            return self.read(sorted(kinds, &self.documents().await?)).await;
+        };
+        // One at a time: what one has read, the others have then.
+        let mut known = types.root.lock().await;
+        if let Some((_, root)) = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
+            let schemas = self.read(sorted(kinds, root)).await?;
+            // One that is not known may just have been defined.
+            if kinds.iter().all(|gvk| schemas.has(gvk)) {
+                return Ok(schemas);
             }
         }
-        let documents = by_document.into_iter().map(|(url, kinds)| self.document(url, kinds));
+        let root = self.documents().await?;
+        let by_document = sorted(kinds, &root);
+        *known = Some((Instant::now(), root));
+        drop(known);
+        self.read(by_document).await
+    }
+
+    async fn read(&self, by_document: BTreeMap<String, Vec<Gvk>>) -> Result<Schemas, ClusterError> {
+        let documents = by_document.into_iter().map(|(url, kinds)| self.remembered(url, kinds));
         let mut schemas = Schemas::new();
         for part in futures::future::try_join_all(documents).await? {
             schemas.extend(&part);
         }
+        Ok(schemas)
+    }
+
+    /// The documents that there are: their URLs, with their hashes.
+    async fn documents(&self) -> Result<Documents, ClusterError> {
+        let root = self.get_json("/openapi/v3").await?;
+        let paths = root.get("paths").and_then(Value::as_object).into_iter().flatten();
+        let url = |path: &Value| path.get("serverRelativeURL")?.as_str().map(str::to_owned);
+        Ok(paths.filter_map(|(name, path)| Some((name.clone(), url(path)?))).collect())
+    }
+
+    async fn remembered(&self, url: String, kinds: Vec<Gvk>) -> Result<Arc<Schemas>, ClusterError> {
+        let Some(types) = &self.types else { return Ok(Arc::new(self.document(url, kinds).await?)) };
+        let mut known = types.schemas.lock().await;
+        if let Some((asked, schemas)) = known.get(&url)
+            && kinds.iter().all(|gvk| asked.contains(gvk))
+        {
+            return Ok(schemas.clone());
+        }
+        let schemas = Arc::new(self.document(url.clone(), kinds.clone()).await?);
+        // An older document of the same name is asked for no more.
+        let name = url.split('?').next().unwrap_or_default().to_owned();
+        let mut asked: BTreeSet<Gvk> = kinds.into_iter().collect();
+        asked.extend(known.get(&url).into_iter().flat_map(|(asked, _)| asked.iter().cloned()));
+        known.retain(|other, _| other.split('?').next() != Some(&name));
+        known.insert(url, (asked, schemas.clone()));
         Ok(schemas)
     }
 

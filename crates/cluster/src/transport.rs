@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 
 use crate::error::ClusterError;
+use crate::openapi::Types;
 
 /// A client of one API server. Cheap to clone.
 #[derive(Clone)]
@@ -24,6 +25,8 @@ pub struct Cluster {
     /// Whether it has ever answered: then a failure is worth another try.
     answered: Arc<AtomicBool>,
     pub(crate) cache_dir: Option<PathBuf>,
+    /// Types that were read already, for programs that ask again and again.
+    pub(crate) types: Option<Arc<Types>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -68,7 +71,16 @@ impl Cluster {
             identity: Arc::default(),
             answered: Arc::default(),
             cache_dir,
+            types: None,
         }
+    }
+
+    /// The same cluster, for a program that compares again and again: the types of
+    /// kinds stay in memory, and are asked for anew every so often, and when a kind
+    /// is not known.
+    #[must_use]
+    pub fn remembering(self) -> Self {
+        Self { types: Some(Arc::default()), ..self }
     }
 
     pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {

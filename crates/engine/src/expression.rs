@@ -19,6 +19,8 @@ const MAX_LOOPS: usize = 8;
 const MAX_NESTED: u32 = 2;
 /// Steps that loops over the longest list may take.
 const MAX_STEPS: usize = 1_000_000;
+/// What goes through a list or a pattern each time it is asked, as a loop does.
+const SEARCHES: [&str; 2] = ["@in", "matches"];
 /// Brackets inside of each other.
 const MAX_BRACKETS: usize = 32;
 const TIME: Duration = Duration::from_millis(250);
@@ -161,6 +163,12 @@ impl Loops {
             Expr::Call(call) => {
                 let own =
                     |first: &IdedExpr| matches!(&first.expr, Expr::Ident(name) if name.starts_with('@'));
+                let written = call.args.last().is_some_and(|last| {
+                    call.func_name == "@in" && matches!(&last.expr, Expr::List(_) | Expr::Map(_))
+                });
+                if depth > 0 && SEARCHES.contains(&call.func_name.as_str()) && !written {
+                    self.nested = self.nested.max(depth + 1);
+                }
                 self.adds |= depth > 0 && call.func_name == "_+_" && !call.args.first().is_some_and(own);
                 call.target.iter().for_each(|target| self.count(target, depth));
                 call.args.iter().for_each(|argument| self.count(argument, depth));

@@ -2,10 +2,11 @@
 //! perhaps all that their Application declares. Out: findings with file and
 //! line. No cluster and no metric is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod template;
 
-use gitops_api::analysis::{AnalysisTemplateSpec, Metric};
-use gitops_api::rollout::{RolloutError, TemplateRef};
+use std::collections::BTreeMap;
+
+use gitops_api::rollout::{RolloutError, RolloutSpec, TemplateRef};
 use gitops_api::{AnalysisTemplate, Rollout};
 use gitops_core::desired::{DesiredObject, LineTree, Origin};
 use gitops_core::names::{GROUP, VERSION};
@@ -13,10 +14,11 @@ use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::path::Path;
 use gitops_core::rollout::desired::Objects;
 use gitops_core::rollout::lint::{lint, lint_alone};
-use gitops_core::rollout::spec::Rule;
 use gitops_source::yaml::Document;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::analysis::metrics::{Metrics, Templates};
 
 /// An object, and where it is written.
 #[derive(Clone, Debug)]
@@ -135,12 +137,21 @@ impl Work<'_> {
             return;
         }
         let (beside, known) = (self.beside, self.known);
-        let resolve = |template: &TemplateRef| rules(template, beside, &namespace, known);
+        let name = rollout.metadata.name.clone().unwrap_or_default();
+        let templates = template::named(&rollout.spec, &namespace, beside);
+        let metrics = Metrics::new(&rollout.spec, &namespace, &name, &templates);
+        // What is not declared may be in the cluster.
+        let resolve = |reference: &TemplateRef| match templates.contains_key(&reference.name) {
+            true => metrics.rules(reference),
+            false => Ok(Vec::new()),
+        };
         let spec = match rollout.spec.to_core(&namespace, &resolve) {
             Ok(spec) => spec,
             Err(error) => return self.wrong(one, &error),
         };
-        let name = rollout.metadata.name.clone().unwrap_or_default();
+        if known {
+            self.strangers(one, &rollout.spec, &templates);
+        }
         if let Some(other) = targets.insert(spec.target.clone(), name) {
             let message = format!("Rollout {other} has the same target, {}", spec.target);
             self.tell(one, "spec.target", true, &message, "keep one of the two");
@@ -154,6 +165,18 @@ impl Work<'_> {
         }
     }
 
+    /// Templates that somebody else has to bring.
+    fn strangers(&mut self, one: &Written, spec: &RolloutSpec, templates: &Templates) {
+        let mut names: Vec<&str> = spec.templates().into_iter().map(|named| named.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names.into_iter().filter(|name| !templates.contains_key(*name)) {
+            let message = format!("AnalysisTemplate {name} is not declared beside the Rollout");
+            let hint = "declare it, or see that it is in the cluster, in its namespace or in gitops-system";
+            self.tell(one, "spec", false, &message, hint);
+        }
+    }
+
     fn unreadable(&mut self, one: &Written, error: &serde_json::Error) {
         self.tell(one, "spec", true, &error.to_string(), "mend the field, or leave it out");
     }
@@ -164,109 +187,10 @@ impl Work<'_> {
             Ok(template) => template,
             Err(error) => return self.unreadable(one, &error),
         };
-        let name = template.metadata.name.clone().unwrap_or_default();
-        if let Err(error) = template.spec.rules(&name) {
-            self.wrong(one, &error);
-        }
-        let mut names = BTreeSet::new();
-        for (at, metric) in template.spec.metrics.iter().enumerate() {
-            let field = format!("spec.metrics[{at}]");
-            if !names.insert(&metric.name) {
-                self.tell(
-                    one,
-                    &field,
-                    true,
-                    &format!("two metrics are called {}", metric.name),
-                    "rename one",
-                );
-            }
-            self.metric(one, &field, metric, &template.spec);
-        }
-        if template.spec.metrics.is_empty() {
-            self.tell(one, "spec.metrics", true, "there is no metric", "add one");
+        for (error, hint) in template::mistakes(&template) {
+            self.tell(one, &error.field, true, &error.reason, hint);
         }
     }
-
-    fn metric(&mut self, one: &Written, field: &str, metric: &Metric, spec: &AnalysisTemplateSpec) {
-        let ways = [
-            metric.prometheus.is_some(),
-            metric.http.is_some(),
-            metric.job.is_some(),
-            metric.kubernetes.is_some(),
-        ];
-        if ways.iter().filter(|set| **set).count() != 1 {
-            let message =
-                format!("{}: exactly one of prometheus, http, job and kubernetes is needed", metric.name);
-            self.tell(one, field, true, &message, "give it one");
-        }
-        let compared = metric.prometheus.as_ref().is_some_and(|query| query.baseline_query.is_some());
-        let measures = metric.prometheus.is_some() || metric.http.is_some();
-        match &metric.success {
-            Some(cel) => {
-                if let Err(error) = cel::Program::compile(cel) {
-                    let message = format!("{}: {error}", metric.name);
-                    self.tell(
-                        one,
-                        &format!("{field}.success"),
-                        true,
-                        &message,
-                        "it is CEL, such as: result < 0.01",
-                    );
-                }
-            }
-            None if measures && !compared => {
-                let message = format!("{}: nothing says what a good result is", metric.name);
-                self.tell(one, field, true, &message, "add success, such as: result < 0.01");
-            }
-            None => {}
-        }
-        let text = serde_json::to_string(metric).unwrap_or_default();
-        for name in used(&text) {
-            if !spec.args.iter().any(|argument| argument.name == name) {
-                let message =
-                    format!("{}: it uses the argument {name}, which is not in spec.args", metric.name);
-                self.tell(one, field, true, &message, "add it to spec.args");
-            }
-        }
-    }
-}
-
-/// The arguments that a text refers to as `{{args.name}}`.
-fn used(text: &str) -> BTreeSet<&str> {
-    let parts = text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}"));
-    parts.filter_map(|(inner, _)| inner.trim().strip_prefix("args.")).collect()
-}
-
-/// The rules of a template that lies beside the Rollout. Those of the system's
-/// namespace are not known here.
-fn rules(
-    template: &TemplateRef,
-    beside: &Objects,
-    namespace: &str,
-    known: bool,
-) -> Result<Vec<Rule>, String> {
-    let key = ObjectKey {
-        group: GROUP.into(),
-        kind: "AnalysisTemplate".into(),
-        namespace: namespace.to_owned(),
-        name: template.name.clone(),
-    };
-    let Some(object) = beside.get(&key) else { return Ok(Vec::new()) };
-    let found: AnalysisTemplate =
-        serde_json::from_value(object.value.clone()).map_err(|error| error.to_string())?;
-    let given = |name: &str| template.args.iter().any(|argument| argument.name == name);
-    if let Some(argument) =
-        found.spec.args.iter().find(|argument| argument.value.is_none() && !given(&argument.name))
-    {
-        return Err(format!("it needs the argument {}", argument.name));
-    }
-    if let Some(more) =
-        template.args.iter().find(|more| !found.spec.args.iter().any(|one| one.name == more.name))
-        && known
-    {
-        return Err(format!("it has no argument {}", more.name));
-    }
-    found.spec.rules(&template.name).map_err(|error| error.to_string())
 }
 
 fn object(one: &Written, namespace: &str) -> Option<(ObjectKey, DesiredObject)> {
@@ -351,9 +275,9 @@ mod tests {
             (
                 ", args: [{name: service, value: web}]",
                 "",
-                "r.yaml:11 error spec.strategy.canary.steps[2].analysis.templates[name=errors]: it needs the argument service",
+                "r.yaml:11 error spec.strategy.canary.steps[2].analysis.templates[name=errors]: argument \"service\" has no value",
             ),
-            ("name: service, value", "name: servis, value", "it needs the argument service"),
+            ("name: service, value", "name: servis, value", "it has no argument \"servis\""),
         ] {
             let told = rollout(from, to);
             assert!(told.len() == 1 && told[0].contains(expected), "{expected}: {told:?}");
@@ -378,12 +302,12 @@ mod tests {
             (
                 "    success: result < 0.01\n",
                 "",
-                "t.yaml:7 error spec.metrics[0]: rate: nothing says what a good result is",
+                "t.yaml:7 error spec.metrics[0]: rate: a condition is needed: success",
             ),
             (
                 "args: [{name: service}]",
                 "args: []",
-                "rate: it uses the argument service, which is not in spec.args",
+                "t.yaml:6 error spec.metrics: it has no argument \"service\"",
             ),
             ("name: rate\n", "name: rate\n    kubernetes: {signals: [Restarts]}\n", "rate: exactly one of"),
             (
@@ -397,6 +321,17 @@ mod tests {
             let told = linted(&[("t.yaml", text)], false);
             assert!(told.len() == 1 && told[0].contains(expected), "{expected}: {told:?}");
         }
+    }
+
+    #[test]
+    fn a_template_that_is_not_declared_is_a_warning() {
+        let files = [("web.yaml", WEB.into()), ("r.yaml", ROLLOUT.into())];
+        let told = linted(&files, true);
+        assert_eq!(
+            told,
+            ["r.yaml:4 warning spec: AnalysisTemplate errors is not declared beside the Rollout"]
+        );
+        assert_eq!(linted(&files, false), Vec::<String>::new());
     }
 
     #[test]

@@ -213,6 +213,7 @@ mod tests {
             ("self.status.", "gitops.yaml:1: spec.health[0].cel (Db): line 1, column"),
             ("object.status == 1", "there is no \"object\"; the object is `self`"),
             ("self.a.all(x, self.b.all(y, self.c.all(z, z)))", "3 inside of each other"),
+            ("self.a.all(x, self.b.all(y, y in self.c))", "3 inside of each other"),
             ("[self.a].map(x, x + x)", "it adds inside of a loop"),
             (deep.as_str(), "500 brackets inside of each other"),
             ("", "line 1"),
@@ -237,5 +238,13 @@ mod tests {
         let report = slow.health(&db(json!({"l": list})));
         assert_eq!((report.health, report.reason.as_str()), (Health::Unknown, "RuleFailed"));
         assert!(start.elapsed() < Duration::from_secs(5));
+        // To look for something in a list is a loop, too.
+        let health = |cel: &str, list: &[u32]| {
+            rules(&format!("{cel} ? 'Healthy' : 'Degraded'")).unwrap().health(&db(json!({"l": list})))
+        };
+        let report = health("self.status.l.all(x, x in self.status.l)", &list);
+        assert!(report.health == Health::Unknown && report.message.contains("too long"), "{report:?}");
+        assert_eq!(health("self.status.l.all(x, x in self.status.l)", &list[..9]).health, Health::Healthy);
+        assert_eq!(health("self.status.l.all(x, !(x in ['a', 'b']))", &list[..9]).health, Health::Healthy);
     }
 }

@@ -108,12 +108,16 @@ impl RepoUrl {
     /// Whether both are on one host: credentials that were given for one of
     /// them go to no other host.
     pub fn same_host(&self, other: &Self) -> bool {
-        let host = |url: &Self| match Url::parse(&url.full) {
+        self.server() == other.server()
+    }
+
+    /// Host and port; none: this machine's disk.
+    pub fn server(&self) -> Option<(String, Option<u16>)> {
+        match Url::parse(&self.full) {
             Ok(url) => Some((url.host_str()?.to_owned(), url.port_or_known_default())),
             // git@host:path
-            Err(_) => Some((url.full.split_once(':')?.0.rsplit('@').next()?.to_owned(), None)),
-        };
-        host(self) == host(other)
+            Err(_) => Some((self.full.split_once(':')?.0.rsplit('@').next()?.to_owned(), None)),
+        }
     }
 
     /// Host and path in small letters, without port and `.git`: the same for most

@@ -1,6 +1,6 @@
 //! `kubectl gitops health`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gitops_api::application::HealthRule;
@@ -123,7 +123,7 @@ fn judge(mut object: Value, at: &str, rules: &Rules, items: &mut Vec<Item>) -> R
     Ok(())
 }
 
-fn rules_of(file: &PathBuf) -> Result<Rules, Failure> {
+fn rules_of(file: &Path) -> Result<Rules, Failure> {
     let (shown, text) = output::read(file)?;
     let mut rules = Rules::default();
     for document in yaml::documents(&shown, &text).map_err(bad_file)? {

@@ -176,7 +176,7 @@ impl Arguments {
     }
 
     /// The same, done from here whoever else may do it.
-    pub(super) fn from_here(self) -> Self {
+    pub(super) fn locally(self) -> Self {
         Self { local: true, ..self }
     }
 

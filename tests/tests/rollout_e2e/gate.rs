@@ -87,7 +87,24 @@ fn a_forged_status_lets_nothing_out() {
     refused("another commit", &status(&stage, &json!({"state": {"new": elsewhere}})));
     refused("another hash", &status(&stage, &json!({"state": {"new": {"hash": "0000000000"}}})));
     refused("what Git never held", &status(&stage, &json!({"state": {"stable": {"hash": "0000000000"}}})));
+    refused("no Pods", &status(&stage, &json!({"state": {"setting": {"share": 0}}})));
+    refused("more of it", &status(&stage, &json!({"state": {"setting": {"second": {"Percent": 90}}}})));
     is_held(&stage);
+}
+
+#[test]
+fn an_old_version_is_not_brought_back() {
+    let mut stage = held();
+    let old = stage.rollout()["status"]["state"]["stable"].clone();
+    stage.ask("promote", json!({})).ok();
+    stage.promoted(&stage.shop.repo.head(), "web:2");
+    stage.push("web:3");
+    stage.phase("Paused");
+    stage.controller.take().unwrap().kill();
+    let ran = status(&stage, &json!({"state": {"new": old}}));
+    refused("the first version", &ran);
+    assert!(ran.stderr.contains("older than what runs"), "{ran:?}");
+    assert_eq!(stage.runs("web"), Some(("web:2".into(), 3)));
 }
 
 #[test]

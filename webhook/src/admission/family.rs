@@ -89,8 +89,9 @@ impl Case<'_> {
                 facts.endpoints = self.endpoints(world, false).await;
             }
             "rollout-status" if learnt.first("promotion") => {
-                facts.promotion =
-                    self.keeper.promotion(world, self.key, self.written().unwrap_or(&Value::Null)).await;
+                let none = &Value::Null;
+                let both = (self.before().unwrap_or(none), self.written().unwrap_or(none));
+                facts.promotion = self.keeper.promotion(world, self.key, both).await;
             }
             "request" if learnt.first("asked") => facts.asked = self.asked().await,
             "delete-declared" if learnt.first("going") => {

@@ -3,7 +3,7 @@
 //! changes; and what a status may say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,8 +12,10 @@ use gitops_core::index::Part;
 use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::desired::{Declares, changes, version};
+use gitops_core::rollout::program::next;
+use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::State;
-use gitops_core::verdict::Promotion;
+use gitops_core::verdict::{Promotion, revision_of};
 use gitops_engine::rollout::{Ground, Rolling, resources};
 use gitops_engine::{EngineError, Loaded};
 use kube::api::{ApiResource, DynamicObject};
@@ -21,6 +23,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Keeper, Surroundings};
 use crate::world::{Gate, Gates, Held, World};
@@ -28,6 +31,8 @@ use crate::world::{Gate, Gates, Held, World};
 /// A denial waits this long for the newest status: the API server waits 3 s in
 /// all.
 const BUDGET: Duration = Duration::from_millis(800);
+/// Rollouts that are followed at once.
+const PARALLEL: usize = 16;
 
 impl Keeper {
     /// What an Application declares with its Rollouts worked in.
@@ -74,16 +79,27 @@ impl Keeper {
                     Err(error) => tracing::warn!(%error, "watching Rollouts"),
                 }
             }
-            for application in concerned {
-                self.regate(&application).await;
-            }
+            let keeper = &self;
+            let regated = futures::stream::iter(concerned);
+            let regate = |application| async move { drop(keeper.regate(&application).await) };
+            regated.for_each_concurrent(PARALLEL, regate).await;
         }
+    }
+
+    /// Whoever works an Application's Rollouts in waits for its turn; another
+    /// Application, however long it takes to render, holds up nobody.
+    pub(super) async fn turn(&self, application: &AppRef) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut all = self.gating.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(application.clone()).or_default().clone()
+        };
+        turn.lock_owned().await
     }
 
     /// Works an Application's Rollouts in anew; whether that changed anything.
     /// What cannot be read leaves in force what was held before.
     pub async fn regate(&self, application: &AppRef) -> bool {
-        let _turn = self.gating.lock().await;
+        let _turn = self.turn(application).await;
         let held = self.held.lock().await.get(application).cloned();
         let Some((held, before)) = held.and_then(|held| held.gates.clone().map(|gates| (held, gates))) else {
             return false;
@@ -116,10 +132,21 @@ impl Keeper {
     }
 
     /// What is known of the versions that a Rollout's status names.
-    pub async fn promotion(&self, world: &World, rollout: &ObjectKey, object: &Value) -> Option<Promotion> {
+    /// `before`: the Rollout as it is; `object`: as it would be.
+    pub async fn promotion(
+        &self,
+        world: &World,
+        rollout: &ObjectKey,
+        (before, object): (&Value, &Value),
+    ) -> Option<Promotion> {
         let held = world.owner(rollout)?;
         let gate = held.gates.as_ref()?.rollouts.get(rollout)?;
-        let state = object.pointer("/status/state").and_then(|state| State::deserialize(state).ok())?;
+        let state =
+            |object: &Value| object.pointer("/status/state").and_then(|state| State::deserialize(state).ok());
+        let (before, state) = (state(before).unwrap_or_default(), state(object)?);
+        let known = self.surroundings().await.ok()?;
+        let (environment, discovery) = (&known.environment, &known.discovery);
+        let ground = Ground { cluster: &self.cluster, discovery, loaded: &held.loaded, environment };
         let tip = &held.part.revision;
         let mut found = BTreeMap::new();
         for named in [&state.stable, &state.new].into_iter().flatten() {
@@ -135,7 +162,31 @@ impl Keeper {
             }
         }
         let running = gate.state.stable.clone().or_else(|| gate.running.clone()).or_else(|| gate.tip.clone());
-        Some(Promotion { running, held: found })
+        let mut older = BTreeSet::new();
+        if let Some(new) = state.new.filter(|new| before.new.as_ref() != Some(new) && new.revision != *tip) {
+            let promoted = before.stable.as_ref().or(running.as_ref()).map(|stable| stable.revision.clone());
+            for known in promoted.into_iter().chain(self.last_write(held, &known, &gate.spec).await.ok()?) {
+                if known != new.revision && ground.is_before(&new.revision, &known).await.ok()? {
+                    older.insert(new.revision.clone());
+                }
+            }
+        }
+        let settings = next(&gate.spec, &before.setting);
+        Some(Promotion { running, held: found, older, settings })
+    }
+
+    /// The commit at which a Rollout's target was last written.
+    async fn last_write(
+        &self,
+        held: &Held,
+        known: &Surroundings,
+        spec: &Spec,
+    ) -> Result<Option<String>, EngineError> {
+        let target = held.part.gated([]).declared(&spec.target);
+        let kind = target.and_then(|target| known.discovery.kind(&target.gvk).cloned());
+        let Some(kind) = kind else { return Ok(None) };
+        let live = self.cluster.get(&kind, &spec.target).await?;
+        Ok(revision_of(live.as_ref()).map(str::to_owned))
     }
 }
 

@@ -61,9 +61,9 @@ pub struct Keeper {
     /// they declare is not known, but for kinds and namespace.
     waiting: std::sync::Mutex<BTreeMap<AppRef, Unseen>>,
     followers: Mutex<HashMap<AppRef, Follower>>,
-    /// Rollouts are worked in one Application after the other, so that none goes
-    /// back to what was seen before.
-    gating: Mutex<()>,
+    /// An Application's Rollouts are worked in one time after the other, so that
+    /// it never goes back to what was seen before.
+    gating: std::sync::Mutex<HashMap<AppRef, Arc<Mutex<()>>>>,
     older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
     history: History,
     surroundings: Mutex<Option<(Instant, Surroundings)>>,
@@ -151,7 +151,7 @@ impl Keeper {
             held: Mutex::default(),
             waiting: std::sync::Mutex::default(),
             followers: Mutex::default(),
-            gating: Mutex::default(),
+            gating: std::sync::Mutex::default(),
             older: Mutex::default(),
             history,
             surroundings: Mutex::default(),
@@ -244,6 +244,7 @@ impl Keeper {
             self.metrics.forget(&name);
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             self.held.lock().await.remove(&name);
+            self.gating.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             self.history.forget(&name);
             if let Err(error) = self.copies().forget(&name).await {
                 tracing::warn!(application = %name, %error, "its copy in the cluster stays behind");

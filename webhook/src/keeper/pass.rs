@@ -97,7 +97,7 @@ impl Keeper {
         let is_known = |held: &Held| held.part.revision == commit.id && held.gates.is_some();
         match held.filter(|held| !first && is_known(held)) {
             None => {
-                let _turn = self.gating.lock().await;
+                let _turn = self.turn(&loaded.application).await;
                 let held = self.render(application, project, loaded, &known, &commit.id).await?;
                 self.remember(&held);
                 self.hold(held).await;
@@ -236,7 +236,8 @@ impl Keeper {
     pub(super) async fn copy(&self, application: &AppRef) {
         let held = self.held.lock().await.get(application).cloned();
         let Some(held) = held else { return };
-        if let Err(error) = self.copies().keep(&held.part).await {
+        let rollouts = held.gates.as_ref().map(|gates| gates.told.as_str()).unwrap_or_default();
+        if let Err(error) = self.copies().keep(&held.part, rollouts).await {
             tracing::warn!(%application, %error, "no copy is kept in the cluster");
         }
     }

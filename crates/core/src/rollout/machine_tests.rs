@@ -47,3 +47,20 @@ fn a_hold_is_no_lack_of_progress() {
     world.tick(None, Crash::No);
     assert_eq!(world.state().phase, Phase::Aborting);
 }
+
+/// Pods that take the place of others one by one, more slowly than the deadline
+/// for all of them.
+#[test]
+fn a_pod_in_the_place_of_another_is_progress() {
+    let mut world = broken();
+    world.broken.clear();
+    world.spec.target.kind = "StatefulSet".into();
+    let mut world = World::new(world.spec, &["v1", "v2"]);
+    world.spec.progress_deadline = 25;
+    world.tip = "v2".into();
+    for _ in 0..200 {
+        world.tick(None, Crash::No);
+        assert!(!matches!(world.state().phase, Phase::Aborting | Phase::Aborted), "{:?}", world.state());
+    }
+    assert_eq!((world.state().phase, world.state().stable), (Phase::Idle, Some(world.version("v2"))));
+}

@@ -87,9 +87,15 @@ impl Ask {
     }
 }
 
-/// Pods that are ready in both workloads.
-pub fn ready(seen: &Observed) -> i64 {
-    seen.target.ready + seen.second.as_ref().map_or(0, |second| second.ready)
+/// Pods that are ready in both workloads, and those of the new version once
+/// more: where one takes the place of another, only these grow.
+pub fn progress(state: &State, seen: &Observed) -> i64 {
+    let new = state.new.as_ref().map(|new| &new.hash);
+    let of = |workload: &Workload| {
+        let is_new = workload.seen && new == Some(&workload.hash);
+        workload.ready + if is_new { workload.updated } else { 0 }
+    };
+    of(&seen.target) + seen.second.as_ref().map_or(0, of)
 }
 
 /// Whether the cluster is as the state's setting asks.

@@ -287,6 +287,17 @@ pub fn back(means: Means, setting: &Setting) -> Option<Setting> {
     }
 }
 
+/// Every setting that comes next for a Rollout of this spec: those of its program,
+/// and the one on the way back.
+pub fn next(spec: &Spec, setting: &Setting) -> Vec<Setting> {
+    let moves = program(spec).moves.into_iter();
+    let forward = moves.filter_map(|planned| match planned.act {
+        Move::Arrange(setting) => Some(setting),
+        Move::Analyse(_) | Move::Pause(_) => None,
+    });
+    forward.chain(back(spec.means(), setting)).chain([Setting::REST]).collect()
+}
+
 /// Replicas of a size; at least one of anything.
 pub fn count(replicas: i64, size: Size) -> i64 {
     match size {

@@ -6,7 +6,7 @@
 use proptest::prelude::*;
 
 use super::observe::{Ask, Asked};
-use super::program::{back, program};
+use super::program::{back, next, program};
 use super::simulation::{Crash, REPLICAS, World};
 use super::spec::{Header, Means, OnFailure, Route, Rule, Size, Spec, Step, Strategy as Way, Traffic};
 use super::state::{Holds, Phase, Setting};
@@ -168,7 +168,11 @@ fn gated(world: &World, before: usize) -> Result<(), TestCaseError> {
 }
 
 fn tick(world: &mut World, request: Option<Asked>, crash: Crash) -> Result<(), TestCaseError> {
+    let before = world.state().setting;
     world.tick(request, crash);
+    // The webhook lets no other be written.
+    let after = world.state().setting;
+    prop_assert!(after == before || next(&world.spec, &before).contains(&after), "{before:?} {after:?}");
     gated(world, 0)?;
     holds(world)
 }
@@ -240,7 +244,7 @@ proptest! {
             (0..4_usize).prop_map(Crash::AfterObjects)], 60),
     ) {
         // Crashes take time, and are no reason to be late.
-        let spec = Spec { total_deadline: 6_000, ..spec };
+        let spec = Spec { progress_deadline: 800, total_deadline: 9_000, ..spec };
         let (mut calm, mut crashing) = (world(spec.clone()), world(spec));
         (calm.tip, crashing.tip) = (image.to_owned(), image.to_owned());
         for crash in crashes {

@@ -111,19 +111,30 @@ pub fn over_quota(template: &Value, more: i64, quotas: &[Value]) -> Option<Strin
     None
 }
 
+/// What the Pods of each node ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Taken(BTreeMap<String, Amounts>);
+
+impl Taken {
+    /// By these Pods, as far as they have not ended.
+    pub fn by(pods: &[Value]) -> Self {
+        let mut taken = Self::default();
+        let counts = |pod: &&Value| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
+        for pod in pods.iter().filter(counts) {
+            let Some(spec) = pod.get("spec") else { continue };
+            let sum = taken.0.entry(text(pod, "/spec/nodeName").to_owned()).or_default();
+            add(sum, &asked(spec, "requests"), 1);
+            *sum.entry("pods".into()).or_default() += ONE;
+        }
+        taken
+    }
+}
+
 /// What no node has room for.
-pub fn no_node(template: &Value, more: i64, nodes: &[Value], pods: &[Value]) -> Option<String> {
+pub fn no_node(template: &Value, more: i64, nodes: &[Value], taken: &Taken) -> Option<String> {
     let spec = template.get("spec")?;
     let mut need = asked(spec, "requests");
     need.insert("pods".into(), ONE);
-    let mut taken: BTreeMap<&str, Amounts> = BTreeMap::new();
-    let counts = |pod: &&Value| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
-    for pod in pods.iter().filter(counts) {
-        let Some(spec) = pod.get("spec") else { continue };
-        let sum = taken.entry(text(pod, "/spec/nodeName")).or_default();
-        add(sum, &asked(spec, "requests"), 1);
-        *sum.entry("pods".into()).or_default() += ONE;
-    }
     let candidates: Vec<&Value> = nodes.iter().filter(|node| may_run(spec, node)).collect();
     if candidates.is_empty() {
         return Some("no node takes such Pods: see their nodeSelector and tolerations".into());
@@ -132,7 +143,7 @@ pub fn no_node(template: &Value, more: i64, nodes: &[Value], pods: &[Value]) -> 
     let mut scarce: BTreeMap<String, i128> = BTreeMap::new();
     for node in candidates {
         let there = amounts(node.pointer("/status/allocatable"));
-        let used = taken.get(text(node, "/metadata/name"));
+        let used = taken.0.get(text(node, "/metadata/name"));
         let room = |name: &String, amount: i128| {
             let used = used.and_then(|used| used.get(name)).copied().unwrap_or(0);
             let left = there.get(name).copied().unwrap_or(0).saturating_sub(used).max(0);
@@ -230,16 +241,20 @@ mod tests {
         let gpu = template(json!({"limits": {"nvidia.com/gpu": "2"}}));
         let pod = json!({"spec": {"nodeName": "a", "containers": gpu["spec"]["containers"]}, "status": {"phase": "Running"}});
         let nodes = [node("a", "4", false), node("b", "3", false), node("c", "8", true)];
-        assert_eq!(no_node(&gpu, 2, &nodes, std::slice::from_ref(&pod)), None);
+        assert_eq!(no_node(&gpu, 2, &nodes, &Taken::by(std::slice::from_ref(&pod))), None);
         assert_eq!(
-            no_node(&gpu, 3, &nodes, &[pod]).unwrap_or_default(),
+            no_node(&gpu, 3, &nodes, &Taken::by(&[pod])).unwrap_or_default(),
             "the nodes have room for 2 of 3 more Pods: each takes 2 of nvidia.com/gpu"
         );
         let mut elsewhere = gpu.clone();
         elsewhere["spec"]["nodeSelector"] = json!({"zone": "b"});
-        assert!(no_node(&elsewhere, 1, &nodes, &[]).unwrap_or_default().contains("no node takes such Pods"));
+        assert!(
+            no_node(&elsewhere, 1, &nodes, &Taken::default())
+                .unwrap_or_default()
+                .contains("no node takes such Pods")
+        );
         let mut tolerant = gpu;
         tolerant["spec"]["tolerations"] = json!([{"key": "gpu", "operator": "Exists"}]);
-        assert_eq!(no_node(&tolerant, 6, &nodes, &[]), None);
+        assert_eq!(no_node(&tolerant, 6, &nodes, &Taken::default()), None);
     }
 }

@@ -146,7 +146,8 @@ pub struct State {
     /// Since when it is at that move.
     pub entered: i64,
     pub started: i64,
-    /// The most Pods seen ready for this setting, and when they grew.
+    /// The most Pods seen ready and of the newest version for this setting, both
+    /// counted, and when they grew.
     pub ready: i64,
     pub progressed: i64,
     /// Replicas of the workload as a whole.

@@ -4,7 +4,7 @@
 //! second workload that no status asks for. What else a Rollout changes is
 //! declared: its other rules hold it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use super::{Context, Objection, Operation, Review};
 use crate::compare::{Difference, Op};
 use crate::names::GROUP;
 use crate::path::Path;
-use crate::rollout::state::{State, Version};
+use crate::rollout::state::{Setting, State, Version};
 
 /// What is known of a Rollout whose status is written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +23,11 @@ pub struct Promotion {
     pub running: Option<Version>,
     /// The hash of the target at each commit on the branch that the status names.
     pub held: BTreeMap<String, String>,
+    /// Those of them that lie before the promoted one, or before the one at which
+    /// the target was last written.
+    pub older: BTreeSet<String>,
+    /// The settings that its strategy has next.
+    pub settings: Vec<Setting>,
 }
 
 /// A status says which commit's version is promoted: one that Git holds, and
@@ -75,12 +80,22 @@ pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
             }
         }
     }
+    // Time moves forward: what was left behind comes back by a commit.
+    if let Some(new) = after.new.as_ref().filter(|new| before.new.as_ref() != Some(new))
+        && known.older.contains(&new.revision)
+    {
+        return object(format!("commit {} is older than what runs", short(&new.revision)));
+    }
+    // How many Pods and requests each version has is the strategy's to say.
+    if after.setting != before.setting && !known.settings.contains(&after.setting) {
+        return object("its strategy has no such step".into());
+    }
     let promoted = [stable, before.new.as_ref()].into_iter().flatten();
     match &after.stable {
         Some(stable) if promoted.clone().any(|known| known.hash == stable.hash) => None,
         Some(stable) => object(format!("version {} was not on its way in", stable.hash)),
-        None if before.stable.is_none() => None,
-        None => object("which version is promoted is not forgotten".into()),
+        // A state that names none would hold nothing back.
+        None => object("it has to say which version is promoted".into()),
     }
 }
 
@@ -132,6 +147,7 @@ mod tests {
     use super::*;
     use crate::desired::AppRef;
     use crate::object::{Gvk, ObjectKey};
+    use crate::rollout::spec::Size;
     use crate::schema::Schemas;
 
     fn rollout(state: Value) -> Value {
@@ -173,10 +189,14 @@ mod tests {
 
     #[test]
     fn a_status_promotes_only_what_was_on_its_way_in() {
-        let held = ["a", "b", "c"].map(|name| (name.to_owned(), format!("h-{name}")));
+        let held = ["a", "b", "c", "old"].map(|name| (name.to_owned(), format!("h-{name}")));
         let running = Version { revision: "a".into(), hash: "h-a".into() };
-        let promotion = Promotion { running: Some(running), held: held.into() };
+        let older = ["old".to_owned()].into();
+        let tenth = Setting { second: Some(Size::Percent(10)), weight: 10, ..Setting::REST };
+        let settings = vec![tenth.clone()];
+        let promotion = Promotion { running: Some(running), held: held.into(), older, settings };
         let facts = Facts { promotion: Some(promotion), ..Facts::default() };
+        let at = |setting: &Setting| json!({"stable": version("a"), "new": version("b"), "setting": setting});
         let on_its_way = json!({"phase": "Gated", "stable": version("a"), "new": version("b")});
         for (before, after, expected) in [
             (json!(null), json!({"phase": "Idle", "stable": version("a")}), " "),
@@ -185,7 +205,22 @@ mod tests {
             (on_its_way.clone(), json!({"phase": "Idle", "stable": version("b")}), " "),
             (on_its_way.clone(), json!({"phase": "Idle", "stable": version("c")}), "h-c was not on its way"),
             (on_its_way.clone(), json!(null), "is not forgotten"),
-            (on_its_way.clone(), json!({"phase": "Idle"}), "is not forgotten"),
+            (on_its_way.clone(), json!({"phase": "Idle"}), "which version is promoted"),
+            (json!(null), json!({"phase": "Idle"}), "which version is promoted"),
+            (json!(null), json!({"stable": version("a"), "new": version("old")}), "older than what runs"),
+            (
+                on_its_way.clone(),
+                json!({"stable": version("a"), "new": version("old")}),
+                "older than what runs",
+            ),
+            (on_its_way.clone(), at(&tenth), " "),
+            (at(&tenth), at(&Setting { weight: 100, ..tenth.clone() }), "no such step"),
+            (on_its_way.clone(), at(&Setting { share: 0, ..Setting::REST }), "no such step"),
+            (
+                json!({"stable": version("a"), "new": version("old")}),
+                json!({"stable": version("a"), "new": version("old"), "at": 1}),
+                " ",
+            ),
             (on_its_way.clone(), json!({"phase": "Open"}), "no state"),
             (on_its_way.clone(), json!({"stable": version("a"), "new": version("x")}), "none of the branch"),
             (

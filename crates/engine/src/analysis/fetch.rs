@@ -2,7 +2,7 @@
 //! its body. Bounded in time, size and redirects; link-local addresses, where
 //! clouds tell machines their secrets, are never asked.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -14,8 +14,6 @@ use super::error::AnalysisError;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Of one request, its redirects and its answer.
 pub(super) const TIME: Duration = Duration::from_secs(10);
-/// Bytes of an answer.
-const MAX_SIZE: usize = 8 << 20;
 const MAX_REDIRECTS: usize = 3;
 /// Characters of an answer that is no success.
 const MAX_TOLD: usize = 200;
@@ -49,8 +47,8 @@ impl Fetcher {
         Ok(Self { client })
     }
 
-    /// A document, whole.
-    pub(super) async fn get(&self, url: &Url) -> Result<Answer, AnalysisError> {
+    /// A document, whole, of so many bytes at most.
+    pub(super) async fn get(&self, url: &Url, most: usize) -> Result<Answer, AnalysisError> {
         let address = shown(url);
         let away = |error: reqwest::Error| AnalysisError::Unreachable {
             address: address.clone(),
@@ -59,8 +57,8 @@ impl Fetcher {
         let mut response = self.client.get(url.clone()).send().await.map_err(away)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(away)? {
-            if body.len() + chunk.len() > MAX_SIZE {
-                let reason = format!("the answer has more than {} MiB", MAX_SIZE >> 20);
+            if body.len() + chunk.len() > most {
+                let reason = format!("the answer has more than {} KiB", most >> 10);
                 return Err(AnalysisError::Answer { address, reason });
             }
             body.extend_from_slice(&chunk);
@@ -112,9 +110,17 @@ fn is_link_local(address: IpAddr) -> bool {
         IpAddr::V4(address) => address.is_link_local(),
         // The metadata service of a cloud has an address in a private range.
         IpAddr::V6(address) => {
-            address.is_unicast_link_local() || address.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+            address.is_unicast_link_local()
+                || address.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+                || translated(address).is_some_and(|address| address.is_link_local())
         }
     }
+}
+
+/// What a translator makes of an address (NAT64, RFC 6052).
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() else { return None };
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
 fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
@@ -173,6 +179,8 @@ mod tests {
             ("http://[fe80::1]/", false),
             ("http://[::ffff:169.254.169.254]/", false),
             ("http://[fd00:ec2::254]/", false),
+            ("http://[64:ff9b::169.254.169.254]/", false),
+            ("http://[64:ff9b::10.0.0.1]/", true),
             ("prometheus:9090", false),
         ] {
             assert_eq!(address(text).is_ok(), allowed, "{text}");

@@ -62,15 +62,14 @@ pub(super) async fn read(
             Err(error) => Err(error.into()),
         };
     };
-    let owner = live.pointer("/metadata/labels").and_then(|labels| labels.get(LABEL_ROLLOUT));
-    if owner != Some(&Value::from(subject.uid.as_str())) {
+    if !is_controlled(&live, &subject.uid) {
         let reason = format!("Job {}/{name} is there already, and not this Rollout's", subject.namespace);
         return Err(AnalysisError::NoData(reason));
     }
     let Some(ended) = ended(&live) else { return Ok(None) };
     let begun = text(&live, "/metadata/creationTimestamp");
     let begun = unix_seconds(begun).unwrap_or_default();
-    let message = message(cluster, subject, name).await?;
+    let message = message(cluster, subject, name, text(&live, "/metadata/uid")).await?;
     Ok(Some((reading(name, &ended, message), begun)))
 }
 
@@ -103,17 +102,32 @@ fn reading(name: &str, ended: &Ended, message: Option<String>) -> Reading {
     }
 }
 
-/// What the newest Pod's first container said at its end.
-async fn message(cluster: &Cluster, subject: &Subject, name: &str) -> Result<Option<String>, AnalysisError> {
+/// Whether the object of this uid is its owner: unlike a label, the webhook judges
+/// that.
+fn is_controlled(object: &Value, uid: &str) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners.into_iter().flatten().any(|owner| owner["uid"] == uid && owner["controller"] == true)
+}
+
+/// What the first container of a Job's newest Pod said at its end.
+async fn message(
+    cluster: &Cluster,
+    subject: &Subject,
+    name: &str,
+    uid: &str,
+) -> Result<Option<String>, AnalysisError> {
     let selector = escape(&format!("batch.kubernetes.io/job-name={name}"));
     let path = format!("/api/v1/namespaces/{}/pods?labelSelector={selector}", escape(&subject.namespace));
-    let list = cluster.get_json(&path).await?;
-    let pods = list.get("items").and_then(Value::as_array);
-    let newest =
-        pods.into_iter().flatten().max_by_key(|pod| text(pod, "/metadata/creationTimestamp").to_owned());
-    let said =
-        newest.and_then(|pod| pod.pointer("/status/containerStatuses/0/state/terminated/message")?.as_str());
-    Ok(said.map(str::trim).filter(|said| !said.is_empty()).map(str::to_owned))
+    Ok(said(&cluster.get_json(&path).await?, uid))
+}
+
+/// The Job's own Pods: anybody may give others its label.
+fn said(pods: &Value, uid: &str) -> Option<String> {
+    let pods = pods.get("items").and_then(Value::as_array).into_iter().flatten();
+    let pods = pods.filter(|pod| is_controlled(pod, uid));
+    let newest = pods.max_by_key(|pod| text(pod, "/metadata/creationTimestamp").to_owned())?;
+    let said = newest.pointer("/status/containerStatuses/0/state/terminated/message")?.as_str()?.trim();
+    (!said.is_empty()).then(|| said.to_owned())
 }
 
 /// Deletes those Jobs of a Rollout that nothing waits for.
@@ -159,6 +173,20 @@ mod tests {
         ended(
             &json!({"status": {"conditions": [{"type": kind, "status": "True", "reason": "R", "message": "m"}]}}),
         )
+    }
+
+    #[test]
+    fn only_the_jobs_own_pods_speak_for_it() {
+        let pod = |uid: &str, time: &str, message: &str| {
+            json!({"metadata": {"creationTimestamp": time, "ownerReferences": [{"uid": uid, "controller": true}]},
+                "status": {"containerStatuses": [{"state": {"terminated": {"message": message}}}]}})
+        };
+        let pods = json!({"items": [pod("j", "2026-01-01T00:00:00Z", "1"), pod("j", "2026-01-02T00:00:00Z", " 2 "),
+            pod("x", "2026-01-03T00:00:00Z", "0"),
+            {"metadata": {"creationTimestamp": "2026-01-04T00:00:00Z"},
+                "status": {"containerStatuses": [{"state": {"terminated": {"message": "0"}}}]}}]});
+        assert_eq!(said(&pods, "j").as_deref(), Some("2"));
+        assert_eq!(said(&pods, "k"), None);
     }
 
     #[test]

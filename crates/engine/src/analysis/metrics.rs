@@ -124,6 +124,14 @@ fn prepare(
     .collect()
 }
 
+/// What is wrong with a metric, and in which field of it.
+pub(crate) fn faults(metric: &Metric) -> Vec<(&'static str, String)> {
+    let success = metric.success.as_deref();
+    let success = success.and_then(|text| Expression::compile(text, &VARIABLES).err());
+    let whole = check(metric).err();
+    success.map(|reason| ("success", reason)).into_iter().chain(whole.map(|reason| ("", reason))).collect()
+}
+
 /// What the definition does not say of a metric.
 fn check(metric: &Metric) -> Result<(), String> {
     let ways = [

@@ -7,7 +7,7 @@ mod error;
 mod fetch;
 mod http;
 mod job;
-mod metrics;
+pub(crate) mod metrics;
 mod prometheus;
 mod reading;
 mod signals;

@@ -13,6 +13,9 @@ use super::reading::{Reading, Samples};
 /// Points that Prometheus gives at most for one series.
 const MAX_POINTS: i64 = 10_000;
 
+/// Bytes of an answer.
+const MAX_SIZE: usize = 8 << 20;
+
 /// From when to when samples are taken, and how far apart, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
@@ -97,7 +100,7 @@ async fn ask(
     let mut url = base.clone();
     url.set_path(&format!("{}/api/v1/{endpoint}", base.path().trim_end_matches('/')));
     url.query_pairs_mut().extend_pairs(parameters);
-    let answer = fetcher.get(&url).await?;
+    let answer = fetcher.get(&url, MAX_SIZE).await?;
     let document: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     if document.get("status").and_then(Value::as_str) != Some("success") {
         let error = document.get("error").and_then(Value::as_str);

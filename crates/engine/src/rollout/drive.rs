@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use super::gate::{Ground, Rolling};
 use super::observe::{Beside, Sight, family};
 use super::room;
+use super::shared::Shared;
 use crate::analysis::{Analyser, Measurement as Taken, Metrics, Subject, templates};
 use crate::error::EngineError;
 use crate::survey::Survey;
@@ -32,8 +33,6 @@ use crate::survey::Survey;
 const LOOK: Duration = Duration::from_secs(5);
 /// Rollouts that are looked at side by side.
 const PARALLEL: usize = 16;
-/// Commits that are searched for the last one before a new version.
-const SEARCHED: usize = 20;
 
 /// What drives all Rollouts of an Application.
 #[derive(Clone, Copy, Debug)]
@@ -81,10 +80,11 @@ impl Driver<'_> {
         beside: &(dyn Fn(&ObjectKey) -> Option<Result<String, String>> + Sync),
         now: i64,
     ) -> Result<Vec<Moved>, EngineError> {
+        let shared = Shared::default();
         // Made before they are awaited: a closure in between would not be `Send`.
         let mut looks = Vec::new();
         for rolling in survey.rollouts.iter().filter(|rolling| !rolling.is_quiet()) {
-            looks.push(self.one(survey, rolling, beside(&rolling.key), now));
+            looks.push(self.one(survey, rolling, beside(&rolling.key), &shared, now));
         }
         let mut looks = futures::stream::iter(looks).buffered(PARALLEL);
         let mut all = Vec::new();
@@ -99,6 +99,7 @@ impl Driver<'_> {
         survey: &Survey,
         rolling: &Rolling,
         pushed: Option<Result<String, String>>,
+        shared: &Shared,
         now: i64,
     ) -> Result<Option<Moved>, EngineError> {
         // It is made by the sync that comes next.
@@ -112,14 +113,14 @@ impl Driver<'_> {
             Err(error) => return Ok(Some(stands_still(rolling, error.to_string()))),
         };
         let mut before = rolling.state.clone();
-        let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before };
+        let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before, shared };
         let beside = Beside { is_judged: self.is_judged, pushed };
         let Some(mut observed) = sight.observe(beside).await? else { return Ok(None) };
         if rolling.is_waiting() {
             if !self.may_begin {
                 return Ok(None);
             }
-            self.find_last(rolling, &mut before, &survey.desired.revision).await?;
+            self.find_last(rolling, &mut before, &survey.desired.revision, shared).await?;
         }
         let mut values = Vec::new();
         if before.new.is_some() {
@@ -131,7 +132,7 @@ impl Driver<'_> {
         let mut decision = step(&spec, &before, &observed, now);
         let more = room::more(&before, &decision.next);
         if more > 0 {
-            observed.shortage = room::shortage(&self.ground, rolling, &decision.next, more).await?;
+            observed.shortage = shared.room.shortage(&self.ground, rolling, &decision.next, more).await?;
             if observed.shortage.is_some() {
                 decision = step(&spec, &before, &observed, now);
             }
@@ -157,17 +158,23 @@ impl Driver<'_> {
 
     /// The promoted version is that of the last commit that has it: what lies
     /// before the one that brought another.
-    async fn find_last(&self, rolling: &Rolling, state: &mut State, tip: &str) -> Result<(), EngineError> {
+    async fn find_last(
+        &self,
+        rolling: &Rolling,
+        state: &mut State,
+        tip: &str,
+        shared: &Shared,
+    ) -> Result<(), EngineError> {
         let Some(stable) = state.stable.as_mut().filter(|_| self.ground.loaded.sources.len() == 1) else {
             return Ok(());
         };
-        for revision in self.ground.passed(tip, SEARCHED).await? {
-            let Ok(set) = self.ground.at(&revision, tip).await else { return Ok(()) };
+        for revision in shared.passed(&self.ground, tip).await? {
+            let Some(set) = shared.at(&self.ground, revision, tip).await else { return Ok(()) };
             if hash(&set, &rolling.spec).is_some_and(|hash| hash == stable.hash) {
-                stable.revision = revision;
+                stable.revision.clone_from(revision);
                 return Ok(());
             }
-            if revision == stable.revision {
+            if *revision == stable.revision {
                 return Ok(());
             }
         }

@@ -123,12 +123,11 @@ impl Ground<'_> {
                 tip,
                 running: None,
             };
-            match known {
-                Some(state) => rolling.state = state,
-                None => {
-                    rolling.running = running::version(self, &rolling).await?;
-                    rolling.state.stable.clone_from(&rolling.running);
-                }
+            rolling.state = known.unwrap_or_default();
+            // A state that does not say what is promoted would hold nothing back.
+            if rolling.state.stable.is_none() {
+                rolling.running = running::version(self, &rolling).await?;
+                rolling.state.stable.clone_from(&rolling.running);
             }
             rollouts.push(rolling);
         }
@@ -212,7 +211,11 @@ impl Ground<'_> {
         .await
     }
 
-    async fn is_before(&self, revision: &str, tip: &str) -> Result<bool, EngineError> {
+    /// Whether a commit comes before another one, or is it.
+    ///
+    /// # Errors
+    /// When Git cannot be read.
+    pub async fn is_before(&self, revision: &str, tip: &str) -> Result<bool, EngineError> {
         let (environment, loaded) = (self.environment.clone(), self.loaded.clone());
         let (revision, tip) = (revision.to_owned(), tip.to_owned());
         // What is not here comes before nothing.

@@ -13,6 +13,7 @@ mod pods;
 pub mod push;
 mod room;
 mod running;
+mod shared;
 
 pub use drive::{Driver, Moved};
 pub use gate::{Ground, Rolling, resources};

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::gate::{Ground, Rolling};
 use super::pods::{Pods, number};
 use super::running::same_version;
+use super::shared::Shared;
 use crate::error::EngineError;
 use crate::rules::Rules;
 use crate::survey::{Survey, policy};
@@ -34,6 +35,7 @@ pub(super) struct Sight<'a> {
     pub rolling: &'a Rolling,
     pub spec: &'a Spec,
     pub state: &'a State,
+    pub shared: &'a Shared,
 }
 
 impl Sight<'_> {

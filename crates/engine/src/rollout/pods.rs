@@ -2,16 +2,17 @@
 //! namespace. Out: what Kubernetes calls the versions, whether images are being
 //! pulled, why Pods are not ready, and whether Services reach who they are to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use gitops_core::health::Health;
-use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::object::ObjectKey;
 use gitops_core::rollout::spec::Means;
 use serde_json::Value;
 
-use super::observe::{Sight, family};
+use super::observe::Sight;
+use super::shared::Near;
 use crate::error::EngineError;
-use crate::kin::{Kin, Reach};
 use crate::rules::Rules;
 
 /// A number of an object.
@@ -28,9 +29,7 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 pub(super) struct Pods {
     pub pulling: bool,
     pub trouble: Option<String>,
-    replica_sets: Vec<Value>,
-    slices: Vec<Value>,
-    pods: BTreeMap<String, Value>,
+    near: Arc<Near>,
 }
 
 impl Pods {
@@ -40,27 +39,10 @@ impl Pods {
         let divided = matches!(spec.means(), Means::Routes | Means::Partition)
             && (spec.stable_service().is_some() || spec.new_service().is_some());
         if divided {
-            pods.read(sight).await?;
+            pods.near = sight.shared.near(sight.ground, &spec.target.namespace).await?;
         }
         pods.ask_why(sight).await?;
         Ok(pods)
-    }
-
-    /// ReplicaSets, EndpointSlices and Pods of the namespace.
-    async fn read(&mut self, sight: &Sight<'_>) -> Result<(), EngineError> {
-        let place: BTreeSet<String> = [sight.spec.target.namespace.clone()].into();
-        let kinds = [family("ReplicaSet"), family("Pod"), Gvk::new("discovery.k8s.io/v1", "EndpointSlice")];
-        let wanted = kinds.into_iter().map(|gvk| (gvk, place.clone())).collect();
-        for (key, object) in sight.ground.cluster.list(sight.ground.discovery, &wanted).await? {
-            match key.kind.as_str() {
-                "ReplicaSet" => self.replica_sets.push(object),
-                "EndpointSlice" => self.slices.push(object),
-                _ => {
-                    self.pods.insert(key.name, object);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Why the workloads are not healthy, as the health of a family says it.
@@ -75,9 +57,7 @@ impl Pods {
         if unwell.is_empty() {
             return Ok(());
         }
-        let place = [sight.spec.target.namespace.clone()].into();
-        let (cluster, discovery) = (sight.ground.cluster, sight.ground.discovery);
-        let kin = Kin::look(cluster, discovery, &place, Reach::Workloads).await;
+        let kin = sight.shared.kin(sight.ground, &sight.spec.target.namespace).await;
         let told = unwell.iter().map(|live| kin.health(live, &rules).message);
         self.trouble = told.into_iter().find(|message| !message.is_empty());
         self.pulling = unwell.iter().any(|live| kin.is_pulling(live));
@@ -92,7 +72,7 @@ impl Pods {
         }
         const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
         let uid = text(live, "/metadata/uid");
-        let newest = self.replica_sets.iter().find(|set| {
+        let newest = self.near.replica_sets.iter().find(|set| {
             let owners = set.pointer("/metadata/ownerReferences").and_then(Value::as_array);
             owners.into_iter().flatten().any(|owner| text(owner, "/uid") == uid)
                 && text(set, REVISION) == text(live, REVISION)
@@ -111,18 +91,20 @@ impl Pods {
         let key = sight.spec.beside("", "Service", name);
         let selector =
             sight.survey.live.get(&key).and_then(|live| live.pointer("/spec/selector")?.as_object());
-        let (Some(selector), false) = (selector, self.pods.is_empty()) else { return true };
+        let (Some(selector), false) = (selector, self.near.pods.is_empty()) else { return true };
         let selected = |pod: &Value| {
             let labels = pod.pointer("/metadata/labels");
             selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
         };
         let ready: BTreeSet<&str> = self
+            .near
             .pods
             .iter()
             .filter(|(_, pod)| selected(pod) && is_ready(pod))
             .map(|(name, _)| name.as_str())
             .collect();
         let slices = self
+            .near
             .slices
             .iter()
             .filter(|slice| text(slice, "/metadata/labels/kubernetes.io~1service-name") == name);
@@ -130,7 +112,7 @@ impl Pods {
         let serving = endpoints.filter(|end| end.pointer("/conditions/ready") != Some(&Value::Bool(false)));
         let reached: BTreeSet<&str> = serving.map(|end| text(end, "/targetRef/name")).collect();
         // Pods that are gone from the list are about to go from the slice.
-        reached.iter().all(|pod| self.pods.get(*pod).is_some_and(selected)) && ready.is_subset(&reached)
+        reached.iter().all(|pod| self.near.pods.get(*pod).is_some_and(selected)) && ready.is_subset(&reached)
     }
 }
 

@@ -1,12 +1,16 @@
 //! Room for more Pods. In: the setting that is about to be. Out: what is lacking
 //! for it, asked of the cluster only when there are to be more Pods.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use gitops_cluster::ErrorKind;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout::program::count;
-use gitops_core::rollout::room::{no_node, over_quota};
+use gitops_core::rollout::room::{Taken, no_node, over_quota};
 use gitops_core::rollout::state::State;
 use serde_json::Value;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::gate::{Ground, Rolling};
 use crate::error::EngineError;
@@ -17,31 +21,58 @@ pub(super) fn more(before: &State, after: &State) -> i64 {
     (pods(after) - pods(before)).max(0)
 }
 
-/// What is lacking for so many more Pods of the new version.
-pub(super) async fn shortage(
-    ground: &Ground<'_>,
-    rolling: &Rolling,
-    after: &State,
-    more: i64,
-) -> Result<Option<String>, EngineError> {
-    let new = after.new.as_ref().and_then(|new| rolling.versions.get(&new.hash));
-    let Some(template) = new.and_then(|target| target.value.pointer("/spec/template")) else {
-        return Ok(None);
-    };
-    let quotas = list(ground, "ResourceQuota", &rolling.key.namespace).await?;
-    if let Some(lacking) = over_quota(template, more, &quotas) {
-        return Ok(Some(lacking));
+/// What was read of the cluster's room, once for all Rollouts of a look.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    quotas: Mutex<HashMap<String, Arc<Vec<Value>>>>,
+    /// None: nodes are made when Pods wait, or may not be looked at.
+    nodes: OnceCell<Option<(Vec<Value>, Taken)>>,
+}
+
+impl Room {
+    async fn quotas(&self, ground: &Ground<'_>, namespace: &str) -> Result<Arc<Vec<Value>>, EngineError> {
+        let mut known = self.quotas.lock().await;
+        if let Some(quotas) = known.get(namespace) {
+            return Ok(quotas.clone());
+        }
+        let quotas = Arc::new(list(ground, "ResourceQuota", namespace).await?);
+        known.insert(namespace.to_owned(), quotas.clone());
+        Ok(quotas)
     }
-    if grows(ground).await? {
-        return Ok(None);
+
+    async fn nodes(&self, ground: &Ground<'_>) -> Result<Option<&(Vec<Value>, Taken)>, EngineError> {
+        let read = async || {
+            if grows(ground).await? {
+                return Ok::<_, EngineError>(None);
+            }
+            let nodes = list(ground, "Node", "").await?;
+            if nodes.is_empty() {
+                return Ok(None);
+            }
+            Ok(Some((nodes, Taken::by(&list(ground, "Pod", "").await?))))
+        };
+        Ok(self.nodes.get_or_try_init(read).await?.as_ref())
     }
-    let nodes = list(ground, "Node", "").await?;
-    // Who may not look at nodes cannot tell.
-    if nodes.is_empty() {
-        return Ok(None);
+
+    /// What is lacking for so many more Pods of the new version.
+    pub(super) async fn shortage(
+        &self,
+        ground: &Ground<'_>,
+        rolling: &Rolling,
+        after: &State,
+        more: i64,
+    ) -> Result<Option<String>, EngineError> {
+        let new = after.new.as_ref().and_then(|new| rolling.versions.get(&new.hash));
+        let Some(template) = new.and_then(|target| target.value.pointer("/spec/template")) else {
+            return Ok(None);
+        };
+        let quotas = self.quotas(ground, &rolling.key.namespace).await?;
+        if let Some(lacking) = over_quota(template, more, &quotas) {
+            return Ok(Some(lacking));
+        }
+        let nodes = self.nodes(ground).await?;
+        Ok(nodes.and_then(|(nodes, taken)| no_node(template, more, nodes, taken)))
     }
-    let pods = list(ground, "Pod", "").await?;
-    Ok(no_node(template, more, &nodes, &pods))
 }
 
 /// All objects of a kind, of one namespace or of all; none where they may not be

@@ -125,7 +125,7 @@ fn unpack(
     let broken = |error: std::io::Error| bad(format!("it is no archive that can be unpacked: {error}"));
     let mut root = BTreeMap::new();
     // One byte more than is allowed, to tell the end from the limit.
-    let unpacked = flate2::read::GzDecoder::new(archive).take(MAX_UNPACKED + 1);
+    let unpacked = flate2::read::MultiGzDecoder::new(archive).take(MAX_UNPACKED + 1);
     let mut archive = tar::Archive::new(unpacked);
     for (count, entry) in archive.entries().map_err(broken)?.enumerate() {
         let mut entry = entry.map_err(broken)?;

@@ -40,7 +40,7 @@ pub(super) fn is_packed(path: &Path) -> bool {
 fn unpack(path: &Path) -> Result<(), SourceError> {
     let file = File::open(path).map_err(SourceError::io(path))?;
     let folder = path.with_extension("unpacked");
-    let unpacked = flate2::read::GzDecoder::new(file).take(MAX_UNPACKED);
+    let unpacked = flate2::read::MultiGzDecoder::new(file).take(MAX_UNPACKED);
     tar::Archive::new(unpacked).unpack(&folder).map_err(SourceError::io(path))?;
     std::fs::remove_file(path).map_err(SourceError::io(path))?;
     shift(&folder)?;

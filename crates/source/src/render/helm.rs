@@ -12,7 +12,7 @@ use super::checkout::Checkout;
 use super::closure::{Closure, resolve};
 use super::confine::Reach;
 use super::kustomize::named;
-use super::steady::is_steady;
+use super::steady::{is_steady, shows_address};
 use super::{RenderRequest, clock, join, objects, tools};
 use crate::error::SourceError;
 use crate::git::Snapshot;
@@ -51,8 +51,9 @@ pub(super) fn render(
         // What a tool makes of encrypted text says less than why it is so.
         Err(error) => return Err(checkout.sops.failed.unwrap_or(error)),
     };
-    let typed = request.helm.set.iter().map(|(_, value)| value.as_str());
-    if !known_steady && (closure.is_whole() || !is_steady(checkout.folder(), typed)) {
+    let typed = request.helm.set.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
+    let steady = || !closure.is_whole() && is_steady(checkout.folder(), typed) && !shows_address(&first);
+    if !known_steady && !steady() {
         clock::shift(&chart)?;
         same_twice("helm", &request.path, &first, &run()?)?;
     }

@@ -12,7 +12,7 @@ use super::checkout::{Checkout, REPOSITORY};
 use super::closure::Closure;
 use super::confine::Reach;
 use super::helm::same_twice;
-use super::steady::is_steady;
+use super::steady::{is_steady, shows_address};
 use super::{RenderRequest, charts, clock, join, objects, tools};
 use crate::error::SourceError;
 use crate::git::Snapshot;
@@ -53,7 +53,8 @@ pub(super) fn render(
         // What a tool makes of encrypted text says less than why it is so.
         Err(error) => return Err(checkout.sops.failed.unwrap_or(error)),
     };
-    let steady = || known_steady || !closure.is_whole() && is_steady(checkout.folder(), std::iter::empty());
+    let charts = || is_steady(checkout.folder(), std::iter::empty()) && !shows_address(&first);
+    let steady = || known_steady || !closure.is_whole() && charts();
     if inflates && !steady() {
         clock::shift(&checkout.root())?;
         same_twice("kustomize", &request.path, &first, &run()?)?;

@@ -199,13 +199,16 @@ fn key(
 /// A file of another source, and its id.
 type Other = (String, String);
 
+/// Ids of its own repository's files, of other sources' and of charts'.
+type Files<'a> = (Ids, Vec<Other>, Vec<(&'a RemoteChart, String)>);
+
 /// The files that a render depends on, by their ids: of its own repository, of
 /// other sources, and of charts.
 fn files<'a>(
     snapshot: &Snapshot,
     request: &'a RenderRequest,
     closure: &Closure,
-) -> Result<(Ids, Vec<Other>, Vec<(&'a RemoteChart, String)>), SourceError> {
+) -> Result<Files<'a>, SourceError> {
     let mut others = Vec::new();
     for file in &request.helm.value_files {
         if let Some((snapshot, path)) = helm::elsewhere(request, file)? {

@@ -13,6 +13,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use gitops_core::desired::Rendered;
+
 use super::clock::{MAX_UNPACKED, is_packed};
 use super::template::{Piece, pieces};
 
@@ -129,12 +131,16 @@ impl Scan {
         if depth >= MAX_DEPTH {
             return None;
         }
-        let unpacked = flate2::read::GzDecoder::new(bytes).take(MAX_UNPACKED);
+        let unpacked = flate2::read::MultiGzDecoder::new(bytes).take(MAX_UNPACKED);
         for entry in tar::Archive::new(unpacked).entries().ok()? {
             let mut entry = entry.ok()?;
             let kind = entry.header().entry_type();
             if kind.is_file() {
                 let path = entry.path().ok()?.into_owned();
+                // helm takes it for a folder.
+                if path.to_string_lossy().contains('\\') {
+                    return None;
+                }
                 let mut bytes = Vec::new();
                 entry.read_to_end(&mut bytes).ok()?;
                 self.file(&path, &bytes, depth + 1)?;
@@ -147,7 +153,12 @@ impl Scan {
 
     fn template(&mut self, text: &str) {
         self.reads_files |= text.contains("Files");
+        let mut format = false;
         for piece in pieces(text) {
+            // A format that is put together may ask for an address.
+            let is_blank = piece.text().trim().is_empty();
+            self.calls_unsteady |= format && !is_blank && !matches!(piece, Piece::Quoted(_));
+            format = piece == Piece::Word("printf") || format && is_blank;
             match piece {
                 Piece::Word("tpl") => self.tpl = true,
                 Piece::Word(word) => self.opens |= OPENING.contains(&word),
@@ -163,17 +174,40 @@ impl Scan {
 fn is_unsteady(piece: Piece<'_>) -> bool {
     match piece {
         Piece::Word(word) => !STEADY.contains(word),
-        Piece::Quoted(text) => text.contains("%p"),
+        Piece::Quoted(text) => asks_for_address(text),
         // Lists of pointers, printed as such.
-        Piece::Other(text) => text.ends_with(".Maintainers") || text.ends_with(".Dependencies"),
+        Piece::Other(text) => {
+            [".Chart", ".Maintainers", ".Dependencies"].iter().any(|list| text.ends_with(list))
+        }
         Piece::Text(_) | Piece::Comment(_) => false,
     }
+}
+
+/// Whether a format has the verb `p`, or may have it by an escape.
+fn asks_for_address(text: &str) -> bool {
+    let text = text.replace("%%", "");
+    let is_flag = |sign: char| !sign.is_alphabetic();
+    let mut verbs = text.split('%').skip(1).map(|rest| rest.trim_start_matches(is_flag));
+    let escaped = ["\\x", "\\u", "\\U", "\\0", "\\1"].iter().any(|escape| text.contains(escape));
+    text.contains('%') && escaped || verbs.any(|verb| verb.starts_with('p'))
+}
+
+/// Whether what was rendered holds what looks like an address in memory.
+pub(super) fn shows_address(rendered: &[Rendered]) -> bool {
+    /// Digits of Go's addresses: 0xc000012345.
+    const DIGITS: usize = 9;
+    let is_address = |rest: &str| rest.bytes().take_while(u8::is_ascii_hexdigit).count() >= DIGITS;
+    rendered.iter().any(|object| object.value.to_string().split("0x").skip(1).any(is_address))
 }
 
 /// Whether a text, were it code, could call what may give anything: as a
 /// template, or as a piece of one.
 fn names_unsteady(text: &str) -> bool {
     if text.contains("{{") && pieces(text).any(is_unsteady) {
+        return true;
+    }
+    // Words that are written otherwise: YAML's escapes, two bytes a letter.
+    if ["\\x", "\\u", "\\U", "\0"].iter().any(|hidden| text.contains(hidden)) {
         return true;
     }
     let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
@@ -212,6 +246,7 @@ mod tests {
             "{{- range $keys := .Values.keys }}{{ include \"x.now\" $ }}{{ end -}}",
             "{{/* randAlphaNum */}}{{ toYaml .Values | nindent 4 }}",
             "{{ tpl .Values.a . }}{{ .Files.Get \"a\" | b64enc }}",
+            "{{ printf \"%s-%03d%% p\" .Release.Name 3 }}{{ .Chart.Name }}",
         ] {
             assert!(steady(template), "{template}");
         }
@@ -226,6 +261,11 @@ mod tests {
             "{{ someFunctionOfTomorrow }}",
             "{{ printf \"%p\" .Values }}",
             "{{ .Chart.Maintainers }}",
+            "{{ .Chart }}",
+            "{{ printf \"%[1]p %s\" .Values }}",
+            "{{ printf \"%\\x70\" .Values }}",
+            "{{ printf (print \"%\" \"p\") .Values }}",
+            "{{ .Values | printf $format }}",
             "{{ tpl (.Values.a | b64dec) . }}",
         ] {
             assert!(!steady(template), "{template}");
@@ -243,6 +283,8 @@ mod tests {
             ("values.yaml", "a: |\n  # {{ someFunctionOfTomorrow }}\n"),
             ("charts/b/values.yaml", "a: '{{ now }}'"),
             ("sources/base/any", "a: '{{ uuidv4 }}'"),
+            ("values.yaml", "a: \"\\x7b\\x7b n\\x6fw }}\""),
+            ("values.yaml", "a\0:\0 \0n\0o\0w\0"),
             ("templates/_b.tpl", "{{ \"{{\" }} uuidv4 }}"),
         ] {
             assert!(steady(&[plain, (path, text)], &[]), "{text}");
@@ -260,6 +302,55 @@ mod tests {
         std::os::unix::fs::symlink("a", folder.path().join("b")).unwrap();
         assert!(!is_steady(folder.path(), std::iter::empty()));
         assert!(!is_steady(Path::new("/nowhere"), std::iter::empty()));
+    }
+
+    #[test]
+    fn archives_are_read_as_helm_reads_them() {
+        use flate2::write::GzEncoder;
+        use std::io::Write;
+
+        let entry = |path: &str, text: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            let mut tar = tar::Builder::new(Vec::new());
+            tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+            let whole = tar.into_inner().unwrap();
+            whole[..whole.len() - 1024].to_vec()
+        };
+        let packed = |members: &[Vec<u8>]| -> Vec<u8> {
+            let pack = |member: &Vec<u8>| {
+                let mut packer = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                packer.write_all(member).unwrap();
+                packer.finish().unwrap()
+            };
+            members.iter().flat_map(pack).collect()
+        };
+        let steady = |members: &[Vec<u8>]| {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir(folder.path().join("charts")).unwrap();
+            std::fs::write(folder.path().join("charts/d-1.tgz"), packed(members)).unwrap();
+            is_steady(folder.path(), std::iter::empty())
+        };
+        let chart = entry("d/Chart.yaml", "name: d");
+        assert!(steady(&[chart.clone(), entry("d/templates/a.yaml", "a: 1")]));
+        assert!(!steady(&[chart.clone(), entry("d/templates/a.yaml", "{{ uuidv4 }}")]), "a second member");
+        assert!(!steady(&[chart, entry("d\\templates\\a.yaml", "{{ uuidv4 }}")]), "of another system");
+    }
+
+    #[test]
+    fn addresses_are_seen() {
+        let shows = |text: &str| {
+            let value = serde_json::json!({"a": [text]});
+            shows_address(&[Rendered {
+                value,
+                file: "f".into(),
+                line: 0,
+                lines: None,
+                confidential: Vec::new(),
+            }])
+        };
+        assert!(shows("[0xc0001234a0 0xc0001234a8]") && !shows("0x1f") && !shows("c0001234a0"));
     }
 
     #[test]

@@ -123,6 +123,8 @@ pub(super) fn run(
         .env_clear()
         // No git, no plugins, nothing that a tool could call for help.
         .env("PATH", "")
+        // A chart's `toDate` means the same day everywhere.
+        .env("TZ", "UTC")
         .env("HOME", home)
         .env("TMPDIR", home)
         .envs(

@@ -323,7 +323,7 @@ fn scalar(value: &str) -> String {
         && value.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-/:@+".contains(letter))
         && value.starts_with(|letter: char| letter.is_ascii_alphanumeric())
         && !value.ends_with(':')
-        && super::plain(value) == Value::from(value);
+        && super::plain(value).as_str() == Some(value);
     if plain { value.to_owned() } else { quoted(value) }
 }
 

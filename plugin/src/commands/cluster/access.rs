@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 /// Label of what is made for a hub: its account's name.
 pub const LABEL_ACCESS: &str = "kubectl-gitops.dev/hub-access";
 const RBAC: &str = "rbac.authorization.k8s.io";
+const WRITE: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
 
 /// How far a hub's account reaches.
 #[derive(Clone, Debug)]
@@ -127,7 +128,6 @@ fn reading() -> Value {
 /// applications are made of, as the chart's controller may. With `manage`,
 /// Applications are mirrored; what they may say, Projects of that cluster say.
 fn writing() -> Value {
-    const WRITE: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
     let core = [
         "configmaps",
         "endpoints",
@@ -157,6 +157,8 @@ fn writing() -> Value {
         rule(&[RBAC], &["roles", "rolebindings"], WRITE),
         rule(&[GROUP], &["applications", "rollouts", "analysistemplates"], WRITE),
         rule(&[GROUP], &["applications"], &["manage"]),
+        // Where a rollout stands.
+        rule(&[GROUP], &["rollouts/status"], &["get", "patch", "update"]),
         // No two syncs of an Application at once.
         rule(&["coordination.k8s.io"], &["leases"], WRITE),
     ])
@@ -179,7 +181,7 @@ mod tests {
         }
         listed.sort();
         let writing = writing();
-        let rules = writing.as_array().unwrap().iter().filter(|rule| rule["verbs"] != json!(["manage"]));
+        let rules = writing.as_array().unwrap().iter().filter(|rule| rule["verbs"] == json!(WRITE));
         let mut ours: Vec<String> = rules
             .flat_map(|rule| rule["resources"].as_array().unwrap())
             .map(|resource| resource.as_str().unwrap().to_owned())

@@ -223,8 +223,7 @@ async fn from_here(
     asking::ask_as(cluster, &rollouts::kind(), metadata, request, Some(&who())).await?;
     let names = vec![application.name];
     let selection = Selection { names, file: which.file.clone(), ..Selection::default() };
-    let whole =
-        sync::Arguments::whole(selection, false, true, which.timeout.clone(), Format::Text).from_here();
+    let whole = sync::Arguments::whole(selection, false, true, which.timeout.clone(), Format::Text).locally();
     let code = sync::run(whole, &settings.in_namespace(&application.namespace), printer).await?;
     let carried = rollouts::find(cluster, &reference.namespace, &reference.name).await?;
     if carried.state.record.as_ref().is_none_or(|record| record.id != request.id) {

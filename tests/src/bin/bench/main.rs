@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool: it prints its results")]
 
 mod cluster;
+mod controller;
 mod large;
 mod measured;
 mod monorepo;
@@ -35,6 +36,16 @@ fn main() {
     // Minutes and gigabytes: only where it is asked for by its name.
     if only.iter().any(|name| name == "large-repository") {
         large::large(&mut bench);
+    }
+    let parts: [(&str, fn(&mut Bench)); 4] = [
+        ("controller.push", controller::push),
+        ("controller.first", controller::first),
+        ("controller.memory", controller::size),
+        ("controller.poll", controller::poll),
+    ];
+    for (name, part) in parts.into_iter().filter(|(name, _)| wanted(name)) {
+        eprintln!("{name}");
+        part(&mut bench);
     }
     let (many, large) = (wanted("sync.1000") || wanted("diff"), wanted("sync.10000"));
     let served = wanted("https") || wanted("webhook");

@@ -36,8 +36,14 @@ fn path(object: &Value, namespace: &str) -> String {
 
 /// Applies all of these, forced, on fresh connections.
 pub async fn apply(cluster: &Cluster, objects: &[Value], namespace: &str) {
+    let placed: Vec<(String, &Value)> = objects.iter().map(|object| (namespace.to_owned(), object)).collect();
+    apply_in(cluster, &placed).await;
+}
+
+/// The same, each in a namespace of its own.
+pub async fn apply_in(cluster: &Cluster, objects: &[(String, &Value)]) {
     let client = client(cluster).await;
-    let requests = objects.iter().map(|object| {
+    let requests = objects.iter().map(|(namespace, object)| {
         let name = object["metadata"]["name"].as_str().unwrap();
         let uri = format!("{}/{name}?force=true&fieldManager=raw", path(object, namespace));
         let request = http::Request::patch(uri).header("content-type", "application/apply-patch+yaml");
@@ -46,6 +52,30 @@ pub async fn apply(cluster: &Cluster, objects: &[Value], namespace: &str) {
     let done: Vec<usize> =
         futures::stream::iter(requests).buffer_unordered(PARALLEL).try_collect().await.unwrap();
     assert_eq!(done.len(), objects.len());
+}
+
+/// Creates objects of ours and Namespaces, on fresh connections.
+pub async fn create(cluster: &Cluster, objects: &[Value]) {
+    let client = client(cluster).await;
+    // What others are in comes first.
+    for kind in ["Namespace", "Project", "Application"] {
+        let some: Vec<&Value> = objects.iter().filter(|object| object["kind"] == kind).collect();
+        let requests = some.iter().map(|object| {
+            let uri = match kind {
+                "Namespace" => "/api/v1/namespaces".to_owned(),
+                "Project" => "/apis/kubectl-gitops.dev/v1alpha1/projects".to_owned(),
+                _ => {
+                    let namespace = object["metadata"]["namespace"].as_str().unwrap();
+                    format!("/apis/kubectl-gitops.dev/v1alpha1/namespaces/{namespace}/applications")
+                }
+            };
+            let request = http::Request::post(uri).header("content-type", "application/json");
+            send(&client, request.body(object.to_string().into_bytes()).unwrap())
+        });
+        let done: Vec<usize> =
+            futures::stream::iter(requests).buffer_unordered(PARALLEL).try_collect().await.unwrap();
+        assert_eq!(done.len(), some.len());
+    }
 }
 
 /// Lists the kinds of these objects, on fresh connections.

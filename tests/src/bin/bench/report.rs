@@ -61,6 +61,15 @@ impl Bench {
         writeln!(self.out, "{line}").unwrap();
     }
 
+    /// Prints an amount that has a limit and no peer.
+    pub fn amount(&mut self, name: &str, amount: f64, unit: &str, limit: f64) {
+        let verdict = if amount <= limit { "ok" } else { "short" };
+        println!("bench {name} ours={amount:.1}{unit} need<={limit} {verdict}");
+        let line =
+            json!({"name": name, "amount": amount, "unit": unit.trim(), "limit": limit, "verdict": verdict});
+        writeln!(self.out, "{line}").unwrap();
+    }
+
     /// Prints a size that has a limit and no peer.
     pub fn size(&mut self, name: &str, mib: f64, limit: f64) {
         let verdict = if mib <= limit { "ok" } else { "short" };

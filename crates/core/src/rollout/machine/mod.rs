@@ -5,7 +5,7 @@
 mod retreat;
 
 use super::analysis::{Judgement, Scope, judge};
-use super::observe::{Ask, Asked, Observed, ready, settled};
+use super::observe::{Ask, Asked, Observed, progress, settled};
 use super::outlook::in_vain;
 use super::program::{Move, Program, count, program};
 use super::spec::{Means, OnFailure, Spec};
@@ -254,7 +254,7 @@ impl Stepping<'_> {
             Some(shortage) => next.message = format!("it waits for room: {shortage}"),
             None => {
                 next.setting = setting;
-                (next.ready, next.progressed) = (ready(self.seen), self.now);
+                (next.ready, next.progressed) = (progress(next, self.seen), self.now);
                 self.show(next);
             }
         }
@@ -355,9 +355,9 @@ impl Stepping<'_> {
     /// Whether the Pods have made no progress for too long. An image that is
     /// being pulled is progress.
     fn stuck(&self, next: &mut State) -> bool {
-        let ready = ready(self.seen);
-        if ready > next.ready {
-            (next.ready, next.progressed) = (ready, self.now);
+        let progress = progress(next, self.seen);
+        if progress > next.ready {
+            (next.ready, next.progressed) = (progress, self.now);
         }
         if let Some(trouble) = &self.seen.trouble {
             next.message.clone_from(trouble);

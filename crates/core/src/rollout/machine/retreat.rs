@@ -2,7 +2,7 @@
 //! and what is left behind.
 
 use super::Stepping;
-use crate::rollout::observe::{ready, settled};
+use crate::rollout::observe::{progress, settled};
 use crate::rollout::program::back;
 use crate::rollout::spec::OnFailure;
 use crate::rollout::state::{Aftermath, Back, Phase, State, Version};
@@ -45,7 +45,7 @@ impl Stepping<'_> {
     fn retreat(&self, next: &mut State) -> bool {
         let Some(setting) = back(self.spec.means(), &next.setting) else { return false };
         next.setting = setting;
-        (next.entered, next.progressed, next.ready) = (self.now, self.now, ready(self.seen));
+        (next.entered, next.progressed, next.ready) = (self.now, self.now, progress(next, self.seen));
         true
     }
 

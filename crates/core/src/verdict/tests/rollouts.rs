@@ -11,7 +11,7 @@ pub(super) fn cases() -> Vec<Case> {
     };
     let version = |revision: &str| json!({"revision": revision, "hash": revision});
     let held = ["a", "b"].map(|revision| (revision.to_owned(), revision.to_owned()));
-    let promotion = Promotion { running: None, held: held.into() };
+    let promotion = Promotion { running: None, held: held.into(), ..Promotion::default() };
     let status = |name: &'static str, expect: &'static str, new: Value| Case {
         subresource: "status",
         old: Some(rollout(json!({"stable": version("a")}))),

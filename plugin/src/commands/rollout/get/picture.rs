@@ -106,8 +106,11 @@ pub struct PodView {
 #[derive(Clone, Debug, Serialize)]
 pub struct MeasurementView {
     pub metric: String,
+    /// Of the last one.
     pub outcome: String,
     pub values: Vec<String>,
+    /// How many of these failed.
+    pub failed: usize,
     pub time: String,
 }
 
@@ -288,9 +291,11 @@ fn versions(
 fn measurements(all: &[gitops_api::rollout::Measurement]) -> Vec<MeasurementView> {
     let mut found: Vec<MeasurementView> = Vec::new();
     for one in all {
+        let failed = usize::from(one.outcome == "Failure");
         match found.iter_mut().find(|known| known.metric == one.metric) {
             Some(known) => {
                 known.values.push(one.value.clone());
+                known.failed += failed;
                 known.outcome.clone_from(&one.outcome);
                 known.time.clone_from(&one.time);
             }
@@ -298,6 +303,7 @@ fn measurements(all: &[gitops_api::rollout::Measurement]) -> Vec<MeasurementView
                 metric: one.metric.clone(),
                 outcome: one.outcome.clone(),
                 values: vec![one.value.clone()],
+                failed,
                 time: one.time.clone(),
             }),
         }

@@ -109,7 +109,12 @@ fn workload(
     let (branch, below) = branches(last);
     let name = format!("{} {}", workload.object.kind, workload.object.name);
     let health = layout::health(workload.health, printer);
-    lines.push(format!("{branch}{name}  {health}  {} of {} ready", workload.ready, workload.desired));
+    // Other kinds count no Pods.
+    let counts = match &*workload.object.kind {
+        "Deployment" | "StatefulSet" => format!("  {} of {} ready", workload.ready, workload.desired),
+        _ => String::new(),
+    };
+    lines.push(format!("{branch}{name}  {health}{counts}"));
     let count = workload.sets.len();
     if workload.health != Health::Healthy {
         let rail = if count == 0 { "   " } else { "│  " };
@@ -180,16 +185,21 @@ fn branches(last: bool) -> (&'static str, &'static str) {
 
 /// Numbers as bars with the last one behind; words as they are.
 fn measured(one: &MeasurementView) -> Vec<String> {
-    let numbers: Option<Vec<f64>> =
-        one.values.iter().map(|value| value.parse().ok().filter(|number: &f64| number.is_finite())).collect();
+    // What is told of a number stands behind a comma.
+    let number = |value: &String| value.split(',').next()?.trim().parse::<f64>().ok();
+    let numbers: Vec<f64> =
+        one.values.iter().filter_map(number).filter(|number| number.is_finite()).collect();
     let last = one.values.last().cloned().unwrap_or_default();
-    let values = match numbers {
-        Some(numbers) if numbers.len() > 1 => {
-            format!("{} {last}", bars(&numbers[numbers.len().saturating_sub(SHOWN)..]))
-        }
-        _ => last,
+    let values = if numbers.len() > 1 {
+        format!("{} {last}", bars(&numbers[numbers.len().saturating_sub(SHOWN)..]))
+    } else {
+        last
     };
-    vec![one.metric.clone(), one.outcome.clone(), values]
+    let failed = match one.failed {
+        0 => String::new(),
+        failed => format!(", {failed} of {} failed", one.values.len()),
+    };
+    vec![one.metric.clone(), format!("{}{failed}", one.outcome), values]
 }
 
 fn bars(numbers: &[f64]) -> String {
@@ -290,13 +300,15 @@ mod tests {
                 MeasurementView {
                     metric: "errors/rate".into(),
                     outcome: "Success".into(),
-                    values: ["0.01", "0.02", "0.08", "0.04"].map(String::from).to_vec(),
+                    values: ["0.01", "0.02", "0.08", "0.04, not worse than 0.05"].map(String::from).to_vec(),
+                    failed: 1,
                     time: String::new(),
                 },
                 MeasurementView {
                     metric: "signals/pods".into(),
                     outcome: "Failure".into(),
                     values: vec!["1 succeeded, 1 failed, 0 inconclusive".into()],
+                    failed: 0,
                     time: String::new(),
                 },
             ],
@@ -345,9 +357,9 @@ mod tests {
               └─ Pod web-canary-7d9f-b  Degraded  2 restarts  5m
                     container web crashes again and again (2 restarts): panic
 
-        METRIC        OUTCOME  VALUES
-        errors/rate   Success  ▁▂█▄ 0.04
-        signals/pods  Failure  1 succeeded, 1 failed, 0 inconclusive
+        METRIC        OUTCOME                 VALUES
+        errors/rate   Success, 1 of 4 failed  ▁▂█▄ 0.04, not worse than 0.05
+        signals/pods  Failure                 1 succeeded, 1 failed, 0 inconclusive
         ");
     }
 
