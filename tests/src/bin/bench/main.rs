@@ -19,6 +19,8 @@ mod webhook;
 use crate::cluster::{Cluster, binary};
 use crate::report::Bench;
 
+type Part = fn(&mut Bench);
+
 fn main() {
     let only: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part.as_str()));
@@ -37,7 +39,7 @@ fn main() {
     if only.iter().any(|name| name == "large-repository") {
         large::large(&mut bench);
     }
-    let parts: [(&str, fn(&mut Bench)); 4] = [
+    let parts: [(&str, Part); 4] = [
         ("controller.push", controller::push),
         ("controller.first", controller::first),
         ("controller.memory", controller::size),
