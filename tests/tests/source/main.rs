@@ -1,6 +1,6 @@
 //! Sources against the real git, ssh, helm and kustomize: what is read, and
 //! what a hostile repository does not get.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod changes;
 mod closures;

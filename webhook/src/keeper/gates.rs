@@ -81,7 +81,9 @@ impl Keeper {
             }
             let keeper = &self;
             let regated = futures::stream::iter(concerned);
-            let regate = |application| async move { drop(keeper.regate(&application).await) };
+            let regate = |application| async move {
+                keeper.regate(&application).await;
+            };
             regated.for_each_concurrent(PARALLEL, regate).await;
         }
     }

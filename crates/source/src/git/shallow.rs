@@ -209,7 +209,9 @@ impl Done {
 /// Whoever has other credentials is not told what these have shown.
 type Key = (PathBuf, Credentials);
 
-static UNDER_WAY: LazyLock<Mutex<Vec<(Key, Arc<Done>)>>> = LazyLock::new(Mutex::default);
+type UnderWay = Vec<(Key, Arc<Done>)>;
+
+static UNDER_WAY: LazyLock<Mutex<UnderWay>> = LazyLock::new(Mutex::default);
 
 /// Begins a work in a thread of its own, unless it is under way.
 fn one_at_a_time(key: Key, work: impl FnOnce() -> Result<(), SourceError> + Send + 'static) -> Arc<Done> {

@@ -71,7 +71,7 @@ pub(super) fn is_steady<'t>(folder: &Path, typed: impl Iterator<Item = &'t str>)
     }
     typed.for_each(|text| scan.spoken |= names_unsteady(text));
     let code = scan.opens || scan.spoken || scan.reads_files && scan.shelved;
-    !scan.calls_unsteady && !(scan.tpl && code)
+    !(scan.calls_unsteady || scan.tpl && code)
 }
 
 /// What has been found.
