@@ -237,6 +237,8 @@ fn upgrades_keep_what_the_webhook_owns_and_uninstalling_blocks_nothing() {
         assert!(!left.stdout.contains("gitops"), "{program} left {}", left.stdout);
         cluster.kubectl("get crd applications.kubectl-gitops.dev").ok();
         cluster.kubectl(&format!("delete namespace {namespace} --wait=false")).ok();
+        // Kept, since it may hold the credentials of clusters.
+        cluster.kubectl("delete namespace gitops-clusters --timeout=60s").ok();
         let ours = ["applications", "projects", "rollouts", "analysistemplates", "overrides"]
             .map(|plural| format!("{plural}.kubectl-gitops.dev"));
         delete_definitions(cluster, &ours);

@@ -44,7 +44,7 @@ fn documents_are_judged() {
         ("/metadata", "$", "true", Outcome::Inconclusive, "link-local addresses are not asked"),
         ("/file", "$", "true", Outcome::Inconclusive, "answers 302"),
         ("/text", "$", "true", Outcome::Inconclusive, "it is no JSON"),
-        ("/large", "$", "true", Outcome::Inconclusive, "more than 8 MiB"),
+        ("/large", "$", "true", Outcome::Inconclusive, "more than 256 KiB"),
         ("/down", "$", "true", Outcome::Inconclusive, "answers 503: down for now"),
     ] {
         let (found, value) = Case::new(metric("m", &server.url(path), json_path, success)).measured();
