@@ -55,7 +55,7 @@ impl<'a> World<'a> {
             .map(|at| {
                 json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": format!("app-{at}"), "namespace": name},
                     "spec": {"project": name, "source": {"repo": world._server.url("w.git"), "revision": "main", "path": format!("app-{at}")},
-                        "sync": {"mode": "Automatic", "prune": true, "retry": {"limit": 100, "backoff": "1s", "max": "3s"}}}})
+                        "sync": {"mode": "Automatic", "prune": true, "pruneBudget": {"count": 100, "percent": 100}, "retry": {"limit": 100, "backoff": "1s", "max": "3s"}}}})
             })
             .collect();
         let list = json!({"apiVersion": "v1", "kind": "List", "items": applications});
