@@ -6,7 +6,7 @@
 //! of many Applications costs one fetch; where it has to see news, it looks
 //! again. Nothing is taken for new because little time has passed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use gitops_source::git::is_full_commit;
 use gitops_source::{Commit, Credentials, RepoUrl, SourceError};
@@ -24,9 +24,17 @@ pub enum Looks {
     Once(Seen),
 }
 
-/// What has been looked at; few enough to search one by one.
+/// What is and has been looked at; few enough to search one by one.
 #[derive(Clone, Debug, Default)]
-pub struct Seen(Arc<Mutex<Vec<(RepoUrl, Credentials)>>>);
+pub struct Seen(Arc<Mutex<Vec<Look>>>);
+
+/// One look with these credentials: held while it goes on, true when it is over.
+#[derive(Clone, Debug)]
+struct Look {
+    repo: RepoUrl,
+    credentials: Credentials,
+    over: Arc<Mutex<bool>>,
+}
 
 impl Looks {
     /// Nothing is looked at yet, and everything once.
@@ -41,22 +49,21 @@ impl Looks {
         }
     }
 
-    fn has(&self, repo: &RepoUrl, credentials: &Credentials) -> bool {
-        match self {
-            Self::Always => false,
-            Self::Once(seen) => seen.all().iter().any(|(url, with)| url == repo && with == credentials),
+    fn look(&self, repo: &RepoUrl, credentials: &Credentials) -> Option<Arc<Mutex<bool>>> {
+        let Self::Once(seen) = self else { return None };
+        let mut all = seen.all();
+        if let Some(look) = all.iter().find(|look| look.repo == *repo && look.credentials == *credentials) {
+            return Some(look.over.clone());
         }
-    }
-
-    fn note(&self, repo: &RepoUrl, credentials: &Credentials) {
-        if let Self::Once(seen) = self {
-            seen.all().push((repo.clone(), credentials.clone()));
-        }
+        let over = Arc::default();
+        let look = Look { repo: repo.clone(), credentials: credentials.clone(), over: Arc::clone(&over) };
+        all.push(look);
+        Some(over)
     }
 }
 
 impl Seen {
-    fn all(&self) -> MutexGuard<'_, Vec<(RepoUrl, Credentials)>> {
+    fn all(&self) -> MutexGuard<'_, Vec<Look>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,20 +79,43 @@ impl Environment {
         revision: &str,
         credentials: &Credentials,
     ) -> Result<Commit, SourceError> {
-        let git = self.git();
+        let fetched = || self.git().fetch(repo, revision, credentials, self.git_timeout);
         // A commit may lie on no branch: only who names it is given it.
-        let is_branch = !is_full_commit(revision);
-        if is_branch && self.looks.has(repo, credentials) {
-            let found = git.deeply(repo, credentials, self.git_timeout, || git.resolve(repo, revision));
-            // Of a repository that is here in part, each name is asked for.
-            if !matches!(found, Err(SourceError::NoSuchRevision { .. })) || !git.is_shallow(repo) {
-                return found;
-            }
+        if is_full_commit(revision) {
+            return fetched();
         }
-        let found = git.fetch(repo, revision, credentials, self.git_timeout);
-        if is_branch && matches!(found, Ok(_) | Err(SourceError::NoSuchRevision { .. })) {
-            self.looks.note(repo, credentials);
+        let Some(look) = self.looks.look(repo, credentials) else { return fetched() };
+        // Who comes while another looks waits for that. When it failed, those
+        // who waited do not queue up for the same timeout.
+        let (mut over, is_first) = match look.try_lock() {
+            Ok(over) => (over, true),
+            Err(TryLockError::Poisoned(over)) => (over.into_inner(), true),
+            Err(TryLockError::WouldBlock) => (look.lock().unwrap_or_else(PoisonError::into_inner), false),
+        };
+        if *over {
+            drop(over);
+            return self.found_before(repo, revision, credentials).unwrap_or_else(fetched);
         }
+        if !is_first {
+            drop(over);
+            return fetched();
+        }
+        let found = fetched();
+        *over = matches!(found, Ok(_) | Err(SourceError::NoSuchRevision { .. }));
         found
+    }
+
+    /// What this run's look at the host says; nothing where the repository is
+    /// here in part and the name is not: each name is asked for.
+    fn found_before(
+        &self,
+        repo: &RepoUrl,
+        revision: &str,
+        credentials: &Credentials,
+    ) -> Option<Result<Commit, SourceError>> {
+        let git = self.git();
+        let found = git.deeply(repo, credentials, self.git_timeout, || git.resolve(repo, revision));
+        let is_missing = matches!(found, Err(SourceError::NoSuchRevision { .. }));
+        (!is_missing || !git.is_shallow(repo)).then_some(found)
     }
 }

@@ -207,13 +207,8 @@ fn bars(numbers: &[f64]) -> String {
     let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let step = |number: f64| {
         let share = if high > low { (number - low) / (high - low) } else { 0.0 };
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of the bars lies between 0 and 7"
-        )]
-        let index = (share * 7.0).round() as usize;
-        BARS[index.min(7)]
+        let reached = BARS.iter().zip(0_u8..).take_while(|(_, place)| f64::from(*place) <= share * 7.0 + 0.5);
+        reached.last().map_or(BARS[0], |(bar, _)| *bar)
     };
     numbers.iter().map(|number| step(*number)).collect()
 }
