@@ -8,10 +8,11 @@ use gitops_core::names::FIELD_MANAGER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::Propagation;
 use http::{Method, header};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::discovery::{Discovery, Kind};
 use crate::error::{ClusterError, ErrorKind};
+use crate::items::List;
 use crate::transport::{Call, Cluster};
 
 /// Up to this many namespaces are listed one by one, more by one LIST of all.
@@ -141,10 +142,9 @@ impl Cluster {
         let answer = self.ask(call).await?;
         let (api_version, name) = (kind.gvk.api_version(), kind.gvk.kind.clone());
         let parse = move || -> Result<Vec<(ObjectKey, Value)>, serde_json::Error> {
-            let mut list: Value = serde_json::from_slice(&answer.body)?;
-            let items = list.get_mut("items").map(Value::take);
-            let Some(Value::Array(items)) = items else { return Ok(Vec::new()) };
-            Ok(items.into_iter().filter_map(|item| with_kind(item, &api_version, &name)).collect())
+            let list: List = serde_json::from_slice(&answer.body)?;
+            let items = list.items.unwrap_or_default().into_iter();
+            Ok(items.filter_map(|item| with_kind(item.0, &api_version, &name)).collect())
         };
         let parsed = tokio::task::spawn_blocking(parse).await;
         let broken = |message: String| ClusterError::Other { what: what.clone(), message };
@@ -320,13 +320,10 @@ fn read(what: &str, body: &[u8]) -> Result<Value, ClusterError> {
 }
 
 /// Items of a list do not repeat its kind.
-fn with_kind(mut item: Value, api_version: &str, kind: &str) -> Option<(ObjectKey, Value)> {
-    let object = item.as_object_mut()?;
-    object.insert("apiVersion".into(), api_version.into());
-    object.insert("kind".into(), kind.into());
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-    }
+fn with_kind(mut item: Map<String, Value>, api_version: &str, kind: &str) -> Option<(ObjectKey, Value)> {
+    item.insert("apiVersion".into(), api_version.into());
+    item.insert("kind".into(), kind.into());
+    let item = Value::Object(item);
     let key = ObjectKey::of(&item).ok()?;
     Some((key, item))
 }
