@@ -159,8 +159,10 @@ pub fn replicas() -> Path {
     Path::root().field("spec").field("replicas")
 }
 
-fn number(spec: &Value, field: &str) -> Option<i64> {
-    spec.get(field).and_then(Value::as_i64)
+/// None where it is left out. What cannot be read, as a value that is known by its
+/// hash alone, is `otherwise`, which admits nothing.
+fn number(spec: &Value, field: &str, otherwise: i64) -> Option<i64> {
+    some(spec.get(field)).map(|value| value.as_i64().unwrap_or(otherwise))
 }
 
 /// `minReplicas` is 1 where it is left out (pkg/apis/autoscaling/v2, defaults).
@@ -168,8 +170,8 @@ fn autoscaler(object: &DesiredObject) -> Option<(ObjectKey, Free)> {
     let spec = object.value.get("spec")?;
     let target = target(object, spec, "apps/v1", "")?;
     let bounds = Bounds {
-        min: number(spec, "minReplicas").or(Some(1)),
-        max: number(spec, "maxReplicas"),
+        min: number(spec, "minReplicas", i64::MAX).or(Some(1)),
+        max: number(spec, "maxReplicas", i64::MIN),
         by: by(object),
     };
     Some((target, Free { path: replicas(), bounds: Some(bounds) }))
@@ -180,10 +182,13 @@ fn autoscaler(object: &DesiredObject) -> Option<(ObjectKey, Free)> {
 fn scaled_object(object: &DesiredObject) -> Option<(ObjectKey, Free)> {
     let spec = object.value.get("spec")?;
     let target = target(object, spec, "apps/v1", "Deployment")?;
-    let min = number(spec, "minReplicaCount").unwrap_or(0);
-    let min = number(spec, "idleReplicaCount").map_or(min, |idle| idle.min(min));
-    let bounds =
-        Bounds { min: Some(min), max: number(spec, "maxReplicaCount").or(Some(100)), by: by(object) };
+    let min = number(spec, "minReplicaCount", i64::MAX).unwrap_or(0);
+    let min = number(spec, "idleReplicaCount", i64::MAX).map_or(min, |idle| idle.min(min));
+    let bounds = Bounds {
+        min: Some(min),
+        max: number(spec, "maxReplicaCount", i64::MIN).or(Some(100)),
+        by: by(object),
+    };
     Some((target, Free { path: replicas(), bounds: Some(bounds) }))
 }
 
@@ -419,5 +424,20 @@ mod tests {
         assert!(!free.admits(Some(&json!(1))));
         assert!(free.clone().at_creation().admits(Some(&json!(1))));
         assert!(!free.at_creation().admits(Some(&json!(0))));
+    }
+
+    #[test]
+    fn bounds_that_cannot_be_read_admit_nothing() {
+        let hashed = crate::compare::salted_value(&json!(2000), "salt");
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        for (api, kind, min, max) in [
+            ("autoscaling/v2", "HorizontalPodAutoscaler", "minReplicas", "maxReplicas"),
+            ("keda.sh/v1alpha1", "ScaledObject", "minReplicaCount", "maxReplicaCount"),
+        ] {
+            let object = declared(json!({"apiVersion": api, "kind": kind, "metadata": {"name": "web", "namespace": "shop"},
+                "spec": {"scaleTargetRef": target, min: 1, max: hashed}}));
+            let (_, free) = of(&object).remove(0);
+            assert!(!free.admits(Some(&json!(1))) && !free.admits(Some(&json!(2000))), "{free:?}");
+        }
     }
 }
