@@ -1,4 +1,4 @@
-//! SOPS files. In: an encrypted file (YAML, JSON, dotenv, or whole) and keys.
+//! SOPS files. In: an encrypted file (YAML, JSON, dotenv, ini, or whole) and keys.
 //! Out: its values in clear, in memory, or why not. age keys are handled here; files for other
 //! keys go through the `sops` program, where there is one.
 //!
@@ -19,6 +19,7 @@ use crate::yaml::Document;
 
 mod cipher;
 mod flat;
+mod ini;
 mod program;
 mod tree;
 
@@ -91,12 +92,9 @@ impl Report {
             })
         } else {
             flat::Format::of(path, text).map(|format| {
-                let clear = format.decrypt(path, text, keys)?;
-                let lines = String::from_utf8_lossy(&clear);
-                // Of a dotenv file the values, of another its lines as they are.
-                let values = lines.lines().map(|line| format.value(line).trim());
-                values.for_each(|value| self.keep(value));
-                Ok(clear)
+                let flat::Clear { bytes, hidden } = format.decrypt(path, text, keys)?;
+                hidden.iter().for_each(|text| self.keep_lines(text));
+                Ok(bytes)
             })
         };
         match clear {
