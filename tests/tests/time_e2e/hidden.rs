@@ -117,7 +117,9 @@ pub fn what_git_keeps_encrypted_is_nowhere_in_clear() {
     webhook.kill();
     let _webhook = stage.replica("cold", &Replica::default());
     let set = |value: &str| tells_nothing(shop.kubectl(&format!("set env deployment/web PASSWORD={value}")));
-    eventually("the cold replica is asked", LIMIT, || set("a").stderr.contains("is kept as Git says").then_some(()));
+    eventually("the cold replica is asked", LIMIT, || {
+        set("a").stderr.contains("is kept as Git says").then_some(())
+    });
     set("guessed").refused(&["containers[name=web].env[name=PASSWORD].value", "***"]);
     tells_nothing(db(shop, "guessed")).refused(&["spec.login", "***"]);
     shop.kubectl("label hidden db note=fine").ok();
