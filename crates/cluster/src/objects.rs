@@ -99,10 +99,26 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> Result<Live, ClusterError> {
+        self.list_recorded(discovery, wanted, |_| false).await
+    }
+
+    /// The same; objects of the kinds that are `recorded` keep the record of their
+    /// field managers, which may be as large as they are.
+    ///
+    /// # Errors
+    /// As [`Cluster::list`].
+    pub async fn list_recorded(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+        recorded: impl Fn(&Gvk) -> bool,
+    ) -> Result<Live, ClusterError> {
         let paths = list_paths(discovery, wanted);
         let mut live = Live::default();
         // Made before they are awaited: a closure in between would not be `Send`.
-        let calls: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let marked = paths.into_iter().map(|(path, kind)| (path, kind, recorded(&kind.gvk)));
+        let calls: Vec<_> =
+            marked.map(|(path, kind, recorded)| self.list_one(path, kind, recorded)).collect();
         let mut answers = futures::stream::iter(calls).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             live.objects.extend(objects?);
@@ -118,7 +134,7 @@ impl Cluster {
     ) -> (Live, Vec<ClusterError>) {
         let paths = list_paths(discovery, wanted);
         let (mut live, mut errors) = (Live::default(), Vec::new());
-        let asked: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let asked: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind, false)).collect();
         let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             match objects {
@@ -129,7 +145,12 @@ impl Cluster {
         (live, errors)
     }
 
-    async fn list_one(&self, path: String, kind: &Kind) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
+    async fn list_one(
+        &self,
+        path: String,
+        kind: &Kind,
+        recorded: bool,
+    ) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
         let what = format!("listing {}", kind.plural);
         let call = Call {
             method: Method::GET,
@@ -144,7 +165,8 @@ impl Cluster {
             let mut list: Value = serde_json::from_slice(&answer.body)?;
             let items = list.get_mut("items").map(Value::take);
             let Some(Value::Array(items)) = items else { return Ok(Vec::new()) };
-            Ok(items.into_iter().filter_map(|item| with_kind(item, &api_version, &name)).collect())
+            let whole = |item| with_kind(item, &api_version, &name, recorded);
+            Ok(items.into_iter().filter_map(whole).collect())
         };
         let parsed = tokio::task::spawn_blocking(parse).await;
         let broken = |message: String| ClusterError::Other { what: what.clone(), message };
@@ -320,11 +342,11 @@ fn read(what: &str, body: &[u8]) -> Result<Value, ClusterError> {
 }
 
 /// Items of a list do not repeat its kind.
-fn with_kind(mut item: Value, api_version: &str, kind: &str) -> Option<(ObjectKey, Value)> {
+fn with_kind(mut item: Value, api_version: &str, kind: &str, recorded: bool) -> Option<(ObjectKey, Value)> {
     let object = item.as_object_mut()?;
     object.insert("apiVersion".into(), api_version.into());
     object.insert("kind".into(), kind.into());
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut).filter(|_| !recorded) {
         metadata.remove("managedFields");
     }
     let key = ObjectKey::of(&item).ok()?;

@@ -147,7 +147,7 @@ fn differences(
 /// their bounds where Git itself says nothing.
 fn leave(free: &[Free], live: &Value, differences: &mut Vec<Difference>) {
     differences.retain_mut(|difference| {
-        let covering = || free.iter().filter(|free| difference.path.is_within(&free.path));
+        let covering = || free.iter().filter(|free| free.covers(&difference.path, live));
         let admitted = covering().any(|free| free.admits(difference.tried.as_ref()));
         if let Some(bounds) = covering().find_map(|free| free.bounds.as_ref()) {
             difference.git = Some(bounds.to_string().into());
