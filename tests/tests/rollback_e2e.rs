@@ -301,6 +301,9 @@ fn a_commit_that_the_project_would_not_take_is_not_made() {
             "{}",
             refused.stderr
         );
+        // The cluster's Application is younger than the commit.
+        let stays = format!("Application {}/web was written since, by kubectl", shop.name());
+        assert!(refused.stderr.contains(&stays), "{}", refused.stderr);
         assert_eq!(repo.head(), head);
     }
     // A file says nothing of Projects, but the cluster does.

@@ -1,7 +1,11 @@
 //! `kubectl gitops rollback`
 
 use clap::Args;
-use gitops_core::names::OUTPUT_API_VERSION;
+use gitops_core::desired::AppRef;
+use gitops_core::managers::writer;
+use gitops_core::names::{GROUP, OUTPUT_API_VERSION, VERSION};
+use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::path::Path;
 use gitops_engine::desired::commit;
 use gitops_engine::load::{Place as SourcePlace, find_file};
 use gitops_engine::{Loaded, restore};
@@ -208,7 +212,8 @@ impl Case<'_> {
         let then = restore::read(&goal.loaded, environment, &goal.revision).await?;
         let mut changes = restore::changes(&read, &then, &wanted.id);
         changes.extend(goal.file.or_else(|| description.as_ref()?.kept(&changes)));
-        let stays: Vec<String> = read.notes.into_iter().chain(goal.stays).collect();
+        let since = if description.is_none() { self.since(&wanted).await } else { None };
+        let stays: Vec<String> = read.notes.into_iter().chain(goal.stays).chain(since).collect();
         stays.iter().for_each(|note| printer.warning(note));
         let writer = self.drafting.writer(home);
         let branch = writer.branch(asked.unwrap_or(&home.source.revision))?;
@@ -237,6 +242,22 @@ impl Case<'_> {
             Some(file) => Description::find(&file, home, place.environment(), base),
             None => Ok(None),
         }
+    }
+
+    /// Whether the Application of the cluster says something else by now, which
+    /// nobody here knows. One that cannot be read is told by what follows.
+    async fn since(&self, wanted: &Commit) -> Option<String> {
+        let Drafting { loaded, place, selection, .. } = self.drafting;
+        let there = place.destination().filter(|_| selection.repo.is_none())?;
+        let gvk = Gvk { group: GROUP.into(), version: VERSION.into(), kind: "Application".into() };
+        let AppRef { namespace, name } = loaded.application.clone();
+        let key = ObjectKey { group: gvk.group.clone(), kind: gvk.kind.clone(), namespace, name };
+        let live = there.cluster.get(there.discovery.kind(&gvk)?, &key).await.ok()??;
+        let by = writer(&live, &Path::root().field("spec"))?;
+        let time: jiff::Timestamp = by.time.parse().ok()?;
+        (time.as_second() >= wanted.time).then(|| {
+            format!("{key} was written since, by {} at {}: what it says stays as it is", by.manager, by.time)
+        })
     }
 
     /// The Application as the commit leaves it.
