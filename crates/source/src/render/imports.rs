@@ -152,7 +152,22 @@ impl<'t> Scan<'t> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const PIECES: [&str; 16] =
+        ["import", " ", "'", "\"", "@", "\\", "|||", "\n", "/*", "*/", "//", "#", "a", "ü", "importstr", "."];
+
+    proptest! {
+        #[test]
+        fn what_is_told_of_any_text_stands_in_it(pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..60)) {
+            let text = pieces.concat();
+            for import in imports(&text).into_iter().flatten() {
+                prop_assert!(text.contains(&import.path));
+            }
+        }
+    }
 
     fn found(text: &str) -> Option<Vec<String>> {
         let told =

@@ -148,7 +148,22 @@ fn written_value(value: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const PIECES: [&str; 16] =
+        ["[", "]", "=", ":", "\"\"\"", "\"", "`", "\\", "#", ";", "\n", "\r\n", " ", "a", "ü", "'"];
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..60)) {
+            let text = pieces.concat();
+            if let Ok(sections) = read(&text) {
+                prop_assert!(write(&sections).len() <= 16 * (text.len() + 16));
+            }
+        }
+    }
 
     fn section(name: &str, keys: &[(&str, &str)]) -> Section {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
