@@ -239,6 +239,14 @@ fn from_here(cluster: &TestCluster, node: &FakeNode) {
     let asked = run("rollout get web -o json").ok().json()["asked"].clone();
     assert_eq!((&asked["verb"], &asked["reason"]), (&json!("promote"), &json!("INC-12")), "{asked}");
     assert_eq!(run("rollout status web").ok().code, 0);
+    let ended = run("rollout status web -o json").ok().json();
+    assert_eq!((&ended["name"], &ended["phase"]), (&json!("web"), &json!("Idle")), "{ended}");
+    let restart = run("rollout restart web --dry-run -o json").ok().json();
+    assert_eq!(
+        (&restart["dryRun"], &restart["objects"][0]["name"]),
+        (&json!(true), &json!("web")),
+        "{restart}"
+    );
 
     // Taken back: the cluster at once, and Git by a commit.
     run("rollout set-image web web=web:3 --yes").ok();

@@ -182,7 +182,7 @@ async fn run(
     tell(&carried, word, printer)?;
     if which.wait {
         let left = limit.saturating_sub(begun.elapsed());
-        let ended = status::until_ended(&cluster, &carried.reference(), left, printer).await?;
+        let ended = status::until_ended(&cluster, &carried.reference(), left, Format::Text, printer).await?;
         // What was to be aborted and is has gone well.
         return Ok(if verb == Verb::Abort && ended == code::NO { code::YES } else { ended });
     }
