@@ -251,8 +251,9 @@ fn from_here(cluster: &TestCluster, node: &FakeNode) {
     // Taken back: the cluster at once, and Git by a commit.
     run("rollout set-image web web=web:3 --yes").ok();
     run("sync --wait --timeout 2m").ok();
-    let aborted = run("rollout abort web --local --reason INC-13 --timeout 2m").ok();
-    assert!(aborted.stdout.contains("INC-13"), "{}{}", aborted.stdout, aborted.stderr);
+    let aborted = run("rollout abort web --local --reason INC-13 --timeout 2m -o json").ok().json();
+    let asked = &aborted["asked"];
+    assert_eq!((&asked["verb"], &asked["reason"]), (&json!("abort"), &json!("INC-13")), "{aborted}");
     assert_eq!(image(), "web:2");
     assert!(std::fs::read_to_string(repo.file("app/web.yaml")).unwrap().contains("web:2"));
     assert!(repo.git(&["show", "-s", "--format=%s"]).starts_with("Roll back web to "));
