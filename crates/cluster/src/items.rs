@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 
 /// A list's objects; null where a kind's own server says so for none.
 #[derive(serde::Deserialize)]
-pub(crate) struct List {
-    #[serde(default)]
-    pub items: Option<Vec<Item>>,
+#[serde(bound = "T: Deserialize<'de>")]
+pub(crate) struct List<T> {
+    #[serde(default = "Option::default")]
+    pub items: Option<Vec<T>>,
 }
 
 /// An object without its `managedFields`.
@@ -74,7 +75,7 @@ mod tests {
             {"metadata": {"name": "a", "managedFields": [{"manager": "x", "fieldsV1": {"f:spec": {}}}]},
                 "spec": {"managedFields": "mine", "metadata": {"managedFields": [1]}}},
             {"metadata": {"name": "b"}}]});
-        let list: List = serde_json::from_value(list).unwrap();
+        let list: List<Item> = serde_json::from_value(list).unwrap();
         let items: Vec<Value> = list.items.unwrap().into_iter().map(|item| Value::Object(item.0)).collect();
         let spec = json!({"managedFields": "mine", "metadata": {"managedFields": [1]}});
         assert_eq!(
@@ -82,7 +83,7 @@ mod tests {
             [json!({"metadata": {"name": "a"}, "spec": spec}), json!({"metadata": {"name": "b"}})]
         );
         for none in [json!({}), json!({"items": null})] {
-            assert!(serde_json::from_value::<List>(none).unwrap().items.is_none());
+            assert!(serde_json::from_value::<List<Item>>(none).unwrap().items.is_none());
         }
     }
 }

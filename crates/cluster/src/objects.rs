@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::discovery::{Discovery, Kind};
 use crate::error::{ClusterError, ErrorKind};
-use crate::items::List;
+use crate::items::{Item, List};
 use crate::transport::{Call, Cluster};
 
 /// Up to this many namespaces are listed one by one, more by one LIST of all.
@@ -100,10 +100,26 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> Result<Live, ClusterError> {
+        self.list_recorded(discovery, wanted, |_| false).await
+    }
+
+    /// The same; objects of the kinds that are `recorded` keep the record of their
+    /// field managers, which may be as large as they are.
+    ///
+    /// # Errors
+    /// As [`Cluster::list`].
+    pub async fn list_recorded(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+        recorded: impl Fn(&Gvk) -> bool,
+    ) -> Result<Live, ClusterError> {
         let paths = list_paths(discovery, wanted);
         let mut live = Live::default();
         // Made before they are awaited: a closure in between would not be `Send`.
-        let calls: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let marked = paths.into_iter().map(|(path, kind)| (path, kind, recorded(&kind.gvk)));
+        let calls: Vec<_> =
+            marked.map(|(path, kind, recorded)| self.list_one(path, kind, recorded)).collect();
         let mut answers = futures::stream::iter(calls).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             live.objects.extend(objects?);
@@ -119,7 +135,7 @@ impl Cluster {
     ) -> (Live, Vec<ClusterError>) {
         let paths = list_paths(discovery, wanted);
         let (mut live, mut errors) = (Live::default(), Vec::new());
-        let asked: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let asked: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind, false)).collect();
         let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             match objects {
@@ -130,7 +146,12 @@ impl Cluster {
         (live, errors)
     }
 
-    async fn list_one(&self, path: String, kind: &Kind) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
+    async fn list_one(
+        &self,
+        path: String,
+        kind: &Kind,
+        recorded: bool,
+    ) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
         let what = format!("listing {}", kind.plural);
         let call = Call {
             method: Method::GET,
@@ -142,9 +163,13 @@ impl Cluster {
         let answer = self.ask(call).await?;
         let (api_version, name) = (kind.gvk.api_version(), kind.gvk.kind.clone());
         let parse = move || -> Result<Vec<(ObjectKey, Value)>, serde_json::Error> {
-            let list: List = serde_json::from_slice(&answer.body)?;
-            let items = list.items.unwrap_or_default().into_iter();
-            Ok(items.filter_map(|item| with_kind(item.0, &api_version, &name)).collect())
+            let items: Vec<Map<String, Value>> = if recorded {
+                serde_json::from_slice::<List<_>>(&answer.body)?.items.unwrap_or_default()
+            } else {
+                let list: List<Item> = serde_json::from_slice(&answer.body)?;
+                list.items.unwrap_or_default().into_iter().map(|item| item.0).collect()
+            };
+            Ok(items.into_iter().filter_map(|item| with_kind(item, &api_version, &name)).collect())
         };
         let parsed = tokio::task::spawn_blocking(parse).await;
         let broken = |message: String| ClusterError::Other { what: what.clone(), message };
