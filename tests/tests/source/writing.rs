@@ -36,6 +36,7 @@ impl Shop {
             credentials: Credentials::Basic { username: "ada".into(), password: Secret::new("hunter2") },
             timeout: LONG,
             checkout: None,
+            signing_key: None,
         };
         Self { _bench: bench, repo, root, _server: server, writer }
     }
@@ -206,6 +207,7 @@ fn local(bench: &Bench, repo: &Repo) -> Writer {
         credentials: Credentials::Usual,
         timeout: LONG,
         checkout: None,
+        signing_key: None,
     }
 }
 
