@@ -18,6 +18,8 @@ use crate::transport::{Call, Cluster};
 const NAMESPACES: usize = 4;
 /// Requests under way at once.
 const PARALLEL: usize = 32;
+/// What the API server's watch cache holds, which may be a moment behind.
+const CACHED: &str = "?resourceVersion=0";
 
 /// Live objects by key.
 #[derive(Clone, Debug, Default)]
@@ -99,10 +101,32 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> Result<Live, ClusterError> {
+        self.list_at(discovery, wanted, CACHED).await
+    }
+
+    /// The same as of now: with everything that was written before.
+    ///
+    /// # Errors
+    /// As of [`Self::list`].
+    pub async fn list_now(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+    ) -> Result<Live, ClusterError> {
+        self.list_at(discovery, wanted, "").await
+    }
+
+    async fn list_at(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+        query: &str,
+    ) -> Result<Live, ClusterError> {
         let paths = list_paths(discovery, wanted);
         let mut live = Live::default();
         // Made before they are awaited: a closure in between would not be `Send`.
-        let calls: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let calls: Vec<_> =
+            paths.into_iter().map(|(path, kind)| self.list_one(format!("{path}{query}"), kind)).collect();
         let mut answers = futures::stream::iter(calls).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             live.objects.extend(objects?);
@@ -118,7 +142,8 @@ impl Cluster {
     ) -> (Live, Vec<ClusterError>) {
         let paths = list_paths(discovery, wanted);
         let (mut live, mut errors) = (Live::default(), Vec::new());
-        let asked: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let asked: Vec<_> =
+            paths.into_iter().map(|(path, kind)| self.list_one(format!("{path}{CACHED}"), kind)).collect();
         let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             match objects {
@@ -131,13 +156,7 @@ impl Cluster {
 
     async fn list_one(&self, path: String, kind: &Kind) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
         let what = format!("listing {}", kind.plural);
-        let call = Call {
-            method: Method::GET,
-            path: format!("{path}?resourceVersion=0"),
-            headers: &[],
-            body: Vec::new(),
-            what: &what,
-        };
+        let call = Call { method: Method::GET, path, headers: &[], body: Vec::new(), what: &what };
         let answer = self.ask(call).await?;
         let (api_version, name) = (kind.gvk.api_version(), kind.gvk.kind.clone());
         let parse = move || -> Result<Vec<(ObjectKey, Value)>, serde_json::Error> {
