@@ -9,6 +9,7 @@ use gitops_core::rollout::state::Phase;
 
 use crate::error::{Failure, code};
 use crate::printer::{Ink, Printer};
+use crate::reaching::{Reached, reach};
 use crate::rollouts::{self, Seen};
 use crate::settings::{Settings, duration};
 
@@ -36,9 +37,7 @@ pub struct Arguments {
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let limit = duration(&arguments.timeout)?.unwrap_or(Duration::MAX);
-    let cluster = settings.cluster().await?;
-    let namespace = rollouts::namespace(settings, &cluster);
-    let seen = rollouts::find(&cluster, &namespace, &arguments.rollout).await?;
+    let Reached { cluster, seen, .. } = reach(settings, &arguments.rollout).await?;
     let limit = if arguments.watch { limit } else { Duration::ZERO };
     until_ended(&cluster, &seen.reference(), limit, printer).await
 }
