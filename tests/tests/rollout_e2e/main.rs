@@ -8,6 +8,7 @@ mod commands;
 mod documented;
 mod faults;
 mod gate;
+mod many;
 mod measured;
 mod stage;
 mod strategies;
