@@ -10,6 +10,7 @@ mod faults;
 mod gate;
 mod many;
 mod measured;
+mod signed;
 mod stage;
 mod strategies;
 mod traffic;

@@ -146,10 +146,10 @@ impl Writer {
     /// checkout's configuration.
     fn prepare(&self, folder: &TempDir) -> Result<(), SourceError> {
         let real = self.cache.repository(&self.repo)?;
+        gix::init_bare(folder.path()).map_err(|error| git_error(&self.repo, &error))?;
         if let Some(key) = &self.signing_key {
             key::put(&folder.path().join(SIGNING_KEY), key.reveal())?;
         }
-        gix::init_bare(folder.path()).map_err(|error| git_error(&self.repo, &error))?;
         let write = |name: &str, text: String| {
             let path = folder.path().join(name);
             if let Some(parent) = path.parent() {
