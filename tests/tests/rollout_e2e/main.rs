@@ -7,6 +7,7 @@ mod canary;
 mod commands;
 mod documented;
 mod faults;
+mod fields;
 mod gate;
 mod many;
 mod measured;
