@@ -33,6 +33,7 @@ pub use history::Ids;
 pub use program::Program;
 pub use publish::Target;
 pub use revision::is_full_commit;
+pub use signature::counts_not as signing_key_counts_not;
 pub use snapshot::{FileEntry, Snapshot};
 pub use write::{Change, Draft, NewCommit, Person, Writer};
 
