@@ -64,6 +64,7 @@ impl<'de> Visitor<'de> for Part {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use serde_json::json;
 
