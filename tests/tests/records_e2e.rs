@@ -66,7 +66,8 @@ fn a_commit_is_written_only_to_the_applications_that_it_concerns() {
         (tried.code == 0).then_some(())
     });
     claims["data"]["greeting"] = json!("evil");
-    shop.kubectl_stdin("create --dry-run=server -f -", &claims.to_string()).refused(&["does not match the commit it claims"]);
+    shop.kubectl_stdin("create --dry-run=server -f -", &claims.to_string())
+        .refused(&["does not match the commit it claims"]);
     assert_eq!(versions(&shop), before, "nothing was written to those that say the same");
     assert!(applications(&shop)["quiet-0"]["status"]["revision"] == first);
     // And when it concerns one, that one alone.
