@@ -2,8 +2,11 @@
 //! what it changes in this and in other Applications, and the commit once
 //! somebody agrees.
 
+use std::path::Path;
+
+use gitops_cluster::ErrorKind;
 use gitops_engine::desired::{commit, desired};
-use gitops_engine::load::Place as SourcePlace;
+use gitops_engine::load::{Place as SourcePlace, from_cluster};
 use gitops_engine::restore;
 use gitops_engine::trust::trust_on;
 use gitops_engine::{EngineError, Loaded};
@@ -18,6 +21,16 @@ use crate::output::Report;
 use crate::place::Place;
 use crate::printer::Printer;
 use crate::settings::Settings;
+
+/// Whether a checkout is of this repository, or is it itself.
+pub fn is_same(repo: &RepoUrl, root: &Path) -> bool {
+    repo.path() == Some(root) || is_clone(root, repo)
+}
+
+fn is_clone(root: &Path, repo: &RepoUrl) -> bool {
+    let origin = origin(root).and_then(|origin| origin.parse::<RepoUrl>().ok());
+    origin.is_some_and(|origin| origin.to_string() == repo.to_string())
+}
 
 /// An Application whose files get a commit.
 #[derive(Debug)]
@@ -54,21 +67,35 @@ impl Drafting<'_> {
     /// The checkout that one stands in, when it is one of this repository.
     fn checkout(&self, repo: &RepoUrl) -> Option<std::path::PathBuf> {
         let (root, _) = enclosing(&self.settings.folder)?;
-        let same =
-            origin(&root)?.parse::<RepoUrl>().is_ok_and(|origin| origin.to_string() == repo.to_string());
-        same.then_some(root)
+        is_clone(&root, repo).then_some(root)
     }
 
     /// What the draft changes in what the Application declares.
     pub async fn changes(&self, now: &str, draft: &Draft) -> Result<Report, Failure> {
-        self.changes_of(self.loaded, now, draft).await
+        self.changes_of((self.loaded, now), (self.loaded, now), draft).await
     }
 
-    async fn changes_of(&self, loaded: &Loaded, now: &str, draft: &Draft) -> Result<Report, Failure> {
+    /// The same where the draft leaves the Application described otherwise: at a
+    /// revision of what it is then.
+    pub async fn changes_into(
+        &self,
+        then: (&Loaded, &str),
+        now: &str,
+        draft: &Draft,
+    ) -> Result<Report, Failure> {
+        self.changes_of((self.loaded, now), then, draft).await
+    }
+
+    async fn changes_of(
+        &self,
+        (loaded, now): (&Loaded, &str),
+        (then, revision): (&Loaded, &str),
+        draft: &Draft,
+    ) -> Result<Report, Failure> {
         let (environment, place) = (self.place.environment(), self.place);
-        let drafted = restore::placed(loaded, &draft.repo());
+        let drafted = restore::placed(then, &draft.repo());
         let before = desired(loaded, environment, now, place).await?;
-        let revision = restore::with_commit(loaded, now, &draft.commit);
+        let revision = restore::with_commit(then, revision, &draft.commit);
         let after = desired(&drafted, environment, &revision, place).await?;
         Ok(change::report(&before, &after, &change::schemas(place, &before, &after).await?))
     }
@@ -105,14 +132,51 @@ impl Drafting<'_> {
     /// What the draft changes in another Application.
     async fn beside(&self, other: &Loaded, draft: &Draft) -> Result<Report, Failure> {
         let now = commit(other, self.place.environment(), None).await?.id;
-        self.changes_of(other, &restore::with_commit(other, &now, &draft.base), draft).await
+        let revision = restore::with_commit(other, &now, &draft.base);
+        self.changes_of((other, &revision), (other, &revision), draft).await
     }
 
     /// Whether the Project takes the commit, so that none is pushed that cannot be
-    /// synced.
+    /// synced. A file says nothing of Projects: the Application of the same name in
+    /// the cluster does.
     pub async fn counts(&self, draft: &Draft, now: &str) -> Result<(), Failure> {
-        let drafted = restore::placed(self.loaded, &draft.repo());
-        let revision = restore::with_commit(self.loaded, now, &draft.commit);
+        if self.loaded.project.is_some() {
+            return self.counts_for(self.loaded, draft, now).await;
+        }
+        let Some((held, now)) = self.held().await? else { return Ok(()) };
+        self.counts_for(&held, draft, &now).await
+    }
+
+    /// The Application as the cluster holds it to the same repository, and its
+    /// revision.
+    async fn held(&self) -> Result<Option<(Loaded, String)>, Failure> {
+        let Some(cluster) = self.place.cluster() else { return Ok(None) };
+        let (application, usual) = (&self.loaded.application, &self.settings.credentials);
+        let unknown = |reason: String| {
+            self.printer.warning(&format!("whether the cluster takes this commit is not known: {reason}"));
+            Ok(None)
+        };
+        let held = match from_cluster(cluster, application, usual).await {
+            Ok(held) => held,
+            Err(EngineError::Cluster(error)) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return unknown(error.to_string()),
+        };
+        let same = restore::home(&held).zip(restore::home(self.loaded)).is_some_and(|(held, home)| {
+            held.repo.to_string() == home.repo.to_string()
+                || home.repo.path().is_some_and(|root| is_clone(root, &held.repo))
+        });
+        if !same || held.project.is_none() {
+            return Ok(None);
+        }
+        match commit(&held, self.place.environment(), None).await {
+            Ok(now) => Ok(Some((held, now.id))),
+            Err(error) => unknown(error.to_string()),
+        }
+    }
+
+    async fn counts_for(&self, loaded: &Loaded, draft: &Draft, now: &str) -> Result<(), Failure> {
+        let drafted = restore::placed(loaded, &draft.repo());
+        let revision = restore::with_commit(loaded, now, &draft.commit);
         let environment = self.place.environment();
         let counts = trust_on(&drafted, environment, &revision, &draft.commit, &draft.branch).await;
         counts.map_err(|error| match error {

@@ -178,9 +178,6 @@ impl From<EngineError> for Failure {
             EngineError::Desired(errors) => desired(&errors),
             EngineError::Application { .. } => Self::usage(error.to_string())
                 .hint("mend the file; `kubectl gitops init --dry-run` prints one that is right"),
-            EngineError::NotCarriedOut { .. } => {
-                Self::usage(error.to_string()).hint("leave this field out for now")
-            }
             EngineError::Refused(_) => {
                 Self::new(code::REFUSED, error.to_string()).hint("ask whoever keeps the Project")
             }

@@ -224,7 +224,8 @@ fn an_application_is_created_changed_and_deleted() {
     assert_eq!(spec["source"]["path"], "other");
     assert!(run("set two --revision v2").ok().stdout.contains("unchanged"));
     run("delete two").code(2);
-    run("delete two --yes").ok();
+    let gone = run("delete two --yes -o json").ok().json();
+    assert_eq!((&gone["kind"], &gone["gone"]), (&json!("Deletion"), &json!(true)), "{gone}");
     assert!(shop.get("application", "two").is_none());
     run("delete two --yes").code(3);
 }

@@ -110,12 +110,13 @@ fn the_controller_is_asked_where_one_runs() {
     assert_eq!(application(cluster)["status"]["operation"]["id"], asked["id"]);
 
     // A suspended one is left as it is, until it is resumed.
-    gitops(cluster, "app suspend web --reason INC-12").ok();
+    let told = gitops(cluster, "app suspend web --reason INC-12 -o json").ok().json();
+    assert_eq!((&told["verb"], &told["phase"]), (&json!("suspend"), &json!("Succeeded")), "{told}");
     repo.commit("Again", &[("app/config.yaml", &CONFIG.replace("hello", "again"))]);
     let refused = gitops(cluster, "sync web");
     assert_ne!(refused.code, 0, "{}", refused.stdout);
     assert!(refused.stdout.contains("INC-12"), "{}", refused.stdout);
-    gitops(cluster, "app resume --all").ok();
+    assert_eq!(gitops(cluster, "app resume --all -o name").ok().stdout, "application/web\n");
     gitops(cluster, "sync web -o json").ok();
     // What is not for the controller is done from here.
     repo.commit("Once more", &[("app/config.yaml", &CONFIG.replace("hello", "once more"))]);

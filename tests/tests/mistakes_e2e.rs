@@ -8,6 +8,11 @@ const GOOD: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good}\n";
 const CHART: &str = "apiVersion: v2\nname: c\nversion: 1.0.0\n";
 const KUSTOMIZATION: &str = "resources: [good.yaml]\n";
 
+/// For nobody's key; without its metadata; and as an ini file.
+const SEALED: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {a: \"ENC[AES256_GCM,data:AA==,iv:AA==,tag:AA==,type:str]\"}\nsops: {mac: x}\n";
+const BARE: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {a: \"ENC[AES256_GCM,data:AA==,iv:AA==,tag:AA==,type:str]\"}\n";
+const SEALED_INI: &str = "[a]\nb = ENC[AES256_GCM,data:AA==,iv:AA==,tag:AA==,type:str]\n\n[sops]\nmac = x\n";
+
 /// A mistake: the Application's source, its files in `app`, what is told.
 struct Case {
     source: &'static str,
@@ -24,7 +29,7 @@ const fn case(
     Case { source, files, told, code: 4 }
 }
 
-const CASES: [Case; 30] = [
+const CASES: [Case; 37] = [
     // Plain YAML and JSON.
     case("path: app", &[("bad.yaml", "a: [\n")], "app/bad.yaml:"),
     case("path: app", &[("bad.yaml", "a: 1\na: 2\n")], "app/bad.yaml:2"),
@@ -51,6 +56,7 @@ const CASES: [Case; 30] = [
         )],
         "app/bad.yaml:1",
     ),
+    case("{path: app, plain: {include: [\"[\"]}}", &[], "[: "),
     case("path: nowhere", &[], "has no \"nowhere\""),
     case("path: ../app", &[], "has no .. in it"),
     // Kustomize.
@@ -97,6 +103,26 @@ const CASES: [Case; 30] = [
     // Jsonnet.
     case("path: app/a.jsonnet", &[("a.jsonnet", "{ a: }")], "a.jsonnet"),
     case("path: app/a.jsonnet", &[("a.jsonnet", "import '/etc/passwd'")], "passwd"),
+    case("path: app/a.jsonnet", &[("a.jsonnet", "import 'gone.libsonnet'")], "gone.libsonnet"),
+    // SOPS.
+    case("path: app", &[("bad.yaml", SEALED)], "app/bad.yaml: SOPS: "),
+    case("path: app", &[("bad.yaml", BARE)], "is no whole SOPS file"),
+    case(
+        "path: app",
+        &[("kustomization.yaml", "configMapGenerator: [{name: a, files: [a.ini]}]\n"), ("a.ini", SEALED_INI)],
+        "app/a.ini: SOPS: ",
+    ),
+    // Several sources, and charts of elsewhere.
+    case(
+        "{path: app, helm: {valueFiles: [$base/values.yaml]}}",
+        &[("Chart.yaml", CHART)],
+        "no source has the ref \"base\"",
+    ),
+    case(
+        "{repo: \"http://127.0.0.1:1/charts\", helm: {chart: web, version: 1.0.0}}",
+        &[],
+        "http://127.0.0.1:1/charts",
+    ),
     // Registries.
     case("{repo: \"oci://127.0.0.1:1/x\", type: OCI}", &[], "cannot be reached"),
 ];

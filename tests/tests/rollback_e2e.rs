@@ -119,6 +119,102 @@ fn what_a_kustomization_leads_to_goes_back_with_it() {
 }
 
 #[test]
+fn what_a_program_imports_goes_back_with_it() {
+    let object = |word: &str| {
+        format!(
+            "{{apiVersion: 'v1', kind: 'ConfigMap', metadata: {{name: 'web'}}, data: {{greeting: '{word}'}}}}"
+        )
+    };
+    let place = two(&[
+        ("app/main.jsonnet", "[import 'deep/web.libsonnet']"),
+        ("lib/deep/web.libsonnet", &object("hello")),
+        ("db/db.yaml", DB),
+    ]);
+    let mut web = place.application("web", "app");
+    web["spec"]["source"]["type"] = json!("Jsonnet");
+    place.describe(&[web, place.application("db", "db")]);
+    place.repo.commit("Greet", &[("lib/deep/web.libsonnet", &object("hi"))]);
+    place.repo.commit("Grow", &[("db/db.yaml", &DB.replace("\"1\"", "\"2\""))]);
+    place.gitops("sync").ok();
+    assert_eq!(live(&place), "hi");
+    let done = place.gitops("rollback web --yes").ok();
+    assert!(!done.stderr.contains("import"), "{}", done.stderr);
+    assert_eq!(live(&place), "hello");
+}
+
+#[test]
+fn a_description_goes_back_only_when_that_is_asked_for() {
+    let place =
+        two(&[("app/config.yaml", CONFIG), ("other/config.yaml", &greeting("other")), ("db/db.yaml", DB)]);
+    let first = place.repo.head();
+    let mut db = place.application("db", "db");
+    db["spec"]["suspend"] = json!(true);
+    place.describe(&[place.application("web", "other"), db]);
+    place.repo.commit("Greet", &[("other/config.yaml", &greeting("hi"))]);
+    place.gitops("sync web").ok();
+    assert_eq!(live(&place), "hi");
+    let now = std::fs::read_to_string(place.repo.file("gitops.yaml")).unwrap();
+
+    let told = "gitops.yaml described web otherwise then: spec.source.path was \"app\", is \"other\"";
+    let dry = place.gitops(&format!("rollback web --to {first} --dry-run")).ok();
+    assert!(
+        dry.stderr.contains(told) && dry.stderr.contains("--with-spec takes that back"),
+        "{}",
+        dry.stderr
+    );
+    assert!(
+        dry.stdout.contains("+ data.greeting: other") && !dry.stdout.contains("gitops.yaml"),
+        "{}",
+        dry.stdout
+    );
+    let json = place.gitops(&format!("rollback web --to {first} --dry-run -o json")).ok().json();
+    assert!(json["stays"][0].as_str().unwrap().contains(told), "{json}");
+
+    // No cluster is needed for a branch.
+    let mut away = cluster().command("kubectl-gitops");
+    away.args(["rollback", "web", "--to", &first, "--with-spec", "--branch", "back", "--yes"]);
+    let away = ran(away.current_dir(place.repo.path()).env("KUBECONFIG", "/nonexistent"), None).ok();
+    assert!(away.stdout.contains("+ data.greeting: hello"), "{}", away.stdout);
+    assert_eq!(std::fs::read_to_string(place.repo.file("gitops.yaml")).unwrap(), now);
+
+    place.gitops(&format!("rollback web --to {first} --with-spec --yes")).ok();
+    assert_eq!(live(&place), "hello");
+    let text = std::fs::read_to_string(place.repo.file("gitops.yaml")).unwrap();
+    assert!(text.contains("\"path\":\"app\"") && text.contains("\"suspend\":true"), "{text}");
+    assert_eq!(place.repo.git(&["diff", "--stat", "HEAD", "back"]), "");
+
+    // How it is described counts as a change of it then.
+    place.gitops("rollback web --with-spec --yes").ok();
+    assert_eq!(live(&place), "hi");
+    let before = place.gitops(&format!("rollback web --to {first}^ --with-spec --dry-run")).code(4);
+    assert!(
+        before.stderr.contains("did not describe web then: that cannot be taken back"),
+        "{}",
+        before.stderr
+    );
+    let empty = tempfile::tempdir().unwrap();
+    let flags = format!("rollback --repo {} --path app --to {first} --with-spec --dry-run", place.repo.url());
+    let nowhere = cluster().gitops(empty.path(), &flags).code(2);
+    assert!(nowhere.stderr.contains("no file of this repository describes"), "{}", nowhere.stderr);
+}
+
+#[test]
+fn a_description_among_the_files_stays() {
+    let place = Place::undescribed(&[("config.yaml", CONFIG)]);
+    place.repo.git(&["config", "user.name", "Grace"]);
+    place.repo.git(&["config", "user.email", "grace@example.com"]);
+    place.describe(&[place.application("web", ".")]);
+    let first = place.repo.head();
+    let mut web = place.application("web", ".");
+    web["spec"]["sync"] = json!({"prune": true});
+    place.describe(&[web]);
+    place.repo.commit("Greet", &[("config.yaml", &greeting("hi"))]);
+    place.gitops(&format!("rollback web --to {first} --yes")).ok();
+    assert_eq!(live(&place), "hello");
+    assert!(std::fs::read_to_string(place.repo.file("gitops.yaml")).unwrap().contains("prune"));
+}
+
+#[test]
 fn a_repository_elsewhere_is_committed_to_without_a_checkout() {
     let (namespace, repo) = (cluster().namespace("rollback"), Repo::with(&[("app/config.yaml", CONFIG)]));
     repo.commit("Greet", &[("app/config.yaml", &greeting("hi"))]);
@@ -185,7 +281,11 @@ fn a_commit_that_the_project_would_not_take_is_not_made() {
         repo.git(&["config", name, value]);
     }
     std::fs::write(repo.file("app/config.yaml"), greeting("hi")).unwrap();
-    repo.git(&["commit", "--quiet", "--all", "-S", "-m", "Greet"]);
+    let described = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": shop.name()}, "spec": {
+        "source": {"path": "app"}, "destination": {"namespace": shop.name()}}});
+    std::fs::write(repo.file("gitops.yaml"), described.to_string()).unwrap();
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "-S", "-m", "Greet"]);
     let rule = json!({"url": "file:///**", "branches": ["main"], "signers": [public]});
     shop.hold_under(json!({"repositories": [rule]}), json!({}));
     shop.sync().ok();
@@ -201,8 +301,19 @@ fn a_commit_that_the_project_would_not_take_is_not_made() {
             "{}",
             refused.stderr
         );
+        // The cluster's Application is younger than the commit.
+        let stays = format!("Application {}/web was written since, by kubectl", shop.name());
+        assert!(refused.stderr.contains(&stays), "{}", refused.stderr);
         assert_eq!(repo.head(), head);
     }
+    // A file says nothing of Projects, but the cluster does.
+    let refused = shop.cluster.gitops(repo.path(), "rollback web --yes").code(4);
+    assert!(
+        refused.stderr.contains("not signed") && refused.stderr.contains("--branch NAME"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(repo.head(), head);
     // A pull request is signed where it is merged.
     rollback("--branch undo --yes").ok();
     repo.git(&["config", "commit.gpgSign", "true"]);

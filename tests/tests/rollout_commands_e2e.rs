@@ -239,12 +239,21 @@ fn from_here(cluster: &TestCluster, node: &FakeNode) {
     let asked = run("rollout get web -o json").ok().json()["asked"].clone();
     assert_eq!((&asked["verb"], &asked["reason"]), (&json!("promote"), &json!("INC-12")), "{asked}");
     assert_eq!(run("rollout status web").ok().code, 0);
+    let ended = run("rollout status web -o json").ok().json();
+    assert_eq!((&ended["name"], &ended["phase"]), (&json!("web"), &json!("Idle")), "{ended}");
+    let restart = run("rollout restart web --dry-run -o json").ok().json();
+    assert_eq!(
+        (&restart["dryRun"], &restart["objects"][0]["name"]),
+        (&json!(true), &json!("web")),
+        "{restart}"
+    );
 
     // Taken back: the cluster at once, and Git by a commit.
     run("rollout set-image web web=web:3 --yes").ok();
     run("sync --wait --timeout 2m").ok();
-    let aborted = run("rollout abort web --local --reason INC-13 --timeout 2m").ok();
-    assert!(aborted.stdout.contains("INC-13"), "{}{}", aborted.stdout, aborted.stderr);
+    let aborted = run("rollout abort web --local --reason INC-13 --timeout 2m -o json").ok().json();
+    let asked = &aborted["asked"];
+    assert_eq!((&asked["verb"], &asked["reason"]), (&json!("abort"), &json!("INC-13")), "{aborted}");
     assert_eq!(image(), "web:2");
     assert!(std::fs::read_to_string(repo.file("app/web.yaml")).unwrap().contains("web:2"));
     assert!(repo.git(&["show", "-s", "--format=%s"]).starts_with("Roll back web to "));

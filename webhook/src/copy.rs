@@ -2,7 +2,7 @@
 //! that a cold restart without Git still holds it. In: a part of the index, or
 //! an Application's name. Out: Secrets `gitops-index-*` of this program's
 //! namespace, or the part read back from them. The values of Secrets, and those
-//! of ConfigMaps that Git keeps encrypted, are in it as salted hashes alone.
+//! that hold what Git keeps encrypted, are in it as salted hashes alone.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -28,8 +28,10 @@ const CHUNK: usize = 700 << 10;
 const MAX_CHUNKS: usize = 32;
 /// What a copy may unpack to.
 const MAX_UNPACKED: u64 = 512 << 20;
-/// Of this layout; others are passed over.
-const FORMAT: &str = "2";
+/// Of this layout.
+const FORMAT: &str = "3";
+/// Layouts that are read; a copy of an older one is written anew.
+const READ: [&str; 2] = ["2", FORMAT];
 
 const LABEL: &str = "kubectl-gitops.dev/copy";
 const APPLICATION: &str = "kubectl-gitops.dev/copy-of";
@@ -108,7 +110,7 @@ impl Copies {
         if note(first, UID) != uid || note(first, APPLICATION) != application.to_string() {
             return Ok(None);
         }
-        if note(first, VERSION) != FORMAT {
+        if !READ.contains(&note(first, VERSION)) {
             return Err(damaged("it is of another version of this program"));
         }
         if whole(&secrets).is_none() {

@@ -172,11 +172,16 @@ pub struct IgnoreRule {
     pub kind: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// Written as `spec.containers[name=app].image`, as a JSON pointer, or as jq
+    /// does: `.spec.containers[] | select(.name == "app") | .image`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub path: String,
-    /// A field manager whose fields do not count.
+    /// A field manager whose fields do not count, at or beneath the path if there
+    /// is one. Whoever writes calls themselves what they like: this opens the
+    /// fields to all who use the name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 128))]
     pub manager: String,
 }
 
@@ -197,36 +202,16 @@ impl Application {
     pub fn is_here(&self) -> bool {
         self.spec.destination.is_here()
     }
-
-    /// Fields of the spec that are set and not carried out yet: a command or
-    /// the webhook refuses them by name instead of passing them over.
-    pub fn not_carried_out(&self) -> Vec<&'static str> {
-        let spec = &self.spec;
-        let mut found = Vec::new();
-        let mut note = |set: bool, path: &'static str| {
-            if set {
-                found.push(path);
-            }
-        };
-        note(spec.ignore.iter().any(|rule| !rule.manager.is_empty()), "spec.ignore[].manager");
-        found
-    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
-
-    fn application(spec: Value) -> Application {
-        Application::new("a", serde_json::from_value(spec).unwrap())
-    }
 
     #[test]
     fn a_cluster_is_named_not_addressed() {
-        let spec = |destination: Value| {
+        let spec = |destination: serde_json::Value| {
             let spec = serde_json::json!({"source": {"repo": "https://h/x"}, "destination": destination});
             serde_json::from_value::<ApplicationSpec>(spec)
         };
@@ -235,16 +220,6 @@ mod tests {
         let named = spec(serde_json::json!({"cluster": "east", "server": null})).unwrap();
         assert_eq!(named.destination.cluster, "east");
         assert!(!serde_json::to_string(&named).unwrap().contains("server"));
-    }
-
-    #[test]
-    fn what_is_not_carried_out_is_named() {
-        let plain = application(serde_json::json!({"source": {"repo": "https://h/x", "path": "a"}}));
-        assert!(plain.not_carried_out().is_empty());
-        let more = application(
-            serde_json::json!({"source": {"repo": "https://h/x", "type": "Jsonnet"}, "ignore": [{"kind": "Service", "manager": "x"}]}),
-        );
-        assert_eq!(more.not_carried_out(), ["spec.ignore[].manager"]);
     }
 
     #[test]

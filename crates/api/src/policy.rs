@@ -6,7 +6,8 @@ use gitops_core::path::{Path, PathError};
 use gitops_core::verdict::{Interactive, Mode, Policy, Untracked};
 
 use crate::application::{
-    ApplicationSpec, CustomKinds, EnforcementFloor, EnforcementMode, InteractiveMode, UntrackedMode,
+    ApplicationSpec, CustomKinds, EnforcementFloor, EnforcementMode, IgnoreRule, InteractiveMode,
+    UntrackedMode,
 };
 use crate::project::Injector;
 
@@ -52,7 +53,7 @@ impl ApplicationSpec {
                 group: Some(rule.group.clone()),
                 kind: rule.kind.clone(),
                 name: rule.name.clone(),
-                free: Free { path, bounds },
+                free: Free { path, bounds, manager: None },
             });
         }
         for (at, rule) in self.ignore.iter().enumerate() {
@@ -60,7 +61,7 @@ impl ApplicationSpec {
                 group: Some(rule.group.clone()),
                 kind: rule.kind.clone(),
                 name: rule.name.clone(),
-                free: Free::any(path(|| format!("spec.ignore[{at}].path"), &rule.path)?),
+                free: ignored(at, rule)?,
             });
         }
         for (at, rule) in injectors.iter().enumerate() {
@@ -73,6 +74,16 @@ impl ApplicationSpec {
         }
         Ok(grants)
     }
+}
+
+fn ignored(at: usize, rule: &IgnoreRule) -> Result<Free, PolicyError> {
+    let field = || format!("spec.ignore[{at}].path");
+    if rule.path.is_empty() && rule.manager.is_empty() {
+        let error = PathError { text: String::new(), at: 0, reason: "a path or a manager is needed" };
+        return Err(PolicyError { field: field(), error });
+    }
+    let path = path(field, &rule.path)?;
+    Ok(if rule.manager.is_empty() { Free::any(path) } else { Free::of_manager(path, &rule.manager) })
 }
 
 fn mode(mode: EnforcementMode) -> Mode {
@@ -128,15 +139,28 @@ mod tests {
     fn what_is_left_to_others_is_read_by_path_and_pointer() {
         let spec = spec(json!({
             "enforcement": {"delegate": [{"group": "apps", "kind": "Deployment", "name": "web", "path": "spec.replicas", "min": 1, "max": 9}]},
-            "ignore": [{"kind": "Service", "name": "*", "path": "/spec/ports"}],
+            "ignore": [
+                {"kind": "Service", "name": "*", "path": "/spec/ports"},
+                {"group": "apps", "kind": "Deployment", "manager": "keel"},
+                {"group": "apps", "kind": "*", "path": ".spec.list[] | select(.name == \"a\")", "manager": "x"},
+            ],
         }));
         let injectors = [Injector { kind: "Pod".into(), path: "spec.containers[name=istio-proxy]".into() }];
         let policy = spec.policy(&EnforcementFloor::default(), &injectors).unwrap();
-        let told: Vec<String> =
-            policy.grants.iter().map(|grant| format!("{} {}", grant.kind, grant.free.path)).collect();
+        let told: Vec<String> = policy
+            .grants
+            .iter()
+            .map(|grant| format!("{} {} {:?}", grant.kind, grant.free.path, grant.free.manager))
+            .collect();
         assert_eq!(
             told,
-            ["Deployment spec.replicas", "Service spec.ports", "Pod spec.containers[name=istio-proxy]"]
+            [
+                "Deployment spec.replicas None",
+                "Service spec.ports None",
+                "Deployment . Some(\"keel\")",
+                "* spec.list[name=a] Some(\"x\")",
+                "Pod spec.containers[name=istio-proxy] None"
+            ]
         );
         let bounds = policy.grants[0].free.bounds.as_ref().unwrap();
         assert_eq!(bounds.to_string(), "1 to 9, set by enforcement.delegate");
@@ -147,5 +171,9 @@ mod tests {
         let spec = spec(json!({"ignore": [{"kind": "Service", "path": "spec.ports["}]}));
         let error = spec.policy(&EnforcementFloor::default(), &[]).unwrap_err().to_string();
         assert!(error.starts_with("spec.ignore[0].path: "), "{error}");
+        let nothing: ApplicationSpec =
+            serde_json::from_value(json!({"ignore": [{"kind": "Service"}]})).unwrap();
+        let error = nothing.policy(&EnforcementFloor::default(), &[]).unwrap_err().to_string();
+        assert!(error.contains("a path or a manager is needed"), "{error}");
     }
 }

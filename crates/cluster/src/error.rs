@@ -71,6 +71,28 @@ impl ClusterError {
         matches!(self, Self::Busy { .. } | Self::Cut { .. } | Self::Timeout { .. })
     }
 
+    /// The same with the API server's words changed.
+    #[must_use]
+    pub fn reworded(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        match &mut self {
+            Self::Forbidden { message, .. }
+            | Self::Denied { message, .. }
+            | Self::Conflict { message, .. }
+            | Self::Immutable { message, .. }
+            | Self::Invalid { message, .. }
+            | Self::Busy { message, .. }
+            | Self::Other { message, .. }
+            | Self::Cut { reason: message, .. } => *message = change(message),
+            Self::Configuration(_)
+            | Self::Unreachable { .. }
+            | Self::Unauthorized { .. }
+            | Self::NotFound { .. }
+            | Self::Fields { .. }
+            | Self::Timeout { .. } => {}
+        }
+        self
+    }
+
     /// What the error is about.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -7,6 +7,7 @@ mod discovery;
 mod disk;
 mod error;
 mod exec;
+mod items;
 mod logs;
 mod objects;
 mod openapi;

@@ -8,10 +8,11 @@ use gitops_core::names::FIELD_MANAGER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::Propagation;
 use http::{Method, header};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::discovery::{Discovery, Kind};
 use crate::error::{ClusterError, ErrorKind};
+use crate::items::{Item, List};
 use crate::transport::{Call, Cluster};
 
 /// Up to this many namespaces are listed one by one, more by one LIST of all.
@@ -99,10 +100,26 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> Result<Live, ClusterError> {
+        self.list_recorded(discovery, wanted, |_| false).await
+    }
+
+    /// The same; objects of the kinds that are `recorded` keep the record of their
+    /// field managers, which may be as large as they are.
+    ///
+    /// # Errors
+    /// As [`Cluster::list`].
+    pub async fn list_recorded(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+        recorded: impl Fn(&Gvk) -> bool,
+    ) -> Result<Live, ClusterError> {
         let paths = list_paths(discovery, wanted);
         let mut live = Live::default();
         // Made before they are awaited: a closure in between would not be `Send`.
-        let calls: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let marked = paths.into_iter().map(|(path, kind)| (path, kind, recorded(&kind.gvk)));
+        let calls: Vec<_> =
+            marked.map(|(path, kind, recorded)| self.list_one(path, kind, recorded)).collect();
         let mut answers = futures::stream::iter(calls).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             live.objects.extend(objects?);
@@ -118,7 +135,7 @@ impl Cluster {
     ) -> (Live, Vec<ClusterError>) {
         let paths = list_paths(discovery, wanted);
         let (mut live, mut errors) = (Live::default(), Vec::new());
-        let asked: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind)).collect();
+        let asked: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind, false)).collect();
         let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             match objects {
@@ -129,7 +146,12 @@ impl Cluster {
         (live, errors)
     }
 
-    async fn list_one(&self, path: String, kind: &Kind) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
+    async fn list_one(
+        &self,
+        path: String,
+        kind: &Kind,
+        recorded: bool,
+    ) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
         let what = format!("listing {}", kind.plural);
         let call = Call {
             method: Method::GET,
@@ -141,9 +163,12 @@ impl Cluster {
         let answer = self.ask(call).await?;
         let (api_version, name) = (kind.gvk.api_version(), kind.gvk.kind.clone());
         let parse = move || -> Result<Vec<(ObjectKey, Value)>, serde_json::Error> {
-            let mut list: Value = serde_json::from_slice(&answer.body)?;
-            let items = list.get_mut("items").map(Value::take);
-            let Some(Value::Array(items)) = items else { return Ok(Vec::new()) };
+            let items: Vec<Map<String, Value>> = if recorded {
+                serde_json::from_slice::<List<_>>(&answer.body)?.items.unwrap_or_default()
+            } else {
+                let list: List<Item> = serde_json::from_slice(&answer.body)?;
+                list.items.unwrap_or_default().into_iter().map(|item| item.0).collect()
+            };
             Ok(items.into_iter().filter_map(|item| with_kind(item, &api_version, &name)).collect())
         };
         let parsed = tokio::task::spawn_blocking(parse).await;
@@ -320,13 +345,10 @@ fn read(what: &str, body: &[u8]) -> Result<Value, ClusterError> {
 }
 
 /// Items of a list do not repeat its kind.
-fn with_kind(mut item: Value, api_version: &str, kind: &str) -> Option<(ObjectKey, Value)> {
-    let object = item.as_object_mut()?;
-    object.insert("apiVersion".into(), api_version.into());
-    object.insert("kind".into(), kind.into());
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-    }
+fn with_kind(mut item: Map<String, Value>, api_version: &str, kind: &str) -> Option<(ObjectKey, Value)> {
+    item.insert("apiVersion".into(), api_version.into());
+    item.insert("kind".into(), kind.into());
+    let item = Value::Object(item);
     let key = ObjectKey::of(&item).ok()?;
     Some((key, item))
 }

@@ -188,7 +188,7 @@ impl Cluster {
             let response = self.client.send(request).await.map_err(|error| self.not_sent(&error))?;
             self.answered.store(true, Ordering::Relaxed);
             let (parts, body) = response.into_parts();
-            let body = body.collect().await.map_err(|error| self.cut(&error))?.to_bytes().to_vec();
+            let body = body.collect().await.map_err(|error| self.cut(&error))?.to_bytes().into();
             Ok(Answer { status: parts.status, headers: parts.headers, body })
         };
         match self.timeout {

@@ -1,7 +1,7 @@
 //! What an Application declares, as records that may be kept elsewhere. In: a
 //! part of the index. Out: a record for each object, in which the values of
-//! Secrets are salted hashes, and those of ConfigMaps that Git keeps encrypted;
-//! and from records a part that judges the same.
+//! Secrets are salted hashes, and so is every value that holds what Git keeps
+//! encrypted; and from records a part that judges the same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::compare::{holds, salted, salted_text};
+use crate::compare::{holds, salted, salted_value};
 use crate::desired::{AppRef, DesiredObject, Origin, Stored};
 use crate::index::{Part, Precedence, Want};
+use crate::names::GROUP;
 use crate::object::{Gvk, IdentityError, ObjectKey};
 
 /// One object.
@@ -27,37 +28,82 @@ pub struct Record {
 }
 
 impl Record {
-    /// An object, without the values that are nobody's business. Other kinds
-    /// keep theirs: what is derived from them cannot be derived from a hash.
+    /// An object, without the values that are nobody's business.
     pub fn of(declared: DesiredObject, salt: &str) -> Self {
-        let DesiredObject { gvk, mut value, mut origin, .. } = declared;
-        let mut confidential = origin.confidential.into_vec();
-        if hide(&gvk, &mut value, &confidential, salt) {
-            // Lines are told by counting values.
-            origin.lines = None;
-            let known = !confidential.is_empty();
-            confidential.retain(|text| holds(&value, std::slice::from_ref(text)));
-            // The hashes begin with it: what they stand for stays masked.
-            confidential.extend(known.then(|| salt.to_owned()));
-        }
-        Self { object: value, file: origin.file, line: origin.line, lines: origin.lines, confidential }
+        let DesiredObject { gvk, mut value, origin, .. } = declared;
+        let mut hiding = Hiding {
+            gvk: &gvk,
+            confidential: &origin.confidential,
+            salt,
+            before: origin.lines.as_deref().unwrap_or_default(),
+            lines: Vec::new(),
+        };
+        hiding.visit(&mut value, &mut Vec::new());
+        let lines = origin.lines.is_some().then(|| std::mem::take(&mut hiding.lines).into_boxed_slice());
+        // The hashes begin with it: what they stand for stays masked.
+        let confidential = if origin.confidential.is_empty() { Vec::new() } else { vec![salt.to_owned()] };
+        Self { object: value, file: origin.file, line: origin.line, lines, confidential }
     }
 }
 
-/// Puts salted hashes for values; whether there were any.
-fn hide(gvk: &Gvk, value: &mut Value, confidential: &[String], salt: &str) -> bool {
-    let hash = match (gvk.group.as_str(), gvk.kind.as_str()) {
-        ("", "Secret") => salted,
-        ("", "ConfigMap") => salted_text,
-        _ => return false,
-    };
-    let Some(data) = value.get_mut("data").and_then(Value::as_object_mut) else { return false };
-    let mut hidden = false;
-    for value in data.values_mut().filter(|value| gvk.kind == "Secret" || holds(value, confidential)) {
-        *value = hash(value.as_str().unwrap_or_default(), salt);
-        hidden = true;
+/// Puts salted hashes for values.
+struct Hiding<'a> {
+    gvk: &'a Gvk,
+    confidential: &'a [String],
+    salt: &'a str,
+    /// A line for every value that is still to come, and for those that went by.
+    before: &'a [u32],
+    lines: Vec<u32>,
+}
+
+impl Hiding<'_> {
+    fn visit<'v>(&mut self, value: &'v mut Value, path: &mut Vec<&'v str>) {
+        let line = self.before.split_off_first().copied().unwrap_or_default();
+        self.lines.push(line);
+        match value {
+            Value::Object(map) => {
+                for (name, value) in map {
+                    path.push(name);
+                    self.visit(value, path);
+                    path.pop();
+                }
+            }
+            Value::Array(items) => {
+                path.push("*");
+                items.iter_mut().for_each(|value| self.visit(value, path));
+                path.pop();
+            }
+            leaf => {
+                if let Some(hash) = self.hash(leaf, path) {
+                    *leaf = hash;
+                    // A hash is an object with a field.
+                    self.lines.push(line);
+                }
+            }
+        }
     }
-    hidden
+
+    fn hash(&self, leaf: &Value, path: &[&str]) -> Option<Value> {
+        let is_secret = self.gvk.group.is_empty() && self.gvk.kind == "Secret";
+        if is_secret && matches!(path, ["data", _]) {
+            return Some(salted(leaf.as_str().unwrap_or_default(), self.salt));
+        }
+        let hidden = holds(leaf, self.confidential) && !is_name(self.gvk, path);
+        hidden.then(|| salted_value(leaf, self.salt))
+    }
+}
+
+/// What an object, a definition's kind or a Project is called: without it, nothing
+/// is found. It is in the copy's own labels, in requests and in every list.
+fn is_name(gvk: &Gvk, path: &[&str]) -> bool {
+    match path {
+        ["apiVersion" | "kind"] | ["metadata", "name" | "namespace"] => true,
+        ["spec", "project"] => gvk.group == GROUP,
+        ["spec", "group" | "scope"] | ["spec", "names", ..] | ["spec", "versions", "*", "name"] => {
+            gvk.kind == "CustomResourceDefinition"
+        }
+        _ => false,
+    }
 }
 
 /// Takes records one by one.
@@ -105,7 +151,7 @@ mod tests {
             origin: Origin {
                 file: "f".into(),
                 line: 3,
-                lines: Some([3, 4, 5, 6, 7, 8].into()),
+                lines: Some([3, 3, 4, 5, 6, 7, 8, 9].into()),
                 confidential: Box::default(),
             },
         }
@@ -138,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_git_keeps_encrypted_is_not_held_in_config_maps_either() {
+    fn what_git_keeps_encrypted_is_masked_in_what_comes_back() {
         let config = |password: &str, more: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "shop"}, "data": {"host": "db", "url": format!("db:{password}"), "more": more}});
         let mut object = declared(config("hunter2", "a"));
         object.origin.confidential = ["hunter2".to_owned()].into();
@@ -162,5 +208,61 @@ mod tests {
         let stars = r#"Some(String("***"))"#;
         assert_eq!(told(&config("other", "a")), [format!("data.url {stars} {stars}")]);
         assert_eq!(told(&config("hunter2", "b")), [r#"data.more Some(String("a")) Some(String("b"))"#]);
+    }
+
+    #[test]
+    fn what_git_keeps_encrypted_is_held_in_no_kind() {
+        let confidential = ["hunter2", "5432", "db.example"];
+        let objects = [
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop", "annotations": {"note": "hunter2"}}, "spec": {
+                "template": {"spec": {"containers": [{"name": "web", "args": ["--url=db:hunter2"], "ports": [{"containerPort": 5432}], "env": [{"name": "P", "value": "hunter2"}]}]}}}}),
+            json!({"apiVersion": "ex.io/v1", "kind": "Db", "metadata": {"name": "hunter2", "namespace": "shop"}, "spec": {"deep": [{"password": "hunter2"}], "free": "text"}}),
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "shop", "labels": {"a": "hunter2"}}, "data": {"p": "b3RoZXI="}}),
+            json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "dbs.db.example"}, "spec": {
+                "group": "db.example", "names": {"kind": "Db"}, "conversion": {"url": "https://db.example"}, "versions": [{"name": "v1"}]}}),
+        ];
+        for object in objects {
+            let mut all = declared(object.clone());
+            all.origin.confidential = confidential.map(str::to_owned).into();
+            let record = Record::of(all, "salt");
+            let text = serde_json::to_string(&record.object).unwrap();
+            let names = text.matches("hunter2").count() + text.matches("db.example").count();
+            let expected = match object["kind"].as_str().unwrap() {
+                // Its name, its group.
+                "Db" => 1,
+                "CustomResourceDefinition" => 2,
+                _ => 0,
+            };
+            assert_eq!(names, expected, "{text}");
+            assert!(!text.contains("5432") && !text.contains("b3RoZXI="), "{text}");
+            assert_eq!(record.confidential, ["salt"]);
+            let mut reader = Reader::default();
+            reader.add(record).unwrap();
+            let application = AppRef { namespace: "shop".into(), name: "web".into() };
+            let part = reader.finish(application, "c1".into(), ("1".into(), "u".into()));
+            let want = part.get(&ObjectKey::of(&object).unwrap()).unwrap();
+            let options = CompareOptions::of(&want.gvk);
+            let found = compare(&Schemas::builtin(), &want.gvk, &want.value, &object, &options);
+            assert_eq!(found, []);
+        }
+    }
+
+    #[test]
+    fn a_field_is_where_it_was_beside_a_hash() {
+        let mut object = declared(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "hunter2", "b": "x"}}),
+        );
+        object.origin.lines = Some([1, 1, 2, 3, 4, 5, 6, 7].into());
+        object.origin.confidential = ["hunter2".to_owned()].into();
+        // The fields of an object are in the order of their names, or as written.
+        let at = |object: &DesiredObject, path: &str| object.line_of(&path.parse().unwrap());
+        let before = ["data.a", "data.b", "metadata.name", "kind"].map(|path| at(&object, path));
+        let record = Record::of(object.clone(), "salt");
+        let mut reader = Reader::default();
+        reader.add(record).unwrap();
+        let application = AppRef { namespace: "shop".into(), name: "web".into() };
+        let part = reader.finish(application, "c1".into(), ("1".into(), "u".into()));
+        let want = part.get(&object.key).unwrap();
+        assert_eq!(["data.a", "data.b", "metadata.name", "kind"].map(|path| at(&want, path)), before);
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::compare::some;
 use crate::desired::DesiredObject;
+use crate::managers::{is_by, owned};
 use crate::object::{Gvk, ObjectKey};
 use crate::path::{Path, Segment};
 
@@ -20,12 +21,24 @@ pub struct Free {
     pub path: Path,
     /// None: any value will do.
     pub bounds: Option<Bounds>,
+    /// Only what this field manager owns, by the API server's record.
+    pub manager: Option<String>,
 }
 
 impl Free {
     /// Any value at or beneath a path.
     pub fn any(path: Path) -> Self {
-        Self { path, bounds: None }
+        Self { path, bounds: None, manager: None }
+    }
+
+    /// What a field manager owns at or beneath a path.
+    pub fn of_manager(path: Path, manager: &str) -> Self {
+        Self { path, bounds: None, manager: Some(manager.to_owned()) }
+    }
+
+    /// Whether it is about this path of an object.
+    pub fn covers(&self, path: &Path, object: &Value) -> bool {
+        path.is_within(&self.path) && self.manager.as_ref().is_none_or(|manager| is_by(object, path, manager))
     }
 
     /// The same at an object's creation: who does not scale yet begins with one
@@ -90,9 +103,13 @@ pub struct Grant {
 impl Grant {
     /// Whether it is about this object.
     pub fn covers(&self, key: &ObjectKey) -> bool {
-        self.group.as_ref().is_none_or(|group| group == "*" || *group == key.group)
-            && (self.kind == "*" || self.kind == key.kind)
-            && (matches!(self.name.as_str(), "" | "*") || self.name == key.name)
+        self.is_of(&key.group, &key.kind) && (matches!(self.name.as_str(), "" | "*") || self.name == key.name)
+    }
+
+    /// Whether it is about objects of this kind.
+    pub fn is_of(&self, group: &str, kind: &str) -> bool {
+        self.group.as_ref().is_none_or(|own| own == "*" || own == group)
+            && (self.kind == "*" || self.kind == kind)
     }
 }
 
@@ -159,8 +176,10 @@ pub fn replicas() -> Path {
     Path::root().field("spec").field("replicas")
 }
 
-fn number(spec: &Value, field: &str) -> Option<i64> {
-    spec.get(field).and_then(Value::as_i64)
+/// None where it is left out. What cannot be read, as a value that is known by its
+/// hash alone, is `otherwise`, which admits nothing.
+fn number(spec: &Value, field: &str, otherwise: i64) -> Option<i64> {
+    some(spec.get(field)).map(|value| value.as_i64().unwrap_or(otherwise))
 }
 
 /// `minReplicas` is 1 where it is left out (pkg/apis/autoscaling/v2, defaults).
@@ -168,11 +187,11 @@ fn autoscaler(object: &DesiredObject) -> Option<(ObjectKey, Free)> {
     let spec = object.value.get("spec")?;
     let target = target(object, spec, "apps/v1", "")?;
     let bounds = Bounds {
-        min: number(spec, "minReplicas").or(Some(1)),
-        max: number(spec, "maxReplicas"),
+        min: number(spec, "minReplicas", i64::MAX).or(Some(1)),
+        max: number(spec, "maxReplicas", i64::MIN),
         by: by(object),
     };
-    Some((target, Free { path: replicas(), bounds: Some(bounds) }))
+    Some((target, Free { path: replicas(), bounds: Some(bounds), manager: None }))
 }
 
 /// `minReplicaCount` is 0 and `maxReplicaCount` 100 where they are left out
@@ -180,11 +199,14 @@ fn autoscaler(object: &DesiredObject) -> Option<(ObjectKey, Free)> {
 fn scaled_object(object: &DesiredObject) -> Option<(ObjectKey, Free)> {
     let spec = object.value.get("spec")?;
     let target = target(object, spec, "apps/v1", "Deployment")?;
-    let min = number(spec, "minReplicaCount").unwrap_or(0);
-    let min = number(spec, "idleReplicaCount").map_or(min, |idle| idle.min(min));
-    let bounds =
-        Bounds { min: Some(min), max: number(spec, "maxReplicaCount").or(Some(100)), by: by(object) };
-    Some((target, Free { path: replicas(), bounds: Some(bounds) }))
+    let min = number(spec, "minReplicaCount", i64::MAX).unwrap_or(0);
+    let min = number(spec, "idleReplicaCount", i64::MAX).map_or(min, |idle| idle.min(min));
+    let bounds = Bounds {
+        min: Some(min),
+        max: number(spec, "maxReplicaCount", i64::MIN).or(Some(100)),
+        by: by(object),
+    };
+    Some((target, Free { path: replicas(), bounds: Some(bounds), manager: None }))
 }
 
 fn by(object: &DesiredObject) -> String {
@@ -228,7 +250,14 @@ fn injected_ca(object: &DesiredObject) -> Option<Path> {
 /// longer declares. A value outside its bounds is not carried.
 pub fn carry(wanted: &mut Value, live: &Value, free: &[Free]) {
     for free in free {
-        carry_path(wanted, live, &free.path.0, &|value| free.admits(Some(value)));
+        let Some(manager) = &free.manager else {
+            carry_path(wanted, live, &free.path.0, &|value| free.admits(Some(value)));
+            continue;
+        };
+        // What is only the manager's stays so.
+        let both = |path: &Path| path.is_within(&free.path) && path.find(wanted).is_some();
+        let paths: Vec<Path> = owned(live, manager).into_iter().filter(both).collect();
+        paths.iter().for_each(|path| carry_path(wanted, live, &path.0, &|_| true));
     }
 }
 
@@ -402,7 +431,7 @@ mod tests {
             ),
         ] {
             let mut wanted = wanted;
-            carry(&mut wanted, &live, &[Free { path: path.parse().unwrap(), bounds }]);
+            carry(&mut wanted, &live, &[Free { path: path.parse().unwrap(), bounds, manager: None }]);
             assert_eq!(wanted, expected, "{path}");
         }
     }
@@ -410,7 +439,7 @@ mod tests {
     #[test]
     fn scaled_workloads_begin_at_the_minimum_or_with_one() {
         let bounds = Bounds { min: Some(3), max: Some(9), by: "x".into() };
-        let free = Free { path: replicas(), bounds: Some(bounds) };
+        let free = Free { path: replicas(), bounds: Some(bounds), manager: None };
         for (wanted, expected) in [(json!({"spec": {}}), 3), (json!({"spec": {"replicas": 5}}), 5)] {
             let mut wanted = wanted;
             begin(&mut wanted, std::slice::from_ref(&free));
@@ -419,5 +448,36 @@ mod tests {
         assert!(!free.admits(Some(&json!(1))));
         assert!(free.clone().at_creation().admits(Some(&json!(1))));
         assert!(!free.at_creation().admits(Some(&json!(0))));
+    }
+
+    #[test]
+    fn what_a_manager_owns_is_carried_where_git_says_something_else() {
+        let live = json!({
+            "metadata": {"managedFields": [{"manager": "keel", "fieldsV1": {"f:spec": {"f:a": {}, "f:b": {}, "f:list": {"k:{\"name\":\"x\"}": {"f:image": {}}}}}}]},
+            "spec": {"a": 1, "b": 2, "c": 3, "list": [{"name": "x", "image": "x:2"}]},
+        });
+        let mut wanted = json!({"spec": {"a": 9, "c": 9, "list": [{"name": "x", "image": "x:1"}]}});
+        carry(&mut wanted, &live, &[Free::of_manager(Path::root(), "keel")]);
+        assert_eq!(wanted, json!({"spec": {"a": 1, "c": 9, "list": [{"name": "x", "image": "x:2"}]}}));
+        let mut wanted = json!({"spec": {"a": 9, "list": [{"name": "x", "image": "x:1"}]}});
+        carry(&mut wanted, &live, &[Free::of_manager("spec.list".parse().unwrap(), "keel")]);
+        assert_eq!(wanted, json!({"spec": {"a": 9, "list": [{"name": "x", "image": "x:2"}]}}));
+    }
+
+    #[test]
+    fn bounds_that_cannot_be_read_admit_nothing() {
+        let hashed = crate::compare::salted_value(&json!(2000), "salt");
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        for (api, kind, min, max) in [
+            ("autoscaling/v2", "HorizontalPodAutoscaler", "minReplicas", "maxReplicas"),
+            ("keda.sh/v1alpha1", "ScaledObject", "minReplicaCount", "maxReplicaCount"),
+        ] {
+            let object = declared(
+                json!({"apiVersion": api, "kind": kind, "metadata": {"name": "web", "namespace": "shop"},
+                "spec": {"scaleTargetRef": target, min: 1, max: hashed}}),
+            );
+            let (_, free) = of(&object).remove(0);
+            assert!(!free.admits(Some(&json!(1))) && !free.admits(Some(&json!(2000))), "{free:?}");
+        }
     }
 }

@@ -44,6 +44,7 @@ const PATHS: &[&str] = &[
     "rules[0].verbs[1]",
     "spec.containers[*].env[name=\"a]b\"]",
     "/spec/template/spec/containers/0~1~0",
+    ".spec.containers[]? | select(.name == \"app\" and .port == 80) | .\"a.b\"[0]",
     ".",
     "[a,b=c]",
 ];

@@ -1,6 +1,6 @@
-//! Who wrote a field. In: a live object and a path. Out: the field manager
-//! that owns it by the API server's own record (`metadata.managedFields`,
-//! FieldsV1 of structured-merge-diff), and since when.
+//! Who wrote a field. In: a live object and a path, or a field manager. Out: the
+//! manager that owns it by the API server's own record (`metadata.managedFields`,
+//! FieldsV1 of structured-merge-diff), and since when; or what it owns.
 
 use serde_json::{Map, Value};
 
@@ -67,6 +67,90 @@ fn child<'a>(map: &'a Map<String, Value>, segment: &Segment) -> Option<&'a Value
     }
 }
 
+/// The fields that a manager owns.
+fn sets<'v>(live: &'v Value, manager: &str) -> impl Iterator<Item = &'v Value> {
+    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let of_it = move |entry: &&Value| entry.get("manager").and_then(Value::as_str) == Some(manager);
+    let sets = entries.into_iter().flatten().filter(of_it).filter_map(|entry| entry.get("fieldsV1"));
+    sets.filter(|fields| !is_whole(fields))
+}
+
+/// Whether all that is at a path is a manager's.
+pub fn is_by(live: &Value, path: &Path, manager: &str) -> bool {
+    let Some(value) = path.find(live) else { return false };
+    sets(live, manager).any(|fields| {
+        let mut fields = fields;
+        for segment in &path.0 {
+            if is_whole(fields) {
+                return true;
+            }
+            match fields.as_object().and_then(|map| child(map, segment)) {
+                Some(next) => fields = next,
+                None => return false,
+            }
+        }
+        holds(fields, value)
+    })
+}
+
+/// Whether a set of fields has no parts: then it is owned as a whole. `.` is the
+/// place alone.
+fn is_whole(fields: &Value) -> bool {
+    fields.as_object().is_none_or(Map::is_empty)
+}
+
+/// Whether a set holds every part of a value.
+fn holds(fields: &Value, value: &Value) -> bool {
+    if is_whole(fields) {
+        return true;
+    }
+    let Some(map) = fields.as_object() else { return true };
+    match value {
+        Value::Object(parts) => {
+            parts.iter().all(|(name, part)| map.get(&format!("f:{name}")).is_some_and(|set| holds(set, part)))
+        }
+        Value::Array(items) => items.iter().enumerate().all(|(index, item)| {
+            map.iter()
+                .any(|(key, set)| segment(key).is_some_and(|at| at.is_at(index, item)) && holds(set, item))
+        }),
+        _ => false,
+    }
+}
+
+/// The fields that a manager owns, each by its path.
+pub fn owned(live: &Value, manager: &str) -> Vec<Path> {
+    let mut paths = Vec::new();
+    sets(live, manager).for_each(|fields| leaves(fields, &Path::root(), &mut paths));
+    paths
+}
+
+fn leaves(fields: &Value, path: &Path, into: &mut Vec<Path>) {
+    if is_whole(fields) {
+        into.push(path.clone());
+        return;
+    }
+    for (key, set) in fields.as_object().into_iter().flatten() {
+        if let Some(segment) = segment(key) {
+            leaves(set, &path.child(segment), into);
+        }
+    }
+}
+
+/// What a key of a set means; none for the value itself.
+fn segment(key: &str) -> Option<Segment> {
+    let (sort, text) = key.split_once(':')?;
+    Some(match sort {
+        "f" => Segment::Field(text.to_owned()),
+        "i" => Segment::Index(text.parse().ok()?),
+        "v" => Segment::Item(plain(&serde_json::from_str(text).ok()?)),
+        "k" => {
+            let keys: Map<String, Value> = serde_json::from_str(text).ok()?;
+            Segment::Key(keys.into_iter().map(|(name, value)| (name, plain(&value))).collect())
+        }
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -97,5 +181,48 @@ mod tests {
             assert_eq!(of(path).as_deref(), manager, "{path}");
         }
         assert_eq!(writer(&json!({}), &"spec".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn a_manager_owns_what_all_of_its_parts_are() {
+        let live = json!({
+            "metadata": {"managedFields": [
+                {"manager": "other", "fieldsV1": {"f:data": {"f:b": {}}}},
+                {"manager": "keel", "fieldsV1": {}},
+                {"manager": "keel", "fieldsV1": {"f:data": {".": {}, "f:a": {}}, "f:spec": {"f:containers": {"k:{\"name\":\"web\"}": {"f:image": {}}, "k:{\"name\":\"log\"}": {".": {}, "f:name": {}, "f:image": {}}}}}},
+                {"manager": "keel", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            ]},
+            "data": {"a": "1", "b": "2"},
+            "spec": {"replicas": 3, "containers": [{"name": "web", "image": "w:1"}, {"name": "log", "image": "l:1"}]},
+        });
+        for (path, is) in [
+            ("spec.replicas", true),
+            ("spec.containers[name=web].image", true),
+            ("spec.containers[name=log]", true),
+            // Its name is somebody else's, and so is the rest of these.
+            ("spec.containers[name=web]", false),
+            ("spec.containers", false),
+            ("spec", false),
+            ("data.a", true),
+            ("data.b", false),
+            ("data", false),
+            ("data.c", false),
+        ] {
+            assert_eq!(is_by(&live, &path.parse().unwrap(), "keel"), is, "{path}");
+        }
+        assert!(!is_by(&live, &"data.a".parse().unwrap(), "kee"));
+        let mut paths: Vec<String> = owned(&live, "keel").iter().map(ToString::to_string).collect();
+        paths.sort();
+        assert_eq!(
+            paths,
+            [
+                "data.a",
+                "spec.containers[name=log].image",
+                "spec.containers[name=log].name",
+                "spec.containers[name=web].image",
+                "spec.replicas"
+            ]
+        );
+        assert!(owned(&json!({}), "keel").is_empty());
     }
 }

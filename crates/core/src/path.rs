@@ -1,5 +1,7 @@
 //! Paths to fields, written `spec.template.spec.containers[name=app].image`.
-//! JSON pointers are read too.
+//! JSON pointers are read too, and what begins as jq's paths do.
+
+mod jq;
 
 use std::fmt;
 
@@ -183,6 +185,10 @@ impl std::str::FromStr for Path {
         }
         if text == "." {
             return Ok(Self::root());
+        }
+        if text.starts_with('.') {
+            let failed = |(at, reason)| PathError { text: text.to_owned(), at, reason };
+            return jq::read(text).map(Self).map_err(failed);
         }
         Reader { text, at: 0 }.path()
     }

@@ -2,7 +2,7 @@
 //! at two commits. Out: steps, as a plan from the one to the other; what stays
 //! as it is has none.
 
-use gitops_core::compare::{CompareOptions, Difference, Op, World, compare};
+use gitops_core::compare::{CompareOptions, Difference, Op, World, compare, mask};
 use gitops_core::desired::DesiredSet;
 use gitops_core::path::{Path, Segment};
 use gitops_core::plan::{Action, Options, Stage, Step, order_of};
@@ -20,6 +20,9 @@ pub fn change(base: &DesiredSet, head: &DesiredSet, schemas: &Schemas) -> Vec<St
             Some(before) => {
                 let mut differences = compare(schemas, &object.gvk, &object.value, &before.value, &options);
                 dropped(&before.value, &object.value, &mut differences);
+                // What either side keeps encrypted; who shows them masks the rest.
+                let hidden = &before.origin.confidential;
+                differences.iter_mut().for_each(|difference| mask(&object.gvk, difference, hidden));
                 (Action::Update, differences)
             }
         };

@@ -18,8 +18,6 @@ pub enum EngineError {
     Desired(Vec<DesiredError>),
     #[error("{file}: {reason}")]
     Application { file: String, reason: String },
-    #[error("{file}: {}: {path} is not carried out yet", application)]
-    NotCarriedOut { file: String, application: String, path: String },
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// A commit that the Project does not take.

@@ -97,8 +97,7 @@ impl Loaded {
     /// Secrets of [`access_of`] hold.
     ///
     /// # Errors
-    /// When something of its spec is not carried out yet, or no repository is
-    /// named.
+    /// When a source option or path cannot be read, or no repository is named.
     pub fn from_resource(
         application: &Application,
         access: &[Access],
@@ -124,13 +123,6 @@ impl Loaded {
         (access, usual): (&[Access], &Credentials),
         default_namespace: &str,
     ) -> Result<Self, EngineError> {
-        if let Some(path) = application.not_carried_out().first() {
-            return Err(EngineError::NotCarriedOut {
-                file: file.into(),
-                application: reference.name,
-                path: (*path).to_owned(),
-            });
-        }
         application
             .spec
             .sync_options()

@@ -100,10 +100,15 @@ pub async fn survey(
     let (set, rollouts, plain) = gated(&ground, set).await?;
     let kinds: BTreeSet<Gvk> = set.objects.values().map(|object| object.gvk.clone()).collect();
     let wanted = wanted(&set, &places);
-    let (live, schemas) = tokio::try_join!(cluster.list(discovery, &wanted), cluster.schemas(&kinds))?;
+    let policy = policy(loaded)?;
+    let recorded = |gvk: &Gvk| {
+        policy.grants.iter().any(|grant| grant.free.manager.is_some() && grant.is_of(&gvk.group, &gvk.kind))
+    };
+    let lists = cluster.list_recorded(discovery, &wanted, recorded);
+    let (live, schemas) = tokio::try_join!(lists, cluster.schemas(&kinds))?;
     let (earlier, leftovers) = earlier(loaded, environment, discovery, &set, &live).await?;
     let options = loaded.sync_options()?;
-    let mut plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy(loaded)?, &options)
+    let mut plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy, &options)
         .map_err(EngineError::Desired)?;
     for step in plan.steps.iter_mut().filter(|step| step.action == Action::Create) {
         let known = expiring(set.objects.get(&step.key));

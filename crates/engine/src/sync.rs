@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gitops_cluster::{Cluster, ClusterError};
-use gitops_core::compare::Difference;
+use gitops_core::compare::{Difference, mask_message};
+use gitops_core::desired::DesiredObject;
 use gitops_core::health::HealthReport;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::{Action, Phase, Select, Step};
@@ -122,6 +123,17 @@ pub enum Outcome {
 impl Outcome {
     fn is_failure(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::HookFailed(_))
+    }
+
+    /// Without what nobody may read of the object: who refuses something quotes it.
+    fn masked(self, object: Option<&DesiredObject>) -> Self {
+        match (self, object) {
+            (Self::Failed(error), Some(object)) => {
+                Self::Failed(error.reworded(|message| mask_message(message, object)))
+            }
+            (Self::HookFailed(why), Some(object)) => Self::HookFailed(mask_message(&why, object)),
+            (other, _) => other,
+        }
     }
 }
 

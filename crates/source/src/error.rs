@@ -107,6 +107,16 @@ impl SourceError {
         }
     }
 
+    /// The same with a tool's words, or a reader's, changed.
+    pub(crate) fn reworded(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        if let Self::Render { reason, .. } | Self::BadYaml { reason, .. } | Self::Unsupported { reason, .. } =
+            &mut self
+        {
+            *reason = change(reason);
+        }
+        self
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |error| Self::Io { path, error }

@@ -1,4 +1,4 @@
-//! SOPS files. In: an encrypted file (YAML, JSON, dotenv, or whole) and keys.
+//! SOPS files. In: an encrypted file (YAML, JSON, dotenv, ini, or whole) and keys.
 //! Out: its values in clear, in memory, or why not. age keys are handled here; files for other
 //! keys go through the `sops` program, where there is one.
 //!
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use base64::Engine;
-use gitops_core::compare::holds;
+use gitops_core::compare::{holds, mask_text};
 use gitops_core::desired::Rendered;
 use serde_json::Value;
 
@@ -19,13 +19,14 @@ use crate::yaml::Document;
 
 mod cipher;
 mod flat;
+mod ini;
 mod program;
 mod tree;
 
 /// How a value looks that SOPS has encrypted.
 const MARK: &str = "ENC[AES256_GCM,";
 
-/// Digits of a number that is worth hiding.
+/// Digits of a number that is worth hiding, letters of a text in another writing.
 const SHORTEST: usize = 4;
 
 /// What decrypts SOPS files.
@@ -91,12 +92,9 @@ impl Report {
             })
         } else {
             flat::Format::of(path, text).map(|format| {
-                let clear = format.decrypt(path, text, keys)?;
-                let lines = String::from_utf8_lossy(&clear);
-                // Of a dotenv file the values, of another its lines as they are.
-                let values = lines.lines().map(|line| format.value(line).trim());
-                self.confidential.extend(values.filter(|value| !value.is_empty()).map(str::to_owned));
-                Ok(clear)
+                let flat::Clear { bytes, hidden } = format.decrypt(path, text, keys)?;
+                hidden.iter().for_each(|text| self.keep_lines(text));
+                Ok(bytes)
             })
         };
         match clear {
@@ -142,10 +140,39 @@ impl Report {
         let sealed = tree::documents(file, text)?;
         let values = decrypt(file, sealed.clone(), text, keys)?;
         for (sealed, clear) in sealed.iter().zip(&values) {
-            texts(&sealed.value(), clear, &mut self.confidential);
+            texts(&sealed.value(), clear, &mut |text| self.keep_lines(text));
         }
-        self.confidential.remove("");
         Ok(values)
+    }
+
+    /// A file in a value may be used line by line.
+    fn keep_lines(&mut self, text: &str) {
+        text.lines().for_each(|line| self.keep(line.trim()));
+        self.keep(text);
+    }
+
+    /// Keeps in mind what was encrypted, and how templates write it elsewhere: in
+    /// base64, and between the quotes of JSON.
+    fn keep(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        if text.len() >= SHORTEST {
+            let quoted = Value::from(text).to_string();
+            self.confidential.insert(quoted[1..quoted.len() - 1].to_owned());
+            self.confidential.insert(base64::engine::general_purpose::STANDARD.encode(text));
+        }
+        self.confidential.insert(text.to_owned());
+    }
+
+    /// Why a tool failed. What it makes of encrypted text says less than why that
+    /// is so; and it may quote what it has read.
+    pub fn explain(&mut self, error: SourceError) -> SourceError {
+        if let Some(failed) = self.failed.take() {
+            return failed;
+        }
+        let confidential: Vec<String> = self.confidential.iter().cloned().collect();
+        error.reworded(|reason| mask_text(reason, &confidential))
     }
 
     /// An object that knows which of its values were encrypted.
@@ -169,28 +196,24 @@ impl Report {
 }
 
 /// The texts that are encrypted in `sealed`, as they are in `clear`.
-fn texts(sealed: &Value, clear: &Value, into: &mut BTreeSet<String>) {
+fn texts(sealed: &Value, clear: &Value, take: &mut dyn FnMut(&str)) {
     match (sealed, clear) {
         (Value::Object(sealed), Value::Object(clear)) => {
             sealed.iter().for_each(|(name, sealed)| {
                 if let Some(clear) = clear.get(name) {
-                    texts(sealed, clear, into);
+                    texts(sealed, clear, take);
                 }
             });
         }
         (Value::Array(sealed), Value::Array(clear)) => {
-            sealed.iter().zip(clear).for_each(|(sealed, clear)| texts(sealed, clear, into));
+            sealed.iter().zip(clear).for_each(|(sealed, clear)| texts(sealed, clear, take));
         }
         (Value::String(sealed), clear) if sealed.starts_with(MARK) => {
             // What is as short as a port is everywhere, and may be guessed.
             let number =
                 || Some(clear.to_string()).filter(|text| clear.is_number() && text.len() >= SHORTEST);
             let Some(text) = clear.as_str().map(str::to_owned).or_else(number) else { return };
-            // A file in a value may be used line by line.
-            into.extend(
-                text.lines().filter(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned()),
-            );
-            into.insert(text);
+            take(&text);
         }
         _ => {}
     }

@@ -1,13 +1,19 @@
 //! `kubectl gitops rollback`
 
 use clap::Args;
-use gitops_core::names::OUTPUT_API_VERSION;
+use gitops_core::desired::AppRef;
+use gitops_core::managers::writer;
+use gitops_core::names::{GROUP, OUTPUT_API_VERSION, VERSION};
+use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::path::Path;
 use gitops_engine::desired::commit;
+use gitops_engine::load::{Place as SourcePlace, find_file};
 use gitops_engine::{Loaded, restore};
 use gitops_source::git::Draft;
-use gitops_source::{Commit, NewCommit};
+use gitops_source::{Change, Commit, NewCommit};
 use serde::Serialize;
 
+use self::described::{Before, Description, Otherwise};
 use super::sync;
 use crate::applications::{is_local, select};
 use crate::cli::Selection;
@@ -18,17 +24,19 @@ use crate::place::Place;
 use crate::printer::Printer;
 use crate::settings::{Settings, who};
 
+mod described;
 mod target;
 
 /// Goes back to what an earlier commit says, by a new commit, and syncs
 ///
 /// The commit gives an Application's files (all that a render reads) the
-/// content they had, whatever else has changed in the repository since. It is
-/// shown first, then pushed, then synced. It is made with your name, and signed
-/// if your Git configuration says so; hooks of Git are not run.
+/// content they had, whatever else has changed in the repository since. What the
+/// file that describes the Application says of it stays, unless --with-spec is
+/// said. It is shown first, then pushed, then synced. It is made with your name,
+/// and signed if your Git configuration says so; hooks of Git are not run.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl gitops rollback web\n  kubectl gitops rollback web --to 3 --dry-run\n  kubectl gitops rollback web --to v1.2 --reason INC-12 --yes --wait\n  kubectl gitops rollback web --branch undo-web"
+    after_help = "Examples:\n  kubectl gitops rollback web\n  kubectl gitops rollback web --to 3 --dry-run\n  kubectl gitops rollback web --to v1.2 --reason INC-12 --yes --wait\n  kubectl gitops rollback web --branch undo-web\n  kubectl gitops rollback web --to v1.2 --with-spec"
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -39,6 +47,9 @@ pub struct Arguments {
     /// Push to a new branch of this name instead, and do not sync
     #[arg(long, value_name = "NAME")]
     branch: Option<String>,
+    /// Take back what gitops.yaml says of the Application, too: path, chart, values, how it is kept
+    #[arg(long)]
+    with_spec: bool,
     /// Why, for the commit's message
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -66,7 +77,8 @@ impl Arguments {
     /// An Application as it was at a commit, with the flags of another command.
     pub(super) fn to_commit(selection: Selection, to: String, way: Way) -> Self {
         let Way { branch, reason, dry_run, yes, wait, timeout, output } = way;
-        Self { selection, to, branch, reason, dry_run, yes, prune: false, wait, timeout, output }
+        let (with_spec, prune) = (false, false);
+        Self { selection, to, branch, with_spec, reason, dry_run, yes, prune, wait, timeout, output }
     }
 }
 
@@ -95,6 +107,9 @@ struct Rollback {
     /// The new commit; absent in a dry run, and where nothing changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<String>,
+    /// What does not go back, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stays: Vec<String>,
     /// What becomes of the objects.
     changes: Report,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,6 +176,17 @@ fn named(selection: &Selection, loaded: &Loaded) -> Selection {
     Selection { names: vec![loaded.application.name.clone()], ..selection.clone() }
 }
 
+/// What an Application is once it has gone back.
+struct Goal {
+    loaded: Loaded,
+    /// With the files of the commit that it goes back to.
+    revision: String,
+    /// What becomes of the file that describes it.
+    file: Option<Change>,
+    /// What that file said then, and does not say again.
+    stays: Option<String>,
+}
+
 /// One Application's way back.
 struct Case<'a> {
     drafting: Drafting<'a>,
@@ -176,21 +202,24 @@ impl Case<'_> {
         let home = self.drafting.home(instead)?;
         let asked = self.arguments.selection.revision.as_deref();
         let now = commit(loaded, environment, asked).await?.id;
-        let read = restore::read(loaded, environment, &now).await?;
         let base = restore::commit_of(loaded, &now).to_owned();
-        let wanted = target::find(environment, home, &base, &read.paths, &self.arguments.to)?;
-        let then_revision = restore::with_commit(loaded, &now, &wanted.id);
-        let then = restore::read(loaded, environment, &then_revision).await?;
-        read.notes.iter().for_each(|note| printer.warning(note));
+        let read = restore::read(loaded, environment, &now).await?;
+        let description = self.description(home, &base)?;
+        let (mut counted, with_spec) = (read.paths.clone(), self.arguments.with_spec);
+        counted.extend(description.iter().filter(|_| with_spec).map(|found| found.file.clone()));
+        let wanted = target::find(environment, home, &base, (&counted, with_spec), &self.arguments.to)?;
+        let goal = self.goal(home, (&now, &wanted.id), description.as_ref()).await?;
+        let then = restore::read(&goal.loaded, environment, &goal.revision).await?;
+        let mut changes = restore::changes(&read, &then, &wanted.id);
+        changes.extend(goal.file.or_else(|| description.as_ref()?.kept(&changes)));
+        let since = if description.is_none() { self.since(&wanted).await } else { None };
+        let stays: Vec<String> = read.notes.into_iter().chain(goal.stays).chain(since).collect();
+        stays.iter().for_each(|note| printer.warning(note));
         let writer = self.drafting.writer(home);
         let branch = writer.branch(asked.unwrap_or(&home.source.revision))?;
-        let new = NewCommit {
-            changes: restore::changes(&read, &then, &wanted.id),
-            message: self.message(&wanted),
-            author: None,
-        };
+        let new = NewCommit { changes, message: self.message(&wanted), author: None };
         let draft = writer.draft(&branch, &base, new)?;
-        let changes = self.drafting.changes(&now, &draft).await?;
+        let changes = self.drafting.changes_into((&goal.loaded, &goal.revision), &now, &draft).await?;
         let told = Rollback {
             api_version: OUTPUT_API_VERSION,
             kind: "Rollback",
@@ -198,10 +227,78 @@ impl Case<'_> {
             restores: wanted.id,
             branch: self.arguments.branch.clone().unwrap_or(branch),
             revision: None,
+            stays,
             changes,
             sync: None,
         };
         Ok((draft, now, told))
+    }
+
+    /// The file of the repository that describes the Application.
+    fn description(&self, home: &SourcePlace, base: &str) -> Result<Option<Description>, Failure> {
+        let Drafting { place, settings, selection, .. } = self.drafting;
+        let named = selection.file.clone().or_else(|| find_file(&settings.folder));
+        match named.filter(|_| selection.repo.is_none()) {
+            Some(file) => Description::find(&file, home, place.environment(), base),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the Application of the cluster says something else by now, which
+    /// nobody here knows. One that cannot be read is told by what follows.
+    async fn since(&self, wanted: &Commit) -> Option<String> {
+        let Drafting { loaded, place, selection, .. } = self.drafting;
+        let there = place.destination().filter(|_| selection.repo.is_none())?;
+        let gvk = Gvk { group: GROUP.into(), version: VERSION.into(), kind: "Application".into() };
+        let AppRef { namespace, name } = loaded.application.clone();
+        let key = ObjectKey { group: gvk.group.clone(), kind: gvk.kind.clone(), namespace, name };
+        let live = there.cluster.get(there.discovery.kind(&gvk)?, &key).await.ok()??;
+        let by = writer(&live, &Path::root().field("spec"))?;
+        let time: jiff::Timestamp = by.time.parse().ok()?;
+        (time.as_second() >= wanted.time).then(|| {
+            format!("{key} was written since, by {} at {}: what it says stays as it is", by.manager, by.time)
+        })
+    }
+
+    /// The Application as the commit leaves it.
+    async fn goal(
+        &self,
+        home: &SourcePlace,
+        (now, wanted): (&str, &str),
+        description: Option<&Description>,
+    ) -> Result<Goal, Failure> {
+        let Drafting { loaded, place, settings, .. } = self.drafting;
+        let environment = place.environment();
+        let same = || Goal {
+            loaded: loaded.clone(),
+            revision: restore::with_commit(loaded, now, wanted),
+            file: None,
+            stays: None,
+        };
+        let otherwise = match description {
+            Some(found) => found.otherwise(loaded, home, environment, settings, wanted)?,
+            None if self.arguments.with_spec => {
+                return Err(Failure::usage("no file of this repository describes the Application").hint(
+                    "where the cluster's Application says it, change it there: kubectl gitops app set",
+                ));
+            }
+            None => None,
+        };
+        let (Some(Otherwise { told, before }), Some(description)) = (otherwise, description) else {
+            return Ok(same());
+        };
+        if !self.arguments.with_spec {
+            let way = if before.is_some() { " (--with-spec takes that back, too)" } else { "" };
+            return Ok(Goal { stays: Some(format!("{told}; it stays as it is{way}")), ..same() });
+        }
+        let is_at_home = |then: &Loaded| restore::home(then).is_some_and(|then| then.repo == home.repo);
+        let Some(Before { loaded, text }) = before.filter(|before| is_at_home(&before.loaded)) else {
+            return Err(Failure::git(format!("{told}: that cannot be taken back"))
+                .hint("name a later commit by --to, or leave --with-spec out"));
+        };
+        let then = commit(&loaded, environment, None).await?.id;
+        let revision = restore::with_commit(&loaded, &then, wanted);
+        Ok(Goal { loaded, revision, file: Some(description.with(text)), stays: None })
     }
 
     fn message(&self, wanted: &Commit) -> String {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use gitops_tests::Shop;
-use gitops_tests::cluster::eventually;
+use gitops_tests::cluster::{Ran, eventually};
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
 use serde_json::{Value, json};
 
@@ -65,6 +65,77 @@ fn ignored_fields_are_others() {
     shop.repo.remove("less", &["app/web.yaml"]);
     shop.sync().ok();
     assert!(shop.get("deployment", "web").is_none());
+}
+
+fn patched_by(shop: &Shop, manager: &str, patch: &Value) -> Ran {
+    let patch = patch.to_string();
+    shop.kubectl_args(&[
+        "patch",
+        "deployment",
+        "web",
+        "--type=merge",
+        "--field-manager",
+        manager,
+        "-p",
+        &patch,
+    ])
+}
+
+#[test]
+fn what_a_named_manager_owns_is_its_own() {
+    let shop = Shop::unheld(&[("app/config.yaml", CONFIG), ("app/web.yaml", DEPLOYMENT)]);
+    shop.hold(json!({"ignore": [
+        {"group": "apps", "kind": "Deployment", "manager": "keel"},
+        {"kind": "ConfigMap", "path": ".data[\"a.b\"]"},
+        {"group": "apps", "kind": "Deployment", "path": ".spec.template.spec.containers[] | select(.name == \"web\") | .workingDir"}]}));
+    shop.sync().ok();
+    let image = |image: &str, manager: &str| {
+        shop.kubectl(&format!("set image deployment/web web={image} --field-manager={manager}"))
+    };
+    image("web:8", "someone").refused(&["image", "web:8"]);
+    image("web:9", "keel").ok();
+    image("web:8", "someone").refused(&["image"]);
+    let scale = |replicas: u8, manager: &str| {
+        let patch = json!({"spec": {"replicas": replicas}}).to_string();
+        shop.kubectl_args(&[
+            "patch",
+            "deployment",
+            "web",
+            "--subresource=scale",
+            "--type=merge",
+            "--field-manager",
+            manager,
+            "-p",
+            &patch,
+        ])
+    };
+    // A review of `/scale` does not say who is the manager.
+    scale(7, "keel").refused(&["replicas"]);
+    patched_by(&shop, "keel", &json!({"spec": {"replicas": 5}})).ok();
+    patched(&shop, "configmap", r#"{"data":{"a.b":"one"}}"#).ok();
+    patched(&shop, "configmap", r#"{"data":{"a.c":"one"}}"#).refused(&["a.c"]);
+    let folder =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "workingDir": "/x"}]}}}})
+            .to_string();
+    shop.kubectl_args(&["patch", "deployment", "web", "-p", &folder]).ok();
+    let diff =
+        shop.cluster.gitops(std::path::Path::new("/"), &format!("diff web --namespace {}", shop.name()));
+    assert_eq!(diff.code, 0, "{}{}", diff.stdout, diff.stderr);
+    // A sync of something else leaves them to whom they belong.
+    let more = DEPLOYMENT
+        .replace("          image: web:1", "          image: web:1\n          env: [{name: A, value: b}]");
+    shop.repo.commit("more", &[("app/web.yaml", &more)]);
+    shop.sync().ok();
+    let spec = shop.get("deployment", "web").unwrap()["spec"].clone();
+    let web = &spec["template"]["spec"]["containers"][0];
+    assert_eq!((&web["image"], &web["env"][0]["name"]), (&json!("web:9"), &json!("A")));
+    assert_eq!((&spec["replicas"], &web["workingDir"]), (&json!(5), &json!("/x")));
+    shop.change(&json!({"ignore": null}));
+    eventually("what the manager has set is drift again", Duration::from_secs(30), || {
+        let diff =
+            shop.cluster.gitops(std::path::Path::new("/"), &format!("diff web --namespace {}", shop.name()));
+        (diff.code == 1 && diff.stdout.contains("web:9")).then_some(())
+    });
 }
 
 #[test]

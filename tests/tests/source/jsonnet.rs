@@ -36,12 +36,68 @@ fn objects_lists_and_maps_of_objects_are_read() {
         found.sort_unstable();
         assert_eq!(found, [("a", "1"), ("b", "2"), ("web", "HELLO")]);
     }
-    // Every file may be imported, so every commit counts; and that is said.
-    let snapshot = bench.cache().snapshot(&repo.url().parse().unwrap(), &repo.head()).unwrap();
-    let mut wanted = request("app");
+}
+
+#[test]
+fn what_is_imported_counts_and_nothing_else() {
+    let bench = Bench::new();
+    let lib =
+        |value: &str| format!("{{ apiVersion: 'v1', kind: 'ConfigMap', metadata: {{ name: '{value}' }} }}");
+    let repo = Repo::with(&[
+        ("app/main.jsonnet", "[import 'deep/a.libsonnet', import 'b.libsonnet']"),
+        ("lib/deep/a.libsonnet", "(import 'c.libsonnet') + { data: { text: importstr '/text' } }"),
+        ("lib/deep/c.libsonnet", &lib("c")),
+        ("vendor/b.libsonnet", &lib("b")),
+        ("text", "not read: a path from the root of this machine"),
+    ]);
+    let mut wanted = request("app/main.jsonnet");
     wanted.kind = SourceType::Jsonnet;
-    let why = gitops_source::whole_tree(&snapshot, &wanted).unwrap().unwrap();
-    assert!(why.contains("import"), "{why}");
+    let snapshot = || bench.cache().snapshot(&repo.url().parse().unwrap(), &repo.head()).unwrap();
+    let id = || gitops_source::reading(&snapshot(), &wanted).unwrap();
+    assert!(bench.refusal(&repo, &wanted).contains("/text"));
+    repo.commit(
+        "beside",
+        &[("lib/deep/a.libsonnet", "(import 'c.libsonnet') + { data: { text: importstr '../../text' } }")],
+    );
+    let names = || {
+        let objects = bench.render(&repo, &wanted).unwrap();
+        objects
+            .iter()
+            .map(|object| object.value["metadata"]["name"].to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(
+        (names(), gitops_source::whole_tree(&snapshot(), &wanted).unwrap()),
+        (r#""c" "b""#.into(), None)
+    );
+    let read = gitops_source::reads(&snapshot(), &wanted).unwrap().paths;
+    for path in
+        ["app/main.jsonnet", "lib/deep/a.libsonnet", "lib/deep/c.libsonnet", "vendor/b.libsonnet", "text"]
+    {
+        assert!(read.contains(path), "{path}: {read:?}");
+    }
+    let before = id();
+    repo.commit("elsewhere", &[("app/other.jsonnet", "{}"), ("lib/d.libsonnet", "{}"), ("docs/a.md", "")]);
+    assert_eq!(id(), before);
+    // A file where it is looked for first.
+    repo.commit("nearer", &[("app/vendor/b.libsonnet", &lib("nearer"))]);
+    assert_ne!(id(), before);
+    assert_eq!(names(), r#""c" "nearer""#);
+    repo.commit("deeper", &[("lib/deep/c.libsonnet", &lib("d"))]);
+    assert_eq!(names(), r#""d" "nearer""#);
+    // Where it is not written as it is, every file counts, and that is said.
+    repo.commit(
+        "hidden",
+        &[
+            ("vendor/b.libsonnet", ""),
+            ("app/vendor/b.libsonnet", "import 'x\\u002elibsonnet'"),
+            ("x.libsonnet", &lib("x")),
+        ],
+    );
+    assert_eq!(names(), r#""d" "x""#);
+    let why = gitops_source::whole_tree(&snapshot(), &wanted).unwrap().unwrap();
+    assert!(why.contains("app/vendor/b.libsonnet imports"), "{why}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod changes;
 mod closures;
+mod features;
 mod fetching;
 mod hostile;
 mod jsonnet;

@@ -71,3 +71,41 @@ fn values_and_files_of_the_program_are_read() {
     assert_eq!(all.get("nothing").cloned().unwrap_or_default(), json!(null));
     bench.holds_nothing_of("hunter2");
 }
+
+/// As `sops decrypt prod.ini` prints it, but for the comments.
+const INI: &str = "top = level\n\n[db]\nuser_unencrypted = ada\npassword         = hunter2\nodd              = `a # b; \"c\"`\nlines            = \"\"\"one\ntwo\"\"\"\nnothing          = \n\n[empty]\n\n[more]\nspace = \" x \"\n";
+
+#[test]
+fn ini_files_of_the_program_are_read() {
+    let bench = Bench::new();
+    let top = "secretGenerator: [{name: s, files: [prod.ini]}]\nconfigMapGenerator: [{name: c, files: [prod.ini]}]\ngeneratorOptions: {disableNameSuffixHash: true}\n";
+    let (sealed, key) = (file("prod.ini"), file("age.key"));
+    let repo = Repo::with(&[("app/kustomization.yaml", top), ("app/prod.ini", &sealed)]);
+    let objects = bench.render(&repo, &wanted("app")).unwrap();
+    let data = |kind: &str| {
+        let object = objects.iter().find(|object| object.value["kind"] == kind).unwrap();
+        object.value["data"]["prod.ini"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(data("ConfigMap"), INI);
+    assert_eq!(
+        STANDARD.decode(data("Secret").split_whitespace().collect::<String>()).unwrap(),
+        INI.as_bytes()
+    );
+    bench.holds_nothing_of("hunter2");
+    let environment = [("SOPS_AGE_KEY", key.as_str())];
+    let (code, out, err) = bench.gitops(repo.path(), "render --repo . --path app", &environment);
+    assert_eq!((code, out.matches("***").count()), (0, 2), "{out}{err}");
+    assert!(!out.contains("hunter2") && !err.contains("hunter2"), "{out}{err}");
+    // Without a key, or changed, it is nothing that could be applied.
+    assert!(bench.refusal(&repo, &request("app")).contains("app/prod.ini: SOPS: there is no key for it"));
+    for (from, to, told) in [
+        ("= ada", "= eve", "its values do not match sops.mac"),
+        ("[more]", "[less]", "less.space cannot be decrypted"),
+        ("nothing          = ", "nothing", "a line is neither section nor key"),
+        ("[empty]", "[db]", "a section or a key is in it twice"),
+    ] {
+        repo.commit("change", &[("app/prod.ini", &sealed.replace(from, to))]);
+        let error = bench.refusal(&repo, &wanted("app"));
+        assert!(error.starts_with("app/prod.ini: SOPS: ") && error.contains(told), "{told}: {error}");
+    }
+}

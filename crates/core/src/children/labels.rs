@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::template_of;
-use crate::compare::{CompareOptions, Difference, Op, compare};
+use crate::compare::{CompareOptions, Difference, Op, compare, told};
 use crate::desired::DesiredObject;
 use crate::names::{ANNOTATION_REVISION, LABEL_APPLICATION, LABEL_REVISION, LABEL_ROLLOUT_HASH, LABEL_TRACK};
 use crate::path::{Path, Segment};
@@ -75,17 +75,16 @@ pub fn version_labels(
 ) -> BTreeMap<&'static str, String> {
     let recorded =
         maker.and_then(|maker| maker.pointer("/metadata/annotations")?.get(ANNOTATION_REVISION)?.as_str());
-    let template =
-        root.value.pointer(place(root)).filter(|_| maker.is_some_and(|maker| is_same(schemas, root, maker)));
+    let template = maker.and_then(|maker| same(schemas, root, maker));
     let mut labels = BTreeMap::from([
         (LABEL_APPLICATION, whose.application.to_owned()),
         (LABEL_TRACK, track(root, pod, whose.tracks)),
     ]);
-    if let Some(revision) = recorded.or(template.map(|_| whose.revision)) {
+    if let Some(revision) = recorded.or(template.as_ref().map(|_| whose.revision)) {
         labels.insert(LABEL_REVISION, revision.chars().take(12).collect());
     }
     if let Some(template) = template {
-        labels.insert(LABEL_ROLLOUT_HASH, rollout_hash(template));
+        labels.insert(LABEL_ROLLOUT_HASH, rollout_hash(&template));
     }
     labels
 }
@@ -121,12 +120,13 @@ fn made_by(maker: &Value) -> Value {
     template
 }
 
-/// Whether its template is the one that Git declares.
-fn is_same(schemas: &Schemas, root: &DesiredObject, maker: &Value) -> bool {
+/// The template that Git declares, where its own is the same.
+fn same(schemas: &Schemas, root: &DesiredObject, maker: &Value) -> Option<Value> {
     let mut made = root.value.clone();
-    let Some(place) = made.pointer_mut(place(root)) else { return false };
-    *place = made_by(maker);
-    compare(schemas, &root.gvk, &root.value, &made, &CompareOptions::of(&root.gvk)).is_empty()
+    *made.pointer_mut(place(root))? = made_by(maker);
+    let differences = compare(schemas, &root.gvk, &root.value, &made, &CompareOptions::of(&root.gvk));
+    // What is known by its hash alone is in a Pod's hash as it is in clear.
+    differences.is_empty().then(|| told(&root.value, &made).pointer(place(root)).cloned()).flatten()
 }
 
 /// What of a Pod's labels is not as it is to be: one may be left out or left as

@@ -1,10 +1,12 @@
 //! What Git keeps encrypted is shown to nobody, in whatever kind it ends up.
-//! In: a difference, and the texts that were encrypted. Out: the difference, its
-//! values masked where they hold one of them.
+//! In: a difference or a message, and the texts that were encrypted. Out: the
+//! same, masked where it holds one of them.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::scalar::bytes;
 use super::{Difference, MASK, Op, mask_secret};
+use crate::desired::DesiredObject;
 use crate::object::Gvk;
 
 /// Shorter texts count only as a whole value: parts of them are everywhere.
@@ -35,6 +37,30 @@ pub fn mask_all(value: &mut Value, confidential: &[String]) {
         leaf if holds(leaf, confidential) => *leaf = Value::from(MASK),
         _ => {}
     }
+}
+
+/// A message about an object, without what nobody may read of it: others quote
+/// what they refuse.
+pub fn mask_message(message: &str, object: &DesiredObject) -> String {
+    let mut confidential = object.origin.confidential.to_vec();
+    if object.gvk.group.is_empty() && object.gvk.kind == "Secret" {
+        let data =
+            ["data", "stringData"].into_iter().filter_map(|field| object.value.get(field)?.as_object());
+        for value in data.flat_map(Map::values) {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            confidential.extend(bytes(&text).and_then(|bytes| String::from_utf8(bytes).ok()));
+            confidential.push(text);
+        }
+    }
+    mask_text(message, &confidential)
+}
+
+/// A text with every one of `confidential` in it masked.
+pub fn mask_text(text: &str, confidential: &[String]) -> String {
+    let mut hidden: Vec<&String> = confidential.iter().filter(|hidden| hidden.len() >= SHORT).collect();
+    // One may be a part of another.
+    hidden.sort_by_key(|hidden| std::cmp::Reverse(hidden.len()));
+    hidden.into_iter().fold(text.to_owned(), |text, hidden| text.replace(hidden.as_str(), MASK))
 }
 
 /// Whether a value, or one in it, holds one of `confidential`.
@@ -83,8 +109,19 @@ mod tests {
         for (found, wanted) in cases {
             assert_eq!(found, wanted);
         }
+        let hidden = ["hunter".to_owned(), "hunter2".to_owned(), "12".to_owned()];
+        assert_eq!(mask_text("12: \"hunter2\" and hunter", &hidden), "12: \"***\" and ***");
         let mut object = json!({"data": {"a": "x", "b": "a hunter2"}});
         mask_all(&mut object, &["hunter2".into()]);
         assert_eq!(object, json!({"data": {"a": "x", "b": MASK}}));
+    }
+
+    #[test]
+    fn a_message_quotes_no_secret() {
+        let value = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "aHVudGVyMg==", "b": 123_456}});
+        let (key, gvk) = (crate::object::ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
+        let object = DesiredObject { key, gvk, value, origin: crate::desired::Origin::at("f", 1) };
+        let told = mask_message("a: aHVudGVyMg== is hunter2, b: 123456", &object);
+        assert_eq!(told, "a: *** is ***, b: ***");
     }
 }

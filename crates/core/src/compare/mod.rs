@@ -7,6 +7,7 @@
 
 mod confidential;
 mod derived;
+mod hashed;
 mod metadata;
 mod scalar;
 mod walk;
@@ -20,10 +21,11 @@ use crate::object::Gvk;
 use crate::path::{Path, Segment};
 use crate::schema::Schemas;
 
-pub use confidential::{holds, mask, mask_all};
+pub use confidential::{holds, mask, mask_all, mask_message, mask_text};
+pub use hashed::{salted, salted_value, told};
 pub use metadata::{OWN_MARKS, carries_requests, has_power, is_ours};
 pub(crate) use scalar::nanos;
-pub use scalar::{salted, salted_text, unix_seconds};
+pub use scalar::unix_seconds;
 
 /// A difference between what Git says and what is there.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -106,8 +108,26 @@ impl CompareOptions<'_> {
 
 /// Every difference in meaning between `want` and `live`, sorted by path.
 /// `status` is never looked at. A kind without a schema is compared
-/// structurally.
+/// structurally. Values that `want` knows by their hashes alone are compared as
+/// if it knew them; a difference shows their hashes.
 pub fn compare(
+    schemas: &Schemas,
+    gvk: &Gvk,
+    want: &Value,
+    live: &Value,
+    options: &CompareOptions<'_>,
+) -> Vec<Difference> {
+    let found = differences(schemas, gvk, want, live, options);
+    if found.is_empty() {
+        return found;
+    }
+    let Some(told) = hashed::Told::of(want, live) else { return found };
+    let mut known = differences(schemas, gvk, &told.want, live, options);
+    known.iter_mut().for_each(|difference| told.hide(difference));
+    known
+}
+
+fn differences(
     schemas: &Schemas,
     gvk: &Gvk,
     want: &Value,
@@ -127,7 +147,7 @@ pub fn compare(
 /// their bounds where Git itself says nothing.
 fn leave(free: &[Free], live: &Value, differences: &mut Vec<Difference>) {
     differences.retain_mut(|difference| {
-        let covering = || free.iter().filter(|free| difference.path.is_within(&free.path));
+        let covering = || free.iter().filter(|free| free.covers(&difference.path, live));
         let admitted = covering().any(|free| free.admits(difference.tried.as_ref()));
         if let Some(bounds) = covering().find_map(|free| free.bounds.as_ref()) {
             difference.git = Some(bounds.to_string().into());

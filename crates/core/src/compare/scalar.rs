@@ -5,8 +5,8 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use super::hashed::Hash;
 use crate::schema::Scalar;
 
 pub(super) fn equal(kind: Scalar, want: &Value, live: &Value) -> bool {
@@ -14,8 +14,8 @@ pub(super) fn equal(kind: Scalar, want: &Value, live: &Value) -> bool {
         return true;
     }
     match kind {
-        Scalar::Plain => match hashed(want) {
-            Some(hash) => live.as_str().is_some_and(|live| hash.is_of(live.as_bytes())),
+        Scalar::Plain => match Hash::of(want) {
+            Some(hash) => hash.is_of(live),
             None => plain_equal(want, live),
         },
         Scalar::Quantity => matches!((quantity(want), quantity(live)), (Some(a), Some(b)) if a == b),
@@ -24,53 +24,14 @@ pub(super) fn equal(kind: Scalar, want: &Value, live: &Value) -> bool {
             _ => false,
         },
         Scalar::Duration => both(want, live, duration),
-        Scalar::Bytes => match hashed(want) {
+        Scalar::Bytes => match Hash::of(want) {
             Some(hash) => {
-                live.as_str().is_some_and(|live| bytes(live).is_some_and(|bytes| hash.is_of(&bytes)))
+                live.as_str().is_some_and(|live| bytes(live).is_some_and(|bytes| hash.is_of_bytes(&bytes)))
             }
             None => both(want, live, bytes),
         },
         Scalar::Time => both(want, live, time),
     }
-}
-
-/// Stands for bytes that are known by their salted hash alone.
-struct Hash<'a> {
-    salt: &'a str,
-    hex: &'a str,
-}
-
-impl Hash<'_> {
-    fn is_of(&self, bytes: &[u8]) -> bool {
-        digest(self.salt, bytes) == self.hex
-    }
-}
-
-const HASHED: &str = "saltedSha256";
-
-fn digest(salt: &str, bytes: &[u8]) -> String {
-    hex::encode(Sha256::new().chain_update(salt).chain_update(bytes).finalize())
-}
-
-fn hashed(want: &Value) -> Option<Hash<'_>> {
-    let (salt, hex) = want.as_object()?.get(HASHED)?.as_str()?.split_once(':')?;
-    Some(Hash { salt, hex })
-}
-
-/// Base64 text as its salted hash, which [`equal`] compares with text: what a
-/// Secret holds can be judged without being known. The salt has no colon.
-pub fn salted(text: &str, salt: &str) -> Value {
-    let bytes = bytes(text).unwrap_or_else(|| text.as_bytes().to_vec());
-    hash(&bytes, salt)
-}
-
-/// The same of plain text.
-pub fn salted_text(text: &str, salt: &str) -> Value {
-    hash(text.as_bytes(), salt)
-}
-
-fn hash(bytes: &[u8], salt: &str) -> Value {
-    serde_json::json!({HASHED: format!("{salt}:{}", digest(salt, bytes))})
 }
 
 fn both<T: PartialEq>(want: &Value, live: &Value, read: fn(&str) -> Option<T>) -> bool {
@@ -275,7 +236,7 @@ fn duration(text: &str) -> Option<i128> {
 
 /// As Go reads base64: line breaks and the bits after the last byte say
 /// nothing.
-fn bytes(text: &str) -> Option<Vec<u8>> {
+pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
     const AS_GO: GeneralPurpose =
         GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
     let one_line: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
@@ -333,6 +294,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::compare::hashed::{salted, salted_value};
 
     #[test]
     fn quantities_of_one_meaning_are_equal() {
@@ -392,7 +354,7 @@ mod tests {
             assert!(!equal(Scalar::Bytes, &want, &live), "{live}");
         }
         assert_ne!(want, salted("aGVsbG8=", "s2"));
-        let text = salted_text("aGVsbG8=", "s1");
+        let text = salted_value(&json!("aGVsbG8="), "s1");
         assert!(
             equal(Scalar::Plain, &text, &json!("aGVsbG8="))
                 && !equal(Scalar::Plain, &want, &json!("aGVsbG8="))

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::origin::flatten;
 use super::{DesiredError, DesiredObject, Origin, Rendered, Scopes};
+use crate::compare::mask_text;
 use crate::object::{Gvk, ObjectKey};
 use crate::path::plain;
 use crate::plan::{annotations, is_hook};
@@ -68,6 +69,7 @@ pub(super) fn desired(
         merge_string_data(&mut value);
     }
     if let Some(reason) = text_maps(&value) {
+        let reason = mask_text(&reason, &origin.confidential);
         return Err(DesiredError::Invalid { origin: at, gvk, name, reason });
     }
     let lines = lines.map(|tree| flatten(&value, &tree));

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::compare::{CompareOptions, Difference, compare};
+use crate::compare::{CompareOptions, Difference, compare, mask_message};
 use crate::desired::{DesiredError, DesiredObject, DesiredSet};
 use crate::object::{Gvk, ObjectKey};
 use crate::schema::Schemas;
@@ -190,7 +190,7 @@ fn read(object: &DesiredObject) -> Result<(Role, i32, Options), DesiredError> {
         origin: object.origin.to_string(),
         gvk: object.gvk.clone(),
         name: object.key.name.clone(),
-        reason: mistake.to_string(),
+        reason: mask_message(&mistake.to_string(), object),
     })
 }
 

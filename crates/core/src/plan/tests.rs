@@ -179,6 +179,17 @@ fn annotations_mean_what_argo_cd_says() {
 }
 
 #[test]
+fn a_mistake_quotes_nothing_that_git_keeps_encrypted() {
+    let mut job = annotated("Job", "j", json!({"argocd.argoproj.io/sync-wave": "hunter2"}));
+    job.origin.confidential = ["hunter2".to_owned()].into();
+    let errors =
+        plan(&of(vec![job]), |_| None, &[], &Schemas::builtin(), &Policy::default(), &Options::default())
+            .unwrap_err();
+    let told = errors[0].to_string();
+    assert!(told.contains("sync-wave is \"***\"") && !told.contains("hunter2"), "{told}");
+}
+
+#[test]
 fn an_objects_options_go_before_its_applications() {
     let application =
         Options::read(["Prune=false", "PruneLast=true", "PrunePropagationPolicy=orphan"], false).unwrap();

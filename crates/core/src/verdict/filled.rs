@@ -37,8 +37,7 @@ pub(super) fn once(review: &Review<'_>, context: &Context<'_>) -> Option<Objecti
         for path in places(field, new) {
             let of = |object| some(path.find(object)).cloned();
             let (before, tried) = (of(old), of(new));
-            let free =
-                context.free.iter().any(|free| path.is_within(&free.path) && free.admits(tried.as_ref()));
+            let free = context.free.iter().any(|free| free.covers(&path, new) && free.admits(tried.as_ref()));
             let by_admission = *kind == "Ingress";
             if before != tried && (before.is_some() || by_admission) && of(&want.value).is_none() && !free {
                 differences.push(Difference { path, op: Op::Change, git: before, tried });

@@ -25,7 +25,7 @@ pub(super) fn behind(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
         (_, Operation::Connect) => true,
         (_, Operation::Delete) => !review.subresource.is_empty(),
         _ if review.subresource == "scale" => {
-            replicas(Some(old)) == replicas(review.new) || is_delegated(context, replicas(review.new))
+            replicas(Some(old)) == replicas(review.new) || is_delegated(context, review.new?)
         }
         (Some(want), _) => context.differences(want, old) == context.differences(want, review.new?),
         // The newer commit may declare it: what is not metadata stays.
@@ -49,9 +49,9 @@ fn replicas(object: Option<&Value>) -> Option<&Value> {
 }
 
 /// Whether these replicas are an autoscaler's own matter.
-fn is_delegated(context: &Context<'_>, tried: Option<&Value>) -> bool {
+fn is_delegated(context: &Context<'_>, scale: &Value) -> bool {
     let path = delegation::replicas();
-    context.free.iter().any(|free| path.is_within(&free.path) && free.admits(tried))
+    context.free.iter().any(|free| free.covers(&path, scale) && free.admits(replicas(Some(scale))))
 }
 
 /// An object without metadata and status.

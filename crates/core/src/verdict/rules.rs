@@ -8,7 +8,7 @@ use super::{
     deletes, filled, forward, marks, own, requests, rollouts, weight,
 };
 use crate::compare::{Difference, Op, World, has_power, world_of};
-use crate::delegation;
+use crate::delegation::{self, Free};
 use crate::desired::DesiredObject;
 use crate::path::{Path, Segment};
 
@@ -144,7 +144,9 @@ fn scale(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
             });
         }
     };
-    let mut free = context.free.iter().filter(|free| path.is_within(&free.path)).peekable();
+    // A Scale does not say which manager writes it.
+    let about = |free: &&Free| free.manager.is_none() && path.is_within(&free.path);
+    let mut free = context.free.iter().filter(about).peekable();
     let between = free.peek().and_then(|free| free.bounds.as_ref()).map(|bounds| bounds.to_string().into());
     if free.any(|free| free.admits(tried.as_ref())) {
         return None;

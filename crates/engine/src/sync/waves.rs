@@ -173,14 +173,17 @@ impl<'a> Course<'a> {
                 }
             }
             let (worker, discovery, failure) = (&self.worker_parts, &self.discovery, self.failure.as_deref());
+            let objects = &self.run.survey.desired.objects;
             let done = futures::stream::iter(tasks.iter().map(|task| async move {
-                match task {
-                    Task::Step(step) => (worker.step(step, discovery, failure).await, None),
+                let (result, started, declared) = match task {
+                    Task::Step(step) => (worker.step(step, discovery, failure).await, None, &step.key),
                     Task::Hook(hook) => {
                         let (result, started) = hooks::start(worker, hook, discovery, failure).await;
-                        (result, started.map(|started| (*hook, started)))
+                        (result, started.map(|started| (*hook, started)), &hook.key)
                     }
-                }
+                };
+                let outcome = result.outcome.masked(objects.get(declared));
+                (Result { outcome, ..result }, started)
             }));
             let progress = self.run.progress;
             let mut done: Vec<_> = done
@@ -210,10 +213,10 @@ impl<'a> Course<'a> {
     async fn ends(&mut self, running: Vec<(usize, (&'a HookStep, hooks::Started))>) {
         let (run, discovery) = (self.run, &self.discovery);
         let ends = running.into_iter().map(|(at, (hook, started))| async move {
-            (at, hooks::end(run, hook, started, discovery).await)
+            (at, hook, hooks::end(run, hook, started, discovery).await)
         });
         let ends = futures::future::join_all(ends).await;
-        for (at, end) in ends {
+        for (at, hook, end) in ends {
             let result = &mut self.results[at];
             match end {
                 hooks::End::Succeeded => {}
@@ -225,6 +228,8 @@ impl<'a> Course<'a> {
                 }
                 hooks::End::Stopped(why) => result.outcome = Outcome::Skipped(why.into()),
             }
+            let declared = run.survey.desired.objects.get(&hook.key);
+            result.outcome = std::mem::replace(&mut result.outcome, Outcome::Done).masked(declared);
             if result.outcome.is_failure() {
                 let name = result.key.to_string();
                 self.failure.get_or_insert_with(|| format!("hook {name} failed"));

@@ -8,12 +8,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::charts::RemoteChart;
+use super::imports::imports;
 use super::{KUSTOMIZATIONS, RenderRequest, SourceType, join};
 use crate::error::SourceError;
 use crate::git::Snapshot;
 use crate::yaml;
 
-/// Kustomizations that one may lead to.
+/// Kustomizations, or programs, that one may lead to.
 const MAX_FOLDERS: usize = 10_000;
 
 /// What a render reads of its own repository.
@@ -44,7 +45,7 @@ impl Closure {
             SourceType::Auto | SourceType::Plain => walk.folder(&request.path)?,
             SourceType::Helm => walk.chart(request)?,
             SourceType::Kustomize => walk.kustomizations(request)?,
-            SourceType::Jsonnet => walk.unknown("Jsonnet may import any file".into()),
+            SourceType::Jsonnet => walk.programs(&request.path)?,
         }
         Ok(walk.whole.map_or(Self::Paths(walk.paths), Self::Whole))
     }
@@ -157,6 +158,59 @@ impl<'a> Walk<'a> {
         request.kustomize.components.iter().for_each(|component| self.either(&request.path, component));
         while let Some(folder) = self.ahead.pop_front() {
             self.kustomization(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// A Jsonnet program, or a folder of them, with all that they import: beside the
+    /// importing file, else in the libraries.
+    fn programs(&mut self, path: &str) -> Result<(), SourceError> {
+        self.folder(path)?;
+        let is_file = self.snapshot.is_file(path);
+        let folder = if is_file { path.rsplit_once('/').map_or("", |(folder, _)| folder) } else { path };
+        let libraries = ["vendor", "lib"].map(|name| join(folder, name));
+        let libraries: Vec<String> =
+            libraries.into_iter().chain(["vendor", "lib", ""].map(str::to_owned)).collect();
+        if is_file {
+            self.ahead.push_back(path.to_owned());
+        } else {
+            let files = self.snapshot.files(path, false)?.into_iter().map(|file| file.path);
+            self.ahead.extend(files.filter(|file| file.ends_with(".jsonnet")));
+        }
+        while let Some(program) = self.ahead.pop_front() {
+            self.program(&program, &libraries)?;
+        }
+        Ok(())
+    }
+
+    fn program(&mut self, path: &str, libraries: &[String]) -> Result<(), SourceError> {
+        if self.seen.len() > MAX_FOLDERS {
+            self.unknown(format!("it leads to more than {MAX_FOLDERS} programs"));
+            return Ok(());
+        }
+        if !self.seen.insert(path.to_owned()) {
+            return Ok(());
+        }
+        if !self.snapshot.is_file(path) {
+            self.unknown(format!("{path} is a link"));
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&self.snapshot.read(path)?).into_owned();
+        let Some(imports) = imports(&text) else {
+            self.unknown(format!("{path} imports files whose names are not written as they are"));
+            return Ok(());
+        };
+        let beside = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for import in imports {
+            let places = std::iter::once(beside).chain(libraries.iter().map(String::as_str));
+            // Those before the one that is found count, too: a file there would be read instead.
+            for place in places.filter_map(|place| resolve(place, &import.path)) {
+                self.add(&place);
+                if self.snapshot.is_file(&place) {
+                    self.ahead.extend(import.is_code.then_some(place));
+                    break;
+                }
+            }
         }
         Ok(())
     }

@@ -48,14 +48,14 @@ pub(super) fn render(
     };
     let first = match run() {
         Ok(first) => first,
-        // What a tool makes of encrypted text says less than why it is so.
-        Err(error) => return Err(checkout.sops.failed.unwrap_or(error)),
+        Err(error) => return Err(checkout.sops.explain(error)),
     };
     let typed = request.helm.set.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
     let steady = || !closure.is_whole() && is_steady(checkout.folder(), typed) && !shows_address(&first);
     if !known_steady && !steady() {
         clock::shift(&chart)?;
-        same_twice("helm", &request.path, &first, &run()?)?;
+        let again = run().map_err(|error| checkout.sops.explain(error))?;
+        same_twice("helm", &request.path, &first, &again)?;
     }
     Ok((first, checkout.sops))
 }

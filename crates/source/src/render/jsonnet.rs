@@ -44,7 +44,7 @@ pub(super) fn render(
     tools: &tools::Tools,
 ) -> Result<(Vec<Rendered>, Report), SourceError> {
     let files = files(snapshot, &request.path)?;
-    let checkout = Checkout::new(snapshot, closure, &request.keys)?;
+    let mut checkout = Checkout::new(snapshot, closure, &request.keys)?;
     let program = tools
         .jsonnet
         .clone()
@@ -59,10 +59,9 @@ pub(super) fn render(
     let libraries = ["vendor", "lib"].map(|name| checkout.inside(&join(folder, name)));
     let libraries: Vec<PathBuf> =
         libraries.into_iter().chain(["vendor", "lib", ""].map(|name| checkout.inside(name))).collect();
-    let mut rendered = Vec::new();
-    for file in files {
+    let run = |file: &String| {
         let mut arguments = vec![ARGUMENT.to_owned(), root.display().to_string()];
-        arguments.push(checkout.inside(&file).display().to_string());
+        arguments.push(checkout.inside(file).display().to_string());
         arguments.extend(libraries.iter().map(|library| library.display().to_string()));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let reach = Reach { read: &[checkout.folder()], write: checkout.home(), run: &[] };
@@ -77,9 +76,13 @@ pub(super) fn render(
         let value = serde_json::from_str(&output).map_err(|error| bad(error.to_string()))?;
         let mut documents = Vec::new();
         collect(value, "$", 0, &mut documents).map_err(bad)?;
-        rendered.extend(objects(&Arc::from(file.as_str()), documents, false)?);
+        objects(&Arc::from(file.as_str()), documents, false)
+    };
+    let rendered: Result<Vec<Vec<Rendered>>, SourceError> = files.iter().map(run).collect();
+    match rendered {
+        Ok(rendered) => Ok((rendered.into_iter().flatten().collect(), checkout.sops)),
+        Err(error) => Err(checkout.sops.explain(error)),
     }
-    Ok((rendered, checkout.sops))
 }
 
 /// The file itself, or the folder's own `.jsonnet` files.

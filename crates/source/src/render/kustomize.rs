@@ -30,7 +30,7 @@ pub(super) fn render(
     tools: &tools::Tools,
     known_steady: bool,
 ) -> Result<(Vec<Rendered>, Report), SourceError> {
-    let checkout = Checkout::new(snapshot, closure, &request.keys)?;
+    let mut checkout = Checkout::new(snapshot, closure, &request.keys)?;
     charts::unpack(&checkout, &request.charts)?;
     let file = checkout.put(&format!("{LAYER}/kustomization.yaml"), overlay(request)?.to_string())?;
     let layer = file.parent().unwrap_or(&file);
@@ -50,14 +50,14 @@ pub(super) fn render(
     };
     let first = match run() {
         Ok(first) => first,
-        // What a tool makes of encrypted text says less than why it is so.
-        Err(error) => return Err(checkout.sops.failed.unwrap_or(error)),
+        Err(error) => return Err(checkout.sops.explain(error)),
     };
     let charts = || is_steady(checkout.folder(), std::iter::empty()) && !shows_address(&first);
     let steady = || known_steady || !closure.is_whole() && charts();
     if inflates && !steady() {
         clock::shift(&checkout.root())?;
-        same_twice("kustomize", &request.path, &first, &run()?)?;
+        let again = run().map_err(|error| checkout.sops.explain(error))?;
+        same_twice("kustomize", &request.path, &first, &again)?;
     }
     Ok((first, checkout.sops))
 }

@@ -9,6 +9,7 @@ mod clock;
 mod closure;
 mod confine;
 mod helm;
+mod imports;
 pub mod jsonnet;
 mod kustomize;
 mod plain;

@@ -6,11 +6,12 @@ use clap::Args;
 use gitops_api::Application;
 use gitops_cluster::{ApplyOptions, Cluster, DeleteOptions};
 use gitops_core::desired::AppRef;
-use gitops_core::names::FINALIZER_PRUNE;
+use gitops_core::names::{FINALIZER_PRUNE, OUTPUT_API_VERSION};
 use serde_json::json;
 
 use crate::asking;
 use crate::error::{Failure, code};
+use crate::output::{self, Format};
 use crate::printer::Printer;
 use crate::settings::{Settings, duration};
 
@@ -37,6 +38,9 @@ pub struct Arguments {
     /// How long to wait until it is gone; 0 does not wait
     #[arg(long, default_value = "5m", value_name = "DURATION")]
     timeout: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
@@ -58,10 +62,25 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     let options = DeleteOptions { uid: live.metadata.uid.clone(), ..DeleteOptions::default() };
     cluster.delete(&asking::kind(), &asking::key(&reference), &options).await?;
     let Some(limit) = limit else {
-        printer.line(&format!("Application {reference} is going"));
-        return Ok(code::YES);
+        return told(&reference, arguments, false, printer);
     };
-    gone(&cluster, &reference, &live, limit, printer).await
+    gone(&cluster, &reference, &live, limit).await?;
+    told(&reference, arguments, true, printer)
+}
+
+fn told(reference: &AppRef, arguments: &Arguments, gone: bool, printer: &Printer) -> Result<u8, Failure> {
+    match arguments.output {
+        Format::Text | Format::Wide => {
+            printer.line(&format!("Application {reference} {}", if gone { "deleted" } else { "is going" }));
+        }
+        Format::Name => printer.line(&format!("application/{}", reference.name)),
+        format => {
+            let deletion = json!({"apiVersion": OUTPUT_API_VERSION, "kind": "Deletion", "application": reference.to_string(),
+                "cascade": arguments.cascade, "gone": gone});
+            output::print(&[deletion], format, printer)?;
+        }
+    }
+    Ok(code::YES)
 }
 
 fn confirm(
@@ -102,14 +121,12 @@ async fn gone(
     reference: &AppRef,
     before: &Application,
     limit: Duration,
-    printer: &Printer,
-) -> Result<u8, Failure> {
+) -> Result<(), Failure> {
     let start = Instant::now();
     loop {
         let live = asking::find(cluster, reference).await?;
         let Some(live) = live.filter(|live| live.metadata.uid == before.metadata.uid) else {
-            printer.line(&format!("Application {reference} deleted"));
-            return Ok(code::YES);
+            return Ok(());
         };
         if start.elapsed() >= limit {
             let finalizers = live.metadata.finalizers.unwrap_or_default().join(", ");

@@ -7,10 +7,13 @@ use clap::Args;
 use gitops_api::{Application, Verb};
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
+use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_engine::follow::reference;
+use serde::Serialize;
 
 use crate::asking;
 use crate::error::{Failure, code};
+use crate::output::{self, Format};
 use crate::printer::Printer;
 use crate::settings::{Settings, duration};
 
@@ -50,6 +53,21 @@ struct Which {
     /// How long the controller may take to begin
     #[arg(long, default_value = "1m", value_name = "DURATION")]
     timeout: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What became of a request, as programs read it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    api_version: &'static str,
+    kind: &'static str,
+    application: String,
+    verb: Verb,
+    phase: String,
+    message: String,
 }
 
 pub async fn suspend(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
@@ -78,12 +96,16 @@ async fn run(verb: Verb, which: &Which, settings: &Settings, printer: &Printer) 
         asking::ask(&cluster, &asking::kind(), &live.metadata, &request).await?;
         asked.push((reference(&live), request));
     }
-    let mut worst = code::YES;
+    let (mut worst, mut answers) = (code::YES, Vec::new());
     for (application, request) in asked {
         let ended = asking::follow(&cluster, &application, &request, limit, printer).await?;
         let word = if verb == Verb::Suspend { "suspended" } else { "resumed" };
         if ended.phase == "Succeeded" {
-            printer.line(&format!("Application {application} {word}"));
+            match which.output {
+                Format::Text | Format::Wide => printer.line(&format!("Application {application} {word}")),
+                Format::Name => printer.line(&format!("application/{}", application.name)),
+                Format::Json | Format::Yaml | Format::Jsonl => {}
+            }
         } else {
             printer.failure(&Failure::other(format!(
                 "Application {application} is not {word}: {}",
@@ -91,6 +113,18 @@ async fn run(verb: Verb, which: &Which, settings: &Settings, printer: &Printer) 
             )));
             worst = code::NO;
         }
+        answers.push(Answer {
+            api_version: OUTPUT_API_VERSION,
+            kind: "Request",
+            application: application.to_string(),
+            verb,
+            phase: ended.phase,
+            message: ended.message,
+        });
+    }
+    match which.output {
+        Format::Text | Format::Wide | Format::Name => {}
+        format => output::print(&answers, format, printer)?,
     }
     Ok(worst)
 }

@@ -10,16 +10,23 @@ use crate::error::Failure;
 /// Counts have at most so many digits; a commit's short id has more.
 const DIGITS: usize = 3;
 
-/// The commit that `to` means.
+/// The commit that `to` means. `all`: of all that was there before a change, not
+/// of these files alone.
 pub(super) fn find(
     environment: &Environment,
     home: &Place,
     base: &str,
-    paths: &[String],
+    (paths, all): (&[String], bool),
     to: &str,
 ) -> Result<Commit, Failure> {
     match count(to)? {
-        Some(count) => back(environment, home, base, paths, count),
+        Some(count) => {
+            let (change, before) = back(environment, home, base, paths, count)?;
+            if !all {
+                return Ok(before);
+            }
+            Ok(environment.find(&home.repo, &format!("{}^", change.id), &home.credentials)?)
+        }
         None => Ok(environment.find(&home.repo, to, &home.credentials)?),
     }
 }
@@ -36,16 +43,19 @@ fn count(to: &str) -> Result<Option<usize>, Failure> {
     }
 }
 
+/// The change that is the last to be undone, and the one before it.
 fn back(
     environment: &Environment,
     home: &Place,
     base: &str,
     paths: &[String],
     count: usize,
-) -> Result<Commit, Failure> {
+) -> Result<(Commit, Commit), Failure> {
     let mut commits = environment.deeply(home, |git| git.history(&home.repo, base, paths, count + 1))?;
-    if commits.len() > count {
-        return Ok(commits.swap_remove(count).0);
+    if commits.len() > count
+        && let (Some((before, _)), Some((change, _))) = (commits.pop(), commits.pop())
+    {
+        return Ok((change, before));
     }
     let known = commits.len();
     Err(Failure::git(format!("only {known} commits changed these files: there is nothing to go back to"))

@@ -10,7 +10,7 @@ use gitops_cluster::Cluster;
 use gitops_core::rollout::outlook;
 use gitops_core::rollout::state::Phase;
 
-use super::status;
+use super::{get, status};
 use crate::asking;
 use crate::cli::Selection;
 use crate::commands::sync;
@@ -101,6 +101,9 @@ struct Which {
     /// How long the answer, --wait and --local may take
     #[arg(long, default_value = "5m", value_name = "DURATION")]
     timeout: String,
+    /// How to print; for programs, where it stands in the end
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
 pub async fn promote(
@@ -150,6 +153,24 @@ async fn run(
     settings: &Settings,
     printer: &Printer,
 ) -> Result<u8, Failure> {
+    let code = carry_out(verb, full, which, settings, printer).await?;
+    if !which.output.is_text() {
+        let cluster = settings.cluster().await?;
+        let namespace = rollouts::namespace(settings, &cluster);
+        let seen = rollouts::find(&cluster, &namespace, &which.rollout).await?;
+        let picture = get::look(&cluster, &cluster.discovery().await?, &seen).await?;
+        get::print(&picture, which.output, printer)?;
+    }
+    Ok(code)
+}
+
+async fn carry_out(
+    verb: Verb,
+    full: bool,
+    which: &Which,
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<u8, Failure> {
     let (limit, begun) = (duration(&which.timeout)?.unwrap_or(Duration::MAX), Instant::now());
     let cluster = settings.cluster().await?;
     let namespace = rollouts::namespace(settings, &cluster);
@@ -179,10 +200,10 @@ async fn run(
             return Ok(code::INTERRUPTED);
         }
     };
-    tell(&carried, word, printer)?;
+    tell(&carried, word, which.output, printer)?;
     if which.wait {
         let left = limit.saturating_sub(begun.elapsed());
-        let ended = status::until_ended(&cluster, &carried.reference(), left, printer).await?;
+        let ended = status::until_ended(&cluster, &carried.reference(), left, which.output, printer).await?;
         // What was to be aborted and is has gone well.
         return Ok(if verb == Verb::Abort && ended == code::NO { code::YES } else { ended });
     }
@@ -190,13 +211,18 @@ async fn run(
 }
 
 /// What has become of a request that was carried out.
-fn tell(carried: &Seen, word: &str, printer: &Printer) -> Result<(), Failure> {
+fn tell(carried: &Seen, word: &str, format: Format, printer: &Printer) -> Result<(), Failure> {
     let reference = carried.reference();
     if outlook::is_in_vain(&carried.state) {
         return Err(Failure::other(format!("Rollout {reference}: {}", carried.state.message))
             .hint(format!("see where it stands: kubectl gitops rollout get {}", reference.name)));
     }
-    printer.line(&format!("Rollout {reference}: {word}, now {}", carried.words()));
+    let told = format!("Rollout {reference}: {word}, now {}", carried.words());
+    if format.is_text() {
+        printer.line(&told)
+    } else {
+        printer.talk(&told)
+    }
     Ok(())
 }
 
@@ -223,8 +249,12 @@ async fn from_here(
     asking::ask_as(cluster, &rollouts::kind(), metadata, request, Some(&who())).await?;
     let names = vec![application.name];
     let selection = Selection { names, file: which.file.clone(), ..Selection::default() };
-    let whole = sync::Arguments::whole(selection, false, true, which.timeout.clone(), Format::Text).locally();
-    let code = sync::run(whole, &settings.in_namespace(&application.namespace), printer).await?;
+    let (format, settings) = (which.output, &settings.in_namespace(&application.namespace));
+    let whole = sync::Arguments::whole(selection, false, true, which.timeout.clone(), format).locally();
+    let code = match format.is_text() {
+        true => sync::run(whole, settings, printer).await?,
+        false => sync::carry_out(whole, settings, printer).await?.1,
+    };
     let carried = rollouts::find(cluster, &reference.namespace, &reference.name).await?;
     if carried.state.record.as_ref().is_none_or(|record| record.id != request.id) {
         return Err(Failure {
@@ -233,7 +263,7 @@ async fn from_here(
             code: code.max(code::NO),
         });
     }
-    tell(&carried, word(request.verb), printer)?;
+    tell(&carried, word(request.verb), format, printer)?;
     let aborted = request.verb == Verb::Abort && carried.state.phase == Phase::Aborted;
     Ok(if aborted { code::YES } else { code })
 }

@@ -56,8 +56,7 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
                     lines.iter().for_each(|line| printer.line(line));
                 }
             }
-            Format::Name => printer.line(&format!("rollout/{}", picture.name)),
-            format => output::print(&[picture], format, printer)?,
+            format => print(&picture, format, printer)?,
         }
         if !arguments.watch {
             return Ok(code::YES);
@@ -69,8 +68,17 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     }
 }
 
+/// A Rollout for programs.
+pub fn print(picture: &Picture, format: Format, printer: &Printer) -> Result<(), Failure> {
+    if format == Format::Name {
+        printer.line(&format!("rollout/{}", picture.name));
+        return Ok(());
+    }
+    output::print(&[picture], format, printer)
+}
+
 /// One look at a Rollout and all that runs for it.
-async fn look(cluster: &Cluster, discovery: &Discovery, seen: &Seen) -> Result<Picture, Failure> {
+pub async fn look(cluster: &Cluster, discovery: &Discovery, seen: &Seen) -> Result<Picture, Failure> {
     let target = picture::kind(discovery, seen)?;
     let second = seen.spec.second();
     let (live, beside) = tokio::try_join!(cluster.get(&target, &seen.spec.target), async {

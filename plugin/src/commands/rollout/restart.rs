@@ -2,11 +2,13 @@
 
 use clap::Args;
 use gitops_cluster::{ApplyOptions, Cluster, Kind};
+use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_core::object::ObjectKey;
 use serde_json::json;
 
 use super::get::picture;
 use crate::error::{Failure, code};
+use crate::output::{self, Format, ObjectId};
 use crate::printer::Printer;
 use crate::rollouts;
 use crate::settings::Settings;
@@ -27,6 +29,9 @@ pub struct Arguments {
     /// Only ask the API server whether it may be
     #[arg(long)]
     dry_run: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
 /// kubectl's own annotation.
@@ -47,9 +52,23 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
         keys.push(seen.spec.second());
     }
     let done = if arguments.dry_run { "would be restarted" } else { "restarted" };
+    let mut objects = Vec::new();
     for key in keys {
         restart(&cluster, &kind, &key, arguments.dry_run).await?;
-        printer.line(&format!("{key} {done}"));
+        let object = ObjectId::new(&kind.gvk, &key);
+        match arguments.output {
+            Format::Text | Format::Wide => printer.line(&format!("{key} {done}")),
+            Format::Name => printer.line(&object.short()),
+            Format::Json | Format::Yaml | Format::Jsonl => objects.push(object),
+        }
+    }
+    match arguments.output {
+        Format::Text | Format::Wide | Format::Name => {}
+        format => {
+            let dry_run = arguments.dry_run;
+            let told = json!({"apiVersion": OUTPUT_API_VERSION, "kind": "Restart", "dryRun": dry_run, "objects": objects});
+            output::print(&[told], format, printer)?;
+        }
     }
     Ok(code::YES)
 }

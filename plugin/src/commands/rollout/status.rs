@@ -7,7 +7,9 @@ use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
 use gitops_core::rollout::state::Phase;
 
+use super::get;
 use crate::error::{Failure, code};
+use crate::output::Format;
 use crate::printer::{Ink, Printer};
 use crate::rollouts::{self, Seen};
 use crate::settings::{Settings, duration};
@@ -32,6 +34,9 @@ pub struct Arguments {
     /// How long; 0 without an end
     #[arg(long, default_value = "0", value_name = "DURATION")]
     timeout: String,
+    /// How to print; for programs, where it stands in the end
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
@@ -40,27 +45,36 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     let namespace = rollouts::namespace(settings, &cluster);
     let seen = rollouts::find(&cluster, &namespace, &arguments.rollout).await?;
     let limit = if arguments.watch { limit } else { Duration::ZERO };
-    until_ended(&cluster, &seen.reference(), limit, printer).await
+    let (reference, format) = (seen.reference(), arguments.output);
+    let ended = until_ended(&cluster, &reference, limit, format, printer).await?;
+    if !format.is_text() {
+        let discovery = cluster.discovery().await?;
+        let seen = rollouts::find(&cluster, &reference.namespace, &reference.name).await?;
+        get::print(&get::look(&cluster, &discovery, &seen).await?, format, printer)?;
+    }
+    Ok(ended)
 }
 
-/// Waits for the end; what it says on the way is told.
+/// Waits for the end; what it says on the way is told, to people on stdout.
 pub async fn until_ended(
     cluster: &Cluster,
     reference: &AppRef,
     limit: Duration,
+    format: Format,
     printer: &Printer,
 ) -> Result<u8, Failure> {
+    let tell = |line: &str| if format.is_text() { printer.line(line) } else { printer.talk(line) };
     let (begun, mut said) = (Instant::now(), String::new());
     loop {
         let seen = rollouts::find(cluster, &reference.namespace, &reference.name).await?;
         let line = words(&seen);
         if let Some(ended) = result(&seen) {
             let ink = if ended == code::YES { Ink::Git } else { Ink::Live };
-            printer.line(&printer.ink(ink, &line));
+            tell(&printer.ink(ink, &line));
             return Ok(ended);
         }
         if line != said {
-            printer.line(&line);
+            tell(&line);
             said = line;
         }
         let left = limit.saturating_sub(begun.elapsed());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gitops_cluster::{ApplyOptions, ErrorKind};
-use gitops_core::compare::{CompareOptions, compare};
+use gitops_core::compare::{CompareOptions, compare, mask_message};
 use gitops_core::desired::{AppRef, DesiredObject, DesiredSet};
 use gitops_core::names::ANNOTATION_OWNER;
 use gitops_core::object::{Gvk, ObjectKey};
@@ -227,11 +227,11 @@ async fn applied(
             if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Forbidden | ErrorKind::NotFound) =>
         {
             let message = error.to_string();
-            let first = message.lines().next().unwrap_or_default();
+            let first = mask_message(message.lines().next().unwrap_or_default(), object);
             notes.push(format!("the API server refused a dry run: {first}"));
             live.as_ref().map_or_else(|| object.value.clone(), |live| merged(live, &object.value))
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error.reworded(|message| mask_message(message, object)).into()),
     };
     Ok((live, new))
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use self::union::union;
 use super::derived::{self, Scene};
+use super::hashed::Hash;
 use super::some;
 use super::{Difference, Op, World, scalar};
 use crate::object::Gvk;
@@ -213,7 +214,14 @@ impl<'a> Walk<'a> {
     }
 
     fn value(&mut self, ty: Option<TypeId>, want: &'a Value, live: &'a Value) {
-        match ty.map_or(&Type::Any, |id| self.schemas.get(id)) {
+        let ty = ty.map_or(&Type::Any, |id| self.schemas.get(id));
+        if let (Some(hash), false) = (Hash::of(want), matches!(ty, Type::Scalar(_))) {
+            if !hash.is_of(live) {
+                self.report(Some(want), Some(live));
+            }
+            return;
+        }
+        match ty {
             Type::Scalar(scalar) => {
                 if !scalar::equal(*scalar, want, live) {
                     self.report(Some(want), Some(live));

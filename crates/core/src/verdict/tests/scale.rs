@@ -22,7 +22,7 @@ fn unscaled() -> Vec<(&'static str, Option<Value>)> {
 
 fn autoscaled() -> Vec<Free> {
     let bounds = Bounds { min: Some(1), max: Some(9), by: "HorizontalPodAutoscaler web".into() };
-    vec![Free { path: crate::delegation::replicas(), bounds: Some(bounds) }]
+    vec![Free { path: crate::delegation::replicas(), bounds: Some(bounds), manager: None }]
 }
 
 pub(super) fn cases() -> Vec<Case> {

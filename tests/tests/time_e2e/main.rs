@@ -2,6 +2,8 @@
 //! of its own, with replicas that are started, cut off and killed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod hidden;
+
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -31,8 +33,11 @@ fn cluster() -> &'static TestCluster {
 
 impl Stage {
     fn set() -> Self {
-        let files = [("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG), ("app/secret.yaml", SECRET)];
-        let shop = Shop::at(cluster(), &files);
+        Self::of(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG), ("app/secret.yaml", SECRET)])
+    }
+
+    fn of(files: &[(&str, &str)]) -> Self {
+        let shop = Shop::at(cluster(), files);
         let root = tempfile::tempdir().unwrap();
         let bare = root.path().join("shop.git").display().to_string();
         shop.repo.git(&["clone", "--quiet", "--bare", ".", &bare]);
@@ -62,6 +67,11 @@ impl Stage {
         arguments.extend(["origin", "main"]);
         self.shop.repo.git(&arguments);
         commit
+    }
+
+    fn commit(&self, message: &str, files: &[(&str, &str)]) {
+        self.shop.repo.commit(message, files);
+        self.shop.repo.git(&["push", "--quiet", "origin", "main"]);
     }
 
     fn image(&self) -> Value {
@@ -126,6 +136,7 @@ fn replicas_git_and_time() {
     a_cut_off_replica_takes_nothing_back();
     nothing_older_gets_in_after_a_restart_a_revert_or_a_force_push();
     a_cold_restart_without_git_holds_from_the_copy_in_the_cluster();
+    hidden::what_git_keeps_encrypted_is_nowhere_in_clear();
     git_that_hangs_delays_no_answer();
     a_dead_repository_holds_up_nobody_else();
     a_replica_that_knows_nothing_lets_nothing_go();
