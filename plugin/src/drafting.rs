@@ -61,6 +61,8 @@ impl Drafting<'_> {
             credentials: home.credentials.clone(),
             timeout: environment.git_timeout,
             checkout: self.checkout(&home.repo),
+            // A person's own key signs, as Git's configuration says.
+            signing_key: None,
         }
     }
 

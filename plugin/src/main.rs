@@ -15,6 +15,7 @@ mod layout;
 mod output;
 mod place;
 mod printer;
+mod reaching;
 mod rollouts;
 mod settings;
 mod synctext;

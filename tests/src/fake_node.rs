@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use gitops_cluster::{Cluster, ConnectOptions};
 use serde_json::{Value, json};
 
@@ -17,6 +18,8 @@ use crate::cluster::TestCluster;
 const INTERVAL: Duration = Duration::from_millis(200);
 /// How often the node says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Pods that are played at once.
+const PARALLEL: usize = 16;
 
 /// Lives as long as this value.
 #[derive(Debug)]
@@ -113,9 +116,8 @@ impl Player {
             }
             let path = format!("/api/v1/pods?fieldSelector=spec.nodeName={}", self.node);
             let pods = self.call("GET", &path, None).await.unwrap_or_default();
-            for pod in pods["items"].as_array().into_iter().flatten() {
-                self.pod(pod).await;
-            }
+            let pods = pods["items"].as_array().into_iter().flatten();
+            futures::stream::iter(pods).for_each_concurrent(PARALLEL, |pod| self.pod(pod)).await;
             tokio::time::sleep(INTERVAL).await;
         }
         self.call("DELETE", &format!("/api/v1/nodes/{}", self.node), None).await;

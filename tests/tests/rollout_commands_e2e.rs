@@ -183,7 +183,9 @@ fn by_the_controller(cluster: &TestCluster, node: &FakeNode) {
     assert!(repo.git(&["show", "-s", "--format=%B", &head]).contains("INC-13"));
     stands("phase:    Idle");
     let versions = run("history web").ok().stdout;
-    assert!(versions.contains("promoted") && versions.contains("rolled back"), "{versions}");
+    // The status has forgotten nothing, though it is at rest again.
+    assert!(versions.contains("promoted") && versions.contains("aborted"), "{versions}");
+    assert!(versions.contains("INC-13"), "{versions}");
     controller.stop();
 }
 

@@ -5,11 +5,10 @@
 use std::time::Duration;
 
 use gitops_api::request::is_judged;
-use gitops_cluster::ErrorKind;
 use gitops_core::rollout::state::{Phase, State};
+use gitops_engine::Survey;
 use gitops_engine::lease;
 use gitops_engine::rollout::{Driver, Ground, Moved, Rolling};
-use gitops_engine::{EngineError, Survey};
 
 use super::{Look, SOON};
 use crate::clusters::Surroundings;
@@ -61,15 +60,7 @@ impl Look<'_> {
         };
         let pushes = self.memory.pushes.clone();
         let now = jiff::Timestamp::now().as_second();
-        let moved = match driver.drive(survey, &|key| pushes.of(key), now).await {
-            Ok(moved) => moved,
-            // It was written meanwhile: by a person's request, or another driver.
-            Err(EngineError::Cluster(error)) if error.kind() == ErrorKind::Conflict => {
-                self.again = MOVED;
-                return Ok(Driven::Still);
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let moved = driver.drive(survey, &|key| pushes.of(key), now).await?;
         for one in &moved {
             self.note(one);
         }
@@ -112,6 +103,13 @@ impl Look<'_> {
                 self.application,
                 "RolloutStandsStill",
                 &format!("{}: {error}", one.key),
+            );
+        }
+        if let (Some(doubt), Phase::Gated) = (&one.doubt, one.state.phase) {
+            self.controller.events.warn(
+                self.application,
+                "RevertNotTrusted",
+                &format!("{}: {doubt}", one.key),
             );
         }
         if one.before.phase != one.state.phase {

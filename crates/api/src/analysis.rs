@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::application::NameRef;
+
 pub use fill::{FillError, VERSIONS, fill};
 
 /// Metrics by which a version is judged.
@@ -115,6 +117,29 @@ pub struct Prometheus {
     /// In which direction the new version's samples may not differ.
     #[serde(default)]
     pub worse: Worse,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+}
+
+/// How an address is asked that does not let everybody in, or whose certificate
+/// is of an authority of one's own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.caBundle) || !has(self.caConfigMapRef)").message("caBundle and caConfigMapRef exclude each other"))]
+pub struct Access {
+    /// A Secret of the Rollout's namespace with the label
+    /// kubectl-gitops.dev/secret-type: analysis. It holds address, the only one
+    /// that it is sent to; token, or username and password, or header and value;
+    /// perhaps ca.crt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<NameRef>,
+    /// Certificates (PEM) that are trusted instead of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub ca_bundle: Option<String>,
+    /// A ConfigMap of the Rollout's namespace that holds them as ca.crt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_config_map_ref: Option<NameRef>,
 }
 
 /// Which samples are the worse ones.
@@ -135,6 +160,8 @@ pub struct Http {
     pub url: String,
     #[schemars(length(min = 1, max = 1024))]
     pub json_path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
 }
 
 /// A Job that succeeds or fails.

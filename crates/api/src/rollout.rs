@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use convert::RolloutError;
-pub use status::{Measurement, RolloutStatus};
+pub use status::{End, Measurement, RolloutStatus};
 
 /// How one workload changes its version.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]

@@ -19,6 +19,8 @@ use crate::transport::{Call, Cluster};
 const NAMESPACES: usize = 4;
 /// Requests under way at once.
 const PARALLEL: usize = 32;
+/// What the API server's watch cache holds, which may be a moment behind.
+const CACHED: &str = "?resourceVersion=0";
 
 /// Live objects by key.
 #[derive(Clone, Debug, Default)]
@@ -103,8 +105,20 @@ impl Cluster {
         self.list_recorded(discovery, wanted, |_| false).await
     }
 
-    /// The same; objects of the kinds that are `recorded` keep the record of their
-    /// field managers, which may be as large as they are.
+    /// The same as of now: with everything that was written before.
+    ///
+    /// # Errors
+    /// As of [`Self::list`].
+    pub async fn list_now(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+    ) -> Result<Live, ClusterError> {
+        self.list_at(discovery, wanted, "", |_| false).await
+    }
+
+    /// As [`Self::list`]; objects of the kinds that are `recorded` keep the record
+    /// of their field managers, which may be as large as they are.
     ///
     /// # Errors
     /// As [`Cluster::list`].
@@ -114,10 +128,21 @@ impl Cluster {
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
         recorded: impl Fn(&Gvk) -> bool,
     ) -> Result<Live, ClusterError> {
+        self.list_at(discovery, wanted, CACHED, recorded).await
+    }
+
+    async fn list_at(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+        query: &str,
+        recorded: impl Fn(&Gvk) -> bool,
+    ) -> Result<Live, ClusterError> {
         let paths = list_paths(discovery, wanted);
         let mut live = Live::default();
         // Made before they are awaited: a closure in between would not be `Send`.
-        let marked = paths.into_iter().map(|(path, kind)| (path, kind, recorded(&kind.gvk)));
+        let marked =
+            paths.into_iter().map(|(path, kind)| (format!("{path}{query}"), kind, recorded(&kind.gvk)));
         let calls: Vec<_> =
             marked.map(|(path, kind, recorded)| self.list_one(path, kind, recorded)).collect();
         let mut answers = futures::stream::iter(calls).buffer_unordered(PARALLEL);
@@ -135,7 +160,10 @@ impl Cluster {
     ) -> (Live, Vec<ClusterError>) {
         let paths = list_paths(discovery, wanted);
         let (mut live, mut errors) = (Live::default(), Vec::new());
-        let asked: Vec<_> = paths.into_iter().map(|(path, kind)| self.list_one(path, kind, false)).collect();
+        let asked: Vec<_> = paths
+            .into_iter()
+            .map(|(path, kind)| self.list_one(format!("{path}{CACHED}"), kind, false))
+            .collect();
         let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             match objects {
@@ -153,13 +181,7 @@ impl Cluster {
         recorded: bool,
     ) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
         let what = format!("listing {}", kind.plural);
-        let call = Call {
-            method: Method::GET,
-            path: format!("{path}?resourceVersion=0"),
-            headers: &[],
-            body: Vec::new(),
-            what: &what,
-        };
+        let call = Call { method: Method::GET, path, headers: &[], body: Vec::new(), what: &what };
         let answer = self.ask(call).await?;
         let (api_version, name) = (kind.gvk.api_version(), kind.gvk.kind.clone());
         let parse = move || -> Result<Vec<(ObjectKey, Value)>, serde_json::Error> {

@@ -50,6 +50,8 @@ pub const LABEL_SECRET_TYPE: &str = "kubectl-gitops.dev/secret-type";
 pub const LABEL_ARGOCD_SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
 /// Value of both labels.
 pub const SECRET_TYPE_CLUSTER: &str = "cluster";
+/// Its value where a Secret lets measurements in somewhere.
+pub const SECRET_TYPE_ANALYSIS: &str = "analysis";
 /// Annotation of such a Secret: Secrets for repositories go along with
 /// Applications.
 pub const ANNOTATION_MIRROR_SECRETS: &str = "kubectl-gitops.dev/mirror-secrets";

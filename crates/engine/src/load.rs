@@ -46,6 +46,8 @@ pub struct Place {
     pub credentials: Credentials,
     /// age identities of its own, for SOPS files.
     pub age: Option<Secret>,
+    /// An SSH private key that signs what is committed without a person.
+    pub signing_key: Option<Secret>,
 }
 
 /// What a source's Secret holds.
@@ -54,6 +56,7 @@ pub struct Access {
     /// None: the Secret says nothing about the repository.
     pub credentials: Option<Credentials>,
     pub age: Option<Secret>,
+    pub signing_key: Option<Secret>,
 }
 
 impl Loaded {
@@ -179,7 +182,8 @@ fn places(
         let near = sources.first().is_none_or(|first| first.repo.same_host(&repo));
         let shared = if near { usual.clone() } else { Credentials::Usual };
         let credentials = own.credentials.unwrap_or(shared);
-        sources.push(Place { source: (*source).clone(), repo, credentials, age: own.age });
+        let (source, age, signing_key) = ((*source).clone(), own.age, own.signing_key);
+        sources.push(Place { source, repo, credentials, age, signing_key });
     }
     if !sources.is_empty() && sources.iter().all(|place| place.source.is_reference()) {
         return Err(bad(format!(
@@ -287,7 +291,7 @@ pub fn from_flags(
         spec: ApplicationSpec { source: Some(source.clone()), ..ApplicationSpec::default() },
         repo: repo.clone(),
         credentials: credentials.clone(),
-        sources: vec![Place { source, repo, credentials, age: None }],
+        sources: vec![Place { source, repo, credentials, age: None, signing_key: None }],
         namespace: namespace.into(),
         project: None,
     }
@@ -409,7 +413,7 @@ async fn read_secret(
             )));
         }
     };
-    Ok(Access { credentials, age })
+    Ok(Access { credentials, age, signing_key: field("signingKey").map(Secret::new) })
 }
 
 fn decode(text: &str) -> Option<String> {

@@ -17,6 +17,7 @@ mod few;
 mod history;
 mod import;
 mod key;
+mod opened;
 mod passed;
 mod program;
 mod publish;
@@ -33,8 +34,12 @@ pub use history::Ids;
 pub use program::Program;
 pub use publish::Target;
 pub use revision::is_full_commit;
+pub use signature::counts_not as signing_key_counts_not;
 pub use snapshot::{FileEntry, Snapshot};
 pub use write::{Change, Draft, NewCommit, Person, Writer};
+
+/// Bytes of objects that a look at a repository keeps.
+const OBJECT_CACHE: usize = 4 << 20;
 
 /// A commit, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +72,17 @@ impl GitCache {
 
     /// Opens what is here of a repository.
     fn repository(&self, repo: &RepoUrl) -> Result<gix::Repository, SourceError> {
-        self.open_with(repo, gix::open::Options::isolated())
+        // Only those in the cache: a user's own may be gone and come back in between.
+        let place = repo.path().is_none().then(|| self.folder(repo));
+        if let Some(mut known) = place.as_deref().and_then(opened::known) {
+            known.object_cache_size_if_unset(OBJECT_CACHE);
+            return Ok(known);
+        }
+        let repository = self.open_with(repo, gix::open::Options::isolated())?;
+        if let Some(place) = place {
+            opened::keep(&place, &repository);
+        }
+        Ok(repository)
     }
 
     fn open_with(&self, repo: &RepoUrl, options: gix::open::Options) -> Result<gix::Repository, SourceError> {
@@ -78,7 +93,7 @@ impl GitCache {
             gix::open_opts(&place, options)
         };
         let mut opened = opened.map_err(|_| SourceError::NotARepository { location: repo.to_string() })?;
-        opened.object_cache_size_if_unset(4 << 20);
+        opened.object_cache_size_if_unset(OBJECT_CACHE);
         Ok(opened)
     }
 

@@ -19,7 +19,9 @@ pub mod sops;
 pub mod yaml;
 
 pub use error::{ErrorKind, SourceError};
-pub use git::{Change, Commit, GitCache, NewCommit, Person, Snapshot, Target, Writer};
+pub use git::{
+    Change, Commit, GitCache, NewCommit, Person, Snapshot, Target, Writer, signing_key_counts_not,
+};
 pub use location::{Credentials, RepoUrl, Secret};
 pub use render::{
     HelmOptions, KustomizeOptions, PlainOptions, Reads, RemoteChart, RenderRequest, SourceType, Tools,

@@ -101,8 +101,8 @@ pub fn tools(settings: &Settings) -> Vec<Check> {
         Check::new("tools", "kubectl-gitops", Finding::passed(env!("CARGO_PKG_VERSION"))),
         Check::new("tools", "kubectl", kubectl),
         Check::new("tools", "git", git),
-        Check::new("tools", "helm", version(settings.tools.helm_version())),
-        Check::new("tools", "kustomize", version(settings.tools.kustomize_version())),
+        Check::new("tools", "helm", version(settings.tools.helm_version(None))),
+        Check::new("tools", "kustomize", version(settings.tools.kustomize_version(None))),
     ]
 }
 

@@ -33,8 +33,8 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     let server = if arguments.client { None } else { Some(settings.cluster().await?.version().await?) };
     let versions = Versions {
         client: env!("CARGO_PKG_VERSION"),
-        helm: settings.tools.helm_version().ok(),
-        kustomize: settings.tools.kustomize_version().ok(),
+        helm: settings.tools.helm_version(None).ok(),
+        kustomize: settings.tools.kustomize_version(None).ok(),
         server,
     };
     if !matches!(arguments.output, Format::Text | Format::Wide | Format::Name) {

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use super::{Case, now};
 
-fn live() -> ConnectOptions {
+pub fn live() -> ConnectOptions {
     ConnectOptions { kubeconfig: vec![cluster().kubeconfig().to_owned()], ..ConnectOptions::default() }
 }
 
-fn create(object: &Value) {
+pub fn create(object: &Value) {
     cluster().kubectl_stdin("create -f -", &object.to_string()).ok();
 }
 

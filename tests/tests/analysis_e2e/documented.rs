@@ -31,5 +31,5 @@ fn templates_of_the_page_are_read() {
             names.push(name);
         }
     }
-    assert_eq!(names, ["requests", "latency", "smoke", "pods"]);
+    assert_eq!(names, ["requests", "latency", "guarded", "smoke", "pods"]);
 }

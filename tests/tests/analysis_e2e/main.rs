@@ -5,6 +5,7 @@
 mod cluster;
 mod documented;
 mod documents;
+mod guarded;
 mod queries;
 
 use gitops_api::rollout::RolloutSpec;

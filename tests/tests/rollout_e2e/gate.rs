@@ -89,6 +89,12 @@ fn a_forged_status_lets_nothing_out() {
     refused("what Git never held", &status(&stage, &json!({"state": {"stable": {"hash": "0000000000"}}})));
     refused("no Pods", &status(&stage, &json!({"state": {"setting": {"share": 0}}})));
     refused("more of it", &status(&stage, &json!({"state": {"setting": {"second": {"Percent": 90}}}})));
+    refused("more Pods", &status(&stage, &json!({"state": {"replicas": 400}})));
+    refused("other Pods", &status(&stage, &json!({"state": {"stablePods": "other"}})));
+    refused("other new Pods", &status(&stage, &json!({"state": {"newPods": "other"}})));
+    refused("no version", &status(&stage, &json!({"state": {"refused": "0000000000"}})));
+    let record = json!({"id": "1", "verb": "promote", "by": "ada", "reason": "", "at": 1});
+    refused("what nobody has asked", &status(&stage, &json!({"state": {"record": record}})));
     is_held(&stage);
 }
 

@@ -144,3 +144,38 @@ fn pods_that_restart_take_the_version_back_in_the_background() {
         (stage.images() == vec!["web:1"; 4]).then_some(())
     });
 }
+
+#[test]
+fn a_template_that_is_not_there_is_told_with_a_way_out() {
+    let steps = |name: &str| json!([{"setWeight": 25}, {"analysis": {"templates": [{"name": name}]}}]);
+    let stage = Stage::new(&json!({"strategy": {"canary": {"steps": [{"setWeight": 25}]}}}));
+    let named = json!({"strategy": {"canary": {"steps": steps("pods")}}, "onFailure": "Hold"});
+    let rollout = crate::stage::rollout_of("Deployment", &named);
+    let workload = stage.workload("web:2");
+    stage.shop.repo.commit("second", &[("app/rollout.yaml", &rollout), ("app/web.yaml", &workload)]);
+    let status = stage.eventually("it says why it stands still", |stage| {
+        let status = stage.rollout()["status"].clone();
+        let condition = status["conditions"].as_array()?.first()?.clone();
+        (condition["type"] == "Stalled" && condition["status"] == "True").then_some(status)
+    });
+    let message = status["message"].as_str().unwrap();
+    for part in ["there is no AnalysisTemplate pods", "kubectl gitops rollout lint"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(stage.runs("web"), Some(("web:1".into(), 4)));
+    stage.eventually("an Event tells it", |stage| {
+        let events = stage.shop.kubectl("get events -o json").ok().json();
+        let told = |event: &Value| event["reason"] == "RolloutStandsStill";
+        events["items"].as_array()?.iter().any(told).then_some(())
+    });
+    let template = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "pods"},
+        "spec": {"metrics": [{"name": "m", "interval": "1s", "kubernetes": {"signals": ["Restarts"]}}]}});
+    let commit = stage.shop.repo.commit("third", &[("app/template.yaml", &template.to_string())]);
+    stage.promoted(&commit, "web:2");
+    let status = stage.rollout()["status"].clone();
+    assert_eq!(
+        (&status["conditions"], &status["history"][0]["outcome"]),
+        (&Value::Null, &json!("Promoted")),
+        "{status}"
+    );
+}

@@ -34,6 +34,11 @@ impl Stage {
 
     /// The same of this kind, with more objects.
     pub fn of(kind: &'static str, rollout: &Value, more: &[Value]) -> Self {
+        Self::held(kind, rollout, more, |shop| shop.hold(automatic()))
+    }
+
+    /// The same, held in another way.
+    pub fn held(kind: &'static str, rollout: &Value, more: &[Value], hold: impl FnOnce(&Shop)) -> Self {
         let shop = Shop::unheld(&[]);
         let node = FakeNode::start(shop.cluster, &format!("node-{}", shop.name()));
         let stage = Self {
@@ -53,7 +58,7 @@ impl Stage {
             ("app/beside.yaml", beside),
         ];
         stage.shop.repo.commit("first", &files.each_ref().map(|(path, text)| (*path, text.as_str())));
-        stage.shop.hold(json!({"sync": {"mode": "Automatic", "prune": true}}));
+        hold(&stage.shop);
         let stage = stage.driven();
         stage.phase("Idle");
         if kind != "InferenceService" {
@@ -178,6 +183,11 @@ impl Stage {
         let annotation = format!("kubectl-gitops.dev/request={request}");
         self.shop.kubectl_args(&["annotate", "--overwrite", "rollout", "web", &annotation])
     }
+}
+
+/// An Application that is synced by itself.
+pub fn automatic() -> Value {
+    json!({"sync": {"mode": "Automatic", "prune": true}})
 }
 
 /// A Service of the workload.

@@ -101,3 +101,72 @@ fn a_stateful_set_goes_by_its_partition_and_back() {
     stage.ask("promote", json!({"full": "true"})).ok();
     stage.promoted(&commit, "web:3");
 }
+
+#[test]
+fn headers_and_mirrors_are_set_and_taken_away_in_both_kinds_of_routes() {
+    let route = |kind: &str| {
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "metadata": {"name": "web"},
+            "spec": {"rules": [{"backendRefs": [{"name": "web", "port": 80}]}]}})
+    };
+    let steps = json!([{"setHeader": {"name": "x-canary", "value": "1"}}, {"pause": {}}, {"setMirror": 20}, {"pause": {}},
+        {"setWeight": 50}, {"pause": {}}]);
+    let kinds = ["HTTPRoute", "GRPCRoute"];
+    let routes = kinds.map(|kind| json!({"kind": kind, "name": "web"}));
+    let rollout = json!({"strategy": {"canary": {"steps": steps}},
+        "traffic": {"stableService": "web", "canaryService": "web-new", "routes": routes}});
+    gateway::install(gitops_tests::cluster::webhook_cluster());
+    let objects = [service("web"), service("web-new"), route("HTTPRoute"), route("GRPCRoute")];
+    let stage = Stage::of("Deployment", &rollout, &objects);
+    let rules =
+        |stage: &Stage, kind: &str| stage.shop.get(kind, "web").unwrap_or_default()["spec"]["rules"].clone();
+    let commit = stage.push("web:2");
+    let next = |step: i64| {
+        stage.eventually("it pauses", |stage| {
+            let status = stage.rollout()["status"].clone();
+            (status["phase"] == "Paused" && status["step"] == step).then_some(())
+        });
+    };
+    next(1);
+    for kind in kinds {
+        let rules = rules(&stage, kind);
+        let (matched, rest) = (&rules[0], &rules[1]);
+        assert_eq!(matched["matches"][0]["headers"][0]["name"], "x-canary", "{kind}: {rules}");
+        assert_eq!(matched["backendRefs"][0]["name"], "web-new", "{kind}: {rules}");
+        assert_eq!(
+            (&rest["backendRefs"][1]["weight"], &rest["filters"]),
+            (&json!(0), &Value::Null),
+            "{kind}: {rules}"
+        );
+    }
+    stage.ask("promote", json!({})).ok();
+    next(3);
+    for kind in kinds {
+        let rules = rules(&stage, kind);
+        let filter = &rules[1]["filters"][0];
+        assert_eq!(
+            (&filter["type"], &filter["requestMirror"]["percent"]),
+            (&json!("RequestMirror"), &json!(20)),
+            "{kind}: {rules}"
+        );
+        assert_eq!(filter["requestMirror"]["backendRef"]["name"], "web-new", "{kind}: {rules}");
+        let none = json!([{"op": "remove", "path": "/spec/rules/1/filters"}]).to_string();
+        let tried = stage.shop.kubectl_args(&["patch", kind, "web", "--type=json", "-p", &none]);
+        assert!(tried.stderr.contains("denied the request"), "{kind}: {tried:?}");
+    }
+    stage.ask("promote", json!({})).ok();
+    next(5);
+    for kind in kinds {
+        assert_eq!(rules(&stage, kind)[1]["backendRefs"][1]["weight"], 50, "{kind}");
+    }
+    stage.ask("promote", json!({})).ok();
+    stage.promoted(&commit, "web:2");
+    for kind in kinds {
+        let rules = rules(&stage, kind);
+        assert_eq!(
+            (rules.as_array().map(Vec::len), &rules[0]["filters"]),
+            (Some(1), &Value::Null),
+            "{kind}: {rules}"
+        );
+        assert_eq!(rules[0]["backendRefs"].as_array().map(Vec::len), Some(1), "{kind}: {rules}");
+    }
+}

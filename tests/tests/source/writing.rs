@@ -8,6 +8,7 @@ use std::process::Command;
 use gitops_source::git::Person;
 use gitops_source::{
     Change, Credentials, ErrorKind, GitCache, NewCommit, RepoUrl, Secret, SourceError, Target, Writer,
+    signing_key_counts_not,
 };
 use gitops_tests::{GitServer, Repo};
 
@@ -36,6 +37,7 @@ impl Shop {
             credentials: Credentials::Basic { username: "ada".into(), password: Secret::new("hunter2") },
             timeout: LONG,
             checkout: None,
+            signing_key: None,
         };
         Self { _bench: bench, repo, root, _server: server, writer }
     }
@@ -206,6 +208,7 @@ fn local(bench: &Bench, repo: &Repo) -> Writer {
         credentials: Credentials::Usual,
         timeout: LONG,
         checkout: None,
+        signing_key: None,
     }
 }
 
@@ -262,6 +265,33 @@ fn a_commit_is_signed_as_git_is_told_to() {
     local(&bench, &repo).draft("main", &repo.head(), commit).unwrap().publish(&Target::Same).unwrap();
     let raw = repo.git(&["cat-file", "commit", "HEAD"]);
     assert!(raw.contains("gpgsig -----BEGIN SSH SIGNATURE") && raw.contains("author Ada <ada@"), "{raw}");
+}
+
+#[test]
+fn a_commit_is_signed_by_the_key_that_is_given() {
+    let (bench, repo) = (Bench::new(), Repo::with(&[("b", "1\n")]));
+    let keys = tempfile::tempdir().unwrap();
+    let [(own, public), (_, foreign)] = ["own", "foreign"].map(|name| {
+        let path = keys.path().join(name);
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).status();
+        assert!(made.unwrap().success());
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        (Secret::new(read(&path)), read(&path.with_extension("pub")))
+    });
+    // What Git is told does not count.
+    repo.git(&["config", "user.signingKey", "/nowhere"]);
+    repo.git(&["config", "gpg.format", "openpgp"]);
+    let writer = Writer { signing_key: Some(own.clone()), ..local(&bench, &repo) };
+    let made = writer.draft("main", &repo.head(), new(vec![file("b", "2\n")])).unwrap();
+    made.publish(&Target::Same).unwrap();
+    let verified = |by: &str| writer.cache.verify(&writer.repo, &repo.head(), &[by.to_owned()]);
+    verified(&public).unwrap();
+    assert!(verified(&foreign).is_err());
+    let counts_not = |key: &Secret, by: &str| signing_key_counts_not(key, &[by.to_owned()]).unwrap();
+    assert_eq!(counts_not(&own, &public), None);
+    assert!(counts_not(&own, &foreign).unwrap().contains("none of the Project's signers"));
+    assert!(counts_not(&Secret::new("x"), &public).unwrap().contains("no SSH private key"));
 }
 
 #[test]

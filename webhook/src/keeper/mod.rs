@@ -5,6 +5,7 @@
 mod configure;
 mod gates;
 mod pass;
+mod promotion;
 mod record;
 mod time;
 
@@ -64,7 +65,7 @@ pub struct Keeper {
     followers: Mutex<HashMap<AppRef, Follower>>,
     /// An Application's Rollouts are worked in one time after the other, so that
     /// it never goes back to what was seen before.
-    gating: std::sync::Mutex<HashMap<AppRef, Arc<Mutex<()>>>>,
+    gating: std::sync::Mutex<HashMap<AppRef, Arc<Mutex<Option<Instant>>>>>,
     older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
     history: History,
     surroundings: Mutex<Option<(Instant, Surroundings)>>,

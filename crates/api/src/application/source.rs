@@ -42,7 +42,8 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helm: Option<Helm>,
     /// A Secret in the Application's namespace: username and password, token,
-    /// or sshPrivateKey and knownHosts; caBundle; age, for SOPS files.
+    /// or sshPrivateKey and knownHosts; caBundle; age, for SOPS files; signingKey,
+    /// an SSH private key for commits that take a version back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<NameRef>,
 }

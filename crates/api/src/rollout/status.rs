@@ -4,7 +4,7 @@
 use gitops_core::rollout::program::program;
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::{Aftermath, Phase, State, Tally};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,14 @@ use serde_json::{Value, json};
 
 /// Values of a metric that are shown.
 const SHOWN: usize = 10;
+/// Versions whose end is remembered.
+const ENDS: usize = 10;
+/// Letters of a message that is remembered.
+const WORDS: usize = 300;
+/// The condition of a Rollout that cannot go on (as kstatus has it).
+const STALLED: &str = "Stalled";
+/// The condition that tells whether the commit of a Revert would count.
+const REVERTIBLE: &str = "Revertible";
 
 /// Where a rollout stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -39,6 +47,10 @@ pub struct RolloutStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+    /// What became of the versions before, the last first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub history: Vec<End>,
     /// All that is needed to go on. What may be in the cluster follows from it and
     /// from Git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,6 +67,22 @@ pub struct Measurement {
     /// RFC 3339.
     pub time: String,
     pub outcome: String,
+}
+
+/// What became of a version.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct End {
+    /// The commit that brought it in.
+    pub revision: String,
+    pub hash: String,
+    /// Promoted or Aborted.
+    pub outcome: String,
+    /// RFC 3339.
+    pub time: String,
+    /// Why it was aborted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -87,6 +115,7 @@ impl RolloutStatus {
             measurements: measurements(state),
             message: Some(told(state)).filter(|message| !message.is_empty()),
             conditions: Vec::new(),
+            history: Vec::new(),
             state: Some(json!(state)),
         }
     }
@@ -112,6 +141,74 @@ impl RolloutStatus {
         self.measurements = all;
         self
     }
+}
+
+impl RolloutStatus {
+    /// With what became of the versions before, and of the one that ends now.
+    pub fn remembering(mut self, last: &[End], was: &State, is: &State, now: i64) -> Self {
+        let ended = end(was, is, now);
+        let before = last.iter().cloned();
+        self.history = ended.into_iter().chain(before).take(ENDS).collect();
+        self
+    }
+
+    /// The same while it cannot go on, and why.
+    pub fn stalled(mut self, reason: &str, message: &str, now: i64) -> Self {
+        self.message = Some(message.to_owned());
+        self.put(STALLED, "True", reason, message, now);
+        self
+    }
+
+    /// Whether it says that it cannot go on.
+    pub fn is_stalled(&self) -> bool {
+        self.conditions.iter().any(|condition| condition.type_ == STALLED && condition.status == "True")
+    }
+
+    /// With whether the commit of a Revert would count; none: it is not asked for.
+    pub fn revertible(mut self, last: &[Condition], doubt: Option<&str>, now: i64) -> Self {
+        self.conditions.extend(last.iter().filter(|condition| condition.type_ == REVERTIBLE).cloned());
+        match doubt {
+            Some(why) => self.put(REVERTIBLE, "False", "NotTrusted", why, now),
+            None => self.conditions.retain(|condition| condition.type_ != REVERTIBLE),
+        }
+        self
+    }
+
+    /// Sets a condition; its time is that of the change.
+    fn put(&mut self, kind: &str, status: &str, reason: &str, message: &str, now: i64) {
+        let same = |known: &&Condition| known.type_ == kind && known.status == status;
+        let since = self.conditions.iter().find(same).map(|known| known.last_transition_time.clone());
+        self.conditions.retain(|known| known.type_ != kind);
+        self.conditions.push(Condition {
+            type_: kind.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: message.into(),
+            observed_generation: self.observed_generation,
+            last_transition_time: since
+                .unwrap_or_else(|| Time(Timestamp::from_second(now).unwrap_or_default())),
+        });
+    }
+}
+
+/// What became of a version by a decision; none: it goes on, or there was none.
+fn end(was: &State, is: &State, now: i64) -> Option<End> {
+    let new = was.new.as_ref()?;
+    let stable = |state: &State| state.stable.as_ref().map(|stable| stable.hash.clone());
+    let (outcome, message) = match is.phase {
+        Phase::Aborted if was.phase != Phase::Aborted => ("Aborted", is.message.as_str()),
+        Phase::Idle if stable(is).as_ref() == Some(&new.hash) && stable(was) != stable(is) => {
+            ("Promoted", "")
+        }
+        _ => return None,
+    };
+    Some(End {
+        revision: new.revision.clone(),
+        hash: new.hash.clone(),
+        outcome: outcome.into(),
+        time: Timestamp::from_second(now).unwrap_or_default().to_string(),
+        message: message.chars().take(WORDS).collect(),
+    })
 }
 
 /// A count of measurements, where their values are not known.
@@ -193,6 +290,55 @@ mod tests {
         assert_eq!(RolloutStatus::default().state().unwrap(), None);
         let forged = RolloutStatus { state: Some(json!({"phase": "Open"})), ..RolloutStatus::default() };
         assert!(forged.state().is_err());
+    }
+
+    #[test]
+    fn what_became_of_versions_is_remembered() {
+        let version = |hash: &str| Some(Version { revision: format!("c-{hash}"), hash: hash.into() });
+        let state = |phase: Phase, stable: &str, new: Option<&str>| State {
+            phase,
+            stable: version(stable),
+            new: new.and_then(version),
+            message: "errors/rate failed".repeat(30),
+            ..State::default()
+        };
+        let (moving, aborting) =
+            (state(Phase::Promoting, "a", Some("b")), state(Phase::Aborting, "a", Some("b")));
+        let told = |last: &[End], was: &State, is: &State| {
+            RolloutStatus::of(is, &spec(), None).remembering(last, was, is, 60).history
+        };
+        let words =
+            |all: &[End]| all.iter().map(|end| format!("{} {}", end.outcome, end.hash)).collect::<Vec<_>>();
+        let aborted = told(&[], &aborting, &state(Phase::Aborted, "a", Some("b")));
+        assert_eq!((words(&aborted), aborted[0].message.len()), (vec!["Aborted b".to_owned()], WORDS));
+        assert_eq!(aborted[0].time, "1970-01-01T00:01:00Z");
+        let promoted = told(&aborted, &moving, &state(Phase::Idle, "b", None));
+        assert_eq!(words(&promoted), ["Promoted b", "Aborted b"]);
+        // What goes on, or back without a failure, is no end.
+        assert_eq!(told(&aborted, &moving, &aborting), aborted);
+        assert_eq!(told(&[], &aborting, &state(Phase::Idle, "a", None)), []);
+        assert_eq!(
+            told(&[], &state(Phase::Aborted, "a", Some("b")), &state(Phase::Aborted, "a", Some("b"))),
+            []
+        );
+        let many = (0..30).fold(Vec::new(), |last, _| told(&last, &moving, &state(Phase::Idle, "b", None)));
+        assert_eq!(many.len(), ENDS);
+    }
+
+    #[test]
+    fn why_it_cannot_go_on_is_a_condition() {
+        let status = RolloutStatus::of(&State::default(), &spec(), Some(2));
+        let stalled = status.clone().stalled("Analysis", "there is no AnalysisTemplate errors", 60);
+        assert!(stalled.is_stalled() && !status.is_stalled());
+        let later = stalled.clone().stalled("Analysis", "another reason", 120);
+        assert_eq!(later.conditions[0].last_transition_time, stalled.conditions[0].last_transition_time);
+        assert_eq!(later.message.as_deref(), Some("another reason"));
+        let doubt = status.clone().revertible(&[], Some("no key signs it"), 60);
+        assert_eq!(
+            (doubt.conditions[0].type_.as_str(), doubt.conditions[0].status.as_str()),
+            ("Revertible", "False")
+        );
+        assert_eq!(status.revertible(&doubt.conditions, None, 60).conditions, []);
     }
 
     #[test]

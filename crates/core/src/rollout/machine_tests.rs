@@ -1,26 +1,11 @@
 use super::observe::{Ask, Asked};
-use super::simulation::{Crash, World};
-use super::spec::{OnFailure, Spec, Step, Strategy, Traffic};
+use super::simulation::{Crash, World, spec};
+use super::spec::{Step, Strategy};
 use super::state::Phase;
-use crate::object::ObjectKey;
 
 /// A canary whose new version never becomes ready.
 fn broken() -> World {
-    let target = ObjectKey {
-        group: "apps".into(),
-        kind: "Deployment".into(),
-        namespace: "shop".into(),
-        name: "web".into(),
-    };
-    let spec = Spec {
-        target,
-        strategy: Strategy::Canary(vec![Step::SetWeight(50)]),
-        traffic: Traffic::default(),
-        analysis: Vec::new(),
-        progress_deadline: 200,
-        total_deadline: 100_000,
-        on_failure: OnFailure::Hold,
-    };
+    let spec = spec(Strategy::Canary(vec![Step::SetWeight(50)]));
     let mut world = World::new(spec, &["v1", "v2"]);
     world.broken = vec!["v2".into()];
     world.tip = "v2".into();

@@ -9,6 +9,7 @@
 //! writes the next decision goes on from what is stored.
 
 pub mod analysis;
+pub mod bounds;
 pub mod desired;
 pub mod job;
 pub mod lint;
@@ -23,7 +24,7 @@ mod properties;
 mod references;
 pub mod room;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 pub mod spec;
 pub mod state;
 pub mod statistics;

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::analysis::{Measured, Outcome, due};
+use super::bounds::{Grounds, Request, objection};
 use super::desired::{Objects, Versions, gate, version};
 use super::machine::{Decision, Wish, step};
 use super::observe::{Asked, Observed, Workload};
-use super::spec::Spec;
+use super::spec::{OnFailure, Spec, Strategy, Traffic};
 use super::state::{Phase, State, Version};
 use crate::desired::{DesiredObject, Origin};
 use crate::names::LABEL_TRACK;
@@ -62,6 +63,25 @@ pub struct World {
 }
 
 pub const REPLICAS: i64 = 5;
+
+/// A Rollout of a Deployment.
+pub fn spec(strategy: Strategy) -> Spec {
+    let target = ObjectKey {
+        group: "apps".into(),
+        kind: "Deployment".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+    };
+    Spec {
+        target,
+        strategy,
+        traffic: Traffic::default(),
+        analysis: Vec::new(),
+        progress_deadline: 200,
+        total_deadline: 100_000,
+        on_failure: OnFailure::Hold,
+    }
+}
 
 fn object(value: Value) -> (ObjectKey, DesiredObject) {
     let (key, gvk) = (ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
@@ -135,7 +155,8 @@ impl World {
     pub fn tick(&mut self, request: Option<Asked>, crash: Crash) {
         self.controllers();
         self.now += 10;
-        let decision = self.decide(request);
+        let decision = self.decide(request.clone());
+        self.is_within_bounds(&decision.next, request);
         if crash == Crash::BeforeState {
             return;
         }
@@ -152,6 +173,19 @@ impl World {
                 Wish::Revert(_) | Wish::Branch(_) => self.reverts += 1,
             }
         }
+    }
+
+    /// The webhook takes every state that the machine gives.
+    fn is_within_bounds(&self, next: &State, request: Option<Asked>) {
+        let named = |image: &String| (format!("web-{image}"), self.version(image).hash);
+        let grounds = Grounds {
+            declared: Some(REPLICAS),
+            pods: self.commits.keys().map(named).collect(),
+            ..Grounds::default()
+        };
+        let request = request.map(|Asked { id, by, reason, .. }| Request { id, by, reason });
+        let told = objection(&self.spec, (&self.state(), next), &grounds, request.as_ref());
+        assert_eq!(told, None, "from {:?} to {next:?}", self.state());
     }
 
     /// Anyone's sync, with what is stored.

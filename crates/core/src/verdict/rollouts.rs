@@ -9,10 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::asking::request_of;
+use super::marks::mark;
 use super::{Context, Objection, Operation, Review};
 use crate::compare::{Difference, Op};
-use crate::names::GROUP;
+use crate::names::{ANNOTATION_REQUESTED_BY, GROUP};
 use crate::path::Path;
+use crate::rollout::bounds::{self, Grounds};
+use crate::rollout::spec::Spec;
 use crate::rollout::state::{Setting, State, Version};
 
 /// What is known of a Rollout whose status is written.
@@ -28,6 +32,8 @@ pub struct Promotion {
     pub older: BTreeSet<String>,
     /// The settings that its strategy has next.
     pub settings: Vec<Setting>,
+    /// The Rollout as Git has it, and what its numbers and names may be.
+    pub rollout: Option<(Spec, Grounds)>,
 }
 
 /// A status says which commit's version is promoted: one that Git holds, and
@@ -81,14 +87,22 @@ pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
         }
     }
     // Time moves forward: what was left behind comes back by a commit.
-    if let Some(new) = after.new.as_ref().filter(|new| before.new.as_ref() != Some(new))
-        && known.older.contains(&new.revision)
-    {
-        return object(format!("commit {} is older than what runs", short(&new.revision)));
+    for (named, was) in [(&after.new, &before.new), (&after.stable, &before.stable)] {
+        if let Some(named) = named.as_ref().filter(|named| was.as_ref() != Some(named))
+            && known.older.contains(&named.revision)
+        {
+            return object(format!("commit {} is older than what runs", short(&named.revision)));
+        }
     }
     // How many Pods and requests each version has is the strategy's to say.
     if after.setting != before.setting && !known.settings.contains(&after.setting) {
         return object("its strategy has no such step".into());
+    }
+    let Some((spec, grounds)) = &known.rollout else {
+        return object("what Git and its target have could not be looked up".into());
+    };
+    if let Some(message) = bounds::objection(spec, (&before, &after), grounds, asked(review.new).as_ref()) {
+        return object(message);
     }
     let promoted = [stable, before.new.as_ref()].into_iter().flatten();
     match &after.stable {
@@ -97,6 +111,17 @@ pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
         // A state that names none would hold nothing back.
         None => object("it has to say which version is promoted".into()),
     }
+}
+
+/// The request that a Rollout carries, with whose name the webhook has stamped
+/// on it.
+fn asked(rollout: Option<&Value>) -> Option<bounds::Request> {
+    let request: Value = serde_json::from_str(request_of(rollout)?).ok()?;
+    let text = |field: &str| request.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let by = mark(rollout, "annotations", ANNOTATION_REQUESTED_BY).and_then(Value::as_str);
+    // Asked before the webhook was there.
+    let by = by.filter(|by| !by.is_empty()).unwrap_or("somebody").to_owned();
+    Some(bounds::Request { id: text("id"), by, reason: text("reason") })
 }
 
 fn short(revision: &str) -> String {
@@ -147,7 +172,8 @@ mod tests {
     use super::*;
     use crate::desired::AppRef;
     use crate::object::{Gvk, ObjectKey};
-    use crate::rollout::spec::Size;
+    use crate::rollout::simulation::spec;
+    use crate::rollout::spec::{Size, Strategy};
     use crate::schema::Schemas;
 
     fn rollout(state: Value) -> Value {
@@ -190,11 +216,13 @@ mod tests {
     #[test]
     fn a_status_promotes_only_what_was_on_its_way_in() {
         let held = ["a", "b", "c", "old"].map(|name| (name.to_owned(), format!("h-{name}")));
+        let held = held.into_iter().chain([("before-a".to_owned(), "h-a".to_owned())]).collect();
         let running = Version { revision: "a".into(), hash: "h-a".into() };
-        let older = ["old".to_owned()].into();
+        let older = ["old".to_owned(), "before-a".to_owned()].into();
         let tenth = Setting { second: Some(Size::Percent(10)), weight: 10, ..Setting::REST };
         let settings = vec![tenth.clone()];
-        let promotion = Promotion { running: Some(running), held: held.into(), older, settings };
+        let rollout_of = Some((spec(Strategy::Canary(Vec::new())), Grounds::default()));
+        let promotion = Promotion { running: Some(running), held, older, settings, rollout: rollout_of };
         let facts = Facts { promotion: Some(promotion), ..Facts::default() };
         let at = |setting: &Setting| json!({"stable": version("a"), "new": version("b"), "setting": setting});
         let on_its_way = json!({"phase": "Gated", "stable": version("a"), "new": version("b")});
@@ -213,6 +241,11 @@ mod tests {
                 json!({"stable": version("a"), "new": version("old")}),
                 "older than what runs",
             ),
+            (
+                on_its_way.clone(),
+                json!({"stable": {"revision": "before-a", "hash": "h-a"}, "new": version("b")}),
+                "older than what runs",
+            ),
             (on_its_way.clone(), at(&tenth), " "),
             (at(&tenth), at(&Setting { weight: 100, ..tenth.clone() }), "no such step"),
             (on_its_way.clone(), at(&Setting { share: 0, ..Setting::REST }), "no such step"),
@@ -222,6 +255,11 @@ mod tests {
                 " ",
             ),
             (on_its_way.clone(), json!({"phase": "Open"}), "no state"),
+            (
+                on_its_way.clone(),
+                json!({"stable": version("a"), "new": version("b"), "replicas": 900}),
+                "cannot have 900 replicas",
+            ),
             (on_its_way.clone(), json!({"stable": version("a"), "new": version("x")}), "none of the branch"),
             (
                 on_its_way,

@@ -14,6 +14,9 @@ pub enum AnalysisError {
     Answer { address: String, reason: String },
     #[error("{address:?} cannot be asked: {reason}")]
     Address { address: String, reason: String },
+    /// What lets a measurement in, and why it does not.
+    #[error("{what}: {reason}")]
+    Access { what: String, reason: String },
     #[error("{0}")]
     NoData(String),
     #[error("success: {0}")]

@@ -1,20 +1,25 @@
-//! Documents over http(s) that an AnalysisTemplate asks for. In: a URL. Out:
-//! its body. Bounded in time, size and redirects; link-local addresses, where
+//! Documents over http(s) that an AnalysisTemplate asks for. In: a URL, and what
+//! lets one in. Out: its body. Bounded in time, size and redirects; link-local addresses, where
 //! clouds tell machines their secrets, are never asked.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use url::{Host, Url};
 
+use super::access::{Entry, certificates};
 use super::error::AnalysisError;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// Of one request, its redirects and its answer.
 pub(super) const TIME: Duration = Duration::from_secs(10);
 const MAX_REDIRECTS: usize = 3;
+/// Clients that are kept.
+const MAX_CLIENTS: usize = 32;
 /// Characters of an answer that is no success.
 const MAX_TOLD: usize = 200;
 
@@ -24,29 +29,67 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// A client for all measurements.
+/// Clients by the certificates that they trust (PEM; none: the system's), and by
+/// whether they may be led to another address.
+type Clients = HashMap<(Option<String>, bool), reqwest::Client>;
+
+/// What asks for all measurements.
 #[derive(Clone, Debug)]
 pub(super) struct Fetcher {
+    clients: Arc<Mutex<Clients>>,
+}
+
+/// What asks for one measurement.
+pub(super) struct Asking {
     client: reqwest::Client,
+    entry: Entry,
 }
 
 impl Fetcher {
     pub(super) fn new() -> Result<Self, AnalysisError> {
-        let builder = || {
-            reqwest::Client::builder()
-                .connect_timeout(CONNECT)
-                .timeout(TIME)
-                .redirect(Policy::custom(redirect))
-                .dns_resolver(Resolver)
-                .user_agent("kubectl-gitops")
-        };
-        // Where the system has no certificates, http still works.
-        let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
-        let client = client
-            .map_err(|error| AnalysisError::Unreachable { address: "TLS".into(), reason: chain(&error) })?;
-        Ok(Self { client })
+        let usual = client(None, false)?;
+        Ok(Self { clients: Arc::new(Mutex::new([((None, false), usual)].into())) })
     }
 
+    /// With what lets it in.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read.
+    pub(super) fn entering(&self, entry: Entry) -> Result<Asking, AnalysisError> {
+        let kind = (entry.ca.clone(), entry.is_bound());
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&kind) {
+            return Ok(Asking { client: client.clone(), entry });
+        }
+        let made = client(kind.0.as_deref(), kind.1)?;
+        if clients.len() >= MAX_CLIENTS {
+            clients.retain(|(ca, _), _| ca.is_none());
+        }
+        clients.insert(kind, made.clone());
+        Ok(Asking { client: made, entry })
+    }
+}
+
+fn client(ca: Option<&str>, bound: bool) -> Result<reqwest::Client, AnalysisError> {
+    let wrong = |reason: String| AnalysisError::Unreachable { address: "TLS".into(), reason };
+    let builder = || {
+        let policy = Policy::custom(move |attempt| redirect(attempt, bound));
+        reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(TIME)
+            .redirect(policy)
+            .dns_resolver(Resolver)
+            .user_agent("kubectl-gitops")
+    };
+    let client = match ca {
+        Some(pem) => builder().tls_certs_only(certificates(pem).map_err(wrong)?).build(),
+        // Where the system has no certificates, http still works.
+        None => builder().build().or_else(|_| builder().tls_certs_only([]).build()),
+    };
+    client.map_err(|error| wrong(chain(&error)))
+}
+
+impl Asking {
     /// A document, whole, of so many bytes at most.
     pub(super) async fn get(&self, url: &Url, most: usize) -> Result<Answer, AnalysisError> {
         let address = shown(url);
@@ -54,7 +97,8 @@ impl Fetcher {
             address: address.clone(),
             reason: chain(&error.without_url()),
         };
-        let mut response = self.client.get(url.clone()).send().await.map_err(away)?;
+        let request = self.client.get(url.clone()).headers(self.entry.headers.clone());
+        let mut response = request.send().await.map_err(away)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(away)? {
             if body.len() + chunk.len() > most {
@@ -63,7 +107,7 @@ impl Fetcher {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status: response.status().as_u16(), body })
+        Ok(Answer { status: response.status().as_u16(), body: self.entry.mask(body) })
     }
 }
 
@@ -123,7 +167,12 @@ fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
-fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+/// `bound`: something is sent that is for the first address alone.
+fn redirect(attempt: Attempt<'_>, bound: bool) -> reqwest::redirect::Action {
+    let elsewhere = attempt.previous().iter().any(|url| url.origin() != attempt.url().origin());
+    if bound && elsewhere {
+        return attempt.error("a redirect to another address, with credentials");
+    }
     let secure = attempt.previous().iter().all(|url| url.scheme() == "https");
     if attempt.previous().len() > MAX_REDIRECTS {
         return attempt.error(format!("more than {MAX_REDIRECTS} redirects"));

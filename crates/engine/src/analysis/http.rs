@@ -4,9 +4,10 @@
 use gitops_api::analysis::Http;
 use jsonpath_rust::JsonPath;
 use serde_json::Value;
+use url::Url;
 
 use super::error::AnalysisError;
-use super::fetch::{Fetcher, address, shown, told};
+use super::fetch::{Asking, shown, told};
 use super::reading::Reading;
 
 /// Bytes of a document: one Pod or page says less.
@@ -19,14 +20,13 @@ const MAX_COMMAS: usize = 3;
 const MAX_BRACKETS: usize = 32;
 
 /// One measurement.
-pub(super) async fn read(fetcher: &Fetcher, metric: &Http) -> Result<Reading, AnalysisError> {
-    let url = address(&metric.url)?;
-    let answer = fetcher.get(&url, MAX_SIZE).await?;
+pub(super) async fn read(asking: &Asking, url: &Url, metric: &Http) -> Result<Reading, AnalysisError> {
+    let answer = asking.get(url, MAX_SIZE).await?;
     if !(200..300).contains(&answer.status) {
         let (status, reason) = (answer.status, told(&answer.body));
-        return Err(AnalysisError::Status { address: shown(&url), status, reason });
+        return Err(AnalysisError::Status { address: shown(url), status, reason });
     }
-    let failed = |reason: String| AnalysisError::Answer { address: shown(&url), reason };
+    let failed = |reason: String| AnalysisError::Answer { address: shown(url), reason };
     let document = serde_json::from_slice(&answer.body);
     let document: Value = document.map_err(|error| failed(format!("it is no JSON: {error}")))?;
     let path = metric.json_path.clone();

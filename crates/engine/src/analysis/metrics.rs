@@ -17,8 +17,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::http;
 use super::reading::VARIABLES;
+use super::{access, http};
 use crate::expression::Expression;
 
 /// Templates by name, or why there is none.
@@ -156,6 +156,13 @@ fn check(metric: &Metric) -> Result<(), String> {
             );
         }
     }
+    let both = [
+        metric.prometheus.as_ref().and_then(|one| one.access.as_ref()),
+        metric.http.as_ref().and_then(|one| one.access.as_ref()),
+    ];
+    both.into_iter()
+        .flatten()
+        .try_for_each(|one| access::check(one).map_err(|why| format!("access: {why}")))?;
     metric.http.as_ref().map_or(Ok(()), |http| http::check(&http.json_path))
 }
 

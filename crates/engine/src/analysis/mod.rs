@@ -3,6 +3,7 @@
 //! side by side, each within a time limit; whoever drops the future ends them.
 //! What cannot be measured is inconclusive, and says why.
 
+mod access;
 mod error;
 mod fetch;
 mod http;
@@ -26,7 +27,8 @@ use gitops_core::rollout::state::{Held, State, Version};
 pub use error::AnalysisError;
 pub use metrics::{Metrics, Ready, Templates, read as read_template, templates};
 
-use fetch::Fetcher;
+use access::entry;
+use fetch::{Fetcher, address};
 use prometheus::Span;
 use reading::Reading;
 
@@ -143,9 +145,14 @@ impl Analyser {
             return Ok(read.map(|(reading, begun)| (reading, begun.max(turn.since()))));
         }
         let reading = if let Some(prometheus) = &metric.prometheus {
-            prometheus::read(&self.fetcher, prometheus, turn.span(&ready.rule)).await?
+            let url = address(&prometheus.address)?;
+            let entry = entry(&self.cluster, &subject.namespace, prometheus.access.as_ref(), &url).await?;
+            let asking = self.fetcher.entering(entry)?;
+            prometheus::read(&asking, &url, prometheus, turn.span(&ready.rule)).await?
         } else if let Some(http) = &metric.http {
-            http::read(&self.fetcher, http).await?
+            let url = address(&http.url)?;
+            let entry = entry(&self.cluster, &subject.namespace, http.access.as_ref(), &url).await?;
+            http::read(&self.fetcher.entering(entry)?, &url, http).await?
         } else if let Some(kubernetes) = &metric.kubernetes {
             signals::read(&self.cluster, &subject.namespace, &subject.pods, &kubernetes.signals, turn.now)
                 .await?

@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::error::AnalysisError;
-use super::fetch::{Fetcher, address, shown, told};
+use super::fetch::{Asking, shown, told};
 use super::reading::{Reading, Samples};
 
 /// Points that Prometheus gives at most for one series.
@@ -35,19 +35,17 @@ impl Span {
 
 /// One measurement.
 pub(super) async fn read(
-    fetcher: &Fetcher,
+    asking: &Asking,
+    base: &Url,
     metric: &Prometheus,
     span: Span,
 ) -> Result<Reading, AnalysisError> {
-    let base = address(&metric.address)?;
     let Some(baseline) = &metric.baseline_query else {
-        let series = instant(fetcher, &base, &metric.query).await?;
-        return Ok(Reading::of_values(values(&series, &base, &metric.query)?));
+        let series = instant(asking, base, &metric.query).await?;
+        return Ok(Reading::of_values(values(&series, base, &metric.query)?));
     };
-    let (new, old) = tokio::try_join!(
-        samples(fetcher, &base, &metric.query, span),
-        samples(fetcher, &base, baseline, span)
-    )?;
+    let (new, old) =
+        tokio::try_join!(samples(asking, base, &metric.query, span), samples(asking, base, baseline, span))?;
     Ok(Reading::of_samples(Samples { new, old, lower: metric.worse == Worse::Lower }))
 }
 
@@ -68,8 +66,8 @@ fn values(found: &Found, base: &Url, query: &str) -> Result<Vec<f64>, AnalysisEr
 }
 
 /// What a query that asks for raw samples gives, else its values over the span.
-async fn samples(fetcher: &Fetcher, base: &Url, query: &str, span: Span) -> Result<Vec<f64>, AnalysisError> {
-    let now = instant(fetcher, base, query).await?;
+async fn samples(asking: &Asking, base: &Url, query: &str, span: Span) -> Result<Vec<f64>, AnalysisError> {
+    let now = instant(asking, base, query).await?;
     if now.range {
         return values(&now, base, query);
     }
@@ -83,16 +81,16 @@ async fn samples(fetcher: &Fetcher, base: &Url, query: &str, span: Span) -> Resu
         ("end", span.now.to_string()),
         ("step", span.step.max(1).to_string()),
     ];
-    let found = ask(fetcher, base, "query_range", &parameters).await?;
+    let found = ask(asking, base, "query_range", &parameters).await?;
     values(&found, base, query)
 }
 
-async fn instant(fetcher: &Fetcher, base: &Url, query: &str) -> Result<Found, AnalysisError> {
-    ask(fetcher, base, "query", &[("query", query.to_owned())]).await
+async fn instant(asking: &Asking, base: &Url, query: &str) -> Result<Found, AnalysisError> {
+    ask(asking, base, "query", &[("query", query.to_owned())]).await
 }
 
 async fn ask(
-    fetcher: &Fetcher,
+    asking: &Asking,
     base: &Url,
     endpoint: &str,
     parameters: &[(&str, String)],
@@ -100,7 +98,7 @@ async fn ask(
     let mut url = base.clone();
     url.set_path(&format!("{}/api/v1/{endpoint}", base.path().trim_end_matches('/')));
     url.query_pairs_mut().extend_pairs(parameters);
-    let answer = fetcher.get(&url, MAX_SIZE).await?;
+    let answer = asking.get(&url, MAX_SIZE).await?;
     let document: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     if document.get("status").and_then(Value::as_str) != Some("success") {
         let error = document.get("error").and_then(Value::as_str);

@@ -5,7 +5,7 @@
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::machine::Wish;
 use gitops_core::rollout::state::{State, Version};
-use gitops_source::{NewCommit, Person, SourceError, Target, Writer};
+use gitops_source::{NewCommit, Person, SourceError, Target, Writer, signing_key_counts_not};
 
 use super::gate::Ground;
 use crate::desired::blocking;
@@ -50,6 +50,7 @@ pub async fn push(ground: &Ground<'_>, failure: &Failure<'_>) -> Result<String, 
         credentials: home.credentials.clone(),
         timeout: environment.git_timeout,
         checkout: None,
+        signing_key: home.signing_key.clone(),
     };
     let new = NewCommit {
         changes: restore::changes(&now, &then, &commit),
@@ -83,6 +84,30 @@ pub async fn push(ground: &Ground<'_>, failure: &Failure<'_>) -> Result<String, 
         Ok(_) | Err(SourceError::Moved { .. }) => Ok(format!("branch {branch}")),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Why a commit that takes a version back would not count, as far as signatures
+/// go; none: it would.
+pub(super) async fn doubt(ground: &Ground<'_>) -> Option<String> {
+    let home = restore::home(ground.loaded)?;
+    let project = ground.loaded.project.as_ref()?;
+    let named = home.source.repo.clone().unwrap_or_else(|| home.repo.to_string());
+    let rules: Vec<_> = project.rules_of(&named).collect();
+    if rules.is_empty() || rules.iter().any(|rule| rule.signers.is_empty()) {
+        return None;
+    }
+    let signers: Vec<String> = rules.into_iter().flat_map(|rule| rule.signers.clone()).collect();
+    let why = match home.signing_key.clone() {
+        None => "the Secret of its source holds no signingKey".to_owned(),
+        Some(key) => {
+            let found = blocking(move || Ok(signing_key_counts_not(&key, &signers)?)).await;
+            let why = found.unwrap_or_else(|error| Some(error.to_string()))?;
+            format!("the signingKey of its source's Secret does not count: {why}")
+        }
+    };
+    Some(format!(
+        "its Project takes signed commits only, and {why}: a commit that takes a version back will not count; give the source's Secret a signingKey that the Project names, or say onFailure: Branch"
+    ))
 }
 
 /// One branch for every version that failed: a second push of the same finds it.

@@ -1,36 +1,37 @@
 //! The driver. In: a survey with its Rollouts, and what else there is to see.
 //! Out: the next state of each, written to its status; the objects that follow
 //! from it are the next sync's. Of two drivers the slower one's write is
-//! refused, by the version of the Rollout that it has seen.
+//! refused, by the version of the Rollout that it has seen; the others of the
+//! look go on.
 
 use std::time::Duration;
 
 use futures::StreamExt;
 use gitops_api::rollout::{Measurement, RolloutStatus};
-use gitops_cluster::{ClusterError, DeleteOptions};
+use gitops_cluster::DeleteOptions;
 use gitops_core::desired::DesiredSet;
-use gitops_core::names::{FIELD_MANAGER_ROLLOUT, GROUP, VERSION};
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::analysis::{Scope, measuring};
 use gitops_core::rollout::desired::{Declares, version};
 use gitops_core::rollout::machine::{Wish, again, step, waits_for_a_person};
+use gitops_core::rollout::observe::{Ask, Asked};
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::{Phase, State};
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, PostParams};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::gate::{Ground, Rolling};
-use super::observe::{Beside, Sight, family};
+use super::observe::{self, Beside, Sight, family};
 use super::room;
 use super::shared::Shared;
+use super::status::{Written, status_of, write};
 use crate::analysis::{Analyser, Measurement as Taken, Metrics, Subject, templates};
 use crate::error::EngineError;
 use crate::survey::Survey;
 
 /// Between two looks at Pods that are on their way.
 const LOOK: Duration = Duration::from_secs(5);
+/// After a Rollout that was written meanwhile.
+const MISSED: Duration = Duration::from_millis(500);
 /// Rollouts that are looked at side by side.
 const PARALLEL: usize = 16;
 
@@ -57,6 +58,11 @@ pub struct Moved {
     pub again: Option<Duration>,
     /// It stands until a person says something.
     pub waits: bool,
+    /// Why a commit that takes the version back would not count.
+    pub doubt: Option<String>,
+    /// It was written meanwhile, by a person's request or another driver: it is
+    /// to be looked at again.
+    pub missed: bool,
     /// Why it stands still, if it does.
     pub error: Option<String>,
 }
@@ -80,7 +86,7 @@ impl Driver<'_> {
         beside: &(dyn Fn(&ObjectKey) -> Option<Result<String, String>> + Sync),
         now: i64,
     ) -> Result<Vec<Moved>, EngineError> {
-        let shared = Shared::default();
+        let shared = Shared::of(&self.ground, survey)?;
         // Made before they are awaited: a closure in between would not be `Send`.
         let mut looks = Vec::new();
         for rolling in survey.rollouts.iter().filter(|rolling| !rolling.is_quiet()) {
@@ -108,11 +114,13 @@ impl Driver<'_> {
         let cluster = self.ground.cluster;
         let found = templates(cluster, &rolling.resource, namespace, &survey.desired.objects).await;
         let metrics = Metrics::new(&rolling.resource, namespace, &rolling.key.name, &found);
+        let mut before = rolling.state.clone();
         let spec = match rolling.resource.to_core(namespace, &|template| metrics.rules(template)) {
             Ok(spec) => spec,
-            Err(error) => return Ok(Some(stands_still(rolling, error.to_string()))),
+            // The way back takes no analysis.
+            Err(_) if self.goes_back(rolling) => rolling.spec.clone(),
+            Err(error) => return self.stand_still(rolling, live, &error.to_string(), now).await,
         };
-        let mut before = rolling.state.clone();
         let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before, shared };
         let beside = Beside { is_judged: self.is_judged, pushed };
         let Some(mut observed) = sight.observe(beside).await? else { return Ok(None) };
@@ -141,19 +149,54 @@ impl Driver<'_> {
         if is_same(&rolling.state, &state) {
             state = rolling.state.clone();
         }
-        let known = live.pointer("/status/state").is_some();
-        if state != rolling.state || !known && state.stable.is_some() {
-            let last = live.get("status").and_then(|status| RolloutStatus::deserialize(status).ok());
-            let last = last.unwrap_or_default().measurements;
-            let status = RolloutStatus::of(&state, &spec, generation(live)).measured(&last, &values, &state);
-            self.write(live, &status).await?;
+        let (last, mut doubt) = (status_of(live), None);
+        let known = last.state.is_some();
+        if state != rolling.state || !known && state.stable.is_some() || last.is_stalled() {
+            doubt = shared.doubt(&self.ground, &spec).await.map(str::to_owned);
+            let status = RolloutStatus::of(&state, &spec, generation(live))
+                .measured(&last.measurements, &values, &state)
+                .remembering(&last.history, &rolling.state, &state, now)
+                .revertible(&last.conditions, doubt.as_deref(), now);
+            match write(&self.ground, live, &status).await? {
+                Written::Yes => {}
+                Written::Missed => return Ok(Some(missed(rolling))),
+                Written::Refused(why) => return Ok(Some(stands_still(rolling, why))),
+            }
         }
         self.clear(&spec, &state, &decision.wishes).await?;
         let wishes = decision.wishes.into_iter().filter(|wish| !matches!(wish, Wish::Clear(_))).collect();
         let again = when(&spec, &state, now);
         let (key, before) = (rolling.key.clone(), rolling.state.clone());
         let waits = waits_for_a_person(&spec, &state);
-        Ok(Some(Moved { key, spec, before, state, wishes, again, waits, error: None }))
+        Ok(Some(Moved { key, spec, before, state, wishes, again, waits, doubt, missed: false, error: None }))
+    }
+
+    /// Whether it is on its way back, or is to be, whatever else is wrong.
+    fn goes_back(&self, rolling: &Rolling) -> bool {
+        let asked = observe::asked(rolling.live.as_ref(), self.is_judged);
+        let is_new = |asked: &Asked| rolling.state.record.as_ref().is_none_or(|record| record.id != asked.id);
+        let aborts = asked.is_some_and(|asked| asked.ask == Ask::Abort && is_new(&asked));
+        rolling.state.phase == Phase::Aborting || rolling.state.is_under_way() && aborts
+    }
+
+    /// Says in its status why a Rollout cannot go on.
+    async fn stand_still(
+        &self,
+        rolling: &Rolling,
+        live: &Value,
+        why: &str,
+        now: i64,
+    ) -> Result<Option<Moved>, EngineError> {
+        let words = format!("{why}; {}", way_out(&rolling.state));
+        let last = status_of(live);
+        let status = last.clone().stalled("Analysis", &words, now);
+        if status != last {
+            match write(&self.ground, live, &status).await? {
+                Written::Yes | Written::Refused(_) => {}
+                Written::Missed => return Ok(Some(missed(rolling))),
+            }
+        }
+        Ok(Some(stands_still(rolling, words)))
     }
 
     /// The promoted version is that of the last commit that has it: what lies
@@ -168,8 +211,8 @@ impl Driver<'_> {
         let Some(stable) = state.stable.as_mut().filter(|_| self.ground.loaded.sources.len() == 1) else {
             return Ok(());
         };
-        for revision in shared.passed(&self.ground, tip).await? {
-            let Some(set) = shared.at(&self.ground, revision, tip).await else { return Ok(()) };
+        for revision in shared.commits.passed(&self.ground, tip).await?.iter() {
+            let Some(set) = shared.commits.at(&self.ground, revision, tip).await else { return Ok(()) };
             if hash(&set, &rolling.spec).is_some_and(|hash| hash == stable.hash) {
                 stable.revision.clone_from(revision);
                 return Ok(());
@@ -179,30 +222,6 @@ impl Driver<'_> {
             }
         }
         Ok(())
-    }
-
-    async fn write(&self, live: &Value, status: &RolloutStatus) -> Result<(), EngineError> {
-        let resource = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(GROUP, VERSION, "Rollout"));
-        let mut whole = live.clone();
-        whole["status"] = json!(status);
-        let key = ObjectKey::of(live).map_err(|error| EngineError::Internal(error.to_string()))?;
-        let object: DynamicObject =
-            serde_json::from_value(whole).map_err(|error| EngineError::Internal(error.to_string()))?;
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.ground.cluster.client(), &key.namespace, &resource);
-        let params =
-            PostParams { field_manager: Some(FIELD_MANAGER_ROLLOUT.into()), ..PostParams::default() };
-        let written = api.replace_status(&key.name, &params, &object).await;
-        written.map(drop).map_err(|error| match error {
-            kube::Error::Api(status) if status.code == 409 => EngineError::Cluster(ClusterError::Conflict {
-                what: key.to_string(),
-                message: status.message.clone(),
-            }),
-            error => EngineError::Rollout {
-                rollout: key,
-                reason: format!("its status could not be written: {error}"),
-            },
-        })
     }
 
     /// Pods of a version that is on its way out and that are not ready: a
@@ -248,17 +267,37 @@ fn is_same(before: &State, after: &State) -> bool {
     of(before) == of(after)
 }
 
-fn stands_still(rolling: &Rolling, error: String) -> Moved {
+/// A Rollout that is where it was.
+fn stands(rolling: &Rolling) -> Moved {
     Moved {
         key: rolling.key.clone(),
         spec: rolling.spec.clone(),
         before: rolling.state.clone(),
         state: rolling.state.clone(),
         wishes: Vec::new(),
-        again: Some(LOOK),
-        waits: true,
-        error: Some(error),
+        again: None,
+        waits: false,
+        doubt: None,
+        missed: false,
+        error: None,
     }
+}
+
+fn missed(rolling: &Rolling) -> Moved {
+    Moved { missed: true, again: Some(MISSED), ..stands(rolling) }
+}
+
+/// What gets a Rollout on that cannot be measured.
+fn way_out(state: &State) -> &'static str {
+    if state.is_under_way() {
+        "mend it in Git (kubectl gitops rollout lint), or take the version back (kubectl gitops rollout abort)"
+    } else {
+        "no new version gets in until that is mended in Git (kubectl gitops rollout lint)"
+    }
+}
+
+fn stands_still(rolling: &Rolling, error: String) -> Moved {
+    Moved { again: Some(LOOK), waits: true, error: Some(error), ..stands(rolling) }
 }
 
 /// A measurement as the status tells it.

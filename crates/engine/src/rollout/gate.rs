@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt, TryStreamExt};
 use gitops_api::Request;
 use gitops_api::rollout::{RolloutSpec, RolloutStatus};
 use gitops_cluster::{Cluster, Discovery};
@@ -21,7 +22,9 @@ use gitops_source::SourceError;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::commits::Commits;
 use super::running;
+use super::status::status_of;
 use crate::desired::{Environment, blocking, desired};
 use crate::error::EngineError;
 use crate::load::Loaded;
@@ -30,6 +33,8 @@ use crate::trust::signed;
 
 /// So many Rollouts are asked for one by one.
 const FEW: usize = 8;
+/// Targets that are looked at side by side.
+const PARALLEL: usize = 16;
 
 /// A Rollout that Git declares, as it stands.
 #[derive(Clone, Debug)]
@@ -90,7 +95,8 @@ fn state_of(live: Option<&Value>) -> Result<Option<State>, serde_json::Error> {
 }
 
 impl Ground<'_> {
-    /// The Rollouts of a commit, as they stand.
+    /// The Rollouts of a commit, as they stand. `keys` are sorted, as
+    /// [`resources`] gives them.
     ///
     /// # Errors
     /// When one cannot be read, or what its status names cannot be found in Git:
@@ -124,18 +130,32 @@ impl Ground<'_> {
                 running: None,
             };
             rolling.state = known.unwrap_or_default();
-            // A state that does not say what is promoted would hold nothing back.
-            if rolling.state.stable.is_none() {
-                rolling.running = running::version(self, &rolling).await?;
-                rolling.state.stable.clone_from(&rolling.running);
-            }
             rollouts.push(rolling);
         }
+        self.find_running(&mut rollouts).await?;
         Ok(rollouts)
     }
 
-    /// The Rollouts as the cluster has them: as they are now, or, where there are
-    /// many, by one LIST a namespace.
+    /// A state that does not say what is promoted would hold nothing back: then
+    /// what runs counts.
+    async fn find_running(&self, rollouts: &mut [Rolling]) -> Result<(), EngineError> {
+        let commits = Commits::default();
+        let unknown = rollouts.iter_mut().filter(|rolling| rolling.state.stable.is_none());
+        // Made before they are awaited: a closure in between would not be `Send`.
+        let looks: Vec<_> = unknown.map(|rolling| self.find_one(rolling, &commits)).collect();
+        let looks = futures::stream::iter(looks).buffer_unordered(PARALLEL);
+        looks.try_collect::<Vec<()>>().await.map(drop)
+    }
+
+    async fn find_one(&self, rolling: &mut Rolling, commits: &Commits) -> Result<(), EngineError> {
+        rolling.running = running::version(self, rolling, commits).await?;
+        rolling.state.stable.clone_from(&rolling.running);
+        Ok(())
+    }
+
+    /// The Rollouts as the cluster has them now; where there are many, by one LIST
+    /// a namespace. What a cache has, a moment behind, would be decided once more,
+    /// and what follows from the newest state would be refused.
     async fn live(&self, keys: &[ObjectKey]) -> Result<BTreeMap<ObjectKey, Value>, EngineError> {
         let Some(kind) = self.discovery.preferred(GROUP, "Rollout") else { return Ok(BTreeMap::new()) };
         if keys.len() <= FEW {
@@ -146,8 +166,9 @@ impl Ground<'_> {
         }
         let namespaces: BTreeSet<String> = keys.iter().map(|key| key.namespace.clone()).collect();
         let wanted = BTreeMap::from([(kind.gvk.clone(), namespaces)]);
-        let live = self.cluster.list(self.discovery, &wanted).await?;
-        Ok(live.into_iter().filter(|(key, _)| keys.contains(key)).collect())
+        let live = self.cluster.list_now(self.discovery, &wanted).await?;
+        // They are sorted.
+        Ok(live.into_iter().filter(|(key, _)| keys.binary_search(key).is_ok()).collect())
     }
 
     /// What is to be instead of what the newest commit says, or beside it. The
@@ -250,10 +271,16 @@ impl Rolling {
         self.live.as_ref().is_some_and(|live| live.pointer("/status/state").is_none())
     }
 
+    /// Whether its status says that it cannot go on.
+    fn is_stalled(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| status_of(live).is_stalled())
+    }
+
     /// Whether there is nothing to decide.
     pub fn is_quiet(&self) -> bool {
         self.live.is_some()
             && !self.is_new()
+            && !self.is_stalled()
             && self.state.phase == Phase::Idle
             && !self.is_behind()
             && self

@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use gitops_cluster::{ClusterError, ErrorKind};
 use gitops_core::rollout::state::Phase;
 
 use super::drive::{Driver, Moved};
@@ -55,19 +54,14 @@ pub async fn to_the_end<E: From<EngineError>>(
         }
         let mut seen = survey().await?;
         let now = jiff::Timestamp::now().as_second();
-        let moved = match driver.drive(&seen, &|key| pushes.of(key), now).await {
-            Ok(moved) => moved,
-            // Somebody else has written it meanwhile: look again.
-            Err(EngineError::Cluster(error)) if is_conflict(&error) => continue,
-            Err(error) => return Err(error.into()),
-        };
+        let moved = driver.drive(&seen, &|key| pushes.of(key), now).await?;
         moved.iter().filter(|one| one.has_moved()).for_each(|one| told(Told::Moved(one)));
         let has_moved = moved.iter().any(Moved::has_moved);
         if has_moved {
             seen = survey().await?;
         }
         sync(&seen).await?;
-        let mut owed = false;
+        let mut owed = moved.iter().any(|one| one.missed);
         for one in moved.iter().filter(|one| !one.wishes.is_empty()) {
             if let Some(result) = pushes.push(&driver.ground, one, &seen.desired.revision).await {
                 told(Told::Pushed(one, &result));
@@ -84,10 +78,6 @@ pub async fn to_the_end<E: From<EngineError>>(
         let pause = if has_moved { LOOK / 5 } else { again.min(LOOK) };
         tokio::time::sleep(pause).await;
     }
-}
-
-fn is_conflict(error: &ClusterError) -> bool {
-    error.kind() == ErrorKind::Conflict
 }
 
 /// How it ended, if nothing goes on by itself.

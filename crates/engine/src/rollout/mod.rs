@@ -5,15 +5,18 @@
 //! and writes the next state; after a failure Git gets its commit ([`back`]).
 
 pub mod back;
+mod commits;
 pub mod drive;
 pub mod gate;
 pub mod here;
+mod names;
 pub mod observe;
 mod pods;
 pub mod push;
 mod room;
 mod running;
 mod shared;
+mod status;
 
 pub use drive::{Driver, Moved};
 pub use gate::{Ground, Rolling, resources};

@@ -5,7 +5,6 @@ use gitops_api::{Request, Verb};
 use gitops_core::health::Health;
 use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::plan::Action;
 use gitops_core::rollout::observe::{Ask, Asked, Observed, Workload};
 use gitops_core::rollout::spec::{Means, Spec};
 use gitops_core::rollout::state::State;
@@ -16,8 +15,7 @@ use super::pods::{Pods, number};
 use super::running::same_version;
 use super::shared::Shared;
 use crate::error::EngineError;
-use crate::rules::Rules;
-use crate::survey::{Survey, policy};
+use crate::survey::Survey;
 
 /// What is not seen in the cluster.
 #[derive(Clone, Debug, Default)]
@@ -43,9 +41,9 @@ impl Sight<'_> {
     pub(super) async fn observe(&self, beside: Beside) -> Result<Option<Observed>, EngineError> {
         let Some(tip) = self.rolling.tip.clone() else { return Ok(None) };
         let pods = if self.state.is_under_way() { Pods::look(self).await? } else { Pods::default() };
-        let target = self.workload(&self.spec.target, &pods)?;
+        let target = self.workload(&self.spec.target, &pods);
         let second = self.spec.has_second().then(|| self.spec.second());
-        let second = second.map(|key| self.workload(&key, &pods)).transpose()?.flatten();
+        let second = second.and_then(|key| self.workload(&key, &pods));
         let live = self.survey.live.get(&self.spec.target);
         Ok(Some(Observed {
             tip,
@@ -82,39 +80,32 @@ impl Sight<'_> {
                 || self.spec.means() == Means::Field && *key == self.spec.target
         };
         let keys = gitops_core::rollout::desired::changes(self.spec);
-        keys.iter().filter(|key| is_traffic(key)).all(|key| self.is_same(key))
+        keys.iter().filter(|key| is_traffic(key)).all(|key| self.shared.is_same(key))
     }
 
-    pub(super) fn is_same(&self, key: &ObjectKey) -> bool {
-        let step = self.survey.plan.steps.iter().find(|step| step.key == *key);
-        step.is_none_or(|step| step.action == Action::Unchanged)
-    }
-
-    fn workload(&self, key: &ObjectKey, pods: &Pods) -> Result<Option<Workload>, EngineError> {
-        let Some(live) = self.survey.live.get(key) else { return Ok(None) };
+    fn workload(&self, key: &ObjectKey, pods: &Pods) -> Option<Workload> {
+        let live = self.survey.live.get(key)?;
         let count = |pointer: &str| number(live, pointer).unwrap_or(0);
         let observed = number(live, "/status/observedGeneration");
         let newest = observed.is_some_and(|observed| observed >= count("/metadata/generation"));
-        let seen = newest && self.is_same(key);
+        let seen = newest && self.shared.is_same(key);
         let healthy = self.spec.means() == Means::Field && {
-            let health = Rules::of(self.ground.loaded)?.health(live).health;
-            matches!(health, Health::Healthy)
+            matches!(self.shared.rules.health(live).health, Health::Healthy)
         };
-        Ok(Some(Workload {
-            hash: self.hash(key, live)?,
-            seen: seen || self.spec.means() == Means::Field && self.is_same(key),
+        Some(Workload {
+            hash: self.hash(key, live),
+            seen: seen || self.spec.means() == Means::Field && self.shared.is_same(key),
             total: count("/status/replicas"),
             updated: count("/status/updatedReplicas"),
             // What is available has been ready for minReadySeconds.
             ready: count("/status/availableReplicas"),
             pods: pods.name_of(key, live),
             healthy,
-        }))
+        })
     }
 
     /// The hash of the version that a workload has; empty: none that is known.
-    fn hash(&self, key: &ObjectKey, live: &Value) -> Result<String, EngineError> {
-        let policy = policy(self.ground.loaded)?;
+    fn hash(&self, key: &ObjectKey, live: &Value) -> String {
         let second = *key != self.spec.target;
         for (hash, want) in &self.rolling.versions {
             let mut want = want.clone();
@@ -127,16 +118,16 @@ impl Sight<'_> {
                 want.value["metadata"]["name"] = key.name.clone().into();
                 want.value["spec"]["template"]["metadata"] = template;
             }
-            if same_version(&self.survey.schemas, &policy, self.spec, &want, live) {
-                return Ok(hash.clone());
+            if same_version(&self.survey.schemas, &self.shared.policy, self.spec, &want, live) {
+                return hash.clone();
             }
         }
-        Ok(String::new())
+        String::new()
     }
 }
 
 /// The request that a Rollout carries.
-fn asked(live: Option<&Value>, is_judged: bool) -> Option<Asked> {
+pub(super) fn asked(live: Option<&Value>, is_judged: bool) -> Option<Asked> {
     let annotations = live?.get("metadata")?.get("annotations")?;
     let text = |key: &str| annotations.get(key).and_then(Value::as_str);
     let request = Request::parse(text(ANNOTATION_REQUEST)?).ok()?;

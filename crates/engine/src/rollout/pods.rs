@@ -13,7 +13,6 @@ use serde_json::Value;
 use super::observe::Sight;
 use super::shared::Near;
 use crate::error::EngineError;
-use crate::rules::Rules;
 
 /// A number of an object.
 pub(super) fn number(object: &Value, pointer: &str) -> Option<i64> {
@@ -41,13 +40,13 @@ impl Pods {
         if divided {
             pods.near = sight.shared.near(sight.ground, &spec.target.namespace).await?;
         }
-        pods.ask_why(sight).await?;
+        pods.ask_why(sight).await;
         Ok(pods)
     }
 
     /// Why the workloads are not healthy, as the health of a family says it.
-    async fn ask_why(&mut self, sight: &Sight<'_>) -> Result<(), EngineError> {
-        let rules = Rules::of(sight.ground.loaded)?;
+    async fn ask_why(&mut self, sight: &Sight<'_>) {
+        let rules = &sight.shared.rules;
         let keys = [sight.spec.second(), sight.spec.target.clone()];
         let unwell: Vec<&Value> = keys
             .iter()
@@ -55,13 +54,12 @@ impl Pods {
             .filter(|live| !matches!(rules.health(live).health, Health::Healthy | Health::Suspended))
             .collect();
         if unwell.is_empty() {
-            return Ok(());
+            return;
         }
         let kin = sight.shared.kin(sight.ground, &sight.spec.target.namespace).await;
-        let told = unwell.iter().map(|live| kin.health(live, &rules).message);
+        let told = unwell.iter().map(|live| kin.health(live, rules).message);
         self.trouble = told.into_iter().find(|message| !message.is_empty());
         self.pulling = unwell.iter().any(|live| kin.is_pulling(live));
-        Ok(())
     }
 
     /// What Kubernetes calls Pods of a workload's newest version.

@@ -15,19 +15,21 @@ use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 use serde_json::Value;
 
+use super::commits::Commits;
 use super::gate::{Ground, Rolling};
 use crate::error::EngineError;
 use crate::survey::policy;
-
-/// Commits that are searched for it.
-const SEARCHED: usize = 20;
 
 /// The version that runs.
 ///
 /// # Errors
 /// When the cluster cannot be asked, or nothing of what Git has said can be
 /// rendered.
-pub(super) async fn version(ground: &Ground<'_>, of: &Rolling) -> Result<Option<Version>, EngineError> {
+pub(super) async fn version(
+    ground: &Ground<'_>,
+    of: &Rolling,
+    commits: &Commits,
+) -> Result<Option<Version>, EngineError> {
     let (Some(tip), Some(at_tip)) = (&of.tip, of.tip.as_ref().and_then(|tip| of.versions.get(&tip.hash)))
     else {
         return Ok(None);
@@ -44,11 +46,14 @@ pub(super) async fn version(ground: &Ground<'_>, of: &Rolling) -> Result<Option<
         return Ok(Some(tip.clone()));
     }
     let mut at_record = None;
-    for revision in before(ground, &recorded, &tip.revision).await? {
-        let Ok(set) = ground.at(&revision, &tip.revision).await else { continue };
+    // The recorded commit, and those before it that changed the source.
+    let passed = commits.passed(ground, &recorded).await?;
+    let before = [&recorded].into_iter().chain(passed.iter());
+    for revision in before.filter(|revision| **revision != tip.revision) {
+        let Some(set) = commits.at(ground, revision, &tip.revision).await else { continue };
         let Some(want) = set.declared(&of.spec.target) else { continue };
         let Some(hash) = hash_of(&of.spec, &want.value) else { continue };
-        let version = Version { revision, hash };
+        let version = Version { revision: revision.clone(), hash };
         if is_it(&want) {
             return Ok(Some(version));
         }
@@ -66,14 +71,6 @@ pub(super) async fn version(ground: &Ground<'_>, of: &Rolling) -> Result<Option<
 
 fn mark(live: &Value) -> Option<String> {
     live.get("metadata")?.get("annotations")?.get(ANNOTATION_REVISION)?.as_str().map(str::to_owned)
-}
-
-/// The recorded commit, and those before it that changed the source.
-async fn before(ground: &Ground<'_>, recorded: &str, tip: &str) -> Result<Vec<String>, EngineError> {
-    let mut found = vec![recorded.to_owned()];
-    found.extend(ground.passed(recorded, SEARCHED).await?);
-    found.retain(|revision| revision != tip);
-    Ok(found)
 }
 
 /// A StatefulSet whose newest template is held back by its partition runs the
@@ -94,15 +91,18 @@ async fn with_template(ground: &Ground<'_>, spec: &Spec, live: Value) -> Result<
         name: current,
     };
     let revision = ground.cluster.get(kind, &key).await?;
-    let template = revision.as_ref().and_then(|revision| revision.pointer("/data/spec/template")).cloned();
     let mut live = live;
-    if let Some(mut template) = template {
-        if let Some(map) = template.as_object_mut() {
-            map.remove("$patch");
-        }
+    if let Some(template) = revision.as_ref().and_then(template_of) {
         live["spec"]["template"] = template;
     }
     Ok(live)
+}
+
+/// The Pod template of a StatefulSet's revision.
+pub(super) fn template_of(revision: &Value) -> Option<Value> {
+    let mut template = revision.pointer("/data/spec/template")?.clone();
+    template.as_object_mut()?.remove("$patch");
+    Some(template)
 }
 
 /// Whether a live target has the version that a commit says.

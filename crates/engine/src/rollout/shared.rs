@@ -1,32 +1,38 @@
-//! What is read once for all Rollouts of a look, however many there are. In:
-//! commits and namespaces. Out: what was read, by the first who asked.
+//! What is read once for all Rollouts of a look, however many there are. In: a
+//! survey, commits and namespaces. Out: what was read, by the first who asked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use gitops_core::desired::DesiredSet;
-use gitops_core::object::Gvk;
+use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::plan::Action;
+use gitops_core::rollout::spec::{OnFailure, Spec};
+use gitops_core::verdict::Policy;
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 
+use super::back;
+use super::commits::Commits;
 use super::gate::Ground;
 use super::observe::family;
 use super::room::Room;
 use crate::error::EngineError;
 use crate::kin::{Kin, Reach};
-
-/// Commits that are searched for the last one before a new version.
-const SEARCHED: usize = 20;
+use crate::rules::Rules;
+use crate::survey::{Survey, policy};
 
 /// What is read once for all Rollouts of a look.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
+    pub rules: Rules,
+    pub policy: Policy,
     pub room: Room,
-    passed: OnceCell<Vec<String>>,
-    /// None: it cannot be rendered, or does not count.
-    sets: Mutex<HashMap<String, Option<Arc<DesiredSet>>>>,
+    pub commits: Commits,
+    /// What is not as Git says.
+    differs: BTreeSet<ObjectKey>,
     kin: Mutex<HashMap<String, Arc<Kin>>>,
     near: Mutex<HashMap<String, Arc<Near>>>,
+    doubt: OnceCell<Option<String>>,
 }
 
 /// What serves requests in a namespace.
@@ -39,19 +45,35 @@ pub(super) struct Near {
 }
 
 impl Shared {
-    /// The commits before the newest one that changed the source, newest first.
-    pub(super) async fn passed(&self, ground: &Ground<'_>, tip: &str) -> Result<&Vec<String>, EngineError> {
-        self.passed.get_or_try_init(|| ground.passed(tip, SEARCHED)).await
+    /// Of a survey.
+    ///
+    /// # Errors
+    /// When something that the Application says cannot be read.
+    pub(super) fn of(ground: &Ground<'_>, survey: &Survey) -> Result<Self, EngineError> {
+        let differs = survey.plan.steps.iter().filter(|step| step.action != Action::Unchanged);
+        Ok(Self {
+            rules: Rules::of(ground.loaded)?,
+            policy: policy(ground.loaded)?,
+            room: Room::default(),
+            commits: Commits::default(),
+            differs: differs.map(|step| step.key.clone()).collect(),
+            kin: Mutex::default(),
+            near: Mutex::default(),
+            doubt: OnceCell::new(),
+        })
     }
 
-    pub(super) async fn at(&self, ground: &Ground<'_>, revision: &str, tip: &str) -> Option<Arc<DesiredSet>> {
-        let mut sets = self.sets.lock().await;
-        if let Some(known) = sets.get(revision) {
-            return known.clone();
+    /// Whether an object is as Git says.
+    pub(super) fn is_same(&self, key: &ObjectKey) -> bool {
+        !self.differs.contains(key)
+    }
+
+    /// Why a commit that takes a version of this Rollout back would not count.
+    pub(super) async fn doubt(&self, ground: &Ground<'_>, spec: &Spec) -> Option<&str> {
+        if spec.on_failure != OnFailure::Revert {
+            return None;
         }
-        let set = ground.at(revision, tip).await.ok().map(Arc::new);
-        sets.insert(revision.to_owned(), set.clone());
-        set
+        self.doubt.get_or_init(|| back::doubt(ground)).await.as_deref()
     }
 
     /// What the objects of a namespace own, and what was told of them.

@@ -4,6 +4,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use crate::error::SourceError;
 use crate::location::Credentials;
@@ -19,11 +20,7 @@ impl KeyFiles {
         let Credentials::Ssh { private_key, known_hosts } = credentials else { return Ok(None) };
         let folder = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
         for (name, text) in [("key", private_key.reveal()), ("known_hosts", known_hosts)] {
-            let path = folder.path().join(name);
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            // ssh takes no key whose last line does not end.
-            let written = file.and_then(|mut file| writeln!(file, "{}", text.trim_end()));
-            written.map_err(SourceError::io(&path))?;
+            put(&folder.path().join(name), text)?;
         }
         Ok(Some(Self { folder }))
     }
@@ -37,4 +34,12 @@ impl KeyFiles {
             file("known_hosts")
         )
     }
+}
+
+/// A new file that this user alone may read.
+pub(super) fn put(path: &Path, text: &str) -> Result<(), SourceError> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    // ssh takes no key whose last line does not end.
+    let written = file.and_then(|mut file| writeln!(file, "{}", text.trim_end()));
+    written.map_err(SourceError::io(path))
 }

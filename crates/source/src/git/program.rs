@@ -70,6 +70,13 @@ impl Program {
         self
     }
 
+    /// The same with configuration that wins over the user's.
+    #[must_use]
+    pub(super) fn configured(mut self, settings: impl IntoIterator<Item = String>) -> Self {
+        self.settings.extend(settings);
+        self
+    }
+
     /// The same with a way into the repository. A password is told to the
     /// repository's own host alone.
     ///

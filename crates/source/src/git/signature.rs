@@ -11,9 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::GitCache;
+use super::{GitCache, key};
 use crate::error::SourceError;
-use crate::location::RepoUrl;
+use crate::location::{RepoUrl, Secret};
 
 const SSH: &str = "-----BEGIN SSH SIGNATURE-----";
 const PGP: &str = "-----BEGIN PGP SIGNATURE-----";
@@ -59,6 +59,22 @@ fn signer(text: &str) -> Result<Signer, String> {
 
 fn fingerprint(blob: &[u8]) -> String {
     format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob)))
+}
+
+/// Why what an SSH private key signs would count for none of these signers; none:
+/// it counts.
+///
+/// # Errors
+/// When the key cannot be read without a passphrase, or the program is not there.
+pub fn counts_not(private_key: &Secret, signers: &[String]) -> Result<Option<String>, SourceError> {
+    let folder = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
+    key::put(&folder.path().join("key"), private_key.reveal())?;
+    let (good, text) = run("ssh-keygen", folder.path(), &["-y", "-P", "", "-f", "key"], None)?;
+    let Some(Signer::Ssh(own)) = good.then(|| signer(&text).ok()).flatten() else {
+        return Ok(Some("it is no SSH private key without a passphrase".into()));
+    };
+    let known = |text: &String| matches!(signer(text), Ok(Signer::Ssh(known)) if known == own);
+    Ok((!signers.iter().any(known)).then(|| format!("it is {own}, which is none of the Project's signers")))
 }
 
 /// Strings with their lengths before them (RFC 4251, 5).

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::GitCache;
 use super::failure::git_error;
 use super::program::Program;
+use super::{GitCache, key};
 use crate::error::SourceError;
-use crate::location::{Credentials, RepoUrl};
+use crate::location::{Credentials, RepoUrl, Secret};
 
+/// The file of a draft's own repository with the key that signs.
+const SIGNING_KEY: &str = "signing-key";
 /// The branch of a draft's own repository.
 pub(super) const DRAFT: &str = "refs/heads/draft";
 
@@ -64,6 +66,8 @@ pub struct Writer {
     pub timeout: Duration,
     /// A checkout whose Git configuration counts beside the user's.
     pub checkout: Option<PathBuf>,
+    /// An SSH private key that signs; none: as Git's configuration says.
+    pub signing_key: Option<Secret>,
 }
 
 /// A commit that is made but nowhere yet.
@@ -143,6 +147,9 @@ impl Writer {
     fn prepare(&self, folder: &TempDir) -> Result<(), SourceError> {
         let real = self.cache.repository(&self.repo)?;
         gix::init_bare(folder.path()).map_err(|error| git_error(&self.repo, &error))?;
+        if let Some(key) = &self.signing_key {
+            key::put(&folder.path().join(SIGNING_KEY), key.reveal())?;
+        }
         let write = |name: &str, text: String| {
             let path = folder.path().join(name);
             if let Some(parent) = path.parent() {
@@ -210,6 +217,12 @@ impl Draft {
             .entering(&self.writer.credentials)?
             .with("GIT_DIR", folder.display().to_string())
             .with("GIT_INDEX_FILE", folder.join("draft-index").display().to_string());
+        if self.writer.signing_key.is_some() {
+            let key = folder.join(SIGNING_KEY).display().to_string();
+            let settings = ["gpg.format=ssh", "gpg.ssh.program=ssh-keygen", "commit.gpgSign=true"];
+            let settings = settings.map(str::to_owned).into_iter();
+            git = git.configured(settings.chain([format!("user.signingKey={key}")]));
+        }
         if let Some(person) = &self.new.author {
             for role in ["AUTHOR", "COMMITTER"] {
                 git = git

@@ -140,7 +140,7 @@ pub fn render_each(
     let request = &RenderRequest { path: normal(&request.path)?, ..request.clone() };
     let kind = detect(snapshot, request)?;
     let closure = Closure::of(snapshot, request, kind)?;
-    let entry = cache::Entry::new(cache, &key(snapshot, request, kind, &closure, tools)?);
+    let entry = cache::Entry::new(cache, &key(snapshot, request, kind, &closure, (tools, cache))?);
     if entry.read(take) {
         return Ok(());
     }
@@ -177,15 +177,15 @@ fn key(
     request: &RenderRequest,
     kind: SourceType,
     closure: &Closure,
-    tools: &Tools,
+    (tools, cache): (&Tools, &Path),
 ) -> Result<impl Serialize, SourceError> {
     let inflates = kind == SourceType::Kustomize && request.kustomize.enable_helm;
     let mut versions = Vec::new();
     if kind == SourceType::Kustomize {
-        versions.push(tools.kustomize_version()?);
+        versions.push(tools.kustomize_version(Some(cache))?);
     }
     if kind == SourceType::Helm || inflates {
-        versions.push(tools.helm_version()?);
+        versions.push(tools.helm_version(Some(cache))?);
     }
     let mut rest = request.clone();
     if kind != SourceType::Helm && !inflates {

@@ -2,10 +2,14 @@
 //! runs with bounded time and output, in an environment of their own.
 
 use std::collections::HashMap;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use super::confine::{self, Reach};
 use crate::child;
@@ -44,20 +48,20 @@ impl Tools {
         }
     }
 
-    /// helm's version.
+    /// helm's version: as it says, or as `cache` knows from before.
     ///
     /// # Errors
     /// When it is missing or older than 3.14.
-    pub fn helm_version(&self) -> Result<String, SourceError> {
-        version("helm", &self.helm, &["version", "--template={{.Version}}"], "3.14.0")
+    pub fn helm_version(&self, cache: Option<&Path>) -> Result<String, SourceError> {
+        version("helm", &self.helm, &["version", "--template={{.Version}}"], "3.14.0", cache)
     }
 
-    /// kustomize's version.
+    /// kustomize's version: as it says, or as `cache` knows from before.
     ///
     /// # Errors
     /// When it is missing or older than 5.0.
-    pub fn kustomize_version(&self) -> Result<String, SourceError> {
-        version("kustomize", &self.kustomize, &["version"], "5.0.0")
+    pub fn kustomize_version(&self, cache: Option<&Path>) -> Result<String, SourceError> {
+        version("kustomize", &self.kustomize, &["version"], "5.0.0", cache)
     }
 }
 
@@ -69,12 +73,62 @@ fn version(
     path: &Path,
     arguments: &[&str],
     needed: &'static str,
+    cache: Option<&Path>,
 ) -> Result<String, SourceError> {
     if let Ok(known) = VERSIONS.lock()
         && let Some(version) = known.get(path)
     {
         return Ok(version.clone());
     }
+    let kept = cache.and_then(|cache| kept(path, cache));
+    let found = match kept.as_ref().and_then(|kept| std::fs::read_to_string(kept).ok()) {
+        Some(found) => found,
+        None => asked(tool, path, arguments)?,
+    };
+    let old = match (semver::Version::parse(&found), semver::Version::parse(needed)) {
+        (Ok(found), Ok(needed)) => found < needed,
+        // A build from source names no version.
+        _ => false,
+    };
+    if old {
+        return Err(SourceError::ToolTooOld { tool, found, needed });
+    }
+    if let Some(kept) = kept.filter(|kept| !kept.is_file()) {
+        keep(&kept, &found);
+    }
+    if let Ok(mut known) = VERSIONS.lock() {
+        known.insert(path.to_owned(), found.clone());
+    }
+    Ok(found)
+}
+
+/// Where the version of a program is kept: a file named after the program as it
+/// is now, so that another one at its place is asked again.
+fn kept(path: &Path, cache: &Path) -> Option<PathBuf> {
+    let path = which::which(path).ok()?.canonicalize().ok()?;
+    let file = path.metadata().ok()?;
+    let about =
+        (path, file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec(), file.ctime_nsec());
+    let name = hex::encode(Sha256::digest(format!("{about:?}")));
+    Some(cache.join("tools").join(name))
+}
+
+/// A disk that takes nothing only costs time.
+fn keep(kept: &Path, version: &str) {
+    let folder = kept.parent().unwrap_or(Path::new("."));
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(version.as_bytes())?;
+        file.persist(kept).map_err(|error| error.error)
+    };
+    if let Err(error) = write() {
+        tracing::warn!(path = %kept.display(), %error, "a tool's version could not be kept");
+    }
+}
+
+/// What a tool says of itself.
+fn asked(tool: &'static str, path: &Path, arguments: &[&str]) -> Result<String, SourceError> {
     let home = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
     let reach = Reach { read: &[], write: home.path(), run: &[] };
     let output = run(tool, path, arguments, home.path(), &reach)?;
@@ -84,20 +138,8 @@ fn version(
         .trim_start_matches('v')
         .split_whitespace()
         .next()
-        .unwrap_or("")
-        .to_owned();
-    let old = match (semver::Version::parse(&found), semver::Version::parse(needed)) {
-        (Ok(found), Ok(needed)) => found < needed,
-        // A build from source names no version.
-        _ => false,
-    };
-    if old {
-        return Err(SourceError::ToolTooOld { tool, found, needed });
-    }
-    if let Ok(mut known) = VERSIONS.lock() {
-        known.insert(path.to_owned(), found.clone());
-    }
-    Ok(found)
+        .unwrap_or("");
+    Ok(found.to_owned())
 }
 
 /// Runs a tool in `folder` and returns its stdout. Its HOME is the folder it
@@ -184,4 +226,32 @@ fn reason(stderr: &str, folder: &Path) -> String {
     }
     let (first, last) = (&shown[..200], &shown[shown.len() - 400..]);
     first.iter().chain(" [...] ".chars().collect::<Vec<_>>().iter()).chain(last).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn program(path: &Path, text: &str) {
+        std::fs::write(path, text).unwrap();
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn another_program_at_the_same_place_is_asked_again() {
+        let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (tool, new) = (folder.path().join("tool"), folder.path().join("new"));
+        program(&tool, "one");
+        let before = kept(&tool, cache.path()).unwrap();
+        keep(&before, "4.0.1");
+        assert_eq!(kept(&tool, cache.path()), Some(before.clone()));
+        assert_eq!(std::fs::read_to_string(&before).unwrap(), "4.0.1");
+        program(&new, "two");
+        std::fs::rename(&new, &tool).unwrap();
+        let after = kept(&tool, cache.path()).unwrap();
+        assert!(after != before && !after.exists());
+        assert_eq!(kept(&new, cache.path()), None);
+    }
 }

@@ -17,6 +17,7 @@ use crate::commands::sync;
 use crate::error::{Failure, code};
 use crate::output::Format;
 use crate::printer::Printer;
+use crate::reaching::{Reached, reach};
 use crate::rollouts::{self, Seen};
 use crate::settings::{Settings, duration, who};
 
@@ -155,9 +156,7 @@ async fn run(
 ) -> Result<u8, Failure> {
     let code = carry_out(verb, full, which, settings, printer).await?;
     if !which.output.is_text() {
-        let cluster = settings.cluster().await?;
-        let namespace = rollouts::namespace(settings, &cluster);
-        let seen = rollouts::find(&cluster, &namespace, &which.rollout).await?;
+        let Reached { cluster, seen, .. } = reach(settings, &which.rollout).await?;
         let picture = get::look(&cluster, &cluster.discovery().await?, &seen).await?;
         get::print(&picture, which.output, printer)?;
     }
@@ -172,27 +171,26 @@ async fn carry_out(
     printer: &Printer,
 ) -> Result<u8, Failure> {
     let (limit, begun) = (duration(&which.timeout)?.unwrap_or(Duration::MAX), Instant::now());
-    let cluster = settings.cluster().await?;
-    let namespace = rollouts::namespace(settings, &cluster);
-    let seen = rollouts::find(&cluster, &namespace, &which.rollout).await?;
+    let reached = reach(settings, &which.rollout).await?;
+    let Reached { home, cluster, seen } = &reached;
     let word = word(verb);
     if !outlook::requests(&seen.state).contains(&word) {
-        return Err(nothing(&seen, word));
+        return Err(nothing(seen, word));
     }
     let arguments =
         if full { BTreeMap::from([("full".to_owned(), "true".to_owned())]) } else { BTreeMap::new() };
     let request = asking::request(verb, arguments, &which.reason);
     if which.local {
-        return from_here(&seen, &request, which, &cluster, settings, printer).await;
+        return from_here(&reached, &request, which, settings, printer).await;
     }
-    if !asking::controller_runs(&cluster).await? {
+    if !asking::controller_runs(home).await? {
         return Err(Failure::conflict("no controller runs, so nobody would carry it out").hint(
             "do it from here: --local; or look why it does not run: kubectl get pods -n gitops-system",
         ));
     }
-    asking::ask(&cluster, &rollouts::kind(), &seen.rollout.metadata, &request).await?;
-    let judged = rollouts::is_judged(&cluster, &seen).await;
-    let follow = Follow { cluster: &cluster, seen: &seen, request, limit, begun, judged };
+    asking::ask(cluster, &rollouts::kind(), &seen.rollout.metadata, &request).await?;
+    let judged = rollouts::is_judged(cluster, seen).await;
+    let follow = Follow { cluster, seen, request, limit, begun, judged };
     let carried = tokio::select! {
         carried = follow.end() => carried?,
         _ = tokio::signal::ctrl_c() => {
@@ -203,7 +201,7 @@ async fn carry_out(
     tell(&carried, word, which.output, printer)?;
     if which.wait {
         let left = limit.saturating_sub(begun.elapsed());
-        let ended = status::until_ended(&cluster, &carried.reference(), left, which.output, printer).await?;
+        let ended = status::until_ended(cluster, &carried.reference(), left, which.output, printer).await?;
         // What was to be aborted and is has gone well.
         return Ok(if verb == Verb::Abort && ended == code::NO { code::YES } else { ended });
     }
@@ -229,15 +227,14 @@ fn tell(carried: &Seen, word: &str, format: Format, printer: &Printer) -> Result
 /// Asks, and drives the Rollout from here, by a sync of its Application under
 /// the same Lease that a controller takes.
 async fn from_here(
-    seen: &Seen,
+    Reached { home, cluster, seen }: &Reached,
     request: &Request,
     which: &Which,
-    cluster: &Cluster,
     settings: &Settings,
     printer: &Printer,
 ) -> Result<u8, Failure> {
     let reference = seen.reference();
-    if asking::controller_runs(cluster).await? {
+    if asking::controller_runs(home).await? {
         return Err(Failure::conflict("a controller runs, and carries it out").hint("leave out --local"));
     }
     let application = seen.application().ok_or_else(|| Failure {

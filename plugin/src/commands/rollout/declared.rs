@@ -15,6 +15,7 @@ use crate::applications::{declared, is_local, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::place::Place;
+use crate::reaching::reach;
 use crate::rollouts;
 use crate::settings::Settings;
 
@@ -93,7 +94,7 @@ impl Which {
                 .hint("name the file that describes the Application: -f FILE"));
         };
         let namespace = rollouts::namespace(settings, cluster);
-        let seen = rollouts::find(cluster, &namespace, name).await?;
+        let seen = reach(settings, name).await?.seen;
         let application = seen.application().ok_or_else(|| Failure {
             message: format!("Rollout {namespace}/{name} is of no Application"),
             hint: Some("name the file that describes the one that declares it: -f FILE".into()),

@@ -13,6 +13,7 @@ use gitops_engine::{Kin, Reach};
 use crate::error::{Failure, code};
 use crate::output::{self, Format};
 use crate::printer::Printer;
+use crate::reaching::{Reached, reach};
 use crate::rollouts::{self, Seen};
 use crate::settings::Settings;
 use picture::Picture;
@@ -40,11 +41,11 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
-    let cluster = settings.cluster().await?;
+    let Reached { cluster, seen, .. } = reach(settings, &arguments.rollout).await?;
     let discovery = cluster.discovery().await?;
-    let namespace = rollouts::namespace(settings, &cluster);
+    let reference = seen.reference();
     loop {
-        let seen = rollouts::find(&cluster, &namespace, &arguments.rollout).await?;
+        let seen = rollouts::find(&cluster, &reference.namespace, &reference.name).await?;
         let picture = look(&cluster, &discovery, &seen).await?;
         let wide = arguments.output == Format::Wide;
         match arguments.output {

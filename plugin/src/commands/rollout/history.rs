@@ -1,6 +1,7 @@
 //! `kubectl gitops rollout history`
 
 use clap::Args;
+use gitops_api::rollout::End;
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_core::rollout::state::{Aftermath, Phase, State};
 use gitops_engine::versions::{Known, versions};
@@ -12,8 +13,8 @@ use crate::layout;
 use crate::output::{self, Format};
 use crate::place::Place;
 use crate::printer::{Ink, Printer};
-use crate::rollouts;
 use crate::settings::Settings;
+use crate::{reaching, rollouts};
 
 /// Lists the versions of a Rollout's target in Git, newest first, and what became of them
 ///
@@ -70,15 +71,18 @@ struct Report {
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let place = Place::reach_if_there(settings, printer, "what became of versions is not known").await?;
     let declared = arguments.which.find(settings, &place).await?;
-    let state = match place.cluster() {
-        Some(cluster) => rollouts::find(cluster, &declared.spec.target.namespace, &declared.name).await.ok(),
+    let seen = match reaching::of(&place, &declared.loaded).await? {
+        Some(cluster) => rollouts::find(&cluster, &declared.spec.target.namespace, &declared.name).await.ok(),
         None => None,
     };
-    let state = state.filter(|seen| seen.is_driven).map(|seen| seen.state);
+    let seen = seen.filter(|seen| seen.is_driven);
+    let ends =
+        seen.as_ref().and_then(|seen| seen.rollout.status.as_ref()).map(|status| status.history.clone());
+    let past = Past { state: seen.map(|seen| seen.state), ends: ends.unwrap_or_default() };
     let (environment, revision) = (place.environment(), &declared.revision);
     let known =
         versions(&declared.loaded, environment, revision, &declared.spec, &place, arguments.limit).await?;
-    let items = entries(known, state.as_ref());
+    let items = entries(known, &past);
     let application = declared.loaded.application.to_string();
     match arguments.output {
         Format::Text | Format::Wide => {
@@ -104,9 +108,17 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     Ok(code::YES)
 }
 
-fn entries(known: Vec<Known>, state: Option<&State>) -> Vec<Entry> {
+/// What a Rollout's status says of its versions.
+#[derive(Default)]
+struct Past {
+    state: Option<State>,
+    /// Of those before, the last first.
+    ends: Vec<End>,
+}
+
+fn entries(known: Vec<Known>, past: &Past) -> Vec<Entry> {
     let mut items: Vec<Entry> =
-        known.into_iter().enumerate().map(|(number, known)| entry(number, known, state)).collect();
+        known.into_iter().enumerate().map(|(number, known)| entry(number, known, past)).collect();
     // The commits that `rollback`, `undo` and failed rollouts make say so.
     let taken: Vec<bool> = items.iter().map(|newer| newer.subject.starts_with(TAKEN_BACK)).collect();
     for (item, _) in
@@ -117,11 +129,19 @@ fn entries(known: Vec<Known>, state: Option<&State>) -> Vec<Entry> {
     items
 }
 
+/// The outcome of a version that was taken back.
+const ABORTED: &str = "Aborted";
 /// How a commit begins that takes the version before it back.
 const TAKEN_BACK: &str = "Roll back ";
 
-fn entry(number: usize, known: Known, state: Option<&State>) -> Entry {
-    let (word, message) = state.map(|state| became(&known.hash, state)).unwrap_or_default();
+fn entry(number: usize, known: Known, past: &Past) -> Entry {
+    let (mut word, mut message) =
+        past.state.as_ref().map(|state| became(&known.hash, state)).unwrap_or_default();
+    // How it ended the last time.
+    let end = past.ends.iter().find(|end| end.hash == known.hash);
+    if let Some(end) = end.filter(|end| word.is_empty() && end.outcome == ABORTED) {
+        (word, message) = (ABORTED.to_lowercase(), end.message.clone());
+    }
     Entry {
         number,
         hash: known.hash,
@@ -196,12 +216,21 @@ mod tests {
         };
         let mut all = vec![known("a", "web:3"), known("b", "web:2"), known("c", "web:1")];
         all[1].first.subject = "Roll back web to 0123456789ab".into();
-        let items = entries(all, Some(&state));
+        let end = |hash: &str, outcome: &str| End {
+            hash: hash.into(),
+            outcome: outcome.into(),
+            message: "no progress".into(),
+            ..End::default()
+        };
+        all.push(known("d", "web:0"));
+        let ends = vec![end("d", "Aborted"), end("a", "Promoted"), end("d", "Promoted")];
+        let items = entries(all, &Past { state: Some(state), ends });
         insta::assert_snapshot!(text(&items, 300, &Printer::new(ColorChoice::Never).wide(100)).join("\n"), @"
         NUMBER  REVISION      WHEN           STATE        WHAT
         0       aaaaaaaaaaaa  5 minutes ago  aborted      Web (Ada): errors/rate failed [web:3]
         1       bbbbbbbbbbbb  5 minutes ago  promoted     Roll back web to 0123456789ab (Ada) [web:2]
         2       cccccccccccc  5 minutes ago  rolled back  Web (Ada) [web:1]
+        3       dddddddddddd  5 minutes ago  aborted      Web (Ada): no progress [web:0]
         ");
     }
 }

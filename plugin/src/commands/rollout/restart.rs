@@ -10,7 +10,7 @@ use super::get::picture;
 use crate::error::{Failure, code};
 use crate::output::{self, Format, ObjectId};
 use crate::printer::Printer;
-use crate::rollouts;
+use crate::reaching::{Reached, reach};
 use crate::settings::Settings;
 
 /// Makes all Pods of a Rollout's workloads anew, in the same versions
@@ -38,10 +38,8 @@ pub struct Arguments {
 const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
-    let cluster = settings.cluster().await?;
+    let Reached { cluster, seen, .. } = reach(settings, &arguments.rollout).await?;
     let discovery = cluster.discovery().await?;
-    let namespace = rollouts::namespace(settings, &cluster);
-    let seen = rollouts::find(&cluster, &namespace, &arguments.rollout).await?;
     let kind = picture::kind(&discovery, &seen)?;
     if !gitops_core::rollout::spec::is_workload(&kind.gvk) {
         return Err(Failure::usage(format!("{} has no Pod template to restart", seen.spec.target))

@@ -11,6 +11,7 @@ use super::get;
 use crate::error::{Failure, code};
 use crate::output::Format;
 use crate::printer::{Ink, Printer};
+use crate::reaching::{Reached, reach};
 use crate::rollouts::{self, Seen};
 use crate::settings::{Settings, duration};
 
@@ -41,9 +42,7 @@ pub struct Arguments {
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let limit = duration(&arguments.timeout)?.unwrap_or(Duration::MAX);
-    let cluster = settings.cluster().await?;
-    let namespace = rollouts::namespace(settings, &cluster);
-    let seen = rollouts::find(&cluster, &namespace, &arguments.rollout).await?;
+    let Reached { cluster, seen, .. } = reach(settings, &arguments.rollout).await?;
     let limit = if arguments.watch { limit } else { Duration::ZERO };
     let (reference, format) = (seen.reference(), arguments.output);
     let ended = until_ended(&cluster, &reference, limit, format, printer).await?;

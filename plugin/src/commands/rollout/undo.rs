@@ -11,8 +11,8 @@ use crate::error::Failure;
 use crate::output::Format;
 use crate::place::Place;
 use crate::printer::Printer;
-use crate::rollouts;
 use crate::settings::Settings;
+use crate::{reaching, rollouts};
 
 /// Goes back to an earlier version, by a commit, and syncs
 ///
@@ -99,7 +99,8 @@ async fn before(declared: &Declared, place: &Place) -> Result<String, Failure> {
 /// Where it stands; none where the cluster does not say.
 async fn state(declared: &Declared, place: &Place) -> Option<State> {
     let namespace = &declared.spec.target.namespace;
-    let seen = rollouts::find(place.cluster()?, namespace, &declared.name).await.ok()?;
+    let cluster = reaching::of(place, &declared.loaded).await.ok()??;
+    let seen = rollouts::find(&cluster, namespace, &declared.name).await.ok()?;
     seen.is_driven.then_some(seen.state)
 }
 

@@ -197,7 +197,7 @@ impl Stepping<'_> {
             return;
         }
         self.count(next);
-        if let Some(pods) = &self.seen.target.pods
+        if let Some(pods) = self.seen.target.pods.as_ref().filter(|_| self.seen.target.seen)
             && next.setting.target == Holds::New
             && next.new.as_ref().is_some_and(|new| new.hash == self.seen.target.hash)
         {

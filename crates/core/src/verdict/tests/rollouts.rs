@@ -3,6 +3,9 @@
 use serde_json::json;
 
 use super::*;
+use crate::rollout::bounds::Grounds;
+use crate::rollout::simulation::spec;
+use crate::rollout::spec::Strategy;
 
 pub(super) fn cases() -> Vec<Case> {
     let rollout = |state: Value| {
@@ -11,7 +14,8 @@ pub(super) fn cases() -> Vec<Case> {
     };
     let version = |revision: &str| json!({"revision": revision, "hash": revision});
     let held = ["a", "b"].map(|revision| (revision.to_owned(), revision.to_owned()));
-    let promotion = Promotion { running: None, held: held.into(), ..Promotion::default() };
+    let grounds = Some((spec(Strategy::Canary(Vec::new())), Grounds::default()));
+    let promotion = Promotion { held: held.into(), rollout: grounds, ..Promotion::default() };
     let status = |name: &'static str, expect: &'static str, new: Value| Case {
         subresource: "status",
         old: Some(rollout(json!({"stable": version("a")}))),
