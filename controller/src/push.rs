@@ -39,8 +39,11 @@ use signature::{Claim, Delivery, Event, Refusal, claim};
 const LARGEST: usize = 4 << 20;
 /// Bodies that are read at once.
 const PARALLEL: usize = 8;
-/// How long a request's head may take to come, and then its body.
+/// How long a request's head may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And then its body, for which it holds one of the few slots: hosts send it in
+/// one go.
+const BODY: Duration = Duration::from_secs(2);
 
 /// What is remembered of push events.
 #[derive(Debug)]
@@ -117,7 +120,7 @@ async fn take(controller: &Controller, headers: &HeaderMap, body: Body) -> Resul
     }
     let busy = |_| (StatusCode::SERVICE_UNAVAILABLE, "busy", "too many at once: send it again".to_owned());
     let _slot = controller.push.slots.try_acquire().map_err(busy)?;
-    let body = match tokio::time::timeout(PATIENCE, to_bytes(body, LARGEST)).await {
+    let body = match tokio::time::timeout(BODY, to_bytes(body, LARGEST)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {
             let why = format!("its body broke off, or has more than {} MiB", LARGEST >> 20);

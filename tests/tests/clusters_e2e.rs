@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use gitops_tests::cluster::eventually;
 use gitops_tests::hub::{certificate, condition, config, far, greeting, greets};
 use gitops_tests::{Controller, Hub, Line, Repo, TestCluster};
@@ -77,6 +79,7 @@ fn a_hub_keeps_two_clusters_and_none_waits_for_the_other() {
     a_dead_or_slow_cluster_delays_nobody(&stage, &names, &line, &east.cluster, &west.cluster);
     credentials_are_rotated(&stage, &east.cluster, &west.cluster);
     commands_are_run_where_they_are_allowed(&stage, &west.cluster);
+    nothing_is_written_where_the_secret_does_not_say(&stage, &west.cluster);
     a_cluster_vanishes_in_the_middle_of_a_sync(&stage, &line, &east.cluster);
     one_that_is_no_longer_registered_is_told(&stage);
 }
@@ -173,6 +176,23 @@ fn commands_are_run_where_they_are_allowed(stage: &Stage, west: &TestCluster) {
     stage.hub.register_exec("west", west, stage.cache.path());
     stage.commit("west", "by a command");
     greets(west, "west", "by a command");
+}
+
+/// Not even into the Application's own namespace.
+fn nothing_is_written_where_the_secret_does_not_say(stage: &Stage, west: &TestCluster) {
+    let limit = |namespaces: Option<&str>| {
+        let data =
+            json!({"data": {"namespaces": namespaces.map(|names| STANDARD.encode(names))}}).to_string();
+        let change = ["patch", "secret", "west", "-n", "gitops-clusters", "--type=merge", "-p", &data];
+        stage.hub.cluster().kubectl_args(&change).ok();
+    };
+    limit(Some("elsewhere"));
+    let why = stage.hub.says("west", "NotAdmitted");
+    assert!(why.contains("into namespace shop there") && why.contains("data.namespaces"), "{why}");
+    limit(Some("elsewhere, shop"));
+    stage.commit("west", "limited");
+    greets(west, "west", "limited");
+    limit(None);
 }
 
 /// The second wave waits for a Pod that nobody runs: the cluster vanishes then.

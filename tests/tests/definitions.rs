@@ -84,6 +84,10 @@ fn what_is_wrong_is_refused_with_its_field() {
         (application(|spec| spec["sync"] = json!({"retry": {"limit": -1}})), "spec.sync.retry.limit"),
         (application(|spec| spec["sync"] = json!({"prunee": true})), "prunee"),
         (application(|spec| spec["enforcement"] = json!({"mode": "On"})), "spec.enforcement.mode"),
+        (
+            application(|spec| spec["destination"]["server"] = json!("https://kubernetes.default.svc")),
+            "say destination.cluster instead of server",
+        ),
         (rollout(json!({})), "spec.strategy"),
         (rollout(two), "spec.strategy"),
         (rollout(json!({"canary": {"steps": [{"setWeight": 101}]}})), "setWeight"),

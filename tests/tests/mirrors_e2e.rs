@@ -62,6 +62,7 @@ fn what_goes_to_another_cluster_is_held_by_its_own_webhook() {
     greets(hub.cluster(), "home", "hello");
     mirrored_and_enforced(&stage);
     put_right(&stage);
+    left_to_a_hub_that_takes_it_back(&stage);
     seen_from_the_plugin(&stage);
     a_thief_of_the_hubs_token_is_held(&stage, folder.path());
     judged_by_its_own_project(&stage);
@@ -144,6 +145,34 @@ fn put_right(stage: &Stage<'_>) {
     });
     stage.east.kubectl("delete application web -n shop").ok();
     eventually("the mirror is there again", LONG, || mirror(stage.east, "web").map(drop));
+}
+
+/// As another hub of the same name writes it.
+fn left_to_a_hub_that_takes_it_back(stage: &Stage<'_>) {
+    let uid = |live: &Value| live["metadata"]["annotations"]["kubectl-gitops.dev/hub-uid"].clone();
+    let own = uid(&mirror(stage.east, "web").unwrap());
+    let taken_by = |uid: &Value| {
+        let taken = json!({"metadata": {"annotations": {"kubectl-gitops.dev/hub-uid": uid}}});
+        patch(stage.east, "application web", &taken).ok();
+    };
+    taken_by(&json!("another"));
+    eventually("it is taken over, as from a hub that is gone", LONG, || {
+        (uid(&mirror(stage.east, "web")?) == own).then_some(())
+    });
+    taken_by(&json!("another"));
+    let why = stage.hub.says("web", "NotMirrored");
+    assert!(
+        why.contains("another hub that is called hub") && why.contains("controller.clusters.hub"),
+        "{why}"
+    );
+    assert_eq!(uid(&mirror(stage.east, "web").unwrap()), "another", "it is left alone");
+    eventually("an Event says so", LONG, || {
+        let events =
+            stage.hub.cluster().kubectl("get events -n shop --field-selector=reason=NotMirrored -o json");
+        (!events.ok().json()["items"].as_array()?.is_empty()).then_some(())
+    });
+    taken_by(&own);
+    stage.hub.says("web", "Synced");
 }
 
 fn seen_from_the_plugin(stage: &Stage<'_>) {

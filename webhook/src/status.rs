@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// What a look at an Application has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pass {
-    /// The commit that is in force.
+    /// The commit that is in force, or one that says the same.
     pub revision: Option<String>,
     /// Git has answered.
     pub heard: bool,

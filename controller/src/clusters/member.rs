@@ -1,6 +1,7 @@
 //! One cluster. In: its client, and what asking it has come to. Out: what
 //! rendering needs to know of it, or why it cannot be used now.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,6 +59,9 @@ pub struct Member {
     pub doubted: Notify,
     /// It takes these credentials no longer.
     pub refused: Notify,
+    /// Mirrors that were another hub's of the same name and were taken over from
+    /// it, with its uid.
+    taken_over: Mutex<HashSet<(ObjectKey, String)>>,
     reach: Mutex<Reach>,
     surroundings: tokio::sync::Mutex<Option<(Instant, Environment, Arc<Discovery>)>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -86,6 +90,7 @@ impl Member {
             drift: Drift::default(),
             doubted: Notify::new(),
             refused: Notify::new(),
+            taken_over: Mutex::default(),
             reach: Mutex::default(),
             surroundings: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
@@ -121,6 +126,19 @@ impl Member {
         let only = registered.namespaces.join(", ");
         let message = format!("{} {key} does not belong there: it is for the namespaces {only}", gvk.kind);
         Err(Error::Destination { cluster: self.name.clone(), reason: "NotAdmitted", message })
+    }
+
+    /// Whether a mirror is that of another hub which is there: it has taken it back
+    /// after it was taken over once, for a hub that is gone.
+    pub fn rivals(&self, mirror: &ObjectKey, theirs: &str, ours: &str) -> bool {
+        theirs != ours
+            && !theirs.is_empty()
+            && !held(&self.taken_over).insert((mirror.clone(), theirs.to_owned()))
+    }
+
+    /// Whether a mirror was taken over from that hub before.
+    pub fn is_rivals(&self, mirror: &ObjectKey, theirs: &str) -> bool {
+        held(&self.taken_over).contains(&(mirror.clone(), theirs.to_owned()))
     }
 
     /// Itself, while it answers; none before it has been asked.

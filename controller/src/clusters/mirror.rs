@@ -97,7 +97,11 @@ impl Far {
         }
         let uid = controller.clusters.uid().unwrap_or_default();
         let wanted = mirror(&loaded.application, &spec, &controller.settings.hub, uid);
-        let live = write(member, kind, &key(&loaded.application), &wanted).await?;
+        let live = write(member, kind, &key(&loaded.application), &wanted).await.inspect_err(|error| {
+            if let Error::Destination { reason: "NotMirrored", message, .. } = error {
+                controller.events.warn(application, "NotMirrored", message);
+            }
+        })?;
         let mirror = serde_json::from_value(live).map_err(|error| {
             apart(
                 member,
@@ -130,6 +134,16 @@ fn mirror(application: &AppRef, spec: &ApplicationSpec, hub: &str, uid: &str) ->
 /// The namespace of the Application: its mirror and the Lease of its syncs are
 /// in it.
 async fn home(known: &Surroundings, namespace: &str) -> Result<(), Error> {
+    let limited = known.member.registered.as_ref().filter(|registered| !registered.takes(namespace));
+    if let Some(registered) = limited {
+        let message = format!(
+            "nothing is written into namespace {namespace} there, in which the Application has its mirror and \
+             its syncs' Lease: Secret {} is for the namespaces {}; add it to data.namespaces",
+            registered.secret,
+            registered.namespaces.join(", ")
+        );
+        return Err(apart(&known.member, "NotAdmitted", message));
+    }
     let failed = |error: ClusterError| {
         let message = format!("namespace {namespace} is not there and cannot be made: {error}");
         apart(&known.member, "NoNamespace", message)
@@ -143,6 +157,13 @@ async fn home(known: &Surroundings, namespace: &str) -> Result<(), Error> {
     };
     if known.cluster().get(kind, &key).await.map_err(failed)?.is_some() {
         return Ok(());
+    }
+    if known.member.registered.as_ref().is_some_and(|registered| !registered.takes("")) {
+        let message = format!(
+            "namespace {namespace} is not there, and what has no namespace is not made there: make it, or set \
+             data.clusterResources to true in the Secret that registers it"
+        );
+        return Err(apart(&known.member, "NoNamespace", message));
     }
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
     match known.cluster().create(kind, &key, &object, &options()).await {
@@ -184,11 +205,26 @@ fn mark<'a>(object: &'a Value, field: &str, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get(field)?.get(key)?.as_str()
 }
 
+fn uid_of(object: &Value) -> &str {
+    mark(object, "annotations", ANNOTATION_HUB_UID).unwrap_or_default()
+}
+
+/// What is said to the later one of two hubs of one name.
+fn rival(key: &ObjectKey, live: &Value) -> String {
+    format!(
+        "another hub that is called {}, too, keeps Application {}/{} there (uid {}): give one of them another \
+         name (controller.clusters.hub)",
+        hub_of(live).unwrap_or_default(),
+        key.namespace,
+        key.name,
+        uid_of(live)
+    )
+}
+
 /// Whether a mirror is as it should be.
 fn says(live: &Value, wanted: &Value) -> bool {
     let spec = |object: &Value| serde_json::from_value::<ApplicationSpec>(object["spec"].clone()).ok();
-    let uid = |object| mark(object, "annotations", ANNOTATION_HUB_UID).map(str::to_owned);
-    spec(live).is_some() && spec(live) == spec(wanted) && uid(live) == uid(wanted)
+    spec(live).is_some() && spec(live) == spec(wanted) && uid_of(live) == uid_of(wanted)
 }
 
 async fn write(member: &Member, kind: &Kind, key: &ObjectKey, wanted: &Value) -> Result<Value, Error> {
@@ -202,6 +238,9 @@ async fn write(member: &Member, kind: &Kind, key: &ObjectKey, wanted: &Value) ->
                 return Err(apart(member, "NotMirrored", message));
             }
             Some(live) if says(&live, wanted) => return Ok(live),
+            Some(live) if member.rivals(key, uid_of(&live), uid_of(wanted)) => {
+                return Err(apart(member, "NotMirrored", rival(key, &live)));
+            }
             Some(mut live) => {
                 live["spec"] = wanted["spec"].clone();
                 live["metadata"]["annotations"][ANNOTATION_HUB_UID] =
@@ -236,12 +275,16 @@ pub async fn release(
 ) -> Result<(), ClusterError> {
     let Some(kind) = known.discovery.preferred(GROUP, "Application") else { return Ok(()) };
     let Some(live) = known.cluster().get(kind, &key(application)).await? else { return Ok(()) };
-    if hub_of(&live) != Some(&controller.settings.hub) {
+    let key = key(application);
+    let ours = controller.clusters.uid().unwrap_or_default();
+    if hub_of(&live) != Some(&controller.settings.hub)
+        || known.member.is_rivals(&key, uid_of(&live)) && uid_of(&live) != ours
+    {
         return Ok(());
     }
     let uid = live.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned);
     let options = DeleteOptions { uid, ..DeleteOptions::default() };
-    match known.cluster().delete(kind, &key(application), &options).await {
+    match known.cluster().delete(kind, &key, &options).await {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

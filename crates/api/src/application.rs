@@ -8,7 +8,7 @@ mod sync;
 
 use gitops_core::names::IN_CLUSTER;
 use kube::{CustomResource, KubeSchema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use enforcement::{
     CustomKinds, Delegation, Enforcement, EnforcementFloor, EnforcementMode, InteractiveMode, UntrackedMode,
@@ -98,10 +98,15 @@ pub struct NameRef {
 /// Where an Application goes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.server)").message("clusters are named, not addressed: say destination.cluster instead of server, in-cluster for https://kubernetes.default.svc"))]
 pub struct Destination {
     #[serde(default = "default_destination_cluster")]
     #[schemars(length(min = 1, max = 253))]
     pub cluster: String,
+    /// As Argo CD has it, a URL; refused: `cluster` names one that is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "no_server")]
+    #[schemars(length(max = 2048))]
+    pub server: Option<String>,
     /// Of objects that name none. Absent: the Application's own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 63))]
@@ -112,7 +117,12 @@ pub struct Destination {
 
 impl Default for Destination {
     fn default() -> Self {
-        Self { cluster: default_destination_cluster(), namespace: String::new(), create_namespace: false }
+        Self {
+            cluster: default_destination_cluster(),
+            server: None,
+            namespace: String::new(),
+            create_namespace: false,
+        }
     }
 }
 
@@ -126,6 +136,18 @@ impl Destination {
 /// The cluster that the Application is in.
 pub(crate) fn default_destination_cluster() -> String {
     IN_CLUSTER.into()
+}
+
+/// Says what to write instead; were it passed over, the Application would go to
+/// the cluster that it is in.
+fn no_server<'de, D: Deserializer<'de>>(given: D) -> Result<Option<String>, D::Error> {
+    match Option::<String>::deserialize(given)? {
+        None => Ok(None),
+        Some(url) => Err(serde::de::Error::custom(format!(
+            "clusters are named, not addressed: say destination.cluster instead of destination.server {url}, \
+             {IN_CLUSTER} for https://kubernetes.default.svc"
+        ))),
+    }
 }
 
 /// Health of a kind, as a CEL expression.
@@ -186,6 +208,19 @@ impl Application {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_is_named_not_addressed() {
+        let spec = |destination: serde_json::Value| {
+            let spec = serde_json::json!({"source": {"repo": "https://h/x"}, "destination": destination});
+            serde_json::from_value::<ApplicationSpec>(spec)
+        };
+        let refused = spec(serde_json::json!({"server": "https://kubernetes.default.svc"})).unwrap_err();
+        assert!(refused.to_string().contains("destination.cluster"), "{refused}");
+        let named = spec(serde_json::json!({"cluster": "east", "server": null})).unwrap();
+        assert_eq!(named.destination.cluster, "east");
+        assert!(!serde_json::to_string(&named).unwrap().contains("server"));
+    }
 
     #[test]
     fn unknown_fields_are_refused() {

@@ -25,6 +25,7 @@ mod revision;
 mod shallow;
 mod shared;
 mod signature;
+mod since;
 mod snapshot;
 mod trees;
 mod write;

@@ -6,6 +6,7 @@ mod configure;
 mod gates;
 mod pass;
 mod promotion;
+mod record;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -274,10 +275,16 @@ impl Keeper {
         let (keeper, woken) = (self.clone(), wake.clone());
         let task = tokio::spawn(async move {
             let (mut last, mut copied) = (status::Said::default(), None);
+            let before = application.status.as_ref().and_then(|status| status.revision.as_deref());
+            let mut record = before.map(record::Record::new);
             loop {
                 count.send_modify(|passes| passes.begun += 1);
                 let first = count.borrow().begun == 1;
-                let pass = keeper.pass(&application, project.as_deref(), first).await;
+                let mut pass = keeper.pass(&application, project.as_deref(), first).await;
+                if let Some(tip) = &pass.revision {
+                    let named = keeper.recorded(&reference(&application), &mut record, tip).await;
+                    pass.revision = Some(named);
+                }
                 count.send_modify(|passes| {
                     passes.ended += 1;
                     if pass.heard {
