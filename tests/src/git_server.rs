@@ -14,11 +14,14 @@ use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 const MAX_BODY: usize = 64 << 20;
+/// Bytes that a slow server sends at once, and how long it takes for them.
+const PIECE: usize = 100;
+const SLOWLY: std::time::Duration = std::time::Duration::from_millis(10);
 
 #[derive(Debug)]
 struct Settings {
@@ -29,6 +32,10 @@ struct Settings {
     hides_shallow: AtomicBool,
     /// Nobody is answered any more.
     silent: AtomicBool,
+    /// Answers begin and do not go on.
+    half_open: AtomicBool,
+    /// Answers come a few bytes at a time.
+    slow: AtomicBool,
 }
 
 /// A running server; it ends when this value is dropped.
@@ -57,6 +64,8 @@ impl GitServer {
             requests: AtomicUsize::new(0),
             hides_shallow: AtomicBool::new(false),
             silent: AtomicBool::new(false),
+            half_open: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
         });
         let router = Router::new().fallback(serve).with_state(settings.clone());
         runtime.spawn(async move { axum::serve(listener, router).await });
@@ -81,6 +90,16 @@ impl GitServer {
     /// From now on it takes requests and answers none.
     pub fn go_silent(&self) {
         self.settings.silent.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether what it answers from now on begins, and does not go on.
+    pub fn be_half_open(&self, whether: bool) {
+        self.settings.half_open.store(whether, Ordering::SeqCst);
+    }
+
+    /// Whether what it answers from now on comes at about 10 KiB a second.
+    pub fn be_slow(&self, whether: bool) {
+        self.settings.slow.store(whether, Ordering::SeqCst);
     }
 
     /// URL of a repository under the root.
@@ -168,8 +187,29 @@ async fn backend(settings: &Settings, request: Request) -> std::io::Result<Respo
         let more = stdout.read_buf(&mut some).await? > 0;
         Ok::<_, std::io::Error>(more.then_some((some, (stdout, child, writer))))
     });
-    *response.body_mut() = Body::from_stream(first.chain(further));
+    let all = first.chain(further);
+    *response.body_mut() = if settings.half_open.load(Ordering::SeqCst) {
+        Body::from_stream(pieces(all).take(1).chain(futures::stream::pending()))
+    } else if settings.slow.load(Ordering::SeqCst) {
+        Body::from_stream(pieces(all).then(|piece| async {
+            tokio::time::sleep(SLOWLY).await;
+            piece
+        }))
+    } else {
+        Body::from_stream(all)
+    };
     Ok(response)
+}
+
+/// The same bytes, a few at a time.
+fn pieces(all: impl Stream<Item = std::io::Result<Vec<u8>>>) -> impl Stream<Item = std::io::Result<Vec<u8>>> {
+    all.flat_map(|some| {
+        let few = match some {
+            Ok(bytes) => bytes.chunks(PIECE).map(|piece| Ok(piece.to_vec())).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        futures::stream::iter(few)
+    })
 }
 
 fn end_of_head(read: &[u8]) -> Option<usize> {
