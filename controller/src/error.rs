@@ -26,3 +26,16 @@ pub enum Error {
     #[error(transparent)]
     Ended(#[from] Ended),
 }
+
+impl Error {
+    /// Whether the API server could not be asked, or did not know who asks.
+    pub fn is_of_the_way(&self) -> bool {
+        use gitops_cluster::ErrorKind::{Busy, Timeout, Unauthorized, Unreachable};
+        match self {
+            Self::Cluster(error) | Self::Engine(EngineError::Cluster(error)) => {
+                matches!(error.kind(), Unreachable | Timeout | Unauthorized | Busy)
+            }
+            _ => false,
+        }
+    }
+}

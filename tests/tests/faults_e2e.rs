@@ -28,7 +28,7 @@ struct World<'a> {
     name: String,
     repo: Repo,
     bare: TempDir,
-    _server: GitServer,
+    server: GitServer,
     cache: TempDir,
     rounds: usize,
 }
@@ -46,7 +46,7 @@ impl<'a> World<'a> {
             name: name.to_owned(),
             repo,
             bare,
-            _server: server,
+            server,
             cache: TempDir::new().unwrap(),
             rounds: 0,
         };
@@ -54,7 +54,7 @@ impl<'a> World<'a> {
         let applications: Vec<Value> = (0..COUNT)
             .map(|at| {
                 json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": format!("app-{at}"), "namespace": name},
-                    "spec": {"project": name, "source": {"repo": world._server.url("w.git"), "revision": "main", "path": format!("app-{at}")},
+                    "spec": {"project": name, "source": {"repo": world.server.url("w.git"), "revision": "main", "path": format!("app-{at}")},
                         "sync": {"mode": "Automatic", "prune": true, "pruneBudget": {"count": 100, "percent": 100}, "retry": {"limit": 100, "backoff": "1s", "max": "3s"}}}})
             })
             .collect();
@@ -251,6 +251,98 @@ fn a_git_server_that_says_nothing_holds_up_nobody_else() {
     }
     world.converges();
     drop(controller);
+}
+
+#[test]
+fn a_git_server_that_is_slow_or_half_open_is_waited_for() {
+    let cluster = gitops_tests::webhook_cluster();
+    let mut world = World::new(cluster, &format!("half-open-{}", std::process::id()));
+    world.server.be_slow(true);
+    let _controller = world.controller();
+    // What is small comes in its time.
+    world.converges();
+    world.round();
+    world.converges();
+    world.server.be_slow(false);
+    world.server.be_half_open(true);
+    let before = world.server.requests();
+    world.round();
+    eventually("it asks", LONG, || (world.server.requests() > before).then_some(()));
+    std::thread::sleep(Duration::from_secs(2));
+    let last = world.rounds - 1;
+    let is_new = |name: &String| name.ends_with(&format!("-{last}"));
+    assert!(!world.items("configmaps").keys().any(is_new), "half an answer says nothing");
+    world.server.be_half_open(false);
+    world.converges();
+}
+
+/// A kubeconfig that reads its token from a file, as a Pod does.
+struct Robot<'a> {
+    cluster: &'a TestCluster,
+    name: String,
+    folder: TempDir,
+}
+
+impl<'a> Robot<'a> {
+    /// One of a namespace.
+    fn new(cluster: &'a TestCluster, name: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": name}});
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": name}]});
+        for object in [account, binding] {
+            cluster.kubectl_stdin("apply -f -", &object.to_string()).ok();
+        }
+        let robot = Self { cluster, name: name.to_owned(), folder };
+        let text = cluster.kubectl("config view --raw --flatten -o json").ok().stdout;
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config["users"][0]["user"] = json!({"tokenFile": robot.folder.path().join("token")});
+        std::fs::write(robot.folder.path().join("config"), config.to_string()).unwrap();
+        robot
+    }
+
+    /// A token that lives as long as a Secret of this name.
+    fn takes(&self, secret: &str) {
+        let name = &self.name;
+        self.cluster.kubectl(&format!("create secret generic {secret} -n {name}")).ok();
+        let bound =
+            format!("create token robot -n {name} --bound-object-kind Secret --bound-object-name {secret}");
+        let token = self.cluster.kubectl(&bound).ok().stdout;
+        std::fs::write(self.folder.path().join("token"), token.trim()).unwrap();
+    }
+
+    fn loses(&self, secret: &str) {
+        self.cluster.kubectl(&format!("delete secret {secret} -n {}", self.name)).ok();
+    }
+}
+
+impl Drop for Robot<'_> {
+    fn drop(&mut self) {
+        self.cluster.kubectl(&format!("delete clusterrolebinding {} --wait=false", self.name));
+    }
+}
+
+#[test]
+fn a_token_that_ends_is_followed_by_the_next_one() {
+    let cluster = gitops_tests::webhook_cluster();
+    let mut world = World::new(cluster, &format!("token-{}", std::process::id()));
+    let robot = Robot::new(cluster, &world.name);
+    robot.takes("first");
+    let controller = world.controller_at(&TestCluster::at(robot.folder.path().join("config")), &[]);
+    world.converges();
+    robot.loses("first");
+    // The API server believes a token for ten seconds more.
+    std::thread::sleep(Duration::from_secs(12));
+    let before = controller.log().len();
+    world.round();
+    eventually("it is refused", LONG, || {
+        let log = controller.log();
+        let said = &log[before..];
+        (said.contains("Unauthorized") || said.contains("does not take these credentials")).then_some(())
+    });
+    robot.takes("second");
+    world.converges();
 }
 
 #[test]

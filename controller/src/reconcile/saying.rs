@@ -17,6 +17,8 @@ use crate::status::{Found, Said};
 
 /// How often the Secrets are read with which Git cannot be asked.
 const SECRETS: Duration = Duration::from_secs(30);
+/// While the API server cannot be asked, at most so long between two tries.
+const AWAY: Duration = Duration::from_secs(15);
 
 impl Look<'_> {
     pub(super) fn say_synced(
@@ -107,6 +109,8 @@ impl Look<'_> {
             Error::Git(_) if self.has_secrets() => pause.min(SECRETS),
             // Git wakes its Applications itself.
             Error::Git(_) => self.again,
+            // It comes back for all at once, and nobody tells of that.
+            _ if error.is_of_the_way() => pause.min(AWAY),
             _ => pause,
         };
     }
