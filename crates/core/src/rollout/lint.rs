@@ -268,27 +268,15 @@ fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
 mod tests {
     use serde_json::json;
 
-    use super::super::simulation::commit;
-    use super::super::spec::{Header, OnFailure, Route, Traffic};
+    use super::super::simulation::{self, commit};
+    use super::super::spec::{Header, OnFailure, Route};
     use super::*;
-    use crate::object::ObjectKey;
 
     fn spec(kind: &str, strategy: Strategy) -> Spec {
-        let target = ObjectKey {
-            group: "apps".into(),
-            kind: kind.into(),
-            namespace: "shop".into(),
-            name: "web".into(),
-        };
-        Spec {
-            target,
-            strategy,
-            traffic: Traffic::default(),
-            analysis: Vec::new(),
-            progress_deadline: 600,
-            total_deadline: 7200,
-            on_failure: OnFailure::Revert,
-        }
+        let mut spec = Spec { progress_deadline: 600, total_deadline: 7200, ..simulation::spec(strategy) };
+        spec.on_failure = OnFailure::Revert;
+        spec.target.kind = kind.into();
+        spec
     }
 
     fn told(spec: &Spec, change: impl FnOnce(&mut Value)) -> String {

@@ -223,10 +223,9 @@ pub(super) fn in_vain(verb: &str, phase: Phase) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::super::spec::Traffic;
+    use super::super::simulation;
     use super::super::state::Version;
     use super::*;
-    use crate::object::ObjectKey;
 
     fn rule() -> Rule {
         Rule {
@@ -240,21 +239,8 @@ mod tests {
     }
 
     fn spec(strategy: Strategy) -> Spec {
-        let target = ObjectKey {
-            group: "apps".into(),
-            kind: "Deployment".into(),
-            namespace: "shop".into(),
-            name: "web".into(),
-        };
-        Spec {
-            target,
-            strategy,
-            traffic: Traffic::default(),
-            analysis: Vec::new(),
-            progress_deadline: 600,
-            total_deadline: 7200,
-            on_failure: OnFailure::Revert,
-        }
+        let on_failure = OnFailure::Revert;
+        Spec { progress_deadline: 600, total_deadline: 7200, on_failure, ..simulation::spec(strategy) }
     }
 
     fn canary() -> Spec {
