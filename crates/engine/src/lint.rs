@@ -126,7 +126,7 @@ impl Work<'_> {
 
     fn rollout(&mut self, one: &Written, targets: &mut BTreeMap<ObjectKey, String>) {
         self.linted.read += 1;
-        let rollout: Rollout = match serde_json::from_value(one.value.clone()) {
+        let rollout: Rollout = match serde_path_to_error::deserialize(&one.value) {
             Ok(rollout) => rollout,
             Err(error) => return self.unreadable(one, &error),
         };
@@ -177,13 +177,14 @@ impl Work<'_> {
         }
     }
 
-    fn unreadable(&mut self, one: &Written, error: &serde_json::Error) {
-        self.tell(one, "spec", true, &error.to_string(), "mend the field, or leave it out");
+    fn unreadable(&mut self, one: &Written, error: &serde_path_to_error::Error<serde_json::Error>) {
+        let field = error.path().to_string();
+        self.tell(one, &field, true, &error.inner().to_string(), "mend the field, or leave it out");
     }
 
     fn template(&mut self, one: &Written) {
         self.linted.read += 1;
-        let template: AnalysisTemplate = match serde_json::from_value(one.value.clone()) {
+        let template: AnalysisTemplate = match serde_path_to_error::deserialize(&one.value) {
             Ok(template) => template,
             Err(error) => return self.unreadable(one, &error),
         };
@@ -256,7 +257,12 @@ mod tests {
                 "r.yaml:10 error spec.strategy.canary.steps[1].pause.duration: ",
             ),
             ("setWeight: 20", "setWeight: 120", "r.yaml:9 error spec.strategy.canary.steps[0].setWeight: "),
-            ("setWeight: 20", "setWaight: 20", "r.yaml:4 error spec: unknown field `setWaight`"),
+            (
+                "setWeight: 20",
+                "setWaight: 20",
+                "r.yaml:9 error spec.strategy.canary.steps[0].setWaight: unknown field `setWaight`",
+            ),
+            ("apiVersion: apps/v1, ", "", "r.yaml:5 error spec.target: missing field `apiVersion`"),
             (
                 "- setWeight: 20",
                 "- {setWeight: 20, setMirror: 5}",

@@ -82,8 +82,9 @@ pub fn declared(commit: &dyn Declares, key: &ObjectKey) -> Result<Option<(Rollou
     let Some(object) = commit.declared(key) else { return Ok(None) };
     let wrong = |reason: String| EngineError::Rollout { rollout: key.clone(), reason };
     let place = |reason: String| wrong(format!("{}: {reason}", object.origin));
-    let spec = object.value.get("spec").cloned().unwrap_or_default();
-    let resource: RolloutSpec = serde_json::from_value(spec).map_err(|error| place(error.to_string()))?;
+    let spec = object.value.get("spec").unwrap_or(&Value::Null);
+    let resource: RolloutSpec = serde_path_to_error::deserialize(spec)
+        .map_err(|error| place(format!("spec.{}: {}", error.path(), error.inner())))?;
     let outline = resource.outline(&key.namespace).map_err(|error| place(error.to_string()))?;
     Ok(Some((resource, outline)))
 }

@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use gitops_api::application::{
     ApplicationSpec, EnforcementMode, Helm, Kustomize, NameRef, Source, SourceType, SyncMode,
 };
+use gitops_source::RepoUrl;
+use gitops_source::location::UrlError;
 use serde_json::Value;
 
 use crate::error::Failure;
@@ -153,8 +155,12 @@ impl SpecFlags {
     }
 
     fn source(&self, source: &mut Source) -> Result<(), Failure> {
-        if self.repo.is_some() {
-            source.repo.clone_from(&self.repo);
+        if let Some(repo) = &self.repo {
+            let read: Result<RepoUrl, UrlError> = repo.parse();
+            read.map_err(|error| {
+                Failure::usage(error.to_string()).hint("write a URL, such as https://git.example/shop.git")
+            })?;
+            source.repo = Some(repo.clone());
         }
         replace(&mut source.revision, self.revision.as_ref());
         replace(&mut source.path, self.path.as_ref());
@@ -263,6 +269,12 @@ mod tests {
         let mut spec = ApplicationSpec { sources: vec![Source::default()], ..ApplicationSpec::default() };
         assert!(typed("--project shop").apply(&mut spec).is_ok());
         assert_eq!(typed("--revision v2").apply(&mut spec).unwrap_err().code, 2);
+    }
+
+    #[test]
+    fn a_repository_is_a_url_or_a_path() {
+        let error = typed("--repo nonsense").apply(&mut ApplicationSpec::default()).unwrap_err();
+        assert!(error.code == 2 && error.message.contains("neither a URL nor a path"), "{}", error.message);
     }
 
     #[test]
