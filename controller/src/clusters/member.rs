@@ -128,15 +128,13 @@ impl Member {
         Err(Error::Destination { cluster: self.name.clone(), reason: "NotAdmitted", message })
     }
 
-    /// Whether a mirror is that of another hub which is there: it has taken it back
-    /// after it was taken over once, for a hub that is gone.
-    pub fn rivals(&self, mirror: &ObjectKey, theirs: &str, ours: &str) -> bool {
-        theirs != ours
-            && !theirs.is_empty()
-            && !held(&self.taken_over).insert((mirror.clone(), theirs.to_owned()))
+    /// Notes that a mirror was taken over from the hub of that uid.
+    pub fn take_over(&self, mirror: &ObjectKey, theirs: &str) {
+        held(&self.taken_over).insert((mirror.clone(), theirs.to_owned()));
     }
 
-    /// Whether a mirror was taken over from that hub before.
+    /// Whether a mirror is that of another hub which is there: it has taken it back
+    /// after it was taken over once, for a hub that is gone.
     pub fn is_rivals(&self, mirror: &ObjectKey, theirs: &str) -> bool {
         held(&self.taken_over).contains(&(mirror.clone(), theirs.to_owned()))
     }

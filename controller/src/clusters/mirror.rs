@@ -230,6 +230,7 @@ fn says(live: &Value, wanted: &Value) -> bool {
 async fn write(member: &Member, kind: &Kind, key: &ObjectKey, wanted: &Value) -> Result<Value, Error> {
     let cluster = &member.cluster;
     for attempt in 1.. {
+        let mut from = None;
         let written = match cluster.get(kind, key).await? {
             None => cluster.create(kind, key, wanted, &options()).await,
             Some(live) if hub_of(&live) != hub_of(wanted) => {
@@ -238,10 +239,12 @@ async fn write(member: &Member, kind: &Kind, key: &ObjectKey, wanted: &Value) ->
                 return Err(apart(member, "NotMirrored", message));
             }
             Some(live) if says(&live, wanted) => return Ok(live),
-            Some(live) if member.rivals(key, uid_of(&live), uid_of(wanted)) => {
+            Some(live) if uid_of(&live) != uid_of(wanted) && member.is_rivals(key, uid_of(&live)) => {
                 return Err(apart(member, "NotMirrored", rival(key, &live)));
             }
             Some(mut live) => {
+                let uid = uid_of(&live);
+                from = (!uid.is_empty() && uid != uid_of(wanted)).then(|| uid.to_owned());
                 live["spec"] = wanted["spec"].clone();
                 live["metadata"]["annotations"][ANNOTATION_HUB_UID] =
                     wanted["metadata"]["annotations"][ANNOTATION_HUB_UID].clone();
@@ -249,7 +252,10 @@ async fn write(member: &Member, kind: &Kind, key: &ObjectKey, wanted: &Value) ->
             }
         };
         match written {
-            Ok(_) => tracing::info!(application = %key, cluster = member.name, "mirrored"),
+            Ok(_) => {
+                from.iter().for_each(|theirs| member.take_over(key, theirs));
+                tracing::info!(application = %key, cluster = member.name, "mirrored");
+            }
             Err(error) if error.kind() == ErrorKind::Conflict && attempt < TRIES => continue,
             Err(error) => {
                 let message = format!("it cannot be mirrored there: {error}");
@@ -274,8 +280,8 @@ pub async fn release(
     application: &AppRef,
 ) -> Result<(), ClusterError> {
     let Some(kind) = known.discovery.preferred(GROUP, "Application") else { return Ok(()) };
-    let Some(live) = known.cluster().get(kind, &key(application)).await? else { return Ok(()) };
     let key = key(application);
+    let Some(live) = known.cluster().get(kind, &key).await? else { return Ok(()) };
     let ours = controller.clusters.uid().unwrap_or_default();
     if hub_of(&live) != Some(&controller.settings.hub)
         || known.member.is_rivals(&key, uid_of(&live)) && uid_of(&live) != ours
