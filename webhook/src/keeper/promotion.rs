@@ -66,12 +66,16 @@ impl Keeper {
         })
     }
 
-    /// The target at each commit that the status names.
+    /// The target at each commit that the status names anew; where it brings in
+    /// names of Pods, at all that it names.
     async fn targets(&self, case: &Case<'_>) -> Option<BTreeMap<String, DesiredObject>> {
         let (held, spec) = (case.held, &case.gate.spec);
         let tip = &held.part.revision;
         let mut found = BTreeMap::new();
-        for named in [&case.after.stable, &case.after.new].into_iter().flatten() {
+        let all = !new_names(case.before, case.after).is_empty();
+        let pairs = [(&case.before.stable, &case.after.stable), (&case.before.new, &case.after.new)];
+        let named = pairs.into_iter().filter(|(was, is)| all || was != is).filter_map(|(_, is)| is.as_ref());
+        for named in named {
             let target = if named.revision == *tip {
                 held.part.gated([]).declared(&spec.target)
             } else {
