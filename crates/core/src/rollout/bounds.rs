@@ -26,6 +26,8 @@ pub struct Grounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub id: String,
+    /// As the record has it: `promote --full` is one.
+    pub verb: String,
     pub by: String,
     pub reason: String,
 }
@@ -56,17 +58,16 @@ fn replicas(before: &State, after: &State, grounds: &Grounds) -> Option<String> 
     if is == before.replicas {
         return None;
     }
-    let Some(declared) = grounds.declared else {
-        let within = grounds.bounds.as_ref().is_some_and(|bounds| bounds.admit(&is.into()));
-        // A kind that counts no Pods has one.
-        let live = grounds.live.unwrap_or(1);
-        let allowed = || match &grounds.bounds {
-            Some(bounds) => format!("{live} run, and it may be {bounds}"),
-            None => format!("{live} run"),
-        };
-        return (is != live && !within).then(|| format!("it cannot have {is} replicas: {}", allowed()));
-    };
-    (is != declared).then(|| format!("it cannot have {is} replicas: Git says {declared}"))
+    if let Some(declared) = grounds.declared {
+        return (is != declared).then(|| format!("it cannot have {is} replicas: Git says {declared}"));
+    }
+    // A kind that counts no Pods has one.
+    let (live, bounds) = (grounds.live.unwrap_or(1), grounds.bounds.as_ref());
+    if is == live || bounds.is_some_and(|bounds| bounds.admit(&is.into())) {
+        return None;
+    }
+    let between = bounds.map(|bounds| format!(", and it may be {bounds}")).unwrap_or_default();
+    Some(format!("it cannot have {is} replicas: {live} run{between}"))
 }
 
 /// Services select Pods by these names, and some Pods are deleted by them.
@@ -98,8 +99,11 @@ fn refused(before: &State, after: &State) -> Option<String> {
 /// A record says what the Rollout's request says.
 fn record(before: &State, after: &State, asked: Option<&Request>) -> Option<String> {
     let record = after.record.as_ref().filter(|_| before.record != after.record)?;
-    let same = asked
-        .is_some_and(|asked| record.id == asked.id && record.by == asked.by && record.reason == asked.reason);
+    let same = |asked: &Request| {
+        let Request { id, verb, by, reason } = asked;
+        (&record.id, &record.verb, &record.by, &record.reason) == (id, verb, by, reason)
+    };
+    let same = asked.is_some_and(same);
     (!same).then(|| format!("nobody has asked for what its record says: {} by {}", record.verb, record.by))
 }
 
@@ -210,7 +214,8 @@ mod tests {
             let (id, by) = (id.to_owned(), by.to_owned());
             Some(Record { id, verb: "promote".into(), by, reason: "INC-1".into(), at: 1 })
         };
-        let asked = Request { id: "1".into(), by: "ada".into(), reason: "INC-1".into() };
+        let asked =
+            Request { id: "1".into(), verb: "promote".into(), by: "ada".into(), reason: "INC-1".into() };
         let (spec, before) = (canary(), State::default());
         let told = |record: Option<Record>, asked: Option<&Request>| {
             let after = State { record, ..State::default() };
@@ -218,6 +223,8 @@ mod tests {
         };
         assert_eq!(told(record("1", "ada"), Some(&asked)), "");
         assert!(told(record("1", "bob"), Some(&asked)).contains("promote by bob"));
+        let taken_back = record("1", "ada").map(|record| Record { verb: "abort".into(), ..record });
+        assert!(told(taken_back, Some(&asked)).contains("abort by ada"));
         assert!(told(record("2", "ada"), Some(&asked)).contains("nobody has asked"));
         assert!(told(record("1", "ada"), None).contains("nobody has asked"));
         assert_eq!(told(None, None), "");

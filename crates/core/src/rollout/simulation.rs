@@ -183,7 +183,12 @@ impl World {
             pods: self.commits.keys().map(named).collect(),
             ..Grounds::default()
         };
-        let request = request.map(|Asked { id, by, reason, .. }| Request { id, by, reason });
+        let request = request.map(|Asked { id, ask, by, reason }| Request {
+            id,
+            verb: ask.verb().to_owned(),
+            by,
+            reason,
+        });
         let told = objection(&self.spec, (&self.state(), next), &grounds, request.as_ref());
         assert_eq!(told, None, "from {:?} to {next:?}", self.state());
     }

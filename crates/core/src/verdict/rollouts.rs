@@ -16,6 +16,7 @@ use crate::compare::{Difference, Op};
 use crate::names::{ANNOTATION_REQUESTED_BY, GROUP};
 use crate::path::Path;
 use crate::rollout::bounds::{self, Grounds};
+use crate::rollout::observe::Ask;
 use crate::rollout::spec::Spec;
 use crate::rollout::state::{Setting, State, Version};
 
@@ -121,7 +122,12 @@ fn asked(rollout: Option<&Value>) -> Option<bounds::Request> {
     let by = mark(rollout, "annotations", ANNOTATION_REQUESTED_BY).and_then(Value::as_str);
     // Asked before the webhook was there.
     let by = by.filter(|by| !by.is_empty()).unwrap_or("somebody").to_owned();
-    Some(bounds::Request { id: text("id"), by, reason: text("reason") })
+    let full = request.pointer("/arguments/full").is_some_and(|full| full == "true");
+    let verb = match text("verb") {
+        verb if verb == "promote" && full => Ask::PromoteFull.verb().to_owned(),
+        verb => verb,
+    };
+    Some(bounds::Request { id: text("id"), verb, by, reason: text("reason") })
 }
 
 fn short(revision: &str) -> String {
