@@ -416,7 +416,8 @@ async fn read_secret(
     Ok(Access { credentials, age, signing_key: field("signingKey").map(Secret::new) })
 }
 
-fn decode(text: &str) -> Option<String> {
+/// The text of a Secret's field.
+pub(crate) fn decode(text: &str) -> Option<String> {
     let bytes: k8s_openapi::ByteString = serde_json::from_value(text.into()).ok()?;
     String::from_utf8(bytes.0).ok()
 }

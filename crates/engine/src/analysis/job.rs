@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use futures::StreamExt;
 use gitops_cluster::{ApplyOptions, Cluster, DeleteOptions, ErrorKind, Kind};
+use gitops_core::children::controller;
 use gitops_core::compare::unix_seconds;
 use gitops_core::names::LABEL_ROLLOUT;
 use gitops_core::object::{Gvk, ObjectKey};
@@ -105,8 +106,7 @@ fn reading(name: &str, ended: &Ended, message: Option<String>) -> Reading {
 /// Whether the object of this uid is its owner: unlike a label, the webhook judges
 /// that.
 fn is_controlled(object: &Value, uid: &str) -> bool {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    owners.into_iter().flatten().any(|owner| owner["uid"] == uid && owner["controller"] == true)
+    controller(Some(object)).is_some_and(|owner| owner.uid == uid)
 }
 
 /// What the first container of a Job's newest Pod said at its end.

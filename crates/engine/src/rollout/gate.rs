@@ -281,12 +281,12 @@ impl Rolling {
     pub fn is_quiet(&self) -> bool {
         self.live.is_some()
             && !self.is_new()
-            && !self.is_stalled()
             && self.state.phase == Phase::Idle
             && !self.is_behind()
             && self
                 .requested()
                 .is_none_or(|id| self.state.record.as_ref().is_some_and(|record| record.id == id))
+            && !self.is_stalled()
     }
 
     /// The id of the request that it carries.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use gitops_cluster::ClusterError;
+use gitops_core::children::controller;
 use gitops_core::desired::DesiredObject;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout::spec::Spec;
@@ -81,10 +82,5 @@ impl Ground<'_> {
 /// Whether the target is an object's controller.
 fn owns(target: &Value, object: &Value) -> bool {
     let uid = target.pointer("/metadata/uid").and_then(Value::as_str);
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    uid.is_some()
-        && owners.into_iter().flatten().any(|owner| {
-            owner.get("uid").and_then(Value::as_str) == uid
-                && owner.get("controller") == Some(&Value::Bool(true))
-        })
+    uid.is_some_and(|uid| controller(Some(object)).is_some_and(|owner| owner.uid == uid))
 }
