@@ -41,11 +41,10 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
-    let Reached { cluster, seen, .. } = reach(settings, &arguments.rollout).await?;
+    let Reached { cluster, mut seen, .. } = reach(settings, &arguments.rollout).await?;
     let discovery = cluster.discovery().await?;
     let reference = seen.reference();
     loop {
-        let seen = rollouts::find(&cluster, &reference.namespace, &reference.name).await?;
         let picture = look(&cluster, &discovery, &seen).await?;
         let wide = arguments.output == Format::Wide;
         match arguments.output {
@@ -66,6 +65,7 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
             () = tokio::time::sleep(REDRAWN) => {}
             _ = tokio::signal::ctrl_c() => return Ok(code::INTERRUPTED),
         }
+        seen = rollouts::find(&cluster, &reference.namespace, &reference.name).await?;
     }
 }
 

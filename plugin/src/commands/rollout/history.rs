@@ -71,7 +71,7 @@ struct Report {
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
     let place = Place::reach_if_there(settings, printer, "what became of versions is not known").await?;
     let declared = arguments.which.find(settings, &place).await?;
-    let seen = match reaching::of(&place, &declared.loaded).await? {
+    let seen = match reaching::of(&place, &declared.loaded).await.ok().flatten() {
         Some(cluster) => rollouts::find(&cluster, &declared.spec.target.namespace, &declared.name).await.ok(),
         None => None,
     };
