@@ -68,6 +68,24 @@ fn many_who_ask_at_once_share_a_fetch() {
 }
 
 #[test]
+fn a_repository_that_stays_open_finds_what_many_fetches_bring() {
+    let bench = Bench::new();
+    let repo = Repo::with(&[("a.yaml", "a: 0\n")]);
+    let (_root, server) = served(&repo, None);
+    let (url, cache) = (server.url("shop.git"), bench.cache());
+    let parsed: RepoUrl = url.parse().unwrap();
+    // As many packs as there is room for at an opening, and more.
+    for turn in 0..45 {
+        let newest = repo.commit("change", &[("a.yaml", &format!("a: {turn}\n"))]);
+        repo.git(&["push", "--quiet", "origin", "main"]);
+        assert_eq!(bench.fetch(&url, "main").unwrap().id, newest, "turn {turn}");
+        assert_eq!(cache.resolve(&parsed, "main").unwrap().id, newest, "turn {turn}");
+        let snapshot = cache.snapshot(&parsed, &newest).unwrap();
+        assert_eq!(snapshot.read("a.yaml").unwrap(), format!("a: {turn}\n").into_bytes());
+    }
+}
+
+#[test]
 fn a_command_looks_once_until_it_looks_again() {
     let bench = Bench::new();
     let repo = Repo::with(&[("a.yaml", "a: 1\n")]);

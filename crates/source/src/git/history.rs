@@ -117,7 +117,7 @@ impl GitCache {
     }
 }
 
-fn id(repo: &RepoUrl, commit: &str) -> Result<gix::ObjectId, SourceError> {
+pub(super) fn id(repo: &RepoUrl, commit: &str) -> Result<gix::ObjectId, SourceError> {
     gix::ObjectId::from_hex(commit.as_bytes()).map_err(|_| SourceError::NoSuchRevision {
         repo: repo.to_string(),
         revision: commit.to_owned(),

@@ -10,8 +10,10 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 /// Repositories that are kept open.
 const MOST: usize = 32;
 
-/// Device and inode: another repository at the same path is another one.
-type Identity = (u64, u64);
+/// Device and inode: another repository at the same path is another one. And when
+/// packs last came or went: gix has room for as many as there were at the opening,
+/// and few more.
+type Identity = (u64, u64, i64, i64);
 
 static OPENED: LazyLock<Mutex<HashMap<PathBuf, (Identity, gix::ThreadSafeRepository)>>> =
     LazyLock::new(Mutex::default);
@@ -21,8 +23,8 @@ fn all() -> MutexGuard<'static, HashMap<PathBuf, (Identity, gix::ThreadSafeRepos
 }
 
 fn identity(place: &Path) -> Option<Identity> {
-    let found = place.metadata().ok()?;
-    Some((found.dev(), found.ino()))
+    let (found, packs) = (place.metadata().ok()?, place.join("objects/pack").metadata().ok()?);
+    Some((found.dev(), found.ino(), packs.mtime(), packs.mtime_nsec()))
 }
 
 /// One that has been opened before.

@@ -3,6 +3,7 @@
 
 use super::GitCache;
 use super::failure::git_error;
+use super::history::id;
 use super::shallow::is_partial;
 use crate::error::SourceError;
 use crate::location::RepoUrl;
@@ -25,10 +26,7 @@ impl GitCache {
         if is_partial(&repository) || !self.is_ancestor(repo, earlier, later)? {
             return Ok(None);
         }
-        let id = |commit: &str| {
-            gix::ObjectId::from_hex(commit.as_bytes()).map_err(|error| git_error(repo, &error))
-        };
-        let walk = repository.rev_walk([id(later)?]).with_hidden([id(earlier)?]);
+        let walk = repository.rev_walk([id(repo, later)?]).with_hidden([id(repo, earlier)?]);
         let mut found = Vec::new();
         for commit in walk.all().map_err(|error| git_error(repo, &error))? {
             if found.len() >= most {
