@@ -84,7 +84,7 @@ impl Hiding<'_> {
     }
 
     fn hash(&self, leaf: &Value, path: &[&str]) -> Option<Value> {
-        let is_secret = self.gvk.group.is_empty() && self.gvk.kind == "Secret";
+        let is_secret = self.gvk.is_secret();
         if is_secret && matches!(path, ["data", _]) {
             return Some(salted(leaf.as_str().unwrap_or_default(), self.salt));
         }

@@ -16,6 +16,11 @@ pub struct Gvk {
 }
 
 impl Gvk {
+    /// Whether it is the core group's Secret.
+    pub fn is_secret(&self) -> bool {
+        self.group.is_empty() && self.kind == "Secret"
+    }
+
     /// From an `apiVersion` such as `apps/v1` or `v1`, and a kind.
     pub fn new(api_version: &str, kind: &str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));

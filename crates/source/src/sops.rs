@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use base64::Engine;
-use gitops_core::compare::{holds, mask_text};
+use gitops_core::compare::{holds, mask_text, quoted};
 use gitops_core::desired::Rendered;
 use serde_json::Value;
 
@@ -158,8 +158,7 @@ impl Report {
             return;
         }
         if text.len() >= SHORTEST {
-            let quoted = Value::from(text).to_string();
-            self.confidential.insert(quoted[1..quoted.len() - 1].to_owned());
+            self.confidential.insert(quoted(text));
             self.confidential.insert(base64::engine::general_purpose::STANDARD.encode(text));
         }
         self.confidential.insert(text.to_owned());
@@ -177,6 +176,11 @@ impl Report {
 
     /// An object that knows which of its values were encrypted.
     pub fn marked(&self, object: Rendered) -> Rendered {
+        // One walk is enough for most.
+        let all: Vec<String> = self.confidential.iter().cloned().collect();
+        if !holds(&object.value, &all) {
+            return Rendered { confidential: std::iter::empty().collect(), ..object };
+        }
         let held = self.confidential.iter().filter(|text| holds(&object.value, std::slice::from_ref(text)));
         Rendered { confidential: held.cloned().collect(), ..object }
     }

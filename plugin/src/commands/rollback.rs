@@ -1,10 +1,8 @@
 //! `kubectl gitops rollback`
 
 use clap::Args;
-use gitops_core::desired::AppRef;
 use gitops_core::managers::writer;
-use gitops_core::names::{GROUP, OUTPUT_API_VERSION, VERSION};
-use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_core::path::Path;
 use gitops_engine::desired::commit;
 use gitops_engine::load::{Place as SourcePlace, find_file};
@@ -16,6 +14,7 @@ use serde::Serialize;
 use self::described::{Before, Description, Otherwise};
 use super::sync;
 use crate::applications::{is_local, select};
+use crate::asking;
 use crate::cli::Selection;
 use crate::drafting::Drafting;
 use crate::error::{Failure, code};
@@ -249,10 +248,8 @@ impl Case<'_> {
     async fn since(&self, wanted: &Commit) -> Option<String> {
         let Drafting { loaded, place, selection, .. } = self.drafting;
         let there = place.destination().filter(|_| selection.repo.is_none())?;
-        let gvk = Gvk { group: GROUP.into(), version: VERSION.into(), kind: "Application".into() };
-        let AppRef { namespace, name } = loaded.application.clone();
-        let key = ObjectKey { group: gvk.group.clone(), kind: gvk.kind.clone(), namespace, name };
-        let live = there.cluster.get(there.discovery.kind(&gvk)?, &key).await.ok()??;
+        let key = asking::key(&loaded.application);
+        let live = there.cluster.get(there.discovery.kind(&asking::kind().gvk)?, &key).await.ok()??;
         let by = writer(&live, &Path::root().field("spec"))?;
         let time: jiff::Timestamp = by.time.parse().ok()?;
         (time.as_second() >= wanted.time).then(|| {

@@ -28,7 +28,7 @@ fn errors(prometheus: &Prometheus, canary: f64) {
 fn a_version_is_let_in_or_taken_back_by_what_prometheus_says() {
     let prometheus = Prometheus::start();
     let query = json!({"address": prometheus.address(), "query": "error_share{track=\"canary\"}"});
-    let metric = json!({"name": "share", "interval": "1s", "count": 3, "success": "result < 0.05", "prometheus": query});
+    let metric = json!({"name": "share", "interval": "1s", "count": 6, "success": "result < 0.05", "prometheus": query});
     let stage = Stage::of("Deployment", &measuring("errors"), &[template("errors", metric)]);
     errors(&prometheus, 0.004);
     stage.push("web:2");

@@ -43,7 +43,7 @@ pub fn mask_all(value: &mut Value, confidential: &[String]) {
 /// what they refuse.
 pub fn mask_message(message: &str, object: &DesiredObject) -> String {
     let mut confidential = object.origin.confidential.to_vec();
-    if object.gvk.group.is_empty() && object.gvk.kind == "Secret" {
+    if object.gvk.is_secret() {
         let data =
             ["data", "stringData"].into_iter().filter_map(|field| object.value.get(field)?.as_object());
         for value in data.flat_map(Map::values) {
@@ -57,10 +57,18 @@ pub fn mask_message(message: &str, object: &DesiredObject) -> String {
 
 /// A text with every one of `confidential` in it masked.
 pub fn mask_text(text: &str, confidential: &[String]) -> String {
-    let mut hidden: Vec<&String> = confidential.iter().filter(|hidden| hidden.len() >= SHORT).collect();
+    let long = confidential.iter().filter(|hidden| hidden.len() >= SHORT);
+    // Others quote what they refuse.
+    let mut hidden: Vec<String> = long.flat_map(|text| [text.clone(), quoted(text)]).collect();
     // One may be a part of another.
     hidden.sort_by_key(|hidden| std::cmp::Reverse(hidden.len()));
-    hidden.into_iter().fold(text.to_owned(), |text, hidden| text.replace(hidden.as_str(), MASK))
+    hidden.into_iter().fold(text.to_owned(), |text, hidden| text.replace(&hidden, MASK))
+}
+
+/// A text as it stands between the quotes of JSON.
+pub fn quoted(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// Whether a value, or one in it, holds one of `confidential`.
@@ -123,5 +131,8 @@ mod tests {
         let object = DesiredObject { key, gvk, value, origin: crate::desired::Origin::at("f", 1) };
         let told = mask_message("a: aHVudGVyMg== is hunter2, b: 123456", &object);
         assert_eq!(told, "a: *** is ***, b: ***");
+        // As servers quote it.
+        let told = mask_text("invalid value: \"one\\ntwo \\\"x\\\"\"", &["one\ntwo \"x\"".to_owned()]);
+        assert_eq!(told, "invalid value: \"***\"");
     }
 }

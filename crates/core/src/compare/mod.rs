@@ -21,7 +21,7 @@ use crate::object::Gvk;
 use crate::path::{Path, Segment};
 use crate::schema::Schemas;
 
-pub use confidential::{holds, mask, mask_all, mask_message, mask_text};
+pub use confidential::{holds, mask, mask_all, mask_message, mask_text, quoted};
 pub use hashed::{salted, salted_value, told};
 pub use metadata::{OWN_MARKS, carries_requests, has_power, is_ours};
 pub(crate) use scalar::nanos;
@@ -175,7 +175,7 @@ pub const MASK: &str = "***";
 /// Hides the values of a Secret's difference: under `data` and `stringData`,
 /// and in the annotation in which kubectl keeps what was applied.
 pub fn mask_secret(gvk: &Gvk, difference: &mut Difference) {
-    if gvk.group.is_empty() && gvk.kind == "Secret" {
+    if gvk.is_secret() {
         let last_applied = Segment::Field("kubectl.kubernetes.io/last-applied-configuration".into());
         let secret = matches!(difference.path.head(), "data" | "stringData" | "")
             || difference.path.0.contains(&last_applied)

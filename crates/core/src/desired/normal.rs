@@ -65,7 +65,7 @@ pub(super) fn desired(
     if let Some(object) = value.as_object_mut() {
         object.remove("status");
     }
-    if gvk.group.is_empty() && gvk.kind == "Secret" {
+    if gvk.is_secret() {
         merge_string_data(&mut value);
     }
     if let Some(reason) = text_maps(&value) {

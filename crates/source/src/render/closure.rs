@@ -177,7 +177,9 @@ impl<'a> Walk<'a> {
             let files = self.snapshot.files(path, false)?.into_iter().map(|file| file.path);
             self.ahead.extend(files.filter(|file| file.ends_with(".jsonnet")));
         }
-        while let Some(program) = self.ahead.pop_front() {
+        while self.whole.is_none()
+            && let Some(program) = self.ahead.pop_front()
+        {
             self.program(&program, &libraries)?;
         }
         Ok(())

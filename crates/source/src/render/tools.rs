@@ -81,7 +81,11 @@ fn version(
         return Ok(version.clone());
     }
     let kept = cache.and_then(|cache| kept(path, cache));
-    let found = match kept.as_ref().and_then(|kept| std::fs::read_to_string(kept).ok()) {
+    let known = kept.as_ref().and_then(|kept| std::fs::read_to_string(kept).ok());
+    // A disk that went away in the middle leaves an empty one.
+    let known = known.filter(|version| !version.is_empty());
+    let is_new = known.is_none();
+    let found = match known {
         Some(found) => found,
         None => asked(tool, path, arguments)?,
     };
@@ -93,7 +97,7 @@ fn version(
     if old {
         return Err(SourceError::ToolTooOld { tool, found, needed });
     }
-    if let Some(kept) = kept.filter(|kept| !kept.is_file()) {
+    if let Some(kept) = kept.filter(|_| is_new) {
         keep(&kept, &found);
     }
     if let Ok(mut known) = VERSIONS.lock() {

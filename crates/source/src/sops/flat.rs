@@ -2,6 +2,8 @@
 //! of any kind, which SOPS keeps as `{"data": ..., "sops": ...}`. In: the text of
 //! one. Out: what it was before it was encrypted.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::ini::{self, Section};
@@ -66,30 +68,31 @@ impl Format {
             Self::Ini => sections(text).map_err(|reason| bad(file, reason))?,
             Self::Binary => return whole(file, text, keys),
         };
-        let clear = match cipher::data_key(file, &metadata, &keys.age)? {
+        let (clear, opened) = match cipher::data_key(file, &metadata, &keys.age)? {
             Some(key) => self.open(file, sealed.clone(), &metadata, &key)?,
             None => {
                 let program = keys.program.as_ref().ok_or_else(|| no_key(file, &metadata))?;
-                String::from_utf8(program::run(file, text, self.name(), program)?)
-                    .map_err(|_| bad(file, "what sops gives is no text"))?
+                let clear = String::from_utf8(program::run(file, text, self.name(), program)?)
+                    .map_err(|_| bad(file, "what sops gives is no text"))?;
+                let opened = match self {
+                    Self::Ini => ini::read(&clear).map_err(|reason| bad(file, reason))?,
+                    _ => vec![Section { name: String::new(), keys: lines(&clear).0 }],
+                };
+                (clear, opened)
             }
         };
-        let again = match self {
-            Self::Ini => ini::read(&clear).map_err(|reason| bad(file, reason))?,
-            _ => vec![Section { name: String::new(), keys: lines(&clear).0 }],
-        };
-        let hidden = hidden(&sealed, &again);
+        let hidden = hidden(&sealed, &opened);
         Ok(Clear { bytes: clear.into_bytes(), hidden })
     }
 
-    /// Sections in clear, as text.
+    /// Sections in clear: as text, and each value.
     fn open(
         self,
         file: &str,
         mut sections: Vec<Section>,
         metadata: &Value,
         key: &[u8],
-    ) -> Result<String, SourceError> {
+    ) -> Result<(String, Vec<Section>), SourceError> {
         let leaves = |section: &Section| {
             section
                 .keys
@@ -110,10 +113,10 @@ impl Format {
             }
         }
         if self == Self::Ini {
-            return Ok(ini::write(&sections));
+            return Ok((ini::write(&sections), sections));
         }
         let line = |(name, value): &(String, String)| format!("{name}={}\n", value.replace('\n', "\\n"));
-        Ok(sections.iter().flat_map(|section| &section.keys).map(line).collect())
+        Ok((sections.iter().flat_map(|section| &section.keys).map(line).collect(), sections))
     }
 }
 
@@ -125,10 +128,9 @@ fn hidden(sealed: &[Section], clear: &[Section]) -> Vec<String> {
         .filter_map(|section| Some((section, clear.iter().find(|open| open.name == section.name)?)))
     {
         let encrypted = section.keys.iter().filter(|(_, value)| value.starts_with(MARK));
-        for (name, _) in encrypted {
-            hidden
-                .extend(open.keys.iter().filter(|(other, _)| other == name).map(|(_, value)| value.clone()));
-        }
+        let names: HashSet<&str> = encrypted.map(|(name, _)| name.as_str()).collect();
+        let opened = open.keys.iter().filter(|(name, _)| names.contains(name.as_str()));
+        hidden.extend(opened.map(|(_, value)| value.clone()));
     }
     // As they stand in a dotenv file.
     let escaped: Vec<String> = hidden.iter().map(|value| value.replace('\n', "\\n")).collect();

@@ -72,10 +72,7 @@ pub(super) fn run(
 fn refuse_secrets(rendered: &[Rendered]) -> Result<(), Failure> {
     let mut objects = rendered.iter().flat_map(|one| &one.objects);
     let secret = objects.find(|object| {
-        !object.origin.confidential.is_empty()
-            || object.gvk.group.is_empty()
-                && object.gvk.kind == "Secret"
-                && object.value.get("data").is_some()
+        !object.origin.confidential.is_empty() || object.gvk.is_secret() && object.value.get("data").is_some()
     });
     match secret {
         Some(object) => Err(Failure::git(format!(

@@ -5,8 +5,6 @@
 use std::path::{Path, PathBuf};
 
 use gitops_core::compare::{CompareOptions, World, compare};
-use gitops_core::names::GROUP;
-use gitops_core::object::Gvk;
 use gitops_core::schema::Schemas;
 use gitops_engine::load::{self, Place};
 use gitops_engine::{Environment, Loaded};
@@ -14,6 +12,7 @@ use gitops_source::git::enclosing;
 use gitops_source::{Change, yaml};
 use serde_json::Value;
 
+use crate::asking;
 use crate::drafting::is_same;
 use crate::error::Failure;
 use crate::settings::Settings;
@@ -178,11 +177,9 @@ fn replaced(now: &str, is: &Found<'_>, was: &str) -> String {
 
 /// The fields that two descriptions have otherwise, and what they say.
 fn differ(was: &Value, is: &Value) -> Vec<String> {
-    let gvk =
-        Gvk { group: GROUP.into(), version: gitops_core::names::VERSION.into(), kind: "Application".into() };
     let options = CompareOptions { world: World::Closed, free: &[] };
     let value = |value: Option<Value>| value.map_or("nothing".into(), |value| value.to_string());
-    compare(&Schemas::builtin(), &gvk, was, is, &options)
+    compare(&Schemas::builtin(), &asking::kind().gvk, was, is, &options)
         .into_iter()
         .map(|found| format!("{} was {}, is {}", found.path, value(found.git), value(found.tried)))
         .collect()
@@ -197,6 +194,8 @@ fn listed(paths: &[String]) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use gitops_core::names::GROUP;
+
     use super::*;
 
     fn described(name: &str, path: &str) -> String {
