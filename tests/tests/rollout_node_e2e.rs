@@ -53,11 +53,12 @@ fn workload(kind: &str, version: &str) -> String {
     let whole = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "web"}, "spec": {
         "replicas": 3, "selector": {"matchLabels": {"app": "web"}},
         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
-            "terminationGracePeriodSeconds": 10,
+            "terminationGracePeriodSeconds": 20,
             "containers": [{"name": "web", "image": format!("localhost/web:{version}"), "imagePullPolicy": "Never",
                 "ports": [{"containerPort": 8080}],
-                // Requests that are on their way find it still there.
-                "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
+                // Requests that are on their way find it still there, however
+                // late a busy node hears that it goes.
+                "lifecycle": {"preStop": {"sleep": {"seconds": 8}}},
                 "readinessProbe": {"periodSeconds": 1, "httpGet": {"path": "/", "port": 8080}}}]}}}});
     whole.to_string()
 }
@@ -67,11 +68,28 @@ fn service(name: &str) -> Value {
         "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}})
 }
 
+/// What is in Git beside the workload: the Rollout and the Services.
+fn beside(kind: &str, rollout: &Value, progress: &str) -> String {
+    let mut spec = json!({"target": {"apiVersion": "apps/v1", "kind": kind, "name": "web"}, "onFailure": "Hold",
+        "deadlines": {"progress": progress}});
+    for (key, value) in rollout.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    let rollout = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"}, "spec": spec});
+    format!("{rollout}\n---\n{}\n---\n{}\n", service("web"), service("web-new"))
+}
+
+/// How long a version may take: good ones are given time even where the machine
+/// is busy, bad ones are not.
+const GOOD: &str = "120s";
+const BAD: &str = "15s";
+
 /// A namespace with a Rollout of this kind and a controller for it.
 struct Stage<'a> {
     cluster: &'a TestCluster,
     name: &'static str,
     kind: &'static str,
+    rollout: Value,
     repo: Repo,
     _controller: Controller,
     _cache: TempDir,
@@ -80,14 +98,8 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     fn new(cluster: &'a TestCluster, name: &'static str, kind: &'static str, rollout: &Value) -> Self {
         cluster.kubectl(&format!("create namespace {name}")).ok();
-        let mut spec = json!({"target": {"apiVersion": "apps/v1", "kind": kind, "name": "web"}, "onFailure": "Hold",
-            "deadlines": {"progress": "20s"}});
-        for (key, value) in rollout.as_object().unwrap() {
-            spec[key] = value.clone();
-        }
-        let rollout = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"}, "spec": spec});
-        let beside = format!("{rollout}\n---\n{}\n---\n{}\n", service("web"), service("web-new"));
-        let repo = Repo::with(&[("app/web.yaml", &workload(kind, "1")), ("app/beside.yaml", &beside)]);
+        let (web, beside) = (workload(kind, "1"), beside(kind, rollout, GOOD));
+        let repo = Repo::with(&[("app/web.yaml", &web), ("app/beside.yaml", &beside)]);
         let project = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Project", "metadata": {"name": name}, "spec": {
             "applicationNamespaces": [name], "repositories": [{"url": "file:///**"}], "destinations": [{"namespaces": [name]}]}});
         let application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": name}, "spec": {
@@ -98,7 +110,15 @@ impl<'a> Stage<'a> {
         }
         let cache = TempDir::with_prefix("gitops-controller-").unwrap();
         let controller = Controller::start(cluster, name, cache.path());
-        let stage = Self { cluster, name, kind, repo, _controller: controller, _cache: cache };
+        let stage = Self {
+            cluster,
+            name,
+            kind,
+            rollout: rollout.clone(),
+            repo,
+            _controller: controller,
+            _cache: cache,
+        };
         stage.phase("Idle");
         stage.rests("1");
         stage
@@ -127,13 +147,14 @@ impl<'a> Stage<'a> {
         });
     }
 
-    fn push(&self, version: &str) -> String {
-        self.repo.commit(version, &[("app/web.yaml", &workload(self.kind, version))])
+    fn push(&self, version: &str, progress: &str) -> String {
+        let (web, beside) = (workload(self.kind, version), beside(self.kind, &self.rollout, progress));
+        self.repo.commit(version, &[("app/web.yaml", &web), ("app/beside.yaml", &beside)])
     }
 
     /// Somebody who asks the Service again and again, and notes every answer.
     fn client(&self) {
-        let ask = "while true; do /usr/bin/curl -sf -m 3 http://$WEB_SERVICE_HOST/ || echo lost; /bin/busybox usleep 50000; done";
+        let ask = "while true; do /usr/bin/curl -sf -m 10 http://$WEB_SERVICE_HOST/ || echo lost; /bin/busybox usleep 50000; done";
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client", "namespace": self.name}, "spec": {
             "terminationGracePeriodSeconds": 0, "containers": [{"name": "client", "image": "localhost/client:1", "imagePullPolicy": "Never",
                 "command": ["/bin/sh", "-c", ask]}]}});
@@ -157,27 +178,30 @@ impl<'a> Stage<'a> {
     /// From a push to its promotion: both versions answer, and nothing is lost.
     fn promotes(&self) {
         self.client();
-        let commit = self.push("2");
+        let commit = self.push("2", GOOD);
         eventually(&format!("{}: it is promoted", self.name), LONG, || {
             let status = self.get("rollout/web")["status"].clone();
             assert!(!matches!(status["phase"].as_str(), Some("Aborting" | "Aborted")), "{status}");
             (status["phase"] == "Idle" && status["promotedRevision"] == *commit).then_some(())
         });
         self.rests("2");
-        let answers = self.answers();
-        let count = |what: &str| answers.iter().filter(|answer| *answer == what).count();
-        let (first, second, lost) = (count("web:1"), count("web:2"), count("lost"));
+        let count = |answers: &[String], what: &str| answers.iter().filter(|answer| *answer == what).count();
+        let answers = eventually(&format!("{}: the new version answers", self.name), LONG, || {
+            let answers = self.answers();
+            (count(&answers, "web:2") > 20).then_some(answers)
+        });
+        let (first, second, lost) =
+            (count(&answers, "web:1"), count(&answers, "web:2"), count(&answers, "lost"));
         eprintln!("{}: {first} answers of the old version, {second} of the new one, {lost} lost", self.name);
         let other = answers.iter().find(|answer| !answer.starts_with("web:") && *answer != "lost");
         assert_eq!(lost, 0, "{}: {lost} requests of {} were lost: {other:?}", self.name, answers.len());
-        assert!(first > 20 && second > 20, "{}: {first}, {second}", self.name);
         assert_eq!(answers.last().map(String::as_str), Some("web:2"));
     }
 
     /// A version that does not start: the old one answers all the time.
     fn goes_back(&self) {
         let before = self.answers().len();
-        self.push("broken");
+        self.push("broken", BAD);
         let status = self.phase("Aborted");
         assert!(status["message"].as_str().unwrap().contains("no progress"), "{status}");
         self.rests("2");
