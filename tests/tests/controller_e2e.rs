@@ -71,9 +71,13 @@ fn what_is_pushed_becomes_live_and_the_status_is_true() {
     assert_eq!(status["health"], "Progressing", "{status}");
     assert_eq!(condition(&status, "Enforced")["status"], "True", "what the webhook says stays: {status}");
     let metrics = controller.get("/metrics").unwrap();
-    for name in
-        ["gitops_sync_duration_seconds_bucket{", "gitops_queue_depth", "gitops_syncs_total{result=\"ok\"}"]
-    {
+    for name in [
+        "gitops_sync_duration_seconds_bucket{",
+        "gitops_queue_depth",
+        "gitops_syncs_total{result=\"ok\"}",
+        "method=\"PATCH\",code=\"200\"} ",
+        "gitops_renders_total{cache=\"miss\"} ",
+    ] {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }
 }

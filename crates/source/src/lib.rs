@@ -24,6 +24,6 @@ pub use git::{
 };
 pub use location::{Credentials, RepoUrl, Secret};
 pub use render::{
-    HelmOptions, KustomizeOptions, PlainOptions, Reads, RemoteChart, RenderRequest, SourceType, Tools,
-    reading, reads, remote_charts, render, render_each, whole_tree,
+    HelmOptions, KustomizeOptions, PlainOptions, Reads, RemoteChart, RenderRequest, Renders, SourceType,
+    Tools, reading, reads, remote_charts, render, render_each, renders, whole_tree,
 };
