@@ -164,6 +164,8 @@ impl From<ClusterError> for Failure {
                 Self::new(code::TIMEOUT, message).hint("allow more with --request-timeout")
             }
             ClusterKind::Busy => Self::new(code::UNREACHABLE, message).hint("try again in a moment"),
+            ClusterKind::Webhook => Self::new(code::UNREACHABLE, message)
+                .hint("`kubectl gitops check` tells how ours is; try again when it answers"),
             ClusterKind::NotFound => Self::new(code::REFUSED, message).hint("check its name and namespace"),
             ClusterKind::Invalid | ClusterKind::Other => Self::new(code::REFUSED, message),
         }

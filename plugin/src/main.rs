@@ -17,6 +17,7 @@ mod place;
 mod printer;
 mod reaching;
 mod rollouts;
+mod said;
 mod settings;
 mod synctext;
 

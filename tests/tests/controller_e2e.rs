@@ -2,6 +2,7 @@
 //! pushed becomes live, what drifts is healed, what a policy says is heard.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use gitops_tests::cluster::eventually;
@@ -137,9 +138,25 @@ fn a_policy_is_heard() {
     let sync = json!({"mode": "Automatic", "windows": [{"kind": "Deny", "schedule": "0 0 * * *", "duration": "24h"}]});
     shop.change(&json!({"sync": sync}));
     says(&shop, "Window");
+    // Who looks with the plugin is told as well, and when it goes on.
+    let asked = |arguments: &str| {
+        let arguments = format!("{arguments} web -n {}", shop.name());
+        let told = shop.cluster.gitops(Path::new("/"), &arguments).stdout;
+        told.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let told = asked("status -o json");
+    let status: Value = serde_json::from_str(&told).unwrap();
+    let why = status["controller"].as_str().unwrap();
+    assert!(why.contains("2 objects differ from Git: its windows allow no automatic sync"), "{why}");
+    assert!(asked("list -o json").contains("its windows allow no automatic sync"));
     shop.change(&json!({"sync": {"mode": "Automatic", "windows": null}, "suspend": true}));
     says(&shop, "Suspended");
     assert_eq!(greeting(&shop), None);
+    assert!(
+        asked("status").contains("OutOfSync: 2 objects differ from Git: spec.suspend is true"),
+        "{}",
+        asked("status")
+    );
     shop.change(&json!({"suspend": false}));
     greets(&shop, "hello");
 }
