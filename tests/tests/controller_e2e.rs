@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gitops_tests::cluster::eventually;
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
-use gitops_tests::{Controller, GitServer, Shop};
+use gitops_tests::{Controller, GitServer, Shop, Tls};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -108,6 +108,29 @@ fn a_git_server_that_comes_back_is_followed() {
     shop.repo.git(&["push", "--quiet", &format!("{root}/shop.git"), "main"]);
     let _server = GitServer::start(bare.path(), &address, None).unwrap();
     greets(&shop, "back");
+    says(&shop, "Synced");
+}
+
+/// Webhook and controller both take the authority from the Secret.
+#[test]
+fn a_git_server_of_an_own_authority_is_known_by_the_secret() {
+    let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
+    let bare = TempDir::new().unwrap();
+    let root = bare.path().display().to_string();
+    shop.repo.git(&["clone", "--quiet", "--bare", ".", &format!("{root}/shop.git")]);
+    let server = GitServer::start(bare.path(), "127.0.0.1:0", Some(("ada", "hunter2"))).unwrap();
+    let tls = Tls::before(server.address());
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git", "namespace": shop.name()},
+        "stringData": {"username": "ada", "password": "hunter2", "caBundle": tls.authority}});
+    shop.cluster.kubectl_stdin("apply -f -", &secret.to_string()).ok();
+    shop.hold_under(
+        json!({"repositories": [{"url": "https://127.0.0.2*/**"}]}),
+        json!({"source": {"repo": tls.url("shop.git"), "revision": "main", "path": "app", "secretRef": {"name": "git"}},
+            "sync": {"mode": "Automatic"}}),
+    );
+    let cache = TempDir::new().unwrap();
+    let _controller = Controller::start(shop.cluster, shop.name(), cache.path());
+    greets(&shop, "hello");
     says(&shop, "Synced");
 }
 

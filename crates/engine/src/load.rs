@@ -179,8 +179,9 @@ fn places(
         let own = access.get(index).cloned().unwrap_or_default();
         // What is meant for one host is shown to no other.
         let near = sources.first().is_none_or(|first| first.repo.same_host(&repo));
-        let shared = if near { usual.clone() } else { Credentials::Usual };
-        let credentials = own.credentials.unwrap_or(shared);
+        let shared = if near { usual.clone() } else { Credentials::default() };
+        let mut credentials = own.credentials.unwrap_or(shared);
+        credentials.authority = own.authority.or(credentials.authority);
         let (source, age, signing_key) = ((*source).clone(), own.age, own.signing_key);
         sources.push(Place { source, repo, credentials, age, signing_key });
     }

@@ -348,7 +348,7 @@ mod tests {
             "https://git.example/shop.git".parse().unwrap(),
             "main",
             "app",
-            gitops_source::Credentials::Usual,
+            gitops_source::Credentials::default(),
         );
         let commit = Commit {
             id: "0123456789abcdef".into(),

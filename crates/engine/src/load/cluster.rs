@@ -2,6 +2,7 @@
 //! with what the Secrets of its sources hold, its Project, and its status.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gitops_api::application::{Application, ApplicationStatus};
 use gitops_api::{Project, ProjectSpec};
@@ -9,7 +10,8 @@ use gitops_cluster::{Cluster, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_source::{Credentials, Secret};
+use gitops_source::authority::certificates;
+use gitops_source::{Credentials, Login, Secret};
 
 use super::Loaded;
 use crate::error::EngineError;
@@ -19,6 +21,8 @@ use crate::error::EngineError;
 pub struct Access {
     /// None: the Secret says nothing about the repository.
     pub credentials: Option<Credentials>,
+    /// Certificates in PEM of its host's authority.
+    pub authority: Option<Arc<str>>,
     pub age: Option<Secret>,
     pub signing_key: Option<Secret>,
 }
@@ -138,36 +142,63 @@ async fn read_secret(
     let key = ObjectKey { group: String::new(), kind: "Secret".into(), namespace, name: secret.to_owned() };
     let value = cluster.get(&kind, &key).await?.ok_or_else(|| failed(format!("{key} is not there")))?;
     let field = |name: &str| value.get("data").and_then(|data| data.get(name)?.as_str()).and_then(decode);
-    if field("caBundle").is_some() {
-        return Err(failed(format!("{key}: caBundle is not carried out yet")));
+    access(field).map_err(|reason| failed(format!("{key} {reason}")))
+}
+
+/// What the fields of a Secret give; an error goes on behind the Secret's name.
+fn access(field: impl Fn(&str) -> Option<String>) -> Result<Access, String> {
+    let authority: Option<Arc<str>> = field("caBundle").map(Into::into);
+    if let Some(pem) = &authority {
+        certificates(pem).map_err(|reason| format!("holds a caBundle that cannot be read: {reason}"))?;
     }
-    let age = field("age").map(Secret::new);
+    let (age, signing_key) = (field("age").map(Secret::new), field("signingKey").map(Secret::new));
     let login = (field("username"), field("password"), field("sshPrivateKey"), field("knownHosts"));
     let credentials = match (field("token"), login) {
         (Some(token), _) => Some(Credentials::token(Secret::new(token))),
         (None, (Some(username), Some(password), ..)) => {
-            Some(Credentials::Basic { username, password: Secret::new(password) })
+            Some(Login::Basic { username, password: Secret::new(password) }.into())
         }
         (None, (.., Some(private_key), Some(known_hosts))) => {
-            Some(Credentials::Ssh { private_key: Secret::new(private_key), known_hosts })
+            Some(Login::Ssh { private_key: Secret::new(private_key), known_hosts }.into())
         }
         (None, (.., Some(_), None)) => {
-            return Err(failed(format!(
-                "{key} holds sshPrivateKey but not knownHosts: without it, anyone could play the host"
-            )));
+            return Err(
+                "holds sshPrivateKey but not knownHosts: without it, anyone could play the host".into()
+            );
         }
-        _ if age.is_some() => None,
+        _ if age.is_some() || authority.is_some() => None,
         _ => {
-            return Err(failed(format!(
-                "{key} holds neither token, nor username and password, nor sshPrivateKey and knownHosts, nor age"
-            )));
+            return Err("holds neither token, nor username and password, nor sshPrivateKey and knownHosts, nor age, nor caBundle".into());
         }
     };
-    Ok(Access { credentials, age, signing_key: field("signingKey").map(Secret::new) })
+    Ok(Access { credentials, authority, age, signing_key })
 }
 
 /// The text of a Secret's field.
 pub(crate) fn decode(text: &str) -> Option<String> {
     let bytes: k8s_openapi::ByteString = serde_json::from_value(text.into()).ok()?;
     String::from_utf8(bytes.0).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn read(fields: &[(&str, &str)]) -> Result<Access, String> {
+        access(|name| fields.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned()))
+    }
+
+    #[test]
+    fn a_secret_gives_a_login_an_authority_or_both() {
+        let pem = rcgen::generate_simple_self_signed(["git.example".to_owned()]).unwrap().cert.pem();
+        let alone = read(&[("caBundle", &pem)]).unwrap();
+        assert!(alone.credentials.is_none() && alone.authority.as_deref() == Some(pem.as_str()));
+        let both = read(&[("caBundle", &pem), ("token", "t")]).unwrap();
+        assert!(both.credentials == Some(Credentials::token(Secret::new("t"))) && both.authority.is_some());
+        let broken = read(&[("caBundle", "cert"), ("token", "t")]).unwrap_err();
+        assert!(broken.contains("caBundle that cannot be read"), "{broken}");
+        assert!(read(&[("sshPrivateKey", "k")]).unwrap_err().contains("knownHosts"));
+        assert!(read(&[("user", "ada")]).unwrap_err().contains("nor caBundle"));
+    }
 }
