@@ -212,12 +212,14 @@ impl Driver<'_> {
             return Ok(());
         };
         for revision in shared.commits.passed(&self.ground, tip).await?.iter() {
+            // Time moves forward: the state may name a commit that touched nothing of
+            // the source and lies after this one.
+            if self.ground.is_before(revision, &stable.revision).await? {
+                return Ok(());
+            }
             let Some(set) = shared.commits.at(&self.ground, revision, tip).await else { return Ok(()) };
             if hash(&set, &rolling.spec).is_some_and(|hash| hash == stable.hash) {
                 stable.revision.clone_from(revision);
-                return Ok(());
-            }
-            if *revision == stable.revision {
                 return Ok(());
             }
         }
