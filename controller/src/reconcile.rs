@@ -356,7 +356,8 @@ impl<'a> Look<'a> {
         }
         let case = Case { controller, application: self.application, loaded, known };
         let again = async || sight.survey(known.clone(), revision).await.map(|(_, survey)| survey);
-        let ended = case.run(survey, |survey| prunes(loaded, survey, prune), again).await;
+        let prunes = |survey: &Survey| prunes(loaded, survey, prune);
+        let ended = case.run(survey, prunes, again, &mut self.memory.lease).await;
         let ended = match ended {
             // Of the sync, not of the look: it counts as a try, unless the cluster
             // is away.
