@@ -23,6 +23,7 @@ use crate::beside::beside;
 use crate::cli::Selection;
 use crate::elsewhere;
 use crate::error::Failure;
+use crate::listing;
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -304,22 +305,14 @@ pub async fn of_cluster(
     namespace: Option<&str>,
     settings: &Settings,
 ) -> Result<Vec<(AppRef, Result<Loaded, Failure>)>, Failure> {
-    let within = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
-    let path = format!("/apis/kubectl-gitops.dev/v1alpha1{within}/applications");
-    let list = cluster.get_json(&path).await.map_err(|error| match error.kind() {
+    let all = listing::applications(cluster, namespace).await.map_err(|error| match error.kind() {
         gitops_cluster::ErrorKind::NotFound => Failure::from(error)
             .hint("the cluster has no Applications: install the chart, or use gitops.yaml"),
         _ => error.into(),
     })?;
-    let items = list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten();
-    let references = items.map(|item| {
-        let text = |pointer: &str| {
-            item.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-        };
-        AppRef { namespace: text("/metadata/namespace"), name: text("/metadata/name") }
-    });
+    let references: Vec<AppRef> = all.iter().map(listing::reference).collect();
     let (cluster, usual) = (cluster.clone(), settings.credentials.clone());
-    let found = beside(references.collect(), move |reference| {
+    let found = beside(references, move |reference| {
         let (cluster, usual) = (cluster.clone(), usual.clone());
         async move {
             let loaded = load::from_cluster(&cluster, &reference, &usual).await;
