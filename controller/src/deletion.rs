@@ -15,7 +15,7 @@ use gitops_core::names::{FIELD_MANAGER, FINALIZER_PRUNE, LABEL_APPLICATION};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::{HookStep, Phase, Propagation, Step};
 use gitops_engine::follow::reference;
-use gitops_engine::lease::{self, Claim};
+use gitops_engine::lease::{self, Claim, Last};
 use gitops_engine::leaving::{Consent, left_behind, sorted};
 use gitops_engine::memory::{Memory as Notes, Places};
 use gitops_engine::sync::{Result as Done, delete};
@@ -233,17 +233,22 @@ impl Deletion<'_> {
         let cluster = case.writer()?;
         let stop = Stop::default();
         // A namespace that is going takes no Lease, and no hook either.
-        let (lease, hooks) =
-            match lease::claim(case.known.cluster(), &loaded.application, controller.holder(), &stop.lost)
-                .await
-            {
-                Claim::Held(lease) => (Some(*lease), refusal.is_none()),
-                Claim::Taken { holder } => {
-                    let why = format!("it is being synced by {holder}");
-                    return Ok(Some(Left { begun: self.begun, why, again: INTERVAL }));
-                }
-                Claim::Unusable(_) => (None, false),
-            };
+        let (lease, hooks) = match lease::claim(
+            case.known.cluster(),
+            &loaded.application,
+            controller.holder(),
+            &Last::Unknown,
+            &stop.lost,
+        )
+        .await
+        {
+            Claim::Held(lease) => (Some(*lease), refusal.is_none()),
+            Claim::Taken { holder } => {
+                let why = format!("it is being synced by {holder}");
+                return Ok(Some(Left { begun: self.begun, why, again: INTERVAL }));
+            }
+            Claim::Unusable(_) => (None, false),
+        };
         let notes = Notes::of(&environment.cache_dir, cluster.server(), &loaded.application);
         if self.begun {
             // Another replica may have begun.
