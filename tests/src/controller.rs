@@ -95,8 +95,20 @@ impl Controller {
     /// # Panics
     /// When it has ended.
     pub fn memory(&self) -> f64 {
+        self.mebibytes("VmHWM:")
+    }
+
+    /// The memory that it holds now, in MiB.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn resident(&self) -> f64 {
+        self.mebibytes("VmRSS:")
+    }
+
+    fn mebibytes(&self, field: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
     }
 

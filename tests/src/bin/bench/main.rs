@@ -39,10 +39,11 @@ fn main() {
     if only.iter().any(|name| name == "large-repository") {
         large::large(&mut bench);
     }
-    let parts: [(&str, Part); 4] = [
+    let parts: [(&str, Part); 5] = [
         ("controller.push", controller::push),
         ("controller.first", controller::first),
         ("controller.memory", controller::size),
+        ("controller.clusters", controller::clusters),
         ("controller.poll", controller::poll),
     ];
     for (name, part) in parts.into_iter().filter(|(name, _)| wanted(name)) {
