@@ -64,6 +64,8 @@ impl Controller {
             .args(["--http", &format!("127.0.0.1:{port}")])
             .args(often)
             .args(arguments)
+            // As the chart has it.
+            .env("MALLOC_ARENA_MAX", "2")
             .envs(variables.iter().copied())
             .args(["--cache-dir", &cache.display().to_string()])
             .args(["--kubeconfig", &cluster.kubeconfig().display().to_string()])

@@ -287,7 +287,7 @@ pub fn poll(bench: &mut Bench) {
     let begun = Instant::now();
     world.converge();
     let taken = begun.elapsed().as_secs_f64();
-    bench.amount(&format!("controller.poll.{count}-applications.adopted"), taken, "s", 600.0);
+    bench.amount(&format!("controller.poll.{count}-applications.adopted"), taken, "s", 300.0);
     // What the last syncs have stirred up is looked at.
     std::thread::sleep(Duration::from_secs(10));
     let polls = |controller: &Controller| metric(controller, "gitops_git_looks_total{result=\"ok\"}");
@@ -301,7 +301,7 @@ pub fn poll(bench: &mut Bench) {
         " requests a poll",
         2.0,
     );
-    bench.size(&format!("controller.poll.{count}-applications.memory"), controller.memory(), 600.0);
+    bench.size(&format!("controller.poll.{count}-applications.memory"), controller.memory(), 300.0);
     bench.amount("controller.poll.looks", (looks(&controller) - seen) as f64, " Applications looked at", 0.0);
 }
 
