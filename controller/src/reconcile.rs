@@ -36,8 +36,6 @@ mod syncing;
 
 use rollouts::Driven;
 
-/// How far behind the API server's cache is, at most.
-const CACHED: Duration = Duration::from_millis(500);
 /// However quiet it is, everybody is looked at again after this.
 const RESYNC: Duration = Duration::from_secs(600);
 /// Between looks at objects on their way to health, longer while nothing moves:
@@ -184,18 +182,7 @@ impl<'a> Look<'a> {
         };
         let mut failure = None;
         if decision == Decision::Sync {
-            let there;
-            (failure, there) = self.sync(&sight, &known, survey, &commit.id).await?;
-            (known, survey) = match there {
-                Some(survey) => (known, survey),
-                None => sight.survey(known, &commit.id).await?,
-            };
-            if failure.is_none() && self.has_work(&loaded, &known, &survey) {
-                // The API server's cache is a moment behind what was written.
-                tokio::time::sleep(CACHED).await;
-                (known, survey) = sight.survey(known, &commit.id).await?;
-                failure = self.still_differs(&loaded, &known, &survey);
-            }
+            (known, survey, failure) = self.brought(&sight, known, survey, &commit.id).await?;
         }
         if self.suspension().is_none() && survey.rollouts.iter().any(Rolling::is_new) {
             self.again = self.again.min(SOON);

@@ -15,9 +15,35 @@ use crate::request::RUNNING;
 use crate::schedule::Backoff;
 use crate::sight::{Sight, prunes};
 
+/// How far behind the API server's cache is, at most.
+const CACHED: Duration = Duration::from_millis(500);
+
 impl Look<'_> {
+    /// Brings the cluster to what Git says; what is there then, and why not, if so.
+    pub(super) async fn brought(
+        &mut self,
+        sight: &Sight<'_>,
+        known: Surroundings,
+        survey: Survey,
+        revision: &str,
+    ) -> Result<(Surroundings, Survey, Option<Failure>), Error> {
+        let (failure, there) = self.sync(sight, &known, survey, revision).await?;
+        let (known, survey) = match there {
+            Some(survey) => (known, survey),
+            None => sight.survey(known, revision).await?,
+        };
+        if failure.is_some() || !self.has_work(sight.loaded, &known, &survey) {
+            return Ok((known, survey, failure));
+        }
+        // The API server's cache is a moment behind what was written.
+        tokio::time::sleep(CACHED).await;
+        let (known, survey) = sight.survey(known, revision).await?;
+        let failure = self.still_differs(sight.loaded, &known, &survey);
+        Ok((known, survey, failure))
+    }
+
     /// Syncs; what went wrong, if so, and what is there then, if that is known.
-    pub(super) async fn sync(
+    async fn sync(
         &mut self,
         sight: &Sight<'_>,
         known: &Surroundings,
@@ -105,12 +131,7 @@ impl Look<'_> {
     }
 
     /// What a sync has left alone counts as a try: it is not tried for ever.
-    pub(super) fn still_differs(
-        &mut self,
-        loaded: &Loaded,
-        known: &Surroundings,
-        survey: &Survey,
-    ) -> Option<Failure> {
+    fn still_differs(&mut self, loaded: &Loaded, known: &Surroundings, survey: &Survey) -> Option<Failure> {
         if !self.has_work(loaded, known, survey) {
             return None;
         }
