@@ -12,7 +12,7 @@ use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
 use gitops_engine::desired::reading;
 use gitops_engine::follow::reference;
-use gitops_engine::rollout::Rolling;
+use gitops_engine::rollout::{Rolling, until};
 use gitops_engine::trust::trust;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
@@ -89,7 +89,7 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
     }
     look.write().await;
     controller.remember(name, look.memory);
-    Some(look.again)
+    Some(look.due.map_or(look.again, |due| until(due).min(look.again)))
 }
 
 /// Why the cluster is not as Git says: a reason in CamelCase, and in words.
@@ -112,7 +112,10 @@ struct Look<'a> {
     rolls: bool,
     /// Whether there is something to say.
     speaks: bool,
+    /// After this look.
     again: Duration,
+    /// When a Rollout is due, by the clock.
+    due: Option<jiff::Timestamp>,
 }
 
 impl<'a> Look<'a> {
@@ -139,6 +142,7 @@ impl<'a> Look<'a> {
             rolls: false,
             speaks: true,
             again: RESYNC,
+            due: None,
         }
     }
 

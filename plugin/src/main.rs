@@ -12,6 +12,7 @@ mod drafting;
 mod elsewhere;
 mod error;
 mod layout;
+mod listing;
 mod output;
 mod place;
 mod printer;
