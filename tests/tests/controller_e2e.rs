@@ -253,17 +253,51 @@ fn a_restart_with_nothing_changed_writes_nothing() {
 /// The writes to a shop's namespace, but for those of Kubernetes itself, as the
 /// API server's audit log has them.
 fn writes(shop: &Shop) -> Vec<String> {
+    let is_write = |event: &Value| {
+        let verb = event["verb"].as_str().unwrap_or_default();
+        ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
+    };
+    requests(shop).iter().filter(|event| is_write(event)).map(Value::to_string).collect()
+}
+
+/// The requests about a shop's namespace, but for those of Kubernetes itself.
+fn requests(shop: &Shop) -> Vec<Value> {
     let log = shop.cluster.kubeconfig().parent().unwrap().join("logs/audit.log");
     let text = std::fs::read_to_string(log).unwrap();
     let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let is_ours = |event: &Value| {
-        let verb = event["verb"].as_str().unwrap_or_default();
         let user = event["user"]["username"].as_str().unwrap_or_default();
-        event["objectRef"]["namespace"] == shop.name()
-            && ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
-            && !user.starts_with("system:")
+        event["objectRef"]["namespace"] == shop.name() && !user.starts_with("system:")
     };
-    events.filter(is_ours).map(|event| event.to_string()).collect()
+    events.filter(is_ours).collect()
+}
+
+/// With many Applications, this is what their first reconcile takes.
+#[test]
+fn a_sync_asks_for_no_more_than_it_has_to() {
+    let (shop, controller, _cache) = kept(json!({"mode": "Automatic"}));
+    let leases = || -> Vec<String> {
+        let all = requests(&shop);
+        let about = all.iter().filter(|event| event["objectRef"]["resource"] == "leases");
+        about.map(|event| event["verb"].as_str().unwrap().to_owned()).collect()
+    };
+    greets(&shop, "hello");
+    says(&shop, "Synced");
+    // It is neither read before it is taken nor before it is given back.
+    assert_eq!(leases(), ["create", "update"], "{}", controller.log());
+    change(&shop, "goodbye");
+    greets(&shop, "goodbye");
+    eventually("it is given back", LONG, || {
+        (leases() == ["create", "update", "update", "update"]).then_some(())
+    });
+    // As whoever else syncs leaves it: another version.
+    shop.kubectl("annotate lease gitops-sync-web by=somebody").ok();
+    let before = leases().len();
+    change(&shop, "again");
+    greets(&shop, "again");
+    eventually("it is read", LONG, || leases()[before..].contains(&"get".to_owned()).then_some(()));
+    let holder = || shop.get("lease", "gitops-sync-web").map(|lease| lease["spec"]["holderIdentity"].clone());
+    eventually("nobody holds it", LONG, || (holder()? == Value::Null).then_some(()));
 }
 
 #[test]
