@@ -114,7 +114,9 @@ impl Plan {
 
 /// The plan that brings the live objects to what Git says. `earlier` are live
 /// objects that an earlier commit declared and this one does not; `policy`
-/// says what is left to others; `options` are the Application's.
+/// says what is left to others; `options` are the Application's. Objects that are
+/// there and the `same`, as an earlier comparison of just these two has found, are
+/// not compared.
 ///
 /// # Errors
 /// When an annotation in Git that says how to sync cannot be read.
@@ -125,6 +127,7 @@ pub fn plan<'a>(
     schemas: &Schemas,
     policy: &Policy,
     options: &Options,
+    same: impl Fn(&ObjectKey) -> bool,
 ) -> Result<Plan, Vec<DesiredError>> {
     let delegated = desired.delegated();
     let (mut plan, mut errors) = (Plan::default(), Vec::new());
@@ -151,9 +154,11 @@ pub fn plan<'a>(
             }
             Role::Kept => plan.declared += 1,
         }
-        let (action, differences) = match live(key) {
-            None => (Action::Create, Vec::new()),
-            Some(live) => {
+        let live = if same(key) { None } else { Some(live(key)) };
+        let (action, differences) = match live {
+            None => (Action::Unchanged, Vec::new()),
+            Some(None) => (Action::Create, Vec::new()),
+            Some(Some(live)) => {
                 let free = policy.free(key, delegated.of(key));
                 let options = CompareOptions { world: policy.world(&object.gvk), free: &free };
                 let differences = compare(schemas, &object.gvk, &object.value, live, &options);
