@@ -78,11 +78,21 @@ impl Text {
 
 impl Object {
     fn read(&self) -> Result<(), serde_json::Error> {
-        if let Some(text) = self.text.as_ref().filter(|_| self.value.get().is_none()) {
-            let value = text.parse()?;
+        self.judged(|_| false).map(drop)
+    }
+
+    /// What `judge` says; where that is no, the object stays parsed.
+    fn judged(&self, judge: impl FnOnce(&Value) -> bool) -> Result<bool, serde_json::Error> {
+        if let Some(value) = self.value.get() {
+            return Ok(judge(value));
+        }
+        let Some(text) = &self.text else { return Ok(false) };
+        let value = text.parse()?;
+        let word = judge(&value);
+        if !word {
             self.value.get_or_init(|| value);
         }
-        Ok(())
+        Ok(word)
     }
 
     fn value(&self) -> Option<&Value> {
@@ -132,13 +142,17 @@ impl Live {
         self.objects.extend(other.objects);
     }
 
-    /// Parses an object, so that it can be asked for; nothing is done for one that
-    /// is not there.
+    /// Parses an object and asks whether there is nothing to be done about it: then
+    /// it is let go again, else it stays parsed. One that is not there is not judged.
     ///
     /// # Errors
     /// When its text is no object.
-    pub fn read(&self, key: &ObjectKey) -> Result<(), serde_json::Error> {
-        self.objects.get(key).map_or(Ok(()), Object::read)
+    pub fn judged(
+        &self,
+        key: &ObjectKey,
+        judge: impl FnOnce(&Value) -> bool,
+    ) -> Result<bool, serde_json::Error> {
+        self.objects.get(key).map_or(Ok(false), |object| object.judged(judge))
     }
 
     /// Parses all objects and lets go of the text.
@@ -237,6 +251,12 @@ mod tests {
         assert_eq!(live.marks_of(&key("bare")), Some(&Marks::default()));
         let text = serde_json::from_slice::<Value>(live.text(&web).unwrap()).unwrap();
         assert_eq!(text, items[0]);
+        let replicas = |value: &Value| value["spec"]["replicas"] == 2;
+        assert!(live.judged(&web, replicas).unwrap());
+        assert!(live.objects[&web].value.get().is_none(), "nothing is kept of it");
+        assert!(!live.judged(&web, |value| !replicas(value)).unwrap());
+        assert!(live.objects[&web].value.get().is_some());
+        assert!(live.judged(&web, replicas).unwrap());
         let value = live.get(&web).unwrap();
         assert_eq!(value["apiVersion"], "apps/v1");
         assert_eq!(value["spec"]["replicas"], 2);
@@ -251,9 +271,9 @@ mod tests {
         let body =
             br#"{"items": [{"metadata": {"name": "a", "namespace": "shop"}, "spec": "\ud800"}]}"#.to_vec();
         let live = Live::of_list(body, Gvk::new("apps/v1", "Deployment"), false).unwrap();
-        assert!(live.read(&key("a")).is_err());
+        assert!(live.judged(&key("a"), |_| true).is_err());
         assert!(live.get(&key("a")).is_none());
-        live.read(&key("b")).unwrap();
+        assert!(!live.judged(&key("b"), |_| true).unwrap(), "it is not there");
         assert!(live.read_all().is_err());
         assert!(Live::of_list(b"{".to_vec(), Gvk::new("v1", "Pod"), false).is_err());
     }

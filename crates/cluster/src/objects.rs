@@ -98,8 +98,8 @@ impl Cluster {
         self.list_at(discovery, wanted, "", |_| false, Reading::All).await
     }
 
-    /// As [`Self::list`], but objects are parsed only when they are asked for: what
-    /// is to be read for sure is read by [`Live::read`] first. Objects of the kinds
+    /// As [`Self::list`], but objects are parsed only when they are asked for: whether
+    /// they can be is told by [`Live::judged`]. Objects of the kinds
     /// that are `recorded` keep the record of their field managers, which may be as
     /// large as they are.
     ///

@@ -1,5 +1,5 @@
-//! What was found to be as Git says. In: desired and live objects, and what an
-//! earlier comparison has found. Out: those that need not be compared again, for
+//! What is as Git says. In: desired and live objects, and what earlier comparisons
+//! have found. Out: those that are the same. Nothing is compared again while
 //! nothing that a comparison looks at has changed: the live object's text, what
 //! Git says of it, the schemas, what is left to others, and this very program.
 //! All of that is in one hash for each object, kept on disk. Of what holds a
@@ -14,10 +14,11 @@ use gitops_cluster::{ClusterError, Live};
 use gitops_core::delegation::Delegated;
 use gitops_core::desired::{DesiredObject, DesiredSet};
 use gitops_core::object::ObjectKey;
-use gitops_core::plan::{Action, Plan};
+use gitops_core::plan::{Action, Plan, differences};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 use rayon::prelude::*;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::memory::{Memory, keep};
@@ -33,11 +34,32 @@ static PROGRAM: LazyLock<Option<String>> = LazyLock::new(|| {
     Some(format!("{} {} {changed:?}", env!("CARGO_PKG_VERSION"), file.len()))
 });
 
+/// All that a comparison looks at beside two objects.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub schemas: &'a Schemas,
+    pub policy: &'a Policy,
+    pub delegated: &'a Delegated,
+}
+
+impl Ground<'_> {
+    fn hash(&self) -> Option<Hash> {
+        let Self { schemas, policy, delegated } = self;
+        let program = PROGRAM.as_ref()?;
+        let mut hash = Sha256::new_with_prefix(format!("{program}\n{policy:?}\n{delegated:?}\n"));
+        hash.update(serde_json::to_vec(schemas).ok()?);
+        Some(hash.finalize().into())
+    }
+
+    fn is_same(&self, object: &DesiredObject, live: &Value) -> bool {
+        differences(object, live, self.schemas, self.policy, self.delegated).is_empty()
+    }
+}
+
 /// Comparisons of one Application that found no difference.
 pub(crate) struct Known<'a> {
     path: PathBuf,
-    /// What all comparisons have in common; none: nothing is known.
-    ground: Option<Hash>,
+    ground: Ground<'a>,
     before: HashSet<Hash>,
     /// Of the objects that are there.
     hashes: HashMap<&'a ObjectKey, Hash>,
@@ -46,40 +68,36 @@ pub(crate) struct Known<'a> {
 impl<'a> Known<'a> {
     /// What is kept beside an Application's memory; nothing when it cannot be
     /// read.
-    pub(crate) fn read(memory: &Memory, schemas: &Schemas, policy: &Policy, delegated: &Delegated) -> Self {
+    pub(crate) fn read(memory: &Memory, ground: Ground<'a>) -> Self {
         let path = memory.beside("same");
         let bytes = std::fs::read(&path).unwrap_or_default();
         let (hashes, _) = bytes.as_chunks::<LENGTH>();
-        let ground = PROGRAM.as_ref().and_then(|program| {
-            let schemas = serde_json::to_vec(schemas).ok()?;
-            let mut hash = Sha256::new_with_prefix(format!("{program}\n{policy:?}\n{delegated:?}\n"));
-            hash.update(schemas);
-            Some(hash.finalize().into())
-        });
         Self { path, ground, before: hashes.iter().copied().collect(), hashes: HashMap::new() }
     }
 
-    /// The objects that are there and as Git says, as is known. All others are
-    /// parsed, so that they can be compared.
+    /// The objects that are there and as Git says: those that are known to be, and
+    /// those that a comparison finds to be. Of them, nothing stays in memory but
+    /// their text; the others are parsed.
     pub(crate) fn same(
         &mut self,
         set: &'a DesiredSet,
         live: &Live,
     ) -> Result<HashSet<&'a ObjectKey>, ClusterError> {
+        // None: the program cannot be told from another one.
+        let ground = self.ground.hash();
         let look = |(key, object): (&'a ObjectKey, &'a DesiredObject)| {
-            let hash = self.ground.as_ref().and_then(|ground| hash(ground, object, live.text(key)?));
-            if hash.is_none_or(|hash| !self.before.contains(&hash)) {
-                live.read(key).map_err(|error| ClusterError::Other {
-                    what: key.to_string(),
-                    message: error.to_string(),
+            let hash = ground.as_ref().and_then(|ground| hash(ground, object, live.text(key)?));
+            let is_known = hash.is_some_and(|hash| self.before.contains(&hash));
+            let is_same = is_known
+                || live.judged(key, |live| self.ground.is_same(object, live)).map_err(|error| {
+                    ClusterError::Other { what: key.to_string(), message: error.to_string() }
                 })?;
-            }
-            Ok(hash.map(|hash| (key, hash)))
+            Ok((key, hash, is_same))
         };
-        let hashes: Result<Vec<_>, ClusterError> = set.objects.par_iter().map(look).collect();
-        self.hashes = hashes?.into_iter().flatten().collect();
-        let same = self.hashes.iter().filter(|(_, hash)| self.before.contains(*hash));
-        Ok(same.map(|(key, _)| *key).collect())
+        let looks: Result<Vec<_>, ClusterError> = set.objects.par_iter().map(look).collect();
+        let looks = looks?;
+        self.hashes = looks.iter().filter_map(|(key, hash, _)| Some((*key, (*hash)?))).collect();
+        Ok(looks.into_iter().filter(|(.., is_same)| *is_same).map(|(key, ..)| key).collect())
     }
 
     /// Keeps what a plan has found.
@@ -115,7 +133,7 @@ mod tests {
     use gitops_core::desired::{AppRef, Rendered, Scopes};
     use gitops_core::object::Gvk;
     use gitops_core::plan::{Options, plan};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -146,13 +164,16 @@ mod tests {
         let body = json!({"items": [live]}).to_string().into_bytes();
         let live = Live::of_list(body, gvk, false).unwrap();
         let (schemas, delegated) = (Schemas::builtin(), set.delegated());
-        let mut known = Known::read(memory, &schemas, policy, &delegated);
+        let ground = Ground { schemas: &schemas, policy, delegated: &delegated };
+        let mut known = Known::read(memory, ground);
+        let key = set.objects.keys().next().unwrap();
         let same = known.same(set, &live).unwrap();
+        let was_known = known.hashes.get(key).is_some_and(|hash| known.before.contains(hash));
         let is_same = |key: &ObjectKey| same.contains(key);
         let options = Options::default();
         let plan = plan(set, |key| live.get(key), &[], &schemas, policy, &options, is_same).unwrap();
         known.keep(&plan);
-        (plan.steps[0].action, !same.is_empty())
+        (plan.steps[0].action, was_known)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use gitops_core::verdict::Policy;
 
 use crate::desired::{Environment, desired};
 use crate::error::EngineError;
-use crate::known::Known;
+use crate::known::{self, Known};
 use crate::load::Loaded;
 use crate::memory::{Memory, Places, expiring, may_expire};
 use crate::rollout::gate::{Ground, Rolling, declared, resources};
@@ -111,7 +111,9 @@ pub async fn survey(
     let (live, schemas) = tokio::try_join!(lists, cluster.schemas(&kinds))?;
     let (earlier, leftovers) = earlier(loaded, environment, discovery, &set, &live).await?;
     let options = loaded.sync_options()?;
-    let mut known = Known::read(&memory, &schemas, &policy, &set.delegated());
+    let delegated = set.delegated();
+    let mut known =
+        Known::read(&memory, known::Ground { schemas: &schemas, policy: &policy, delegated: &delegated });
     let same = known.same(&set, &live)?;
     let is_same = |key: &ObjectKey| same.contains(key);
     let mut plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy, &options, is_same)

@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::compare::{CompareOptions, Difference, compare, mask_message};
+use crate::delegation::Delegated;
 use crate::desired::{DesiredError, DesiredObject, DesiredSet};
 use crate::object::{Gvk, ObjectKey};
 use crate::schema::Schemas;
@@ -159,9 +160,7 @@ pub fn plan<'a>(
             None => (Action::Unchanged, Vec::new()),
             Some(None) => (Action::Create, Vec::new()),
             Some(Some(live)) => {
-                let free = policy.free(key, delegated.of(key));
-                let options = CompareOptions { world: policy.world(&object.gvk), free: &free };
-                let differences = compare(schemas, &object.gvk, &object.value, live, &options);
+                let differences = differences(object, live, schemas, policy, &delegated);
                 (if differences.is_empty() { Action::Unchanged } else { Action::Update }, differences)
             }
         };
@@ -183,6 +182,19 @@ pub fn plan<'a>(
     plan.steps.extend(gone.filter_map(|(key, gvk)| prune(key, gvk, live(key), options)));
     arrange(&mut plan);
     Ok(plan)
+}
+
+/// What is otherwise in the cluster than Git says, but for what is left to others.
+pub fn differences(
+    object: &DesiredObject,
+    live: &Value,
+    schemas: &Schemas,
+    policy: &Policy,
+    delegated: &Delegated,
+) -> Vec<Difference> {
+    let free = policy.free(&object.key, delegated.of(&object.key));
+    let options = CompareOptions { world: policy.world(&object.gvk), free: &free };
+    compare(schemas, &object.gvk, &object.value, live, &options)
 }
 
 /// What an object in Git says about its sync.
