@@ -46,8 +46,8 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Writes what differs. `again` surveys anew, where somebody has synced
-    /// before.
+    /// Writes what differs. `again` surveys anew, where somebody has synced since
+    /// the Lease was `left` here at last.
     ///
     /// # Errors
     /// When the API server cannot be asked, or a namespace is not there.
@@ -56,6 +56,7 @@ impl Case<'_> {
         survey: Survey,
         prune: impl Fn(&Survey) -> bool,
         again: impl AsyncFn() -> Result<Survey, Error>,
+        left: &mut Option<String>,
     ) -> Result<Ended, Error> {
         let (controller, name) = (self.controller, &self.loaded.application);
         let stop = Stop::default();
@@ -65,14 +66,15 @@ impl Case<'_> {
             Claim::Unusable(error) => return Err(error.into()),
         };
         let done = async {
-            let has_synced = lease.as_ref().is_some_and(|lease| lease.before.is_some());
+            let before = lease.as_ref().and_then(|lease| lease.before.as_ref());
+            let has_synced = before.is_some() && before != left.as_ref();
             let survey = if has_synced { again().await? } else { survey };
             let options = SyncOptions { prune: prune(&survey), ..SyncOptions::default() };
             self.write(&survey, &options, &stop).await
         };
         let done = done.await;
         if let Some(lease) = lease {
-            lease.release().await;
+            *left = lease.release().await;
         }
         let report = done?;
         if report.interrupted || report.lost {

@@ -52,6 +52,8 @@ pub struct Memory {
     pub labelled: Option<(String, Instant)>,
     /// Where each Rollout stood at the last look.
     pub phases: Vec<Phase>,
+    /// The version at which the Lease was given back.
+    pub lease: Option<String>,
     /// The commits that failed Rollouts ask for.
     pub pushes: Pushes,
 }

@@ -12,7 +12,7 @@ use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
 use gitops_engine::desired::reading;
 use gitops_engine::follow::reference;
-use gitops_engine::rollout::Rolling;
+use gitops_engine::rollout::{Rolling, until};
 use gitops_engine::trust::trust;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
@@ -91,7 +91,7 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
     }
     look.write().await;
     controller.remember(name, look.memory);
-    Some(look.again)
+    Some(look.due.map_or(look.again, |due| until(due).min(look.again)))
 }
 
 struct Look<'a> {
@@ -111,7 +111,10 @@ struct Look<'a> {
     rolls: bool,
     /// Whether there is something to say.
     speaks: bool,
+    /// After this look.
     again: Duration,
+    /// When a Rollout is due, by the clock.
+    due: Option<jiff::Timestamp>,
 }
 
 impl<'a> Look<'a> {
@@ -138,6 +141,7 @@ impl<'a> Look<'a> {
             rolls: false,
             speaks: true,
             again: RESYNC,
+            due: None,
         }
     }
 
@@ -352,7 +356,8 @@ impl<'a> Look<'a> {
         }
         let case = Case { controller, application: self.application, loaded, known };
         let again = async || sight.survey(known.clone(), revision).await.map(|(_, survey)| survey);
-        let ended = case.run(survey, |survey| prunes(loaded, survey, prune), again).await;
+        let prunes = |survey: &Survey| prunes(loaded, survey, prune);
+        let ended = case.run(survey, prunes, again, &mut self.memory.lease).await;
         let ended = match ended {
             // Of the sync, not of the look: it counts as a try, unless the cluster
             // is away.

@@ -14,6 +14,7 @@ use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
 use gitops_engine::desired::{commit, desired};
 use gitops_engine::load::{self, FILE, Loaded};
+use gitops_engine::rollout::back::doubt;
 use gitops_engine::trust::trust;
 use gitops_engine::{Environment, Kin, Reach, Rules, Survey, healths, survey};
 use gitops_source::{Commit, RepoUrl};
@@ -23,6 +24,7 @@ use crate::beside::beside;
 use crate::cli::Selection;
 use crate::elsewhere;
 use crate::error::Failure;
+use crate::listing;
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -304,22 +306,14 @@ pub async fn of_cluster(
     namespace: Option<&str>,
     settings: &Settings,
 ) -> Result<Vec<(AppRef, Result<Loaded, Failure>)>, Failure> {
-    let within = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
-    let path = format!("/apis/kubectl-gitops.dev/v1alpha1{within}/applications");
-    let list = cluster.get_json(&path).await.map_err(|error| match error.kind() {
+    let all = listing::applications(cluster, namespace).await.map_err(|error| match error.kind() {
         gitops_cluster::ErrorKind::NotFound => Failure::from(error)
             .hint("the cluster has no Applications: install the chart, or use gitops.yaml"),
         _ => error.into(),
     })?;
-    let items = list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten();
-    let references = items.map(|item| {
-        let text = |pointer: &str| {
-            item.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-        };
-        AppRef { namespace: text("/metadata/namespace"), name: text("/metadata/name") }
-    });
+    let references: Vec<AppRef> = all.iter().map(listing::reference).collect();
     let (cluster, usual) = (cluster.clone(), settings.credentials.clone());
-    let found = beside(references.collect(), move |reference| {
+    let found = beside(references, move |reference| {
         let (cluster, usual) = (cluster.clone(), usual.clone());
         async move {
             let loaded = load::from_cluster(&cluster, &reference, &usual).await;
@@ -327,6 +321,18 @@ pub async fn of_cluster(
         }
     });
     found.try_collect().await
+}
+
+/// Why a commit that takes a version of an Application back would not count; none
+/// where it would, or where the cluster does not have the Application, or not all
+/// that it takes to know.
+pub async fn revert_doubt(
+    cluster: Option<&Cluster>,
+    application: &AppRef,
+    settings: &Settings,
+) -> Option<String> {
+    let loaded = load::from_cluster(cluster?, application, &settings.credentials).await.ok()?;
+    doubt(&loaded).await
 }
 
 /// What an Application declares at the commit that it, or `revision`, means.

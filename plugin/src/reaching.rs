@@ -6,12 +6,11 @@ use std::collections::BTreeSet;
 
 use gitops_api::Application;
 use gitops_cluster::Cluster;
-use gitops_core::names::API_VERSION;
 use gitops_engine::Loaded;
-use serde_json::Value;
 
 use crate::elsewhere;
 use crate::error::{Failure, code};
+use crate::listing;
 use crate::place::Place;
 use crate::rollouts::{self, Seen};
 use crate::settings::Settings;
@@ -67,9 +66,8 @@ pub async fn of(place: &Place, loaded: &Loaded) -> Result<Option<Cluster>, Failu
 /// The clusters to which Applications go whose objects are in this namespace.
 /// Who may not list Applications is told of none.
 async fn others(home: &Cluster, namespace: &str) -> BTreeSet<String> {
-    let list = home.get_json(&format!("/apis/{API_VERSION}/applications")).await.unwrap_or_default();
-    let items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-    let applications = items.into_iter().filter_map(|item| serde_json::from_value::<Application>(item).ok());
+    let all = listing::applications(home, None).await.unwrap_or_default();
+    let applications = all.into_iter().filter_map(|item| serde_json::from_value::<Application>(item).ok());
     let goes_there = |application: &Application| {
         let destination = &application.spec.destination;
         let own = application.metadata.namespace.as_deref().unwrap_or_default();

@@ -100,6 +100,11 @@ impl Controller {
         line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end, and waits until it has.
     pub fn stop(mut self) {
         ran(Command::new("kill").arg(self.child.id().to_string()), None);

@@ -1,7 +1,7 @@
 //! Requests on their way to Pods. In: an HTTPRoute or Service of a namespace,
 //! and what a fake node plays there. Out: a real nginx that divides requests as
 //! the route says, each Pod a server that tells its image, and counts of which
-//! image has answered.
+//! image has answered, and which has got copies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
@@ -24,6 +24,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// A Pod answers for so long after it was deleted, as one with a preStop pause
 /// does.
 const GRACE: Duration = Duration::from_secs(3);
+/// Where copies of requests arrive, so that they are told from requests.
+const COPY: &str = "/copy";
 /// Between two requests.
 const PACE: Duration = Duration::from_millis(10);
 
@@ -38,6 +40,7 @@ pub enum Front {
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    copies: Copies,
     nginx: Child,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -63,12 +66,15 @@ impl Proxy {
         let (stop, pid) = (Arc::<AtomicBool>::default(), nginx.id().to_string());
         let (ended, kubeconfig, namespace) =
             (stop.clone(), cluster.kubeconfig().to_owned(), namespace.to_owned());
+        let copies = Copies::default();
+        let counts = copies.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let options = ConnectOptions { kubeconfig: vec![kubeconfig], ..ConnectOptions::default() };
                 let cluster = Cluster::connect(&options).await.unwrap();
-                let mut follower = Follower { cluster, namespace, front, pods: HashMap::new() };
+                let mut follower =
+                    Follower { cluster, namespace, front, pods: HashMap::new(), copies: counts };
                 let mut told = String::new();
                 while !ended.load(Ordering::SeqCst) {
                     if let Some((route, endpoints)) = follower.look().await {
@@ -83,7 +89,7 @@ impl Proxy {
                 }
             });
         });
-        let this = Self { address, nginx, stop, thread: Some(thread), _folder: folder };
+        let this = Self { address, copies, nginx, stop, thread: Some(thread), _folder: folder };
         // The worker that knew no route yet may answer a last time.
         let mut row = 0;
         eventually("the proxy answers", Duration::from_secs(30), || {
@@ -96,6 +102,26 @@ impl Proxy {
     /// Where requests go.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// So many requests, one after the other.
+    ///
+    /// # Panics
+    /// When one is lost.
+    pub fn ask(&self, count: u32) -> Counted {
+        let mut counted = Counted::default();
+        for _ in 0..count {
+            *counted.images.entry(get(self.address, "").unwrap()).or_default() += 1;
+        }
+        counted
+    }
+
+    /// How many copies each image has got so far.
+    ///
+    /// # Panics
+    /// When another thread has panicked.
+    pub fn copies(&self) -> Counted {
+        Counted { images: self.copies.lock().unwrap().clone(), lost: Vec::new() }
     }
 }
 
@@ -111,6 +137,8 @@ impl Drop for Proxy {
     }
 }
 
+/// Copies of requests, by the image that got them.
+type Copies = Arc<Mutex<BTreeMap<String, u32>>>;
 /// A Pod's server, and when the Pod went.
 type Serving = (HttpServer, Option<Instant>);
 
@@ -119,6 +147,7 @@ struct Follower {
     namespace: String,
     front: Front,
     pods: HashMap<String, Serving>,
+    copies: Copies,
 }
 
 impl Follower {
@@ -164,9 +193,14 @@ impl Follower {
         for pod in pods {
             let Some(address) = address(pod) else { continue };
             let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
-            self.pods
-                .entry(address)
-                .or_insert_with(|| (HttpServer::start(move |_| Reply::ok(image.clone())), None));
+            let copies = self.copies.clone();
+            let answer = move |path: &str| {
+                if path == COPY {
+                    *copies.lock().unwrap().entry(image.clone()).or_default() += 1;
+                }
+                Reply::ok(image.clone())
+            };
+            self.pods.entry(address).or_insert_with(|| (HttpServer::start(answer), None));
         }
         let there: Vec<String> = pods.iter().filter_map(address).collect();
         self.pods.retain(|address, (_, gone)| {
@@ -231,13 +265,13 @@ fn nginx(address: SocketAddr, route: &Value, endpoints: &BTreeMap<String, Vec<So
             let mirror = &filter["requestMirror"];
             let percent = mirror["percent"].as_f64().unwrap_or(100.0);
             let service = target(mirror["backendRef"]["name"].as_str().unwrap_or_default());
-            outside.push_str(&split(
-                "mirrored",
-                "m${request_id}",
-                &[(service, percent), ("none".into(), 100.0 - percent)],
-            ));
+            let mut shares = vec![(service, percent), ("none".into(), 100.0 - percent)];
+            shares.retain(|(_, share)| *share > 0.0);
+            outside.push_str(&split("mirrored", "m${request_id}", &shares));
             choice.push_str("      mirror /mirror;\n");
-            mirrors = "    location = /mirror { internal; if ($mirrored = none) { return 204; } proxy_pass http://$mirrored; }\n".into();
+            mirrors = format!(
+                "    location = /mirror {{ internal; if ($mirrored = none) {{ return 204; }} proxy_pass http://$mirrored{COPY}; }}\n"
+            );
         }
     }
     let served = if rules.is_empty() {

@@ -72,6 +72,11 @@ impl Webhook {
         block(async move { reqwest::get(url).await.ok()?.text().await.ok() })
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

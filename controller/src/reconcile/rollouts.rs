@@ -59,7 +59,7 @@ impl Look<'_> {
             is_judged: is_judged(Some(&self.before)),
         };
         let pushes = self.memory.pushes.clone();
-        let now = jiff::Timestamp::now().as_second();
+        let now = jiff::Timestamp::now();
         let moved = driver.drive(survey, &|key| pushes.of(key), now).await?;
         for one in &moved {
             self.note(one);
@@ -90,9 +90,7 @@ impl Look<'_> {
 
     /// Says what a Rollout does, and when to look again.
     fn note(&mut self, one: &Moved) {
-        if let Some(again) = one.again {
-            self.again = self.again.min(again);
-        }
+        self.due = [self.due, one.again].into_iter().flatten().min();
         self.memory.rolls |= one.state.is_under_way();
         if !matches!(one.state.phase, Phase::Aborting | Phase::Aborted) {
             self.memory.pushes.forget(&one.key);

@@ -2,8 +2,8 @@
 //! a Lease (coordination.k8s.io) that is renewed while it is held, or who
 //! holds it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gitops_cluster::{ApplyOptions, Cluster, ClusterError, ErrorKind, Kind};
@@ -35,9 +35,13 @@ pub enum Claim {
 pub struct Lease {
     place: Place,
     renewing: JoinHandle<()>,
+    /// As it was written last.
+    latest: Latest,
     /// `metadata.resourceVersion` before it was taken; none: it was not there.
     pub before: Option<String>,
 }
+
+type Latest = Arc<Mutex<Value>>;
 
 #[derive(Clone, Debug)]
 struct Place {
@@ -99,9 +103,10 @@ fn text(lease: &Value, pointer: &str) -> String {
 pub async fn claim(cluster: &Cluster, application: &AppRef, holder: &str, lost: &Arc<AtomicBool>) -> Claim {
     let place = place(cluster, application, holder);
     match take(&place).await {
-        Ok(Taken::Ours { before }) => {
-            let renewing = tokio::spawn(renew(place.clone(), lost.clone()));
-            Claim::Held(Box::new(Lease { place, renewing, before }))
+        Ok(Taken::Ours { before, now }) => {
+            let latest = Arc::new(Mutex::new(now));
+            let renewing = tokio::spawn(renew(place.clone(), latest.clone(), lost.clone()));
+            Claim::Held(Box::new(Lease { place, renewing, latest, before }))
         }
         Ok(Taken::Theirs(holder)) => Claim::Taken { holder },
         Err(error) => Claim::Unusable(error),
@@ -109,7 +114,7 @@ pub async fn claim(cluster: &Cluster, application: &AppRef, holder: &str, lost: 
 }
 
 enum Taken {
-    Ours { before: Option<String> },
+    Ours { before: Option<String>, now: Value },
     Theirs(String),
 }
 
@@ -132,7 +137,7 @@ async fn take(place: &Place) -> Result<Taken, ClusterError> {
         }
         let before = live.as_ref().and_then(version_of);
         match write(place, live.as_ref(), Some(&place.holder)).await {
-            Ok(()) => return Ok(Taken::Ours { before }),
+            Ok(now) => return Ok(Taken::Ours { before, now }),
             // Someone was faster, or it is ours already: look again.
             Err(error) if error.kind() == ErrorKind::Conflict => seen = None,
             Err(error) => return Err(error),
@@ -143,7 +148,8 @@ async fn take(place: &Place) -> Result<Taken, ClusterError> {
     }
 }
 
-async fn write(place: &Place, live: Option<&Value>, holder: Option<&str>) -> Result<(), ClusterError> {
+/// Out: the Lease as it is then.
+async fn write(place: &Place, live: Option<&Value>, holder: Option<&str>) -> Result<Value, ClusterError> {
     let now = format!("{:.6}", jiff::Timestamp::now());
     let version = live.and_then(version_of);
     let before = live.map(|live| text(live, "/spec/holderIdentity")).unwrap_or_default();
@@ -166,15 +172,15 @@ async fn write(place: &Place, live: Option<&Value>, holder: Option<&str>) -> Res
     match version {
         Some(version) => {
             lease["metadata"]["resourceVersion"] = version.into();
-            place.cluster.replace(&place.kind, &place.key, &lease, &options).await.map(drop)
+            place.cluster.replace(&place.kind, &place.key, &lease, &options).await
         }
-        None => place.cluster.create(&place.kind, &place.key, &lease, &options).await.map(drop),
+        None => place.cluster.create(&place.kind, &place.key, &lease, &options).await,
     }
 }
 
 /// Renews until it is aborted, or lost: taken by another, or not renewed for as
 /// long as it lives.
-async fn renew(place: Place, lost: Arc<AtomicBool>) {
+async fn renew(place: Place, latest: Latest, lost: Arc<AtomicBool>) {
     let mut last = Instant::now();
     loop {
         tokio::time::sleep(RENEW).await;
@@ -182,7 +188,7 @@ async fn renew(place: Place, lost: Arc<AtomicBool>) {
             let live = place.cluster.get(&place.kind, &place.key).await?;
             let ours = live.as_ref().is_some_and(|live| text(live, "/spec/holderIdentity") == place.holder);
             if ours {
-                write(&place, live.as_ref(), Some(&place.holder)).await?;
+                note(&latest, write(&place, live.as_ref(), Some(&place.holder)).await?);
             }
             Ok::<bool, ClusterError>(ours)
         };
@@ -195,6 +201,10 @@ async fn renew(place: Place, lost: Arc<AtomicBool>) {
     }
 }
 
+fn note(latest: &Latest, lease: Value) {
+    *latest.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+}
+
 /// One that is not given back runs out.
 impl Drop for Lease {
     fn drop(&mut self) {
@@ -203,19 +213,27 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    /// Gives it back. One that cannot be given back runs out.
-    pub async fn release(self) {
+    /// Gives it back; its version then: while that stays, nobody else has synced.
+    /// One that cannot be given back runs out.
+    pub async fn release(self) -> Option<String> {
         self.renewing.abort();
         let place = &self.place;
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let given = async {
+            match write(place, Some(&latest), None).await {
+                // It was renewed at this very moment, or taken.
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                given => return given.map(Some),
+            }
             let live = place.cluster.get(&place.kind, &place.key).await?;
             let ours = live.as_ref().is_some_and(|live| text(live, "/spec/holderIdentity") == place.holder);
-            if ours { write(place, live.as_ref(), None).await } else { Ok(()) }
+            if ours { write(place, live.as_ref(), None).await.map(Some) } else { Ok(None) }
         };
         match tokio::time::timeout(RENEW, given).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(given)) => return given.as_ref().and_then(version_of),
             Ok(Err(error)) => tracing::warn!(lease = %place.key, %error, "not given back; it runs out"),
             Err(_) => tracing::warn!(lease = %place.key, "not given back in time; it runs out"),
         }
+        None
     }
 }

@@ -99,6 +99,31 @@ pub fn lint_all(written: &[Written], declared: Option<&Objects>, namespace: &str
     work.linted
 }
 
+/// The Rollouts among these whose failure is a commit on the Application's branch,
+/// each with this doubt about it.
+pub fn not_trusted(objects: &Objects, doubt: &str) -> Vec<Found> {
+    const FIELD: &str = "spec.onFailure";
+    let reverts = |object: &&DesiredObject| {
+        let on_failure = object.value.pointer("/spec/onFailure").and_then(Value::as_str);
+        object.gvk.group == GROUP
+            && object.gvk.kind == "Rollout"
+            && on_failure.is_none_or(|is| is == "Revert")
+    };
+    let found = objects.values().filter(reverts).map(|object| {
+        let written = Written::declared(object);
+        Found {
+            file: written.file.clone(),
+            line: written.line(FIELD),
+            object: format!("Rollout {}", object.key.name),
+            field: FIELD.into(),
+            severity: "warning",
+            message: doubt.to_owned(),
+            hint: "see docs/security.md, Signed restores".into(),
+        }
+    });
+    found.collect()
+}
+
 struct Work<'a> {
     beside: &'a Objects,
     known: bool,

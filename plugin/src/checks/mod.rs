@@ -4,12 +4,14 @@
 mod installed;
 pub mod other;
 
-use gitops_cluster::Access;
+use gitops_cluster::{Access, Cluster};
+use gitops_core::desired::DesiredSet;
 use gitops_core::names::SYSTEM_NAMESPACE;
+use gitops_engine::lint::not_trusted;
 use gitops_engine::{Environment, Loaded, Rules};
 use serde::Serialize;
 
-use crate::applications::{Destination, declared};
+use crate::applications::{Destination, declared, revert_doubt};
 use crate::error::Failure;
 use crate::printer::Printer;
 use crate::settings::Settings;
@@ -197,7 +199,7 @@ fn flag(access: &Access<'_>) -> String {
 pub async fn application(
     loaded: &Loaded,
     revision: Option<&str>,
-    destination: Option<&Destination>,
+    (home, destination): (Option<&Cluster>, Option<&Destination>),
     settings: &Settings,
     printer: &Printer,
 ) -> Vec<Check> {
@@ -232,6 +234,9 @@ pub async fn application(
         Ok((_, set)) => {
             let words = format!("{} objects", set.objects.len());
             checks.push(Check::new(SECTION, label, Finding::passed(words)));
+            let label = format!("{name}: a Rollout's Revert counts");
+            let finding = reverts(loaded, &set, home, settings).await;
+            checks.extend(finding.map(|finding| Check::new(SECTION, label, finding)));
         }
         Err(failure) => {
             checks.push(Check::new(SECTION, label, Finding::of(&failure)));
@@ -243,6 +248,24 @@ pub async fn application(
     let conflicts = conflicts(loaded, revision, destination, printer).await;
     checks.push(Check::new(SECTION, format!("{name}: nobody else claims its objects"), conflicts));
     checks
+}
+
+/// Whether the commit that a failed Rollout asks for would count; none: no Rollout
+/// asks for one.
+async fn reverts(
+    loaded: &Loaded,
+    set: &DesiredSet,
+    home: Option<&Cluster>,
+    settings: &Settings,
+) -> Option<Finding> {
+    let found = not_trusted(&set.objects, "");
+    let names: Vec<&str> = found.iter().map(|found| found.object.as_str()).collect();
+    let first = names.first()?;
+    let Some(doubt) = revert_doubt(home, &loaded.application, settings).await else {
+        return Some(Finding::passed(""));
+    };
+    let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+    Some(Finding::warned(format!("{first}{more}: {doubt}"), "see docs/security.md, Signed restores"))
 }
 
 /// Whether a commit that touches nothing of an Application leaves its render

@@ -84,7 +84,8 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
                     };
                     shown.add(match there {
                         Ok(there) => {
-                            checks::application(loaded, revision, there.as_deref(), settings, printer).await
+                            let places = (cluster, there.as_deref());
+                            checks::application(loaded, revision, places, settings, printer).await
                         }
                         Err(failure) => {
                             let name = format!("{}: its cluster can be asked", loaded.application);

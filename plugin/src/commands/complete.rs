@@ -5,12 +5,11 @@
 use std::time::Duration;
 
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches};
-use gitops_core::names::API_VERSION;
 use gitops_engine::load;
-use serde_json::Value;
 
 use crate::cli::{Cli, GlobalFlags};
 use crate::error::{Failure, code};
+use crate::listing;
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -156,11 +155,8 @@ async fn of_cluster(plural: &str, words: &[String]) -> Vec<String> {
     let names = async {
         let cluster = settings.cluster().await.ok()?;
         let namespace = settings.namespace.as_deref().unwrap_or(cluster.default_namespace());
-        let path = format!("/apis/{API_VERSION}/namespaces/{namespace}/{plural}");
-        let list = cluster.get_json(&path).await.ok()?;
-        let items = list.get("items")?.as_array()?;
-        let name = |item: &Value| Some(item.pointer("/metadata/name")?.as_str()?.to_owned());
-        Some(items.iter().filter_map(name).collect())
+        let all = listing::list(&cluster, plural, Some(namespace)).await.ok()?;
+        Some(all.iter().map(|one| listing::reference(one).name).collect())
     };
     tokio::time::timeout(PATIENCE, names).await.ok().flatten().unwrap_or_default()
 }

@@ -103,6 +103,12 @@ fn what_lets_one_in_goes_nowhere_else() {
             headers: vec![format!("Location: {}", asked.lock().unwrap())],
             body: String::new(),
         },
+        // As Prometheus' encoder writes it.
+        path if path.starts_with("/go/") => Reply {
+            status: 400,
+            headers: Vec::new(),
+            body: r#"{"status": "error", "error": "not with a\u0026b\u003cc\u003ed"}"#.into(),
+        },
         // It says what it was sent.
         _ => Reply { status: 403, headers: Vec::new(), body: "not with t0k3n-of-ada".into() },
     });
@@ -112,6 +118,16 @@ fn what_lets_one_in_goes_nowhere_else() {
         measured(&namespace, json!({"name": "m", "success": "result", "http": http}))
     };
     let access = json!({"secretRef": {"name": "token"}});
+    secret(&namespace, "odd", &server.url("/"), &json!({"token": "a&b<c>d"}));
+    let odd = json!({"secretRef": {"name": "odd"}});
+    let query = json!({"address": server.url("/go"), "query": "up", "access": odd});
+    let by_query = measured(&namespace, json!({"name": "m", "success": "true", "prometheus": query})).1;
+    for value in [by_query, of("/go/", odd).1] {
+        assert!(
+            value.contains("not with ***") && !value.contains("b<c") && !value.contains("u0026"),
+            "{value}"
+        );
+    }
     let (outcome, value) = of("/away", access.clone());
     assert!(outcome == Outcome::Inconclusive && value.contains("with credentials"), "{value}");
     assert_eq!(other.asked(), 0, "nothing was sent there");

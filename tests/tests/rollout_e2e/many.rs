@@ -75,7 +75,10 @@ fn writes(shop: &Shop) -> usize {
 fn many_go_side_by_side_and_rest_without_a_write() {
     let shop = Shop::unheld(&[("app/config.yaml", CONFIG)]);
     let node = FakeNode::start(shop.cluster, &format!("node-{}", shop.name()));
-    let first = shop.repo.commit("first", &[("app/all.yaml", &objects(&node, "web:1"))]);
+    shop.repo.commit("first", &[("app/all.yaml", &objects(&node, "web:1"))]);
+    // As in a repository of many: the first version is promoted at a commit that
+    // touches nothing of it.
+    let first = shop.repo.commit("beside", &[("other/note", "x")]);
     shop.hold(
         json!({"sync": {"mode": "Automatic", "prune": true, "pruneBudget": {"count": 1000, "percent": 100}}}),
     );

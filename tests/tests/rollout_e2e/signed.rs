@@ -64,6 +64,15 @@ fn a_version_goes_back_by_a_commit_that_its_project_takes() {
     });
     assert_eq!(stage.shop.repo.head(), bad);
     let name = stage.shop.name();
+    let described = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application",
+        "metadata": {"name": "web", "namespace": name}, "spec": {"project": name,
+            "source": {"repo": stage.shop.repo.url(), "revision": "main", "path": "app"}, "destination": {"namespace": name}}});
+    std::fs::write(keys.path().join("gitops.yaml"), described.to_string()).unwrap();
+    let told = |command: &str| {
+        let ran = stage.shop.cluster.gitops(keys.path(), &format!("{command} -n {name} -o json"));
+        ran.stdout.contains("none of the Project's signers")
+    };
+    assert!(told("rollout lint") && told("check"));
     let patch = json!({"spec": project(&[&ada_public, &own_public])}).to_string();
     stage.shop.cluster.kubectl_args(&["patch", "project", name, "--type=merge", "-p", &patch]).ok();
     stage.eventually("Git goes back", |stage| (stage.shop.repo.head() != bad).then_some(()));
@@ -75,4 +84,5 @@ fn a_version_goes_back_by_a_commit_that_its_project_takes() {
     stage.eventually("it counts", |stage| {
         (stage.shop.get("application", "web")?["status"]["revision"] == head).then_some(())
     });
+    assert!(!told("rollout lint") && !told("check"));
 }

@@ -78,6 +78,41 @@ fn an_aborted_canary_gets_no_more_requests_and_none_is_lost() {
 }
 
 #[test]
+fn copies_of_requests_reach_the_new_version_alone() {
+    let steps = json!([{"setMirror": 100}, {"pause": {}}, {"setMirror": 25}, {"pause": {}}]);
+    let stage = by_route(steps, "Hold");
+    let proxy = Proxy::start(stage.shop.cluster, stage.shop.name(), Front::Route("web"));
+    // So many requests: all are answered by the old version; how many copies came.
+    let copied = |count: u32| {
+        let before = proxy.copies();
+        let answered = proxy.ask(count);
+        assert_eq!((answered.of("web:1"), answered.all()), (count, count), "{answered:?}");
+        // A copy is sent beside the request, and may come a moment after it.
+        std::thread::sleep(Duration::from_secs(1));
+        let after = proxy.copies();
+        assert_eq!(after.of("web:1"), 0, "{after:?}");
+        after.of("web:2") - before.of("web:2")
+    };
+    assert_eq!(copied(50), 0);
+    let commit = stage.push("web:2");
+    paused_at(&stage, 1);
+    assert_eq!(copied(200), 200, "each request is copied");
+    stage.ask("promote", json!({})).ok();
+    paused_at(&stage, 3);
+    let some = copied(400);
+    assert!((60..140).contains(&some), "{some} of 400");
+    let requests = Requests::start(&proxy);
+    stage.ask("promote", json!({})).ok();
+    stage.promoted(&commit, "web:2");
+    std::thread::sleep(Duration::from_secs(1));
+    requests.counted();
+    drop(requests);
+    let before = proxy.copies();
+    assert_eq!(proxy.ask(50).of("web:2"), 50);
+    assert_eq!(proxy.copies().all(), before.all());
+}
+
+#[test]
 fn blue_green_switches_without_a_lost_request() {
     let rollout = json!({"strategy": {"blueGreen": {"activeService": "web", "previewService": "web-preview",
         "autoPromote": false, "scaleDownDelay": "1s"}}});

@@ -22,8 +22,9 @@ use serde_json::Value;
 use super::Keeper;
 use crate::world::{Gate, Held, World};
 
-/// Rendering a commit may take so long: the API server waits 3 s in all.
-const RENDER: Duration = Duration::from_millis(1600);
+/// Looking all of it up may take so long, both versions' renders with it: the API
+/// server waits 3 s in all, and a denial is looked at once more.
+const TIME: Duration = Duration::from_millis(1600);
 
 /// A status that is written.
 struct Case<'a> {
@@ -35,9 +36,19 @@ struct Case<'a> {
 }
 
 impl Keeper {
-    /// What is known of the versions that a Rollout's status names.
-    /// `before`: the Rollout as it is; `object`: as it would be.
+    /// What is known of the versions that a Rollout's status names; none: it could
+    /// not be looked up in time. `both`: the Rollout as it is, and as it would be.
     pub async fn promotion(
+        &self,
+        world: &World,
+        rollout: &ObjectKey,
+        both: (&Value, &Value),
+    ) -> Option<Promotion> {
+        let looked_up = self.look_up(world, rollout, both);
+        tokio::time::timeout(TIME, looked_up).await.ok().flatten()
+    }
+
+    async fn look_up(
         &self,
         world: &World,
         rollout: &ObjectKey,
@@ -79,8 +90,7 @@ impl Keeper {
             let target = if named.revision == *tip {
                 held.part.gated([]).declared(&spec.target)
             } else {
-                let at = self.between(held, &named.revision, None, tip);
-                let part = tokio::time::timeout(RENDER, at).await.ok()?;
+                let part = self.between(held, &named.revision, None, tip).await;
                 part.and_then(|part| part.get(&spec.target))
             };
             found.extend(target.map(|target| (named.revision.clone(), target)));

@@ -10,12 +10,15 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Values of a metric that are shown.
+/// Values of a metric that are shown, and of all metrics.
 const SHOWN: usize = 10;
+const MEASUREMENTS: usize = 1000;
 /// Versions whose end is remembered.
 const ENDS: usize = 10;
-/// Letters of a message that is remembered.
+/// Letters of a message that is remembered, and of a measured value.
 const WORDS: usize = 300;
+/// Letters of a message: what tools and servers say may be long.
+const MESSAGE: usize = 2000;
 /// The condition of a Rollout that cannot go on (as kstatus has it).
 const STALLED: &str = "Stalled";
 /// The condition that tells whether the commit of a Revert would count.
@@ -29,20 +32,28 @@ pub struct RolloutStatus {
     pub observed_generation: Option<i64>,
     /// Idle, Gated, Progressing, Paused, Promoting, Aborting or Aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
     pub phase: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
     pub step: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
     pub weight: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
     pub promoted_revision: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub stable_hash: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub new_hash: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
     pub measurements: Vec<Measurement>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2000))]
     pub message: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -62,10 +73,14 @@ pub struct RolloutStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Measurement {
+    #[schemars(length(max = 600))]
     pub metric: String,
+    #[schemars(length(max = 300))]
     pub value: String,
     /// RFC 3339.
+    #[schemars(length(max = 40))]
     pub time: String,
+    #[schemars(length(max = 20))]
     pub outcome: String,
 }
 
@@ -74,14 +89,19 @@ pub struct Measurement {
 #[serde(rename_all = "camelCase")]
 pub struct End {
     /// The commit that brought it in.
+    #[schemars(length(max = 2000))]
     pub revision: String,
+    #[schemars(length(max = 64))]
     pub hash: String,
     /// Promoted or Aborted.
+    #[schemars(length(max = 20))]
     pub outcome: String,
     /// RFC 3339.
+    #[schemars(length(max = 40))]
     pub time: String,
     /// Why it was aborted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 300))]
     pub message: String,
 }
 
@@ -113,7 +133,7 @@ impl RolloutStatus {
             stable_hash: state.stable.as_ref().map(|version| version.hash.clone()),
             new_hash: state.new.as_ref().map(|version| version.hash.clone()),
             measurements: measurements(state),
-            message: Some(told(state)).filter(|message| !message.is_empty()),
+            message: Some(told(state)).filter(|message| !message.is_empty()).map(|told| cut(&told, MESSAGE)),
             conditions: Vec::new(),
             history: Vec::new(),
             state: Some(json!(state)),
@@ -128,16 +148,19 @@ impl RolloutStatus {
         let mut all = Vec::new();
         for counted in std::mem::take(&mut self.measurements) {
             let of_it = |one: &&Measurement| one.metric == counted.metric && !is_count(one);
-            let values: Vec<&Measurement> = before.iter().chain(taken).filter(of_it).collect();
+            let short = |one: &Measurement| Measurement { value: cut(&one.value, WORDS), ..one.clone() };
+            let values: Vec<Measurement> = before.iter().chain(taken).filter(of_it).map(short).collect();
             let tallies = [&state.tallies, &state.background];
             let tally = tallies.into_iter().find_map(|tallies| tallies.get(&counted.metric));
             let most = tally.map_or(0, |tally| tally.taken() as usize).min(SHOWN);
             if values.is_empty() {
                 all.push(counted);
             } else {
-                all.extend(values[values.len().saturating_sub(most)..].iter().map(|one| (*one).clone()));
+                all.extend_from_slice(&values[values.len().saturating_sub(most)..]);
             }
         }
+        // The newest of the last metrics, should there be more than fit.
+        all.drain(..all.len().saturating_sub(MEASUREMENTS));
         self.measurements = all;
         self
     }
@@ -154,8 +177,8 @@ impl RolloutStatus {
 
     /// The same while it cannot go on, and why.
     pub fn stalled(mut self, reason: &str, message: &str, now: i64) -> Self {
-        self.message = Some(message.to_owned());
-        self.put(STALLED, "True", reason, message, now);
+        self.message = Some(cut(message, MESSAGE));
+        self.put(STALLED, "True", reason, &cut(message, MESSAGE), now);
         self
     }
 
@@ -207,8 +230,13 @@ fn end(was: &State, is: &State, now: i64) -> Option<End> {
         hash: new.hash.clone(),
         outcome: outcome.into(),
         time: Timestamp::from_second(now).unwrap_or_default().to_string(),
-        message: message.chars().take(WORDS).collect(),
+        message: cut(message, WORDS),
     })
+}
+
+/// So many letters of a text.
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 /// A count of measurements, where their values are not known.
@@ -290,6 +318,19 @@ mod tests {
         assert_eq!(RolloutStatus::default().state().unwrap(), None);
         let forged = RolloutStatus { state: Some(json!({"phase": "Open"})), ..RolloutStatus::default() };
         assert!(forged.state().is_err());
+    }
+
+    #[test]
+    fn what_is_told_is_bounded() {
+        let state = State { phase: Phase::Aborting, message: "é".repeat(9000), ..State::default() };
+        let letters = |status: RolloutStatus| status.message.unwrap().chars().count();
+        assert_eq!(letters(RolloutStatus::of(&state, &spec(), None)), MESSAGE);
+        assert_eq!(letters(RolloutStatus::default().stalled("Analysis", &state.message, 60)), MESSAGE);
+        let mut state = State::default();
+        state.tallies.insert("t/m".into(), Tally { succeeded: 1, ..Tally::default() });
+        let long = Measurement { metric: "t/m".into(), value: "9".repeat(9000), ..Measurement::default() };
+        let status = RolloutStatus::of(&state, &spec(), None).measured(&[], &[long], &state);
+        assert_eq!(status.measurements[0].value.len(), WORDS);
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::rollout::observe::Ask;
 use crate::rollout::spec::Spec;
 use crate::rollout::state::{Setting, State, Version};
 
+const HINT: &str = "leave it to the controller; ask by: kubectl gitops rollout promote, abort";
+
 /// What is known of a Rollout whose status is written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Promotion {
@@ -46,6 +48,9 @@ pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
     }
     let state = |object: Option<&Value>| object.and_then(|object| object.pointer("/status/state").cloned());
     let (before, after) = (state(review.old), state(review.new));
+    if let Some(objection) = shown(review, after.as_ref()) {
+        return Some(objection);
+    }
     if before == after {
         return None;
     }
@@ -58,7 +63,7 @@ pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
                 tried: after.as_ref().map(|state| versions(state).into()),
             }],
             message,
-            hint: "leave it to the controller; ask by: kubectl gitops rollout promote, abort".into(),
+            hint: HINT.into(),
         })
     };
     let Some(after) = after.as_ref() else { return object("where a Rollout stands is not forgotten".into()) };
@@ -112,6 +117,43 @@ pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
         // A state that names none would hold nothing back.
         None => object("it has to say which version is promoted".into()),
     }
+}
+
+/// What people and programs read says what the state says. A message is bounded
+/// by its schema.
+fn shown(review: &Review<'_>, state: Option<&Value>) -> Option<Objection> {
+    let status = |object: Option<&Value>, field: &str| object?.get("status")?.get(field).cloned();
+    for (field, pointer) in [
+        ("phase", "/phase"),
+        ("weight", "/setting/weight"),
+        ("promotedRevision", "/stable/revision"),
+        ("stableHash", "/stable/hash"),
+        ("newHash", "/new/hash"),
+    ] {
+        let Some(tried) = status(review.new, field) else { continue };
+        let of = |state: Option<&Value>| state.and_then(|state| state.pointer(pointer)).cloned();
+        let says = of(state);
+        // What was wrong before, and is not touched, is no news.
+        let untouched = || {
+            let before = review.old.and_then(|old| old.pointer("/status/state"));
+            status(review.old, field).as_ref() == Some(&tried) && of(before) == says
+        };
+        if says.as_ref() == Some(&tried) || untouched() {
+            continue;
+        }
+        let said = says.map_or_else(|| "nothing".to_owned(), |says| says.to_string());
+        return Some(Objection {
+            message: format!("it has to say the same as status.state: {said}"),
+            differences: vec![Difference {
+                path: Path::root().field("status").field(field),
+                op: Op::Change,
+                git: None,
+                tried: Some(tried),
+            }],
+            hint: HINT.into(),
+        });
+    }
+    None
 }
 
 /// The request that a Rollout carries, with whose name the webhook has stamped
@@ -280,6 +322,44 @@ mod tests {
         let (old, new) = (rollout(json!(null)), rollout(json!({"stable": version("a")})));
         let unknown = told("status", Some(&old), &new, &Facts::default(), Some(&rollout(Value::Null)));
         assert!(unknown.contains("could not be looked up"), "{unknown}");
+    }
+
+    #[test]
+    fn what_people_read_says_what_the_state_says() {
+        let state = json!({"phase": "Paused", "stable": version("a"), "new": version("b"), "setting": {
+            "target": "Stable", "share": 100, "second": null, "updated": 0, "weight": 20}});
+        let with = |fields: Value| {
+            let mut object = rollout(state.clone());
+            for (field, value) in fields.as_object().unwrap() {
+                object["status"][field] = value.clone();
+            }
+            object
+        };
+        let right = json!({"phase": "Paused", "weight": 20, "promotedRevision": "a", "stableHash": "h-a", "newHash": "h-b"});
+        let judged = |old: &Value, new: &Value| {
+            told("status", Some(old), new, &Facts::default(), Some(&rollout(Value::Null)))
+        };
+        let at_first = with(json!({}));
+        for (fields, expected) in [
+            (right.clone(), " "),
+            (json!({}), " "),
+            (json!({"message": "in words"}), " "),
+            (json!({"phase": "Idle"}), "the same as status.state: \"Paused\""),
+            (json!({"weight": 0}), "the same as status.state: 20"),
+            (json!({"promotedRevision": "b"}), "the same as status.state: \"a\""),
+            (json!({"stableHash": "h-b"}), "the same as"),
+            (json!({"newHash": ""}), "the same as"),
+        ] {
+            let told = judged(&at_first, &with(fields.clone()));
+            assert!(if expected == " " { told == " " } else { told.contains(expected) }, "{fields}: {told}");
+        }
+        // What was wrong before keeps nobody from saying something else.
+        let wrong = json!({"phase": "Idle", "message": "m"});
+        assert_eq!(judged(&with(json!({"phase": "Idle"})), &with(wrong)), " ");
+        let nothing = rollout(Value::Null);
+        let mut forged = nothing.clone();
+        forged["status"] = json!({"phase": "Idle"});
+        assert!(judged(&nothing, &forged).contains("the same as status.state: nothing"));
     }
 
     #[test]

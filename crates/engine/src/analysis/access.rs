@@ -20,6 +20,9 @@ use crate::load::decode;
 /// Shorter values are no secrets, and would mask every word.
 const SHORTEST: usize = 4;
 
+/// What stands where a secret stood.
+const MASKED: &str = "***";
+
 /// What is sent, who is trusted, and what is masked.
 #[derive(Clone, Default)]
 pub(super) struct Entry {
@@ -36,14 +39,39 @@ impl Entry {
     }
 
     /// A text of others without what was sent to them.
-    pub(super) fn mask(&self, body: Vec<u8>) -> Vec<u8> {
-        if self.secrets.is_empty() {
-            return body;
-        }
-        let text = String::from_utf8_lossy(&body);
-        let masked = self.secrets.iter().fold(text.into_owned(), |text, secret| text.replace(secret, "***"));
-        masked.into_bytes()
+    pub(super) fn mask(&self, text: &str) -> String {
+        let secrets = self.secrets.iter().flat_map(|secret| forms(secret));
+        secrets.fold(text.to_owned(), |text, secret| text.replace(&secret, MASKED))
     }
+
+    /// The same of all texts in a document; numbers stay.
+    pub(super) fn masked(&self, document: Value) -> Value {
+        match document {
+            _ if self.secrets.is_empty() => document,
+            Value::String(text) => self.mask(&text).into(),
+            Value::Array(all) => all.into_iter().map(|one| self.masked(one)).collect(),
+            Value::Object(all) => {
+                all.into_iter().map(|(key, value)| (self.mask(&key), self.masked(value))).collect()
+            }
+            other => other,
+        }
+    }
+}
+
+/// How a text may stand in another one: as it is, quoted, in a URL, in HTML. The
+/// longest come first, or a part of one would stay.
+fn forms(secret: &str) -> Vec<String> {
+    let quoted = Value::from(secret).to_string();
+    let quoted = quoted.trim_matches('"').to_owned();
+    // As Go's encoder of JSON does.
+    let escaped = quoted.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
+    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let html = html.replace('"', "&#34;").replace('\'', "&#39;");
+    let encoded = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
+    let mut all = vec![secret.to_owned(), quoted, escaped, html, encoded];
+    all.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    all.dedup();
+    all
 }
 
 /// What is wrong with it by itself.
@@ -242,10 +270,15 @@ mod tests {
         assert_eq!(entry.headers["x-scope"], "team-a");
         assert_eq!(entry.headers[AUTHORIZATION], format!("Basic {}", STANDARD.encode("ada:hunter2")));
         assert!(format!("{:?}", entry.headers).contains("Sensitive"));
-        let told = entry.mask(b"no hunter2 of team-a".to_vec());
-        assert_eq!(told, b"no *** of ***");
+        assert_eq!(entry.mask("no hunter2 of team-a"), "no *** of ***");
         let tenant = entered(&[("header", "X-Scope-OrgID"), ("value", "1435")]).unwrap_or_default();
-        assert_eq!(tenant.mask(b"[1435811.4, 1435]".to_vec()), b"[1435811.4, 1435]");
+        assert_eq!(tenant.mask("[1435811.4, 1435]"), "[1435811.4, 1435]");
+        // However it is written.
+        let odd = entered(&[("token", "a&b<\"c\">/é")]).unwrap_or_default();
+        let text = r#"is a&b<"c">/é, "a&b<\"c\">/é", a\u0026b\u003c\"c\"\u003e/é, a&amp;b&lt;&#34;c&#34;&gt;/é, a%26b%3C%22c%22%3E%2F%C3%A9"#;
+        assert_eq!(odd.mask(text), r#"is ***, "***", ***, ***, ***"#);
+        let document = json!({"a&b<\"c\">/é": [1, "x a&b<\"c\">/é", null]});
+        assert_eq!(odd.masked(document), json!({"***": [1, "x ***", null]}));
         let bearer = entered(&[("token", "abc123")]).unwrap_or_default();
         assert_eq!(bearer.headers[AUTHORIZATION], "Bearer abc123");
         let ca = entered(&[("ca.crt", "pem")]).unwrap_or_default();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
+use serde_json::Value;
 use url::{Host, Url};
 
 use super::access::{Entry, certificates};
@@ -23,7 +24,7 @@ const MAX_CLIENTS: usize = 32;
 /// Characters of an answer that is no success.
 const MAX_TOLD: usize = 200;
 
-/// An answer of any status.
+/// An answer of any status, as it came: nothing of it is told unmasked.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
@@ -107,7 +108,26 @@ impl Asking {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status: response.status().as_u16(), body: self.entry.mask(body) })
+        Ok(Answer { status: response.status().as_u16(), body })
+    }
+
+    /// A document without what was sent to get it.
+    pub(super) fn masked(&self, document: Value) -> Value {
+        self.entry.masked(document)
+    }
+
+    /// A text of others without what was sent to get it.
+    pub(super) fn mask(&self, text: &str) -> String {
+        self.entry.mask(text)
+    }
+
+    /// What to tell of an answer that is no success.
+    pub(super) fn told(&self, answer: &Answer) -> String {
+        let text = match serde_json::from_slice::<Value>(&answer.body) {
+            Ok(document) => self.masked(document).to_string(),
+            Err(_) => self.mask(&String::from_utf8_lossy(&answer.body)),
+        };
+        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_TOLD).collect()
     }
 }
 
@@ -129,12 +149,6 @@ pub(super) fn shown(url: &Url) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.as_str().trim_end_matches('/').to_owned()
-}
-
-/// What to tell of an answer that is no success.
-pub(super) fn told(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_TOLD).collect()
 }
 
 fn refused(url: &Url) -> Option<&'static str> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::error::AnalysisError;
-use super::fetch::{Asking, shown, told};
+use super::fetch::{Asking, shown};
 use super::reading::Reading;
 
 /// Bytes of a document: one Pod or page says less.
@@ -23,13 +23,13 @@ const MAX_BRACKETS: usize = 32;
 pub(super) async fn read(asking: &Asking, url: &Url, metric: &Http) -> Result<Reading, AnalysisError> {
     let answer = asking.get(url, MAX_SIZE).await?;
     if !(200..300).contains(&answer.status) {
-        let (status, reason) = (answer.status, told(&answer.body));
+        let (status, reason) = (answer.status, asking.told(&answer));
         return Err(AnalysisError::Status { address: shown(url), status, reason });
     }
     let failed = |reason: String| AnalysisError::Answer { address: shown(url), reason };
     let document = serde_json::from_slice(&answer.body);
     let document: Value = document.map_err(|error| failed(format!("it is no JSON: {error}")))?;
-    let path = metric.json_path.clone();
+    let (document, path) = (asking.masked(document), metric.json_path.clone());
     let selected = tokio::task::spawn_blocking(move || select(&document, &path)).await;
     selected.unwrap_or_else(|error| Err(error.to_string())).map_err(failed)
 }

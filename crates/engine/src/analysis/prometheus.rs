@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::error::AnalysisError;
-use super::fetch::{Asking, shown, told};
+use super::fetch::{Asking, shown};
 use super::reading::{Reading, Samples};
 
 /// Points that Prometheus gives at most for one series.
@@ -102,10 +102,11 @@ async fn ask(
     let document: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     if document.get("status").and_then(Value::as_str) != Some("success") {
         let error = document.get("error").and_then(Value::as_str);
-        let reason = error.map_or_else(|| told(&answer.body), str::to_owned);
+        let reason = error.map_or_else(|| asking.told(&answer), |error| asking.mask(error));
         return Err(AnalysisError::Status { address: shown(base), status: answer.status, reason });
     }
-    parse(&document).map_err(|reason| AnalysisError::Answer { address: shown(base), reason })
+    parse(&document)
+        .map_err(|reason| AnalysisError::Answer { address: shown(base), reason: asking.mask(&reason) })
 }
 
 /// Reads an answer: numbers are strings there, `NaN` and `+Inf` among them.

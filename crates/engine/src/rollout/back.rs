@@ -10,6 +10,7 @@ use gitops_source::{NewCommit, Person, SourceError, Target, Writer, signing_key_
 use super::gate::Ground;
 use crate::desired::blocking;
 use crate::error::EngineError;
+use crate::load::Loaded;
 use crate::restore;
 use crate::trust::trust_on;
 
@@ -87,10 +88,10 @@ pub async fn push(ground: &Ground<'_>, failure: &Failure<'_>) -> Result<String, 
 }
 
 /// Why a commit that takes a version back would not count, as far as signatures
-/// go; none: it would.
-pub(super) async fn doubt(ground: &Ground<'_>) -> Option<String> {
-    let home = restore::home(ground.loaded)?;
-    let project = ground.loaded.project.as_ref()?;
+/// go; none: it would, or what is loaded does not say.
+pub async fn doubt(loaded: &Loaded) -> Option<String> {
+    let home = restore::home(loaded)?;
+    let project = loaded.project.as_ref()?;
     let named = home.source.repo.clone().unwrap_or_else(|| home.repo.to_string());
     let rules: Vec<_> = project.rules_of(&named).collect();
     if rules.is_empty() || rules.iter().any(|rule| rule.signers.is_empty()) {

@@ -17,6 +17,7 @@ use gitops_core::rollout::machine::{Wish, again, step, waits_for_a_person};
 use gitops_core::rollout::observe::{Ask, Asked};
 use gitops_core::rollout::spec::Spec;
 use gitops_core::rollout::state::{Phase, State};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::gate::{Ground, Rolling};
@@ -54,8 +55,9 @@ pub struct Moved {
     pub state: State,
     /// To be done outside of the cluster.
     pub wishes: Vec<Wish>,
-    /// When it is to be looked at again.
-    pub again: Option<Duration>,
+    /// When it is to be looked at again: by the clock, for what comes after the
+    /// decision takes its time.
+    pub again: Option<Timestamp>,
     /// It stands until a person says something.
     pub waits: bool,
     /// Why a commit that takes the version back would not count.
@@ -84,7 +86,7 @@ impl Driver<'_> {
         &self,
         survey: &Survey,
         beside: &(dyn Fn(&ObjectKey) -> Option<Result<String, String>> + Sync),
-        now: i64,
+        now: Timestamp,
     ) -> Result<Vec<Moved>, EngineError> {
         let shared = Shared::of(&self.ground, survey)?;
         // Made before they are awaited: a closure in between would not be `Send`.
@@ -106,10 +108,11 @@ impl Driver<'_> {
         rolling: &Rolling,
         pushed: Option<Result<String, String>>,
         shared: &Shared,
-        now: i64,
+        time: Timestamp,
     ) -> Result<Option<Moved>, EngineError> {
         // It is made by the sync that comes next.
         let Some(live) = &rolling.live else { return Ok(None) };
+        let now = time.as_second();
         let namespace = &rolling.key.namespace;
         let cluster = self.ground.cluster;
         let found = templates(cluster, &rolling.resource, namespace, &survey.desired.objects).await;
@@ -119,7 +122,7 @@ impl Driver<'_> {
             Ok(spec) => spec,
             // The way back takes no analysis.
             Err(_) if self.goes_back(rolling) => rolling.spec.clone(),
-            Err(error) => return self.stand_still(rolling, live, &error.to_string(), now).await,
+            Err(error) => return self.stand_still(rolling, live, &error.to_string(), time).await,
         };
         let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before, shared };
         let beside = Beside { is_judged: self.is_judged, pushed };
@@ -159,13 +162,13 @@ impl Driver<'_> {
                 .revertible(&last.conditions, doubt.as_deref(), now);
             match write(&self.ground, live, &status).await? {
                 Written::Yes => {}
-                Written::Missed => return Ok(Some(missed(rolling))),
-                Written::Refused(why) => return Ok(Some(stands_still(rolling, why))),
+                Written::Missed => return Ok(Some(missed(rolling, time))),
+                Written::Refused(why) => return Ok(Some(stands_still(rolling, why, time))),
             }
         }
         self.clear(&spec, &state, &decision.wishes).await?;
         let wishes = decision.wishes.into_iter().filter(|wish| !matches!(wish, Wish::Clear(_))).collect();
-        let again = when(&spec, &state, now);
+        let again = when(&spec, &state, time);
         let (key, before) = (rolling.key.clone(), rolling.state.clone());
         let waits = waits_for_a_person(&spec, &state);
         Ok(Some(Moved { key, spec, before, state, wishes, again, waits, doubt, missed: false, error: None }))
@@ -185,18 +188,18 @@ impl Driver<'_> {
         rolling: &Rolling,
         live: &Value,
         why: &str,
-        now: i64,
+        time: Timestamp,
     ) -> Result<Option<Moved>, EngineError> {
         let words = format!("{why}; {}", way_out(&rolling.state));
         let last = status_of(live);
-        let status = last.clone().stalled("Analysis", &words, now);
+        let status = last.clone().stalled("Analysis", &words, time.as_second());
         if status != last {
             match write(&self.ground, live, &status).await? {
                 Written::Yes | Written::Refused(_) => {}
-                Written::Missed => return Ok(Some(missed(rolling))),
+                Written::Missed => return Ok(Some(missed(rolling, time))),
             }
         }
-        Ok(Some(stands_still(rolling, words)))
+        Ok(Some(stands_still(rolling, words, time)))
     }
 
     /// The promoted version is that of the last commit that has it: what lies
@@ -212,12 +215,14 @@ impl Driver<'_> {
             return Ok(());
         };
         for revision in shared.commits.passed(&self.ground, tip).await?.iter() {
+            // Time moves forward: the state may name a commit that touched nothing of
+            // the source and lies after this one.
+            if self.ground.is_before(revision, &stable.revision).await? {
+                return Ok(());
+            }
             let Some(set) = shared.commits.at(&self.ground, revision, tip).await else { return Ok(()) };
             if hash(&set, &rolling.spec).is_some_and(|hash| hash == stable.hash) {
                 stable.revision.clone_from(revision);
-                return Ok(());
-            }
-            if *revision == stable.revision {
                 return Ok(());
             }
         }
@@ -283,8 +288,8 @@ fn stands(rolling: &Rolling) -> Moved {
     }
 }
 
-fn missed(rolling: &Rolling) -> Moved {
-    Moved { missed: true, again: Some(MISSED), ..stands(rolling) }
+fn missed(rolling: &Rolling, time: Timestamp) -> Moved {
+    Moved { missed: true, again: Some(after(time, MISSED)), ..stands(rolling) }
 }
 
 /// What gets a Rollout on that cannot be measured.
@@ -296,8 +301,8 @@ fn way_out(state: &State) -> &'static str {
     }
 }
 
-fn stands_still(rolling: &Rolling, error: String) -> Moved {
-    Moved { again: Some(LOOK), waits: true, error: Some(error), ..stands(rolling) }
+fn stands_still(rolling: &Rolling, error: String, time: Timestamp) -> Moved {
+    Moved { again: Some(after(time, LOOK)), waits: true, error: Some(error), ..stands(rolling) }
 }
 
 /// A measurement as the status tells it.
@@ -305,7 +310,7 @@ fn shown(taken: &Taken) -> Measurement {
     Measurement {
         metric: taken.measured.rule.clone(),
         value: taken.value.clone(),
-        time: jiff::Timestamp::from_second(taken.measured.at).unwrap_or_default().to_string(),
+        time: Timestamp::from_second(taken.measured.at).unwrap_or_default().to_string(),
         outcome: format!("{:?}", taken.measured.outcome),
     }
 }
@@ -342,13 +347,18 @@ fn subject(rolling: &Rolling, state: &State, live: &Value, spec: &Spec, survey: 
     }
 }
 
+fn after(time: Timestamp, pause: Duration) -> Timestamp {
+    time.saturating_add(pause).unwrap_or(Timestamp::MAX)
+}
+
 /// When to look again: at the next deadline, pause or measurement; and at Pods
 /// on their way every so often, should a watch miss something.
-fn when(spec: &Spec, state: &State, now: i64) -> Option<Duration> {
-    let until = |at: i64| Duration::from_secs(u64::try_from(at.saturating_sub(now)).unwrap_or(0));
-    let timer = again(spec, state).map(until);
-    let measured = next_measurement(spec, state, now).map(until);
-    let looked = state.is_under_way().then_some(LOOK).filter(|_| state.phase != Phase::Paused);
+fn when(spec: &Spec, state: &State, time: Timestamp) -> Option<Timestamp> {
+    let at = |second: i64| Timestamp::from_second(second).unwrap_or(Timestamp::MAX);
+    let timer = again(spec, state).map(at);
+    let measured = next_measurement(spec, state, time.as_second()).map(at);
+    let looked = state.is_under_way().then(|| after(time, LOOK));
+    let looked = looked.filter(|_| state.phase != Phase::Paused);
     [timer, measured, looked].into_iter().flatten().min()
 }
 

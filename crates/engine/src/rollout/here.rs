@@ -53,7 +53,7 @@ pub async fn to_the_end<E: From<EngineError>>(
             return Ok(Ended::Stopped);
         }
         let mut seen = survey().await?;
-        let now = jiff::Timestamp::now().as_second();
+        let now = jiff::Timestamp::now();
         let moved = driver.drive(&seen, &|key| pushes.of(key), now).await?;
         moved.iter().filter(|one| one.has_moved()).for_each(|one| told(Told::Moved(one)));
         let has_moved = moved.iter().any(Moved::has_moved);
@@ -74,10 +74,15 @@ pub async fn to_the_end<E: From<EngineError>>(
         if begun.elapsed() > limit {
             return Ok(Ended::TimedOut);
         }
-        let again = moved.iter().filter_map(|one| one.again).min().unwrap_or(LOOK);
-        let pause = if has_moved { LOOK / 5 } else { again.min(LOOK) };
+        let again = moved.iter().filter_map(|one| one.again).min().map(until);
+        let pause = if has_moved { LOOK / 5 } else { again.unwrap_or(LOOK).min(LOOK) };
         tokio::time::sleep(pause).await;
     }
+}
+
+/// How long it is until a time; none where it has passed.
+pub fn until(time: jiff::Timestamp) -> Duration {
+    time.duration_since(jiff::Timestamp::now()).try_into().unwrap_or_default()
 }
 
 /// How it ended, if nothing goes on by itself.

@@ -20,4 +20,5 @@ mod status;
 
 pub use drive::{Driver, Moved};
 pub use gate::{Ground, Rolling, resources};
+pub use here::until;
 pub use push::Pushes;

@@ -73,7 +73,7 @@ impl Shared {
         if spec.on_failure != OnFailure::Revert {
             return None;
         }
-        self.doubt.get_or_init(|| back::doubt(ground)).await.as_deref()
+        self.doubt.get_or_init(|| back::doubt(ground.loaded)).await.as_deref()
     }
 
     /// What the objects of a namespace own, and what was told of them.

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use sha2::{Digest, Sha256};
 
-use super::cache::Entry;
+use super::cache::{Entry, count};
 use super::{RenderRequest, objects};
 use crate::error::SourceError;
 use crate::git::{FileEntry, Snapshot};
@@ -48,12 +48,17 @@ pub(super) fn render(
         .filter(|file| request.plain.include.is_empty() || include.is_match(below(&file.path)))
         .filter(|file| !exclude.is_match(below(&file.path)))
         .collect();
+    let mut kept = true;
     let groups: Vec<&[FileEntry]> = files.chunk_by(|_, next| !begins_group(&next.path)).collect();
     for some in groups.chunks(AT_ONCE) {
-        let read: Result<Vec<Vec<Rendered>>, SourceError> =
+        let read: Result<Vec<Group>, SourceError> =
             some.par_iter().map(|group| read_group(snapshot, request, group, cache)).collect();
-        read?.into_iter().flatten().for_each(&mut *take);
+        for group in read? {
+            kept &= group.kept;
+            group.objects.into_iter().for_each(&mut *take);
+        }
     }
+    count(kept);
     Ok(())
 }
 
@@ -63,20 +68,25 @@ fn begins_group(path: &str) -> bool {
     Sha256::digest(path)[0] % GROUP == 0
 }
 
-/// The objects of some files.
+/// The objects of some files, and whether they were in the cache.
+struct Group {
+    objects: Vec<Rendered>,
+    kept: bool,
+}
+
 fn read_group(
     snapshot: &Snapshot,
     request: &RenderRequest,
     group: &[FileEntry],
     cache: &Path,
-) -> Result<Vec<Rendered>, SourceError> {
+) -> Result<Group, SourceError> {
     let ids: Vec<(&str, String)> =
         group.iter().map(|file| (file.path.as_str(), file.id.to_string())).collect();
     // What a link leads to may change while it stays the same.
     let is_link = group.iter().any(|file| file.kind == EntryKind::Link);
     let entry = Entry::new(cache, &(VERSION, ids));
     if let Some(objects) = (!is_link).then(|| entry.objects()).flatten() {
-        return Ok(objects);
+        return Ok(Group { objects, kept: true });
     }
     let (mut all, mut clear) = (Vec::new(), false);
     for file in group {
@@ -89,7 +99,7 @@ fn read_group(
         all.iter().for_each(|object| writer.add(object));
         writer.finish();
     }
-    Ok(all)
+    Ok(Group { objects: all, kept: false })
 }
 
 fn is_secret(object: &Rendered) -> bool {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::asking;
 use crate::error::{Failure, code};
+use crate::listing;
 use crate::output::{self, Format};
 use crate::printer::Printer;
 use crate::settings::{Settings, duration};
@@ -133,10 +134,8 @@ async fn chosen(which: &Which, settings: &Settings, cluster: &Cluster) -> Result
     let mut names = which.called.clone();
     if which.all {
         let namespace = super::reference("", settings, cluster).namespace;
-        let path = format!("/apis/{}/namespaces/{namespace}/applications", gitops_core::names::API_VERSION);
-        let list = cluster.get_json(&path).await?;
-        let items = list.get("items").and_then(serde_json::Value::as_array).into_iter().flatten();
-        names.extend(items.filter_map(|item| item.pointer("/metadata/name")?.as_str().map(str::to_owned)));
+        let all = listing::applications(cluster, Some(&namespace)).await?;
+        names.extend(all.iter().map(|one| listing::reference(one).name));
     }
     let mut found = Vec::new();
     for name in &names {

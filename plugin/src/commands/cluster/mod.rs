@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::elsewhere::{self, Entry};
 use crate::error::Failure;
+use crate::listing;
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -66,20 +67,18 @@ async fn entry(hub: &gitops_cluster::Cluster, registry: &Registry, name: &str) -
 /// The hub's Applications that go to a cluster, as they are; none where the hub
 /// knows no Applications.
 async fn applications_to(hub: &gitops_cluster::Cluster, name: &str) -> Result<Vec<Value>, Failure> {
-    let list = match hub.get_json("/apis/kubectl-gitops.dev/v1alpha1/applications").await {
-        Ok(list) => list,
+    let all = match listing::applications(hub, None).await {
+        Ok(all) => all,
         Err(error) if error.kind() == gitops_cluster::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    let items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
     let goes = |item: &Value| {
         item.pointer("/spec/destination/cluster").and_then(Value::as_str).unwrap_or("in-cluster") == name
     };
-    Ok(items.into_iter().filter(goes).collect())
+    Ok(all.into_iter().filter(goes).collect())
 }
 
 /// An object's `namespace/name`.
 fn full_name(object: &Value) -> String {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"))
+    listing::reference(object).to_string()
 }

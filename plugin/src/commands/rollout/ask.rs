@@ -154,11 +154,15 @@ async fn run(
     settings: &Settings,
     printer: &Printer,
 ) -> Result<u8, Failure> {
-    let code = carry_out(verb, full, which, settings, printer).await?;
+    let reached = reach(settings, &which.rollout).await?;
+    let code = carry_out(verb, full, which, &reached, settings, printer).await?;
     if !which.output.is_text() {
-        let Reached { cluster, seen, .. } = reach(settings, &which.rollout).await?;
-        let picture = get::look(&cluster, &cluster.discovery().await?, &seen).await?;
-        get::print(&picture, which.output, printer)?;
+        let (cluster, reference) = (&reached.cluster, reached.seen.reference());
+        let (seen, discovery) =
+            tokio::try_join!(rollouts::find(cluster, &reference.namespace, &reference.name), async {
+                Ok(cluster.discovery().await?)
+            })?;
+        get::print(&get::look(cluster, &discovery, &seen).await?, which.output, printer)?;
     }
     Ok(code)
 }
@@ -167,12 +171,12 @@ async fn carry_out(
     verb: Verb,
     full: bool,
     which: &Which,
+    reached: &Reached,
     settings: &Settings,
     printer: &Printer,
 ) -> Result<u8, Failure> {
     let (limit, begun) = (duration(&which.timeout)?.unwrap_or(Duration::MAX), Instant::now());
-    let reached = reach(settings, &which.rollout).await?;
-    let Reached { home, cluster, seen } = &reached;
+    let Reached { home, cluster, seen } = reached;
     let word = word(verb);
     if !outlook::requests(&seen.state).contains(&word) {
         return Err(nothing(seen, word));
@@ -181,7 +185,7 @@ async fn carry_out(
         if full { BTreeMap::from([("full".to_owned(), "true".to_owned())]) } else { BTreeMap::new() };
     let request = asking::request(verb, arguments, &which.reason);
     if which.local {
-        return from_here(&reached, &request, which, settings, printer).await;
+        return from_here(reached, &request, which, settings, printer).await;
     }
     if !asking::controller_runs(home).await? {
         return Err(Failure::conflict("no controller runs, so nobody would carry it out").hint(

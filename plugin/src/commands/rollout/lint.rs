@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use gitops_core::names::OUTPUT_API_VERSION;
 use gitops_core::rollout::desired::Objects;
-use gitops_engine::lint::{Found, Linted, Written, lint_all};
+use gitops_engine::lint::{Found, Linted, Written, lint_all, not_trusted};
 use gitops_engine::load::find_file;
 use gitops_source::yaml;
 use serde::Serialize;
 
-use crate::applications::{declared, select};
+use crate::applications::{declared, revert_doubt, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -25,7 +25,9 @@ use crate::settings::Settings;
 /// Where an Application is known, by -f or the nearest gitops.yaml, what it
 /// declares is looked at beside: whether the target, Services, routes and
 /// templates are there and fit. Without FILE, all Rollouts of the Application
-/// are read as they are committed. No cluster is changed; no metric is asked.
+/// are read as they are committed; where the cluster has the Application, it is
+/// told whether the commit of a Revert would count. No cluster is changed; no
+/// metric is asked.
 /// Exit code 0: nothing found, or warnings only; 1: mistakes.
 #[derive(Debug, Args)]
 #[command(
@@ -116,6 +118,8 @@ async fn look(
             let linted = lint_all(&ours, Some(&set.objects), &loaded.namespace);
             all.read += linted.read;
             all.found.extend(linted.found);
+            let doubt = revert_doubt(place.cluster(), &loaded.application, settings).await;
+            all.found.extend(doubt.into_iter().flat_map(|doubt| not_trusted(&set.objects, &doubt)));
         }
         home.clone_from(&loaded.namespace);
         objects.extend(set.objects);

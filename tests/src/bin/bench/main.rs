@@ -12,6 +12,7 @@ mod monorepo;
 mod objects;
 mod raw;
 mod report;
+mod rollout;
 mod sync;
 mod verdict;
 mod webhook;
@@ -39,11 +40,14 @@ fn main() {
     if only.iter().any(|name| name == "large-repository") {
         large::large(&mut bench);
     }
-    let parts: [(&str, Part); 4] = [
+    let parts: [(&str, Part); 7] = [
         ("controller.push", controller::push),
         ("controller.first", controller::first),
         ("controller.memory", controller::size),
         ("controller.poll", controller::poll),
+        ("rollout.reaction", rollout::reaction),
+        ("rollout.idle", rollout::idle),
+        ("rollout.active", rollout::active),
     ];
     for (name, part) in parts.into_iter().filter(|(name, _)| wanted(name)) {
         eprintln!("{name}");

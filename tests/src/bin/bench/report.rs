@@ -70,6 +70,17 @@ impl Bench {
         writeln!(self.out, "{line}").unwrap();
     }
 
+    /// Prints a time that has a limit and no peer: of these, sorted, the one that
+    /// so large a part does not exceed.
+    pub fn seconds(&mut self, name: &str, times: &[f64], part: f64, limit: f64) {
+        let at = |part: f64| times[((times.len() - 1) as f64 * part).round() as usize];
+        let (time, p25, p75, n) = (at(part), at(0.25), at(0.75), times.len());
+        let verdict = if time <= limit { "ok" } else { "short" };
+        println!("bench {name} ours={time:.2}s [p25={p25:.2} p75={p75:.2}] n={n} need<={limit}s {verdict}");
+        let line = json!({"name": name, "ours": time, "p25": p25, "p75": p75, "n": n, "limit": limit, "verdict": verdict});
+        writeln!(self.out, "{line}").unwrap();
+    }
+
     /// Prints a size that has a limit and no peer.
     pub fn size(&mut self, name: &str, mib: f64, limit: f64) {
         let verdict = if mib <= limit { "ok" } else { "short" };
