@@ -78,6 +78,9 @@ pub struct Located {
 
 /// Differences with their places; what is secret masked.
 pub fn located(set: &DesiredSet, gvk: &Gvk, key: &ObjectKey, differences: &[Difference]) -> Vec<Located> {
+    if differences.is_empty() {
+        return Vec::new();
+    }
     let declared = set.objects.get(key);
     let confidential = declared.map(|object| &*object.origin.confidential).unwrap_or_default();
     let locate = |difference: &Difference| {

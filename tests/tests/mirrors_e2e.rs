@@ -323,9 +323,17 @@ fn removed_by_the_plugin(stage: &Stage<'_>) {
     let refused = gitops("cluster remove east").code(6);
     assert!(refused.stderr.contains("shop/last"), "{}", refused.stderr);
     stage.hub.cluster().kubectl("delete application last -n shop").ok();
-    let removed = gitops("cluster remove east").ok().stdout;
-    assert!(removed.contains("ServiceAccount gitops-system/gitops-hub"), "{removed}");
-    assert!(removed.contains("Application shop/older"), "{removed}");
+    let removed = gitops("cluster remove east -o json").ok().stdout;
+    let removed: Value = serde_json::from_str(&removed).unwrap();
+    assert_eq!((&removed["kind"], &removed["cluster"]), (&json!("ClusterRemoval"), &json!("east")));
+    let took = |kind: &str, namespace: &str, name: &str| {
+        let is_it = |object: &Value| {
+            object["kind"] == kind && object["namespace"] == namespace && object["name"] == name
+        };
+        removed["taken"].as_array().unwrap().iter().any(is_it)
+    };
+    assert!(took("ServiceAccount", "gitops-system", "gitops-hub"), "{removed}");
+    assert!(took("Application", "shop", "older"), "{removed}");
     let left = stage.east.kubectl("get clusterroles,clusterrolebindings,rolebindings,serviceaccounts,secrets -A -l kubectl-gitops.dev/hub-access -o name");
     assert_eq!(left.ok().stdout, "");
     let gone = gitops("cluster check east").code(2);

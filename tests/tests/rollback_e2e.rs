@@ -143,6 +143,26 @@ fn what_a_program_imports_goes_back_with_it() {
 }
 
 #[test]
+fn a_description_that_cannot_be_read_is_told_with_the_reason() {
+    let place = two(&[("app/config.yaml", CONFIG), ("db/db.yaml", DB)]);
+    let mut odd = place.application("web", "app");
+    odd["spec"]["colour"] = json!("red");
+    place.describe(&[odd, place.application("db", "db")]);
+    let odd = place.repo.commit("Greet", &[("app/config.yaml", &greeting("odd"))]);
+    place.describe(&[place.application("web", "app"), place.application("db", "db")]);
+    place.repo.commit("Greet again", &[("app/config.yaml", &greeting("hi"))]);
+    let told = "spec.colour was \"red\", is nothing; what it said cannot be read: gitops.yaml at ";
+    let dry = place.gitops(&format!("rollback web --to {odd} --dry-run")).ok();
+    assert!(dry.stderr.contains(told) && dry.stderr.contains("unknown field `colour`"), "{}", dry.stderr);
+    let refused = place.gitops(&format!("rollback web --to {odd} --with-spec --dry-run")).code(4);
+    assert!(
+        refused.stderr.contains(told) && refused.stderr.contains("that cannot be taken back"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn a_description_goes_back_only_when_that_is_asked_for() {
     let place =
         two(&[("app/config.yaml", CONFIG), ("other/config.yaml", &greeting("other")), ("db/db.yaml", DB)]);

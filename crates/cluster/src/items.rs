@@ -1,15 +1,49 @@
-//! The answer to a LIST, read without what is not kept: `managedFields`, which
-//! are often more than the objects themselves. At no time are they all there.
+//! The answer to a LIST, read in parts. In: its text. Out: where its items are,
+//! what tells one from another, and an item without what is not kept:
+//! `managedFields`, which are often more than the object itself.
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// A list's objects; null where a kind's own server says so for none.
 #[derive(serde::Deserialize)]
-#[serde(bound = "T: Deserialize<'de>")]
-pub(crate) struct List<T> {
-    #[serde(default = "Option::default")]
-    pub items: Option<Vec<T>>,
+pub(crate) struct List<'a> {
+    #[serde(borrow, default)]
+    pub items: Option<Vec<&'a RawValue>>,
+}
+
+/// What an object is called, and what a sync has written on it.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Head {
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Metadata {
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    pub deletion_timestamp: Option<String>,
+    pub labels: Option<Labels>,
+    pub annotations: Option<Annotations>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct Labels {
+    #[serde(rename = "kubectl-gitops.dev/application")]
+    pub application: Option<Box<str>>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct Annotations {
+    #[serde(rename = "kubectl-gitops.dev/owner")]
+    pub owner: Option<Box<str>>,
+    #[serde(rename = "kubectl-gitops.dev/revision")]
+    pub revision: Option<Box<str>>,
 }
 
 /// An object without its `managedFields`.
@@ -75,16 +109,18 @@ mod tests {
         let list = json!({"kind": "PodList", "metadata": {"managedFields": 1}, "items": [
             {"metadata": {"name": "a", "managedFields": [{"manager": "x", "fieldsV1": {"f:spec": {}}}]},
                 "spec": {"managedFields": "mine", "metadata": {"managedFields": [1]}}},
-            {"metadata": {"name": "b"}}]});
-        let list: List<Item> = serde_json::from_value(list).unwrap();
-        let items: Vec<Value> = list.items.unwrap().into_iter().map(|item| Value::Object(item.0)).collect();
+            {"metadata": {"name": "b"}}]})
+        .to_string();
+        let list: List<'_> = serde_json::from_str(&list).unwrap();
+        let item = |text: &&RawValue| Value::Object(serde_json::from_str::<Item>(text.get()).unwrap().0);
+        let items: Vec<Value> = list.items.unwrap().iter().map(item).collect();
         let spec = json!({"managedFields": "mine", "metadata": {"managedFields": [1]}});
         assert_eq!(
             items,
             [json!({"metadata": {"name": "a"}, "spec": spec}), json!({"metadata": {"name": "b"}})]
         );
-        for none in [json!({}), json!({"items": null})] {
-            assert!(serde_json::from_value::<List<Item>>(none).unwrap().items.is_none());
+        for none in ["{}", r#"{"items": null}"#] {
+            assert!(serde_json::from_str::<List<'_>>(none).unwrap().items.is_none());
         }
     }
 }

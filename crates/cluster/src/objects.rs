@@ -1,6 +1,6 @@
 //! Objects: what is there, and how it changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -8,11 +8,11 @@ use gitops_core::names::FIELD_MANAGER;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::Propagation;
 use http::{Method, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::discovery::{Discovery, Kind};
 use crate::error::{ClusterError, ErrorKind};
-use crate::items::{Item, List};
+use crate::live::Live;
 use crate::transport::{Call, Cluster};
 
 /// Up to this many namespaces are listed one by one, more by one LIST of all.
@@ -22,36 +22,12 @@ const PARALLEL: usize = 32;
 /// What the API server's watch cache holds, which may be a moment behind.
 const CACHED: &str = "?resourceVersion=0";
 
-/// Live objects by key.
-#[derive(Clone, Debug, Default)]
-pub struct Live {
-    objects: HashMap<ObjectKey, Value>,
-}
-
-impl Live {
-    /// An object, if it is there.
-    pub fn get(&self, key: &ObjectKey) -> Option<&Value> {
-        self.objects.get(key)
-    }
-
-    /// An object is another one now.
-    pub fn put(&mut self, key: ObjectKey, object: Value) {
-        self.objects.insert(key, object);
-    }
-
-    /// All objects.
-    pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Value)> {
-        self.objects.iter()
-    }
-}
-
-impl IntoIterator for Live {
-    type Item = (ObjectKey, Value);
-    type IntoIter = std::collections::hash_map::IntoIter<ObjectKey, Value>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.objects.into_iter()
-    }
+/// When listed objects are parsed.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    All,
+    /// Those that are asked for.
+    Asked,
 }
 
 /// How an object is applied.
@@ -107,7 +83,7 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> Result<Live, ClusterError> {
-        self.list_recorded(discovery, wanted, |_| false).await
+        self.list_at(discovery, wanted, CACHED, |_| false, Reading::All).await
     }
 
     /// The same as of now: with everything that was written before.
@@ -119,21 +95,23 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> Result<Live, ClusterError> {
-        self.list_at(discovery, wanted, "", |_| false).await
+        self.list_at(discovery, wanted, "", |_| false, Reading::All).await
     }
 
-    /// As [`Self::list`]; objects of the kinds that are `recorded` keep the record
-    /// of their field managers, which may be as large as they are.
+    /// As [`Self::list`], but objects are parsed only when they are asked for: whether
+    /// they can be is told by [`Live::judged`]. Objects of the kinds
+    /// that are `recorded` keep the record of their field managers, which may be as
+    /// large as they are.
     ///
     /// # Errors
     /// As [`Cluster::list`].
-    pub async fn list_recorded(
+    pub async fn list_unread(
         &self,
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
         recorded: impl Fn(&Gvk) -> bool,
     ) -> Result<Live, ClusterError> {
-        self.list_at(discovery, wanted, CACHED, recorded).await
+        self.list_at(discovery, wanted, CACHED, recorded, Reading::Asked).await
     }
 
     async fn list_at(
@@ -142,6 +120,7 @@ impl Cluster {
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
         query: &str,
         recorded: impl Fn(&Gvk) -> bool,
+        reading: Reading,
     ) -> Result<Live, ClusterError> {
         let paths = list_paths(discovery, wanted);
         let mut live = Live::default();
@@ -149,10 +128,10 @@ impl Cluster {
         let marked =
             paths.into_iter().map(|(path, kind)| (format!("{path}{query}"), kind, recorded(&kind.gvk)));
         let calls: Vec<_> =
-            marked.map(|(path, kind, recorded)| self.list_one(path, kind, recorded)).collect();
+            marked.map(|(path, kind, recorded)| self.list_one(path, kind, recorded, reading)).collect();
         let mut answers = futures::stream::iter(calls).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
-            live.objects.extend(objects?);
+            live.extend(objects?);
         }
         Ok(live)
     }
@@ -167,12 +146,12 @@ impl Cluster {
         let (mut live, mut errors) = (Live::default(), Vec::new());
         let asked: Vec<_> = paths
             .into_iter()
-            .map(|(path, kind)| self.list_one(format!("{path}{CACHED}"), kind, false))
+            .map(|(path, kind)| self.list_one(format!("{path}{CACHED}"), kind, false, Reading::All))
             .collect();
         let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             match objects {
-                Ok(objects) => live.objects.extend(objects),
+                Ok(objects) => live.extend(objects),
                 Err(error) => errors.push(error),
             }
         }
@@ -184,19 +163,15 @@ impl Cluster {
         path: String,
         kind: &Kind,
         recorded: bool,
-    ) -> Result<Vec<(ObjectKey, Value)>, ClusterError> {
+        reading: Reading,
+    ) -> Result<Live, ClusterError> {
         let what = format!("listing {}", kind.plural);
         let call = Call { method: Method::GET, path, headers: &[], body: Vec::new(), what: &what };
         let answer = self.ask(call).await?;
-        let (api_version, name) = (kind.gvk.api_version(), kind.gvk.kind.clone());
-        let parse = move || -> Result<Vec<(ObjectKey, Value)>, serde_json::Error> {
-            let items: Vec<Map<String, Value>> = if recorded {
-                serde_json::from_slice::<List<_>>(&answer.body)?.items.unwrap_or_default()
-            } else {
-                let list: List<Item> = serde_json::from_slice(&answer.body)?;
-                list.items.unwrap_or_default().into_iter().map(|item| item.0).collect()
-            };
-            Ok(items.into_iter().filter_map(|item| with_kind(item, &api_version, &name)).collect())
+        let gvk = kind.gvk.clone();
+        let parse = move || match reading {
+            Reading::Asked => Live::of_list(answer.body, gvk, recorded),
+            Reading::All => Live::of_list(answer.body, gvk, recorded)?.read_all(),
         };
         let parsed = tokio::task::spawn_blocking(parse).await;
         let broken = |message: String| ClusterError::Other { what: what.clone(), message };
@@ -369,13 +344,4 @@ fn list_paths<'a>(
 fn read(what: &str, body: &[u8]) -> Result<Value, ClusterError> {
     serde_json::from_slice(body)
         .map_err(|error| ClusterError::Other { what: what.to_owned(), message: error.to_string() })
-}
-
-/// Items of a list do not repeat its kind.
-fn with_kind(mut item: Map<String, Value>, api_version: &str, kind: &str) -> Option<(ObjectKey, Value)> {
-    item.insert("apiVersion".into(), api_version.into());
-    item.insert("kind".into(), kind.into());
-    let item = Value::Object(item);
-    let key = ObjectKey::of(&item).ok()?;
-    Some((key, item))
 }

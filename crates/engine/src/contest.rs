@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gitops_cluster::{Cluster, ClusterError, Discovery};
+use gitops_cluster::{Cluster, ClusterError, Discovery, Marks};
 use gitops_core::desired::AppRef;
-use gitops_core::names::{ANNOTATION_OWNER, GROUP};
+use gitops_core::names::GROUP;
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
 use serde_json::Value;
@@ -15,9 +15,8 @@ use crate::load::Loaded;
 use crate::survey::Survey;
 
 /// Whose an object says it is.
-pub(crate) fn owner(live: &Value) -> Option<AppRef> {
-    let (namespace, name) =
-        live.get("metadata")?.get("annotations")?.get(ANNOTATION_OWNER)?.as_str()?.split_once('/')?;
+pub(crate) fn owner(marks: &Marks) -> Option<AppRef> {
+    let (namespace, name) = marks.owner.as_ref()?.split_once('/')?;
     Some(AppRef { namespace: namespace.into(), name: name.into() })
 }
 
@@ -42,8 +41,9 @@ pub async fn contested(
 ) -> Result<BTreeMap<ObjectKey, AppRef>, EngineError> {
     let steps = survey.plan.steps.iter().filter(|step| step.action != Action::Prune);
     let mut found: BTreeMap<ObjectKey, AppRef> = steps
-        .filter_map(|step| Some((step.key.clone(), owner(survey.live.get(&step.key)?)?)))
-        .filter(|(key, owner)| *owner != loaded.application && !survey.moved.contains(key))
+        .filter_map(|step| Some((&step.key, owner(survey.live.marks_of(&step.key)?)?)))
+        .filter(|(key, owner)| *owner != loaded.application && !survey.moved.contains(*key))
+        .map(|(key, owner)| (key.clone(), owner))
         .collect();
     let Some(kind) = discovery.preferred(GROUP, "Application").filter(|_| !found.is_empty()) else {
         return Ok(found);
@@ -88,15 +88,13 @@ pub fn conflict(key: &ObjectKey, owner: &AppRef, application: &AppRef) -> Cluste
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn the_mark_names_the_owner() {
-        let live = json!({"metadata": {"annotations": {"kubectl-gitops.dev/owner": "shop/web"}}});
-        assert_eq!(owner(&live), Some(AppRef { namespace: "shop".into(), name: "web".into() }));
-        assert_eq!(owner(&json!({"metadata": {"annotations": {"kubectl-gitops.dev/owner": "web"}}})), None);
-        assert_eq!(owner(&json!({"metadata": {}})), None);
+        let of = |text: &str| owner(&Marks { owner: Some(text.into()), ..Marks::default() });
+        assert_eq!(of("shop/web"), Some(AppRef { namespace: "shop".into(), name: "web".into() }));
+        assert_eq!(of("web"), None);
+        assert_eq!(owner(&Marks::default()), None);
     }
 }

@@ -14,6 +14,7 @@ pub mod follow;
 pub mod image;
 pub mod judge;
 pub mod kin;
+mod known;
 pub mod lease;
 pub mod leaving;
 pub mod lint;

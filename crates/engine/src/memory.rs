@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gitops_core::desired::{AppRef, DesiredObject};
-use gitops_core::object::Gvk;
+use gitops_core::object::{Gvk, ObjectKey};
 use sha2::{Digest, Sha256};
 
 /// Kinds and namespaces in which an Application had objects.
@@ -31,11 +31,18 @@ pub struct Places {
 
 /// The name and the hash under which a Job is remembered that its time to live
 /// takes away. While Git says the same, it is not made again.
-pub fn expiring(object: Option<&DesiredObject>) -> Option<(String, String)> {
-    let object = object.filter(|object| object.key.group == "batch" && object.key.kind == "Job")?;
+pub fn expiring(object: &DesiredObject) -> Option<(String, String)> {
+    if !may_expire(&object.key) {
+        return None;
+    }
     object.value.pointer("/spec/ttlSecondsAfterFinished")?;
     let hash = hex::encode(Sha256::digest(object.value.to_string()));
     Some((format!("{}/{}", object.key.namespace, object.key.name), hash))
+}
+
+/// Whether an object is of the kind of those that a time to live takes away.
+pub fn may_expire(key: &ObjectKey) -> bool {
+    key.group == "batch" && key.kind == "Job"
 }
 
 /// One Application's file.
@@ -51,6 +58,11 @@ impl Memory {
         Self { path: cache_dir.join("applications").join(format!("{}.json", &name[..32])) }
     }
 
+    /// A file of the same Application that holds something else.
+    pub(crate) fn beside(&self, extension: &str) -> PathBuf {
+        self.path.with_extension(extension)
+    }
+
     /// What is remembered; nothing when it cannot be read.
     pub fn read(&self) -> Places {
         std::fs::read(&self.path)
@@ -62,19 +74,24 @@ impl Memory {
     /// Remembers. A disk that takes nothing costs the next sync nothing but the
     /// kinds that left Git altogether.
     pub fn write(&self, places: &Places) {
-        let write = || -> std::io::Result<()> {
-            let folder = self.path.parent().unwrap_or(Path::new("."));
-            std::fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&serde_json::to_vec(places)?)?;
-            file.persist(&self.path)?;
-            Ok(())
-        };
-        if self.read() != *places
-            && let Err(error) = write()
-        {
-            tracing::warn!(path = %self.path.display(), %error, "could not be kept");
+        if self.read() != *places {
+            keep(&self.path, &serde_json::to_vec(places).unwrap_or_default());
         }
+    }
+}
+
+/// Writes a file as a whole. A disk that takes nothing only costs time.
+pub(crate) fn keep(path: &Path, bytes: &[u8]) {
+    let write = || -> std::io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    if let Err(error) = write() {
+        tracing::warn!(path = %path.display(), %error, "could not be kept");
     }
 }
 
@@ -105,7 +122,7 @@ mod tests {
         let job = |kind: &str, spec: Value| {
             let object =
                 json!({"apiVersion": "batch/v1", "kind": kind, "metadata": {"name": "j"}, "spec": spec});
-            expiring(Some(&declared(object)))
+            expiring(&declared(object))
         };
         let (name, hash) = job("Job", json!({"ttlSecondsAfterFinished": 0})).unwrap();
         assert_eq!(name, "shop/j");

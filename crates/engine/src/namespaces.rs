@@ -28,7 +28,7 @@ pub async fn ensure(cluster: &Cluster, loaded: &Loaded, survey: &Survey) -> Resu
             name: name.to_owned(),
         };
         // Where one of its objects is, it is.
-        let is_seen = survey.live.iter().any(|(live, _)| live.namespace == name);
+        let is_seen = survey.live.keys().any(|live| live.namespace == name);
         if is_seen || survey.desired.objects.contains_key(&key) || cluster.get(kind, &key).await?.is_some() {
             continue;
         }

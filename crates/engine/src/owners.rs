@@ -5,12 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gitops_cluster::{Cluster, ErrorKind};
+use gitops_cluster::{Cluster, ErrorKind, Marks};
 use gitops_core::desired::AppRef;
-use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
-use serde_json::Value;
 
 use crate::contest::{contested, owner};
 use crate::desired::{Environment, commit, desired};
@@ -18,10 +16,6 @@ use crate::error::EngineError;
 use crate::load::{Loaded, from_cluster};
 use crate::revisions;
 use crate::survey::Survey;
-
-fn annotation<'a>(object: Option<&'a Value>, key: &str) -> Option<&'a str> {
-    object?.get("metadata")?.get("annotations")?.get(key)?.as_str()
-}
 
 /// Settles whose the objects of a plan are. `known` are the Applications of the
 /// same file, with or without this one.
@@ -36,15 +30,15 @@ pub async fn settle(
     survey: &mut Survey,
     known: &[Loaded],
 ) -> Result<(), EngineError> {
-    let marks = survey.live.iter().filter(|_| !known.is_empty());
-    let owners: BTreeSet<AppRef> = marks.filter_map(|(_, live)| owner(live)).collect();
+    let marks = survey.live.marks().filter(|_| !known.is_empty());
+    let owners: BTreeSet<AppRef> = marks.filter_map(|(_, marks)| owner(marks)).collect();
     let others = || known.iter().filter(|other| other.application != loaded.application);
     let named = others().map(|other| &other.application).filter(|other| owners.contains(other));
     survey.beside = named.cloned().collect();
     let own = loaded.application.to_string();
     let mut foreign: BTreeMap<String, Vec<ObjectKey>> = BTreeMap::new();
     for step in &survey.plan.steps {
-        let owner = annotation(survey.live.get(&step.key), ANNOTATION_OWNER);
+        let owner = survey.live.marks_of(&step.key).and_then(|marks| marks.owner.as_deref());
         if let Some(owner) = owner.filter(|owner| *owner != own && step.action != Action::Prune) {
             foreign.entry(owner.to_owned()).or_default().push(step.key.clone());
         }
@@ -59,7 +53,7 @@ pub async fn settle(
             let holds = match (&declared, &former) {
                 (Some(declared), _) => declared.as_ref().is_none_or(|declared| declared.contains(&key)),
                 // A renamed Application: its commit is one of this repository.
-                (None, Former::Gone) => !is_of_repo(loaded, environment, survey.live.get(&key)),
+                (None, Former::Gone) => !is_of_repo(loaded, environment, survey.live.marks_of(&key)),
                 (None, _) => true,
             };
             if holds {
@@ -162,8 +156,9 @@ async fn find<'a>(
 
 /// Whether the commit that an object names is one of an Application's
 /// repository.
-fn is_of_repo(loaded: &Loaded, environment: &Environment, live: Option<&Value>) -> bool {
-    let commits = annotation(live, ANNOTATION_REVISION)
+fn is_of_repo(loaded: &Loaded, environment: &Environment, live: Option<&Marks>) -> bool {
+    let commits = live
+        .and_then(|marks| marks.revision.as_deref())
         .and_then(|revision| revisions::split(revision, loaded.sources.len()));
     commits.is_some_and(|commits| {
         let mut known = loaded.sources.iter().zip(&commits);

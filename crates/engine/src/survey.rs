@@ -1,22 +1,21 @@
 //! What a cluster holds of an Application, and what a sync would do. Diff,
 //! status and sync stand on the same survey.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use gitops_cluster::{Cluster, Discovery, Live};
 use gitops_core::delegation::{Free, Grant};
 use gitops_core::desired::{AppRef, DesiredObject, DesiredSet};
-use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::plan::{Action, Budget, Doubt, Options, Plan, Select, plan};
+use gitops_core::plan::{Action, Budget, Doubt, Options, Plan, Select, Step, plan};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
-use serde_json::Value;
 
 use crate::desired::{Environment, desired};
 use crate::error::EngineError;
+use crate::known::{self, Known};
 use crate::load::Loaded;
-use crate::memory::{Memory, Places, expiring};
+use crate::memory::{Memory, Places, expiring, may_expire};
 use crate::rollout::gate::{Ground, Rolling, declared, resources};
 use crate::sync::{Outcome, Report};
 
@@ -52,15 +51,19 @@ pub struct Survey {
 impl Survey {
     /// What speaks against pruning what the plan says, of what is selected.
     pub fn doubt(&self, budget: Budget, select: &Select, allow_empty: bool) -> Option<Doubt> {
-        let mut plan = self.plan.clone();
-        plan.steps.retain(|step| {
-            let object = self.live.get(&step.key);
-            step.action != Action::Prune
-                || !self.held.contains_key(&step.key)
-                    && !self.leftovers.contains(&step.key)
-                    && select.takes(&step.key, &step.gvk, step.action, object)
-        });
-        budget.doubt(&plan, allow_empty)
+        let goes = |step: &&Step| {
+            step.action == Action::Prune
+                && !self.held.contains_key(&step.key)
+                && !self.leftovers.contains(&step.key)
+                && select.takes(&step.key, &step.gvk, step.action, self.live.get(&step.key))
+        };
+        let steps = self.plan.steps.iter().filter(goes).cloned().collect();
+        budget.doubt(&Plan { steps, hooks: Vec::new(), declared: self.plan.declared }, allow_empty)
+    }
+
+    /// The name and the hash under which a declared Job is remembered.
+    pub(crate) fn expiring(&self, key: &ObjectKey) -> Option<(String, String)> {
+        if may_expire(key) { expiring(self.desired.objects.get(key)?) } else { None }
     }
 
     /// Whether an object that Git no longer declares goes.
@@ -104,7 +107,10 @@ impl Survey {
             prunes.map(|step| (step.key.clone(), step.gvk.clone())).collect();
         let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
         let known = (&self.schemas, &policy, &self.options);
-        self.plan = planned((&self.desired, &self.live, &earlier), known, &memory.read())?;
+        let unchanged = self.plan.steps.iter().filter(|step| step.action == Action::Unchanged);
+        let same: HashSet<&ObjectKey> = unchanged.map(|step| &step.key).collect();
+        let is_same = |key: &ObjectKey| same.contains(key);
+        self.plan = planned((&self.desired, &self.live, &earlier), known, &memory.read(), is_same)?;
         Ok(Some(self))
     }
 
@@ -138,17 +144,23 @@ pub async fn survey(
     let places = memory.read();
     let ground = Ground { cluster, discovery, loaded, environment };
     let (set, rollouts, plain) = gated(&ground, set).await?;
-    let kinds: BTreeSet<Gvk> = set.objects.values().map(|object| object.gvk.clone()).collect();
     let wanted = wanted(&set, &places);
+    let kinds = kinds(&set);
     let policy = policy(loaded)?;
     let recorded = |gvk: &Gvk| {
         policy.grants.iter().any(|grant| grant.free.manager.is_some() && grant.is_of(&gvk.group, &gvk.kind))
     };
-    let lists = cluster.list_recorded(discovery, &wanted, recorded);
+    let lists = cluster.list_unread(discovery, &wanted, recorded);
     let (live, schemas) = tokio::try_join!(lists, cluster.schemas(&kinds))?;
     let (earlier, leftovers) = earlier(loaded, environment, discovery, &set, &live).await?;
     let options = loaded.sync_options()?;
-    let plan = planned((&set, &live, &earlier), (&schemas, &policy, &options), &places)?;
+    let delegated = set.delegated();
+    let mut known =
+        Known::read(&memory, known::Ground { schemas: &schemas, policy: &policy, delegated: &delegated });
+    let same = known.same(&set, &live)?;
+    let is_same = |key: &ObjectKey| same.contains(key);
+    let plan = planned((&set, &live, &earlier), (&schemas, &policy, &options), &places, is_same)?;
+    known.keep(&plan);
     let (discovery, moved, beside, held) =
         (discovery.clone(), BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
     Ok(Survey {
@@ -167,16 +179,19 @@ pub async fn survey(
     })
 }
 
-/// What differs. A Job that has run and is gone is not made again.
+/// What differs. A Job that has run and is gone is not made again. What is the
+/// `same` is not compared.
 fn planned(
     (set, live, earlier): (&DesiredSet, &Live, &[(ObjectKey, Gvk)]),
     (schemas, policy, options): (&Schemas, &Policy, &Options),
     places: &Places,
+    same: impl Fn(&ObjectKey) -> bool,
 ) -> Result<Plan, EngineError> {
-    let mut plan =
-        plan(set, |key| live.get(key), earlier, schemas, policy, options).map_err(EngineError::Desired)?;
-    for step in plan.steps.iter_mut().filter(|step| step.action == Action::Create) {
-        let known = expiring(set.objects.get(&step.key));
+    let mut plan = plan(set, |key| live.get(key), earlier, schemas, policy, options, same)
+        .map_err(EngineError::Desired)?;
+    let creates = |step: &&mut Step| step.action == Action::Create && may_expire(&step.key);
+    for step in plan.steps.iter_mut().filter(creates) {
+        let known = set.objects.get(&step.key).and_then(expiring);
         if known.is_some_and(|(name, hash)| places.run.get(&name) == Some(&hash)) {
             step.action = Action::Unchanged;
         }
@@ -222,11 +237,25 @@ pub fn policy(loaded: &Loaded) -> Result<Policy, EngineError> {
     Ok(policy)
 }
 
+fn kinds(set: &DesiredSet) -> BTreeSet<Gvk> {
+    let mut kinds = BTreeSet::new();
+    for object in set.objects.values() {
+        if !kinds.contains(&object.gvk) {
+            kinds.insert(object.gvk.clone());
+        }
+    }
+    kinds
+}
+
 /// Where to look: the kinds and namespaces of this commit and those remembered.
 fn wanted(set: &DesiredSet, places: &Places) -> BTreeMap<Gvk, BTreeSet<String>> {
     let mut wanted: BTreeMap<Gvk, BTreeSet<String>> = BTreeMap::new();
     for (key, object) in &set.objects {
-        wanted.entry(object.gvk.clone()).or_default().insert(key.namespace.clone());
+        match wanted.get_mut(&object.gvk) {
+            Some(namespaces) if namespaces.contains(&key.namespace) => {}
+            Some(namespaces) => drop(namespaces.insert(key.namespace.clone())),
+            None => drop(wanted.insert(object.gvk.clone(), [key.namespace.clone()].into())),
+        }
     }
     for gvk in &places.kinds {
         wanted.entry(gvk.clone()).or_default().extend(places.namespaces.iter().cloned());
@@ -240,13 +269,16 @@ pub(crate) fn remember(cluster: &Cluster, loaded: &Loaded, environment: &Environ
     let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let before = memory.read();
     let mut places = Places { run: before.run, hooks: before.hooks, ..Places::default() };
-    places.run.retain(|name, _| {
-        let declared = survey.desired.objects.values().filter_map(|object| expiring(Some(object)));
-        declared.into_iter().any(|(known, _)| known == *name)
-    });
+    let jobs: BTreeSet<String> =
+        survey.desired.objects.values().filter_map(expiring).map(|(name, _)| name).collect();
+    places.run.retain(|name, _| jobs.contains(name));
     let mut note = |key: &ObjectKey, gvk: &Gvk| {
-        places.kinds.insert(gvk.clone());
-        places.namespaces.insert(key.namespace.clone());
+        if !places.kinds.contains(gvk) {
+            places.kinds.insert(gvk.clone());
+        }
+        if !places.namespaces.contains(&key.namespace) {
+            places.namespaces.insert(key.namespace.clone());
+        }
     };
     survey.desired.objects.values().for_each(|object| note(&object.key, &object.gvk));
     survey.plan.steps.iter().for_each(|step| note(&step.key, &step.gvk));
@@ -264,7 +296,7 @@ pub(crate) fn remember_run(
     let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let mut places = memory.read();
     let done = report.results.iter().filter(|result| matches!(result.outcome, Outcome::Done));
-    places.run.extend(done.filter_map(|result| expiring(survey.desired.objects.get(&result.key))));
+    places.run.extend(done.filter_map(|result| survey.expiring(&result.key)));
     memory.write(&places);
 }
 
@@ -279,19 +311,16 @@ async fn earlier(
     live: &Live,
 ) -> Result<(Vec<(ObjectKey, Gvk)>, BTreeSet<ObjectKey>), EngineError> {
     let owner = loaded.application.to_string();
+    let declared: HashSet<&ObjectKey> = set.objects.keys().collect();
     let mut by_revision: BTreeMap<String, Vec<(ObjectKey, Gvk)>> = BTreeMap::new();
-    for (key, object) in live.iter() {
-        let mark = |field: &str, name: &str| object.get("metadata")?.get(field)?.get(name)?.as_str();
-        let ours = mark("labels", LABEL_APPLICATION) == Some(&loaded.application.name)
-            && mark("annotations", ANNOTATION_OWNER) == Some(&owner);
-        if !ours
-            || set.objects.contains_key(key)
-            || object.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
-        {
+    for (key, marks) in live.marks() {
+        let ours = marks.application.as_deref() == Some(&loaded.application.name)
+            && marks.owner.as_deref() == Some(&owner);
+        if !ours || marks.is_terminating || declared.contains(key) {
             continue;
         }
-        if let (Some(revision), Ok(gvk)) = (mark("annotations", ANNOTATION_REVISION), Gvk::of(object)) {
-            by_revision.entry(revision.to_owned()).or_default().push((key.clone(), gvk));
+        if let (Some(revision), Some(Ok(gvk))) = (&marks.revision, live.get(key).map(Gvk::of)) {
+            by_revision.entry(revision.to_string()).or_default().push((key.clone(), gvk));
         }
     }
     let (mut found, mut leftovers) = (Vec::new(), BTreeSet::new());

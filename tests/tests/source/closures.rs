@@ -1,6 +1,6 @@
 //! What a render reads is what it is kept by: nothing less, nothing more.
 
-use gitops_source::RenderRequest;
+use gitops_source::{PlainOptions, RenderRequest};
 use gitops_tests::Repo;
 
 use super::{Bench, config_map, request};
@@ -63,6 +63,57 @@ fn a_commit_that_touches_one_of_a_thousand_applications_renders_one() {
     assert_eq!(render_all(), 10, "what ten charts share");
     repo.commit("base", &[("base/a.yaml", &config_map("a", "2"))]);
     assert_eq!(render_all(), 10, "what ten kustomizations share");
+}
+
+#[test]
+fn a_plain_file_that_changes_is_read_anew_with_few_others() {
+    let bench = Bench::new();
+    let name = |number: usize| format!("app/f{number:02}.yaml");
+    let files: Vec<(String, String)> =
+        (0..40).map(|number| (name(number), config_map(&format!("c{number}"), "1"))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let repo = Repo::with(&files);
+    let values = || {
+        let rendered = bench.render(&repo, &request("app")).unwrap();
+        rendered.into_iter().map(|object| (object.file.to_string(), object.value)).collect::<Vec<_>>()
+    };
+    let first = values();
+    assert_eq!(first.len(), 40);
+    let groups = bench.kept();
+    assert!((5..=20).contains(&groups), "{groups}");
+    assert_eq!(values(), first, "from what is kept");
+    assert_eq!(bench.kept(), groups);
+    repo.commit("one", &[("app/f07.yaml", &config_map("c7", "2"))]);
+    let second = values();
+    assert_eq!(second[7].1["data"]["key"], 2);
+    assert_eq!(second.iter().zip(&first).filter(|(new, old)| new != old).count(), 1);
+    assert_eq!(bench.kept(), groups + 1);
+    repo.commit("one more", &[("app/f07a.yaml", &config_map("more", "1"))]);
+    assert_eq!(values().len(), 41);
+    assert!(bench.kept() <= groups + 3, "no other group has moved");
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {password: hunter2}\n";
+    repo.commit("a secret", &[("app/f20.yaml", secret)]);
+    let kept = bench.kept();
+    assert_eq!(values().len(), 41);
+    assert_eq!(bench.kept(), kept, "nothing of its group is kept");
+    bench.holds_nothing_of("hunter2");
+}
+
+#[test]
+fn a_link_is_read_anew_with_what_it_leads_to() {
+    let bench = Bench::new();
+    let repo = Repo::with(&[("app/a.yaml", &config_map("a", "0"))]);
+    std::os::unix::fs::symlink("a.yaml", repo.file("app/b.yaml")).unwrap();
+    repo.commit_all("a link");
+    let wanted = RenderRequest {
+        plain: PlainOptions { recurse: true, include: vec!["b.yaml".into()], exclude: Vec::new() },
+        ..request("app")
+    };
+    for number in [1, 2] {
+        repo.commit("what it leads to", &[("app/a.yaml", &config_map("a", &number.to_string()))]);
+        let rendered = bench.render(&repo, &wanted).unwrap();
+        assert_eq!(rendered[0].value["data"]["key"], number);
+    }
 }
 
 #[test]

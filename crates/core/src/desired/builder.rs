@@ -1,7 +1,9 @@
 //! Collects rendered objects. In: one after the other, with the kinds that are
 //! known. Out: objects by their keys, or every mistake.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,12 +18,19 @@ use crate::object::{Gvk, ObjectKey};
 struct WithDefinitions<'a> {
     known: &'a dyn Scopes,
     defined: Vec<(String, String, bool)>,
+    /// What was found already: a kind that is known stays so.
+    found: RefCell<HashMap<Gvk, bool>>,
 }
 
 impl Scopes for WithDefinitions<'_> {
     fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
+        if let Some(namespaced) = self.found.borrow().get(gvk) {
+            return Some(*namespaced);
+        }
         let defined = self.defined.iter().find(|(group, kind, _)| *group == gvk.group && *kind == gvk.kind);
-        self.known.namespaced(gvk).or(defined.map(|(_, _, namespaced)| *namespaced))
+        let namespaced = self.known.namespaced(gvk).or(defined.map(|(_, _, namespaced)| *namespaced))?;
+        self.found.borrow_mut().insert(gvk.clone(), namespaced);
+        Some(namespaced)
     }
 }
 
@@ -67,7 +76,7 @@ impl<'a, S: Stored> Builder<'a, S> {
     pub fn new(default_namespace: &'a str, scopes: &'a dyn Scopes) -> Self {
         Self {
             default_namespace,
-            scopes: WithDefinitions { known: scopes, defined: Vec::new() },
+            scopes: WithDefinitions { known: scopes, defined: Vec::new(), found: RefCell::default() },
             lenient: false,
             kinds: BTreeMap::new(),
             objects: BTreeMap::new(),
@@ -95,15 +104,13 @@ impl<'a, S: Stored> Builder<'a, S> {
 
     fn place(&mut self, rendered: Rendered) {
         match desired(rendered, self.default_namespace, &self.scopes, self.lenient) {
-            Ok(object) => {
-                if let Some(first) = self.objects.get(&object.key) {
-                    let (first, second) = (first.origin().to_string(), object.origin.to_string());
+            Ok(object) => match self.objects.entry(object.key.clone()) {
+                Entry::Occupied(first) => {
+                    let (first, second) = (first.get().origin().to_string(), object.origin.to_string());
                     self.errors.push(DesiredError::Duplicate { key: object.key, first, second });
-                } else {
-                    let key = object.key.clone();
-                    self.objects.insert(key, S::store(object, &mut self.kinds));
                 }
-            }
+                Entry::Vacant(place) => drop(place.insert(S::store(object, &mut self.kinds))),
+            },
             Err(error) => self.errors.push(error),
         }
     }

@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::compare::{CompareOptions, Difference, compare, mask_message};
+use crate::delegation::Delegated;
 use crate::desired::{DesiredError, DesiredObject, DesiredSet};
 use crate::object::{Gvk, ObjectKey};
 use crate::schema::Schemas;
@@ -114,7 +115,9 @@ impl Plan {
 
 /// The plan that brings the live objects to what Git says. `earlier` are live
 /// objects that an earlier commit declared and this one does not; `policy`
-/// says what is left to others; `options` are the Application's.
+/// says what is left to others; `options` are the Application's. Objects that are
+/// there and the `same`, as an earlier comparison of just these two has found, are
+/// not compared.
 ///
 /// # Errors
 /// When an annotation in Git that says how to sync cannot be read.
@@ -125,6 +128,7 @@ pub fn plan<'a>(
     schemas: &Schemas,
     policy: &Policy,
     options: &Options,
+    same: impl Fn(&ObjectKey) -> bool,
 ) -> Result<Plan, Vec<DesiredError>> {
     let delegated = desired.delegated();
     let (mut plan, mut errors) = (Plan::default(), Vec::new());
@@ -151,12 +155,12 @@ pub fn plan<'a>(
             }
             Role::Kept => plan.declared += 1,
         }
-        let (action, differences) = match live(key) {
-            None => (Action::Create, Vec::new()),
-            Some(live) => {
-                let free = policy.free(key, delegated.of(key));
-                let options = CompareOptions { world: policy.world(&object.gvk), free: &free };
-                let differences = compare(schemas, &object.gvk, &object.value, live, &options);
+        let live = if same(key) { None } else { Some(live(key)) };
+        let (action, differences) = match live {
+            None => (Action::Unchanged, Vec::new()),
+            Some(None) => (Action::Create, Vec::new()),
+            Some(Some(live)) => {
+                let differences = differences(object, live, schemas, policy, &delegated);
                 (if differences.is_empty() { Action::Unchanged } else { Action::Update }, differences)
             }
         };
@@ -178,6 +182,19 @@ pub fn plan<'a>(
     plan.steps.extend(gone.filter_map(|(key, gvk)| prune(key, gvk, live(key), options)));
     arrange(&mut plan);
     Ok(plan)
+}
+
+/// What is otherwise in the cluster than Git says, but for what is left to others.
+pub fn differences(
+    object: &DesiredObject,
+    live: &Value,
+    schemas: &Schemas,
+    policy: &Policy,
+    delegated: &Delegated,
+) -> Vec<Difference> {
+    let free = policy.free(&object.key, delegated.of(&object.key));
+    let options = CompareOptions { world: policy.world(&object.gvk), free: &free };
+    compare(schemas, &object.gvk, &object.value, live, &options)
 }
 
 /// What an object in Git says about its sync.

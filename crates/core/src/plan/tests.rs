@@ -34,8 +34,28 @@ fn run(desired: &DesiredSet, live: &[Value], earlier: &[(&str, &str)]) -> Plan {
         live.iter().map(|v| (ObjectKey::of(v).unwrap(), v.clone())).collect();
     let earlier: Vec<_> =
         earlier.iter().map(|(kind, name)| object(kind, name)).map(|o| (o.key, o.gvk)).collect();
-    plan(desired, |key| live.get(key), &earlier, &Schemas::builtin(), &Policy::default(), &Options::default())
-        .unwrap()
+    plan(
+        desired,
+        |key| live.get(key),
+        &earlier,
+        &Schemas::builtin(),
+        &Policy::default(),
+        &Options::default(),
+        |_| false,
+    )
+    .unwrap()
+}
+
+#[test]
+fn what_is_known_to_be_the_same_is_not_compared() {
+    let desired = set(&[("ConfigMap", "a"), ("ConfigMap", "b")]);
+    let mut live = object("ConfigMap", "a").value;
+    live["data"]["a"] = json!("2");
+    let same = |key: &ObjectKey| key.name == "a";
+    let (schemas, policy) = (Schemas::builtin(), Policy::default());
+    let plan = plan(&desired, |_| Some(&live), &[], &schemas, &policy, &Options::default(), same).unwrap();
+    let actions: Vec<_> = plan.steps.iter().map(|s| (s.key.name.as_str(), s.action)).collect();
+    assert_eq!(actions, [("a", Action::Unchanged), ("b", Action::Update)]);
 }
 
 #[test]
@@ -127,6 +147,7 @@ fn told(annotations: Value) -> String {
         &Schemas::builtin(),
         &Policy::default(),
         &options,
+        |_| false,
     ) {
         Ok(plan) => plan,
         Err(errors) => return errors.iter().map(ToString::to_string).collect(),
@@ -182,9 +203,16 @@ fn annotations_mean_what_argo_cd_says() {
 fn a_mistake_quotes_nothing_that_git_keeps_encrypted() {
     let mut job = annotated("Job", "j", json!({"argocd.argoproj.io/sync-wave": "hunter2"}));
     job.origin.confidential = ["hunter2".to_owned()].into();
-    let errors =
-        plan(&of(vec![job]), |_| None, &[], &Schemas::builtin(), &Policy::default(), &Options::default())
-            .unwrap_err();
+    let errors = plan(
+        &of(vec![job]),
+        |_| None,
+        &[],
+        &Schemas::builtin(),
+        &Policy::default(),
+        &Options::default(),
+        |_| false,
+    )
+    .unwrap_err();
     let told = errors[0].to_string();
     assert!(told.contains("sync-wave is \"***\"") && !told.contains("hunter2"), "{told}");
 }
@@ -234,7 +262,10 @@ fn what_is_pruned_goes_in_reverse_and_hooks_stay() {
     .collect();
     let earlier: Vec<_> = live.iter().map(|v| (ObjectKey::of(v).unwrap(), Gvk::of(v).unwrap())).collect();
     let find = |key: &ObjectKey| live.iter().find(|value| ObjectKey::of(value).as_ref() == Ok(key));
-    let plan = plan(&set(&[]), find, &earlier, &Schemas::builtin(), &Policy::default(), &Options::default())
+    let plan =
+        plan(&set(&[]), find, &earlier, &Schemas::builtin(), &Policy::default(), &Options::default(), |_| {
+            false
+        })
         .unwrap();
     let names: Vec<_> = plan.steps.iter().map(|step| (step.key.name.as_str(), step.is_kept())).collect();
     assert_eq!(
@@ -255,6 +286,7 @@ fn what_asks_to_be_confirmed_is_named() {
         &Schemas::builtin(),
         &Policy::default(),
         &Options::default(),
+        |_| false,
     )
     .unwrap();
     let doubt = Budget { count: 20, percent: 30 }.doubt(&plan, false).unwrap();
@@ -295,7 +327,7 @@ proptest! {
     #[test]
     fn order_is_by_wave_kind_and_name(objects in proptest::collection::vec((proptest::sample::select(ORDER), -3..4_i32), 1..30)) {
         let objects = objects.iter().enumerate().map(|(at, (kind, wave))| annotated(kind, &format!("o{at}"), json!({"argocd.argoproj.io/sync-wave": wave.to_string()})));
-        let plan = plan(&of(objects.collect()), |_| None, &[], &Schemas::builtin(), &Policy::default(), &Options::default()).unwrap();
+        let plan = plan(&of(objects.collect()), |_| None, &[], &Schemas::builtin(), &Policy::default(), &Options::default(), |_| false).unwrap();
         let place = |step: &Step| (step.wave, order_of(&step.key.kind), step.key.kind.clone(), step.key.name.clone());
         prop_assert!(plan.steps.windows(2).all(|pair| place(&pair[0]) <= place(&pair[1])));
         // One group holds one wave.

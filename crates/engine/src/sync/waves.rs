@@ -182,7 +182,8 @@ impl<'a> Course<'a> {
                         (result, started.map(|started| (*hook, started)), &hook.key)
                     }
                 };
-                let outcome = result.outcome.masked(objects.get(declared));
+                let declared = if result.outcome.is_failure() { objects.get(declared) } else { None };
+                let outcome = result.outcome.masked(declared);
                 (Result { outcome, ..result }, started)
             }));
             let progress = self.run.progress;

@@ -19,7 +19,6 @@ use super::waiting::generation;
 use super::{DryRun, Outcome, Result, Run, adopt, hooks, patch};
 use crate::contest::{conflict, contested};
 use crate::error::EngineError;
-use crate::memory::expiring;
 
 /// What a write left behind.
 #[derive(Debug, Default)]
@@ -72,7 +71,7 @@ impl<'a> Worker<'a> {
             outcome,
             generation: written.generation,
             answer: written.answer.filter(|_| self.run.options.answers),
-            is_expiring: expiring(self.run.survey.desired.objects.get(&step.key)).is_some(),
+            is_expiring: self.run.survey.expiring(&step.key).is_some(),
             health: None,
             hook: None,
             note: written.note,

@@ -33,6 +33,11 @@ pub fn renders() -> Renders {
     Renders { kept: KEPT.load(Ordering::Relaxed), anew: ANEW.load(Ordering::Relaxed) }
 }
 
+/// Counts a source that was to be rendered.
+pub(super) fn count(kept: bool) {
+    if kept { &KEPT } else { &ANEW }.fetch_add(1, Ordering::Relaxed);
+}
+
 pub(super) struct Entry {
     path: PathBuf,
 }
@@ -48,21 +53,17 @@ impl Entry {
     /// when it is broken. It is checked to its end before anything is given.
     pub(super) fn read(&self, take: &mut dyn FnMut(Rendered)) -> bool {
         let kept = self.give(take);
-        if kept { &KEPT } else { &ANEW }.fetch_add(1, Ordering::Relaxed);
+        count(kept);
         kept
     }
 
     fn give(&self, take: &mut dyn FnMut(Rendered)) -> bool {
         let Ok(bytes) = std::fs::read(&self.path) else { return false };
-        // The last line says how many there are: a file cut short is broken.
-        let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        let Some((count, lines)) = lines.split_last() else { return false };
-        let whole = std::str::from_utf8(count).ok().and_then(|count| count.parse().ok()) == Some(lines.len());
         let sound = |line: &&[u8]| serde_json::from_slice::<Shape>(line).is_ok();
-        if !whole || !lines.iter().all(sound) {
+        let Some(lines) = whole(&bytes).filter(|lines| lines.iter().all(sound)) else {
             tracing::warn!(path = %self.path.display(), "a kept render is broken; rendering anew");
             return false;
-        }
+        };
         for line in lines {
             match serde_json::from_slice(line) {
                 Ok(rendered) => take(rendered),
@@ -75,9 +76,27 @@ impl Entry {
                 }
             }
         }
-        // In use: the sweep leaves it.
-        let _ = std::fs::File::open(&self.path).and_then(|file| file.set_modified(SystemTime::now()));
+        self.in_use();
         true
+    }
+
+    /// The same of a small one, at once; none when nothing is kept, or when it is
+    /// broken.
+    pub(super) fn objects(&self) -> Option<Vec<Rendered>> {
+        let bytes = std::fs::read(&self.path).ok()?;
+        let read =
+            |lines: Vec<&[u8]>| lines.into_iter().map(|line| serde_json::from_slice(line).ok()).collect();
+        let objects: Option<Vec<Rendered>> = whole(&bytes).and_then(read);
+        if objects.is_none() {
+            tracing::warn!(path = %self.path.display(), "what is kept of some files is broken; reading them anew");
+        }
+        self.in_use();
+        objects
+    }
+
+    /// The sweep leaves it.
+    fn in_use(&self) {
+        let _ = std::fs::File::open(&self.path).and_then(|file| file.set_modified(SystemTime::now()));
     }
 
     /// Keeps what it is given, if all of it comes.
@@ -94,6 +113,14 @@ impl Entry {
     pub(super) fn is_steady(&self) -> bool {
         self.path.with_extension("steady").is_file()
     }
+}
+
+/// The lines of a file but for the last one, which says how many there are: one
+/// that was cut short is broken.
+fn whole(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let count: usize = std::str::from_utf8(lines.pop()?).ok()?.parse().ok()?;
+    (count == lines.len()).then_some(lines)
 }
 
 /// What a line has to look like.

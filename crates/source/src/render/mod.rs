@@ -140,32 +140,27 @@ pub fn render_each(
 ) -> Result<(), SourceError> {
     let request = &RenderRequest { path: normal(&request.path)?, ..request.clone() };
     let kind = detect(snapshot, request)?;
+    if matches!(kind, SourceType::Auto | SourceType::Plain) {
+        return plain::render(snapshot, request, cache, take);
+    }
     let closure = Closure::of(snapshot, request, kind)?;
     let entry = cache::Entry::new(cache, &key(snapshot, request, kind, &closure, (tools, cache))?);
     if entry.read(take) {
         return Ok(());
     }
+    let (rendered, mut report) = match kind {
+        SourceType::Helm => helm::render(snapshot, request, &closure, tools, entry.is_steady())?,
+        SourceType::Kustomize => kustomize::render(snapshot, request, &closure, tools, entry.is_steady())?,
+        _ => jsonnet::render(snapshot, request, &closure, tools)?,
+    };
+    rendered.iter().try_for_each(|object| report.check(&object.file, &object.value))?;
     let mut writer = entry.writer();
-    let mut keep = |object: Rendered| {
+    for object in rendered {
+        let object = report.marked(object);
         writer.add(&object);
         take(object);
-    };
-    let clear = match kind {
-        SourceType::Auto | SourceType::Plain => plain::render(snapshot, request, &mut keep)?,
-        SourceType::Helm | SourceType::Kustomize | SourceType::Jsonnet => {
-            let (rendered, mut report) = match kind {
-                SourceType::Helm => helm::render(snapshot, request, &closure, tools, entry.is_steady())?,
-                SourceType::Kustomize => {
-                    kustomize::render(snapshot, request, &closure, tools, entry.is_steady())?
-                }
-                _ => jsonnet::render(snapshot, request, &closure, tools)?,
-            };
-            rendered.iter().try_for_each(|object| report.check(&object.file, &object.value))?;
-            rendered.into_iter().map(|object| report.marked(object)).for_each(&mut keep);
-            report.any
-        }
-    };
-    if clear {
+    }
+    if report.any {
         writer.withhold();
     }
     writer.finish();

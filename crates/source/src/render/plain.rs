@@ -1,5 +1,7 @@
-//! Directories of YAML and JSON.
+//! Directories of YAML and JSON. Their files are read and kept in groups, so that
+//! a commit that changes one file reads its group anew, and no other.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use gitops_core::desired::Rendered;
@@ -7,6 +9,9 @@ use gix::objs::tree::EntryKind;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rayon::prelude::*;
 
+use sha2::{Digest, Sha256};
+
+use super::cache::{Entry, count};
 use super::{RenderRequest, objects};
 use crate::error::SourceError;
 use crate::git::{FileEntry, Snapshot};
@@ -15,15 +20,21 @@ use crate::{sops, yaml};
 /// The file that describes Applications; it is no object to apply.
 const DESCRIPTION: &str = "gitops.yaml";
 
-/// Files that are read side by side.
-const AT_ONCE: usize = 8;
+/// Groups that are read side by side.
+const AT_ONCE: usize = 4;
+/// Files of a group, about.
+const GROUP: u8 = 4;
+/// Part of the key: what reading means. Raise it when that changes.
+const VERSION: &str = "plain 1";
 
-/// True when something was decrypted.
+/// Gives the objects away, from the cache under `cache` where their files are what
+/// they were.
 pub(super) fn render(
     snapshot: &Snapshot,
     request: &RenderRequest,
-    take: &mut impl FnMut(Rendered),
-) -> Result<bool, SourceError> {
+    cache: &Path,
+    take: &mut dyn FnMut(Rendered),
+) -> Result<(), SourceError> {
     let include = globs(&request.plain.include)?;
     let exclude = globs(&request.plain.exclude)?;
     let folder = &request.path;
@@ -37,16 +48,62 @@ pub(super) fn render(
         .filter(|file| request.plain.include.is_empty() || include.is_match(below(&file.path)))
         .filter(|file| !exclude.is_match(below(&file.path)))
         .collect();
-    let mut clear = false;
-    for some in files.chunks(AT_ONCE) {
-        let read: Result<Vec<(Vec<Rendered>, bool)>, SourceError> =
-            some.par_iter().map(|file| read(snapshot, request, file)).collect();
-        for (objects, decrypted) in read? {
-            clear |= decrypted;
-            objects.into_iter().for_each(&mut *take);
+    let mut kept = true;
+    let groups: Vec<&[FileEntry]> = files.chunk_by(|_, next| !begins_group(&next.path)).collect();
+    for some in groups.chunks(AT_ONCE) {
+        let read: Result<Vec<Group>, SourceError> =
+            some.par_iter().map(|group| read_group(snapshot, request, group, cache)).collect();
+        for group in read? {
+            kept &= group.kept;
+            group.objects.into_iter().for_each(&mut *take);
         }
     }
-    Ok(clear)
+    count(kept);
+    Ok(())
+}
+
+/// Whether a group of files begins with this one: by its name alone, so that a
+/// file that comes or goes moves none between other groups.
+fn begins_group(path: &str) -> bool {
+    Sha256::digest(path)[0] % GROUP == 0
+}
+
+/// The objects of some files, and whether they were in the cache.
+struct Group {
+    objects: Vec<Rendered>,
+    kept: bool,
+}
+
+fn read_group(
+    snapshot: &Snapshot,
+    request: &RenderRequest,
+    group: &[FileEntry],
+    cache: &Path,
+) -> Result<Group, SourceError> {
+    let ids: Vec<(&str, String)> =
+        group.iter().map(|file| (file.path.as_str(), file.id.to_string())).collect();
+    // What a link leads to may change while it stays the same.
+    let is_link = group.iter().any(|file| file.kind == EntryKind::Link);
+    let entry = Entry::new(cache, &(VERSION, ids));
+    if let Some(objects) = (!is_link).then(|| entry.objects()).flatten() {
+        return Ok(Group { objects, kept: true });
+    }
+    let (mut all, mut clear) = (Vec::new(), false);
+    for file in group {
+        let (objects, decrypted) = read(snapshot, request, file)?;
+        all.extend(objects);
+        clear |= decrypted;
+    }
+    if !is_link && !clear && !all.iter().any(is_secret) {
+        let mut writer = entry.writer();
+        all.iter().for_each(|object| writer.add(object));
+        writer.finish();
+    }
+    Ok(Group { objects: all, kept: false })
+}
+
+fn is_secret(object: &Rendered) -> bool {
+    object.value.get("kind").is_some_and(|kind| kind == "Secret")
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet, SourceError> {

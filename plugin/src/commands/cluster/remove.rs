@@ -2,13 +2,15 @@
 
 use clap::Args;
 use gitops_cluster::{Cluster, DeleteOptions, Discovery, ErrorKind};
-use gitops_core::names::{GROUP, LABEL_HUB};
+use gitops_core::names::{GROUP, LABEL_HUB, OUTPUT_API_VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::access::LABEL_ACCESS;
 use super::{Registry, applications_to, entry, full_name};
 use crate::error::{Failure, code};
+use crate::output::{self, Format, ObjectId};
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -39,8 +41,23 @@ pub struct Arguments {
     /// A context of that cluster; else one that is called as it is
     #[arg(long, value_name = "CONTEXT")]
     context_there: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
     #[command(flatten)]
     registry: Registry,
+}
+
+/// What was removed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    api_version: &'static str,
+    kind: &'static str,
+    cluster: String,
+    /// What was taken away there; none: nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken: Option<Vec<ObjectId>>,
 }
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
@@ -56,37 +73,59 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     }
     // Before the account there goes: the controller would mirror anew.
     delete(&hub, &hub.discovery().await?, "v1", "Secret", &entry.secret).await?;
-    printer.line(&format!("cluster {name} is no longer registered; what is there stays"));
     let context =
         arguments.context_there.clone().or_else(|| settings.has_context(name).then(|| name.clone()));
-    match context {
-        Some(context) => {
-            let there = settings.context(&context).await?;
-            let taken = take_away(&there).await?;
-            printer.line(&format!("taken away there: {}", if taken.is_empty() { "nothing".to_owned() } else { taken.join(", ") }));
+    let is_text = arguments.output.is_text();
+    if is_text {
+        printer.line(&format!("cluster {name} is no longer registered; what is there stays"));
+    }
+    let taken = match context {
+        Some(context) => Some(take_away(&settings.context(&context).await?).await?),
+        None => {
+            printer.warning(&format!(
+                "the hub's account is still in the cluster. Take it away: kubectl delete clusterroles,clusterrolebindings,rolebindings,serviceaccounts,secrets -A -l {LABEL_ACCESS}"
+            ));
+            None
         }
-        None => printer.warning(&format!(
-            "the hub's account is still in the cluster. Take it away: kubectl delete clusterroles,clusterrolebindings,rolebindings,serviceaccounts,secrets -A -l {LABEL_ACCESS}"
-        )),
+    };
+    match arguments.output {
+        Format::Text | Format::Wide => taken.iter().for_each(|taken| printer.line(&text(taken))),
+        Format::Name => taken.iter().flatten().for_each(|object| printer.line(&object.short())),
+        format => {
+            let report = Report {
+                api_version: OUTPUT_API_VERSION,
+                kind: "ClusterRemoval",
+                cluster: name.clone(),
+                taken,
+            };
+            output::print(&[report], format, printer)?;
+        }
     }
     Ok(code::YES)
 }
 
+fn text(taken: &[ObjectId]) -> String {
+    let name = |object: &ObjectId| {
+        let ObjectId { kind, namespace, name, .. } = object;
+        if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
+    };
+    let names: Vec<String> = taken.iter().map(name).collect();
+    format!("taken away there: {}", if names.is_empty() { "nothing".to_owned() } else { names.join(", ") })
+}
+
 /// Mirrors and the account; what was taken away.
-async fn take_away(there: &Cluster) -> Result<Vec<String>, Failure> {
+async fn take_away(there: &Cluster) -> Result<Vec<ObjectId>, Failure> {
     let discovery = there.discovery().await?;
     let mut taken = Vec::new();
     if let Some(kind) = discovery.preferred(GROUP, "Application") {
         let version = kind.gvk.api_version();
         for mirror in labelled(there, &discovery, &version, "Application", LABEL_HUB).await? {
-            delete(there, &discovery, &version, "Application", &mirror).await?;
-            taken.push(format!("Application {}", full_name(&mirror)));
+            taken.push(delete(there, &discovery, &version, "Application", &mirror).await?);
         }
     }
     for (version, kind) in MADE {
         for object in labelled(there, &discovery, version, kind, LABEL_ACCESS).await? {
-            delete(there, &discovery, version, kind, &object).await?;
-            taken.push(format!("{kind} {}", full_name(&object).trim_start_matches('/')));
+            taken.push(delete(there, &discovery, version, kind, &object).await?);
         }
     }
     Ok(taken)
@@ -111,7 +150,7 @@ async fn delete(
     version: &str,
     kind: &str,
     object: &Value,
-) -> Result<(), Failure> {
+) -> Result<ObjectId, Failure> {
     let gvk = Gvk::new(version, kind);
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let key = ObjectKey {
@@ -120,10 +159,11 @@ async fn delete(
         namespace: text("/metadata/namespace"),
         name: text("/metadata/name"),
     };
-    let Some(kind) = discovery.kind(&gvk) else { return Ok(()) };
+    let id = ObjectId::new(&gvk, &key);
+    let Some(kind) = discovery.kind(&gvk) else { return Ok(id) };
     let options = DeleteOptions { uid: Some(text("/metadata/uid")), ..DeleteOptions::default() };
     match cluster.delete(kind, &key, &options).await {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
+        _ => Ok(id),
     }
 }

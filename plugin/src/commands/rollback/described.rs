@@ -35,7 +35,8 @@ pub(super) struct Description {
 pub(super) struct Otherwise {
     /// What differs, in words.
     pub told: String,
-    /// As it was; none where the file said nothing of it.
+    /// As it was; none where the file said nothing of it, or nothing that can be
+    /// read today.
     pub before: Option<Before>,
 }
 
@@ -92,11 +93,15 @@ impl Description {
         if paths.is_empty() {
             return Ok(None);
         }
-        let told = format!("{file} described {name} otherwise then: {}", listed(&paths));
+        let mut told = format!("{file} described {name} otherwise then: {}", listed(&paths));
         let shown = format!("{file} at {}", &commit[..12]);
         let namespace = &loaded.application.namespace;
         let all = load::read_text(&shown, was.text, Some(&self.root), namespace, &settings.credentials);
-        let before = all.ok().and_then(|mut all| all.pop()).map(|mut before| {
+        let all = all.unwrap_or_else(|error| {
+            told = format!("{told}; what it said cannot be read: {error}");
+            Vec::new()
+        });
+        let before = all.into_iter().next_back().map(|mut before| {
             before.project.clone_from(&loaded.project);
             Before { loaded: before, text: replaced(&self.now, &is, was.text) }
         });

@@ -1,0 +1,224 @@
+//! What is as Git says. In: desired and live objects, and what earlier comparisons
+//! have found. Out: those that are the same. Nothing is compared again while
+//! nothing that a comparison looks at has changed: the live object's text, what
+//! Git says of it, the schemas, what is left to others, and this very program.
+//! All of that is in one hash for each object, kept on disk. Of what holds a
+//! secret none is kept.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use gitops_cluster::{ClusterError, Live};
+use gitops_core::delegation::Delegated;
+use gitops_core::desired::{DesiredObject, DesiredSet};
+use gitops_core::object::ObjectKey;
+use gitops_core::plan::{Action, Plan, differences};
+use gitops_core::schema::Schemas;
+use gitops_core::verdict::Policy;
+use rayon::prelude::*;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::memory::{Memory, keep};
+
+const LENGTH: usize = 32;
+type Hash = [u8; LENGTH];
+
+/// Which program this is: another one may compare otherwise. None where that
+/// cannot be told.
+static PROGRAM: LazyLock<Option<String>> = LazyLock::new(|| {
+    let file = std::env::current_exe().and_then(std::fs::metadata).ok()?;
+    let changed = file.modified().ok()?;
+    Some(format!("{} {} {changed:?}", env!("CARGO_PKG_VERSION"), file.len()))
+});
+
+/// All that a comparison looks at beside two objects.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub schemas: &'a Schemas,
+    pub policy: &'a Policy,
+    pub delegated: &'a Delegated,
+}
+
+impl Ground<'_> {
+    fn hash(&self) -> Option<Hash> {
+        let Self { schemas, policy, delegated } = self;
+        let program = PROGRAM.as_ref()?;
+        let mut hash = Sha256::new_with_prefix(format!("{program}\n{policy:?}\n{delegated:?}\n"));
+        hash.update(serde_json::to_vec(schemas).ok()?);
+        Some(hash.finalize().into())
+    }
+
+    fn is_same(&self, object: &DesiredObject, live: &Value) -> bool {
+        differences(object, live, self.schemas, self.policy, self.delegated).is_empty()
+    }
+}
+
+/// Comparisons of one Application that found no difference.
+pub(crate) struct Known<'a> {
+    path: PathBuf,
+    ground: Ground<'a>,
+    before: HashSet<Hash>,
+    /// Of the objects that are there.
+    hashes: HashMap<&'a ObjectKey, Hash>,
+}
+
+impl<'a> Known<'a> {
+    /// What is kept beside an Application's memory; nothing when it cannot be
+    /// read.
+    pub(crate) fn read(memory: &Memory, ground: Ground<'a>) -> Self {
+        let path = memory.beside("same");
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let (hashes, _) = bytes.as_chunks::<LENGTH>();
+        Self { path, ground, before: hashes.iter().copied().collect(), hashes: HashMap::new() }
+    }
+
+    /// The objects that are there and as Git says: those that are known to be, and
+    /// those that a comparison finds to be. Of them, nothing stays in memory but
+    /// their text; the others are parsed.
+    pub(crate) fn same(
+        &mut self,
+        set: &'a DesiredSet,
+        live: &Live,
+    ) -> Result<HashSet<&'a ObjectKey>, ClusterError> {
+        // None: the program cannot be told from another one.
+        let ground = self.ground.hash();
+        let look = |(key, object): (&'a ObjectKey, &'a DesiredObject)| {
+            let hash = ground.as_ref().and_then(|ground| hash(ground, object, live.text(key)?));
+            let is_known = hash.is_some_and(|hash| self.before.contains(&hash));
+            let is_same = is_known
+                || live.judged(key, |live| self.ground.is_same(object, live)).map_err(|error| {
+                    ClusterError::Other { what: key.to_string(), message: error.to_string() }
+                })?;
+            Ok((key, hash, is_same))
+        };
+        let looks: Result<Vec<_>, ClusterError> = set.objects.par_iter().map(look).collect();
+        let looks = looks?;
+        self.hashes = looks.iter().filter_map(|(key, hash, _)| Some((*key, (*hash)?))).collect();
+        Ok(looks.into_iter().filter(|(.., is_same)| *is_same).map(|(key, ..)| key).collect())
+    }
+
+    /// Keeps what a plan has found.
+    pub(crate) fn keep(&self, plan: &Plan) {
+        let unchanged = plan.steps.iter().filter(|step| step.action == Action::Unchanged);
+        let now: HashSet<Hash> = unchanged.filter_map(|step| self.hashes.get(&step.key).copied()).collect();
+        if now != self.before {
+            let mut bytes: Vec<Hash> = now.into_iter().collect();
+            bytes.sort_unstable();
+            keep(&self.path, bytes.as_flattened());
+        }
+    }
+}
+
+/// Everything that the comparison of two objects looks at; none where a secret is
+/// among it.
+fn hash(ground: &Hash, object: &DesiredObject, live: &[u8]) -> Option<Hash> {
+    if object.gvk.is_secret() || !object.origin.confidential.is_empty() {
+        return None;
+    }
+    let mut out = BufWriter::with_capacity(1 << 13, Sha256::new_with_prefix(ground));
+    // A JSON document says itself where it ends.
+    serde_json::to_writer(&mut out, &object.gvk).ok()?;
+    serde_json::to_writer(&mut out, &object.value).ok()?;
+    out.write_all(live).ok()?;
+    Some(out.into_inner().ok()?.finalize().into())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use gitops_core::compare::World;
+    use gitops_core::desired::{AppRef, Rendered, Scopes};
+    use gitops_core::object::Gvk;
+    use gitops_core::plan::{Options, plan};
+    use serde_json::json;
+
+    use super::*;
+
+    struct Namespaced;
+    impl Scopes for Namespaced {
+        fn namespaced(&self, _: &Gvk) -> Option<bool> {
+            Some(true)
+        }
+    }
+
+    fn object(kind: &str, value: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "a", "namespace": "shop"}, "data": {"a": value}})
+    }
+
+    fn application() -> AppRef {
+        AppRef { namespace: "shop".into(), name: "web".into() }
+    }
+
+    fn set(value: Value, confidential: &[&str]) -> DesiredSet {
+        let confidential = confidential.iter().map(|text| (*text).to_owned()).collect();
+        let rendered = Rendered { value, file: "f".into(), line: 1, lines: None, confidential };
+        DesiredSet::build(application(), "c".into(), "shop", &Namespaced, vec![rendered]).unwrap()
+    }
+
+    /// Looks, compares and keeps: the action, and whether it was known.
+    fn look(memory: &Memory, policy: &Policy, set: &DesiredSet, live: &Value) -> (Action, bool) {
+        let gvk = Gvk::of(live).unwrap();
+        let body = json!({"items": [live]}).to_string().into_bytes();
+        let live = Live::of_list(body, gvk, false).unwrap();
+        let (schemas, delegated) = (Schemas::builtin(), set.delegated());
+        let ground = Ground { schemas: &schemas, policy, delegated: &delegated };
+        let mut known = Known::read(memory, ground);
+        let key = set.objects.keys().next().unwrap();
+        let same = known.same(set, &live).unwrap();
+        let was_known = known.hashes.get(key).is_some_and(|hash| known.before.contains(hash));
+        let is_same = |key: &ObjectKey| same.contains(key);
+        let options = Options::default();
+        let plan = plan(set, |key| live.get(key), &[], &schemas, policy, &options, is_same).unwrap();
+        known.keep(&plan);
+        (plan.steps[0].action, was_known)
+    }
+
+    #[test]
+    fn what_has_not_changed_is_compared_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::of(folder.path(), "https://here", &application());
+        let open = Policy::default();
+        let closed = Policy { close_custom_kinds: true, ..Policy::default() };
+        assert_eq!(closed.world(&Gvk::new("v1", "ConfigMap")), World::Closed);
+        let (one, two) = (object("ConfigMap", "1"), object("ConfigMap", "2"));
+        let git = |value: &Value| set(value.clone(), &[]);
+        let look = |policy: &Policy, git: &DesiredSet, live: &Value| look(&memory, policy, git, live);
+        assert_eq!(look(&open, &git(&one), &one), (Action::Unchanged, false));
+        assert_eq!(look(&open, &git(&one), &one), (Action::Unchanged, true));
+        let mut written = one.clone();
+        written["metadata"]["resourceVersion"] = json!("7");
+        assert_eq!(look(&open, &git(&one), &written), (Action::Unchanged, false), "written since");
+        assert_eq!(look(&closed, &git(&one), &written), (Action::Unchanged, false), "held otherwise");
+        assert_eq!(look(&closed, &git(&one), &two), (Action::Update, false), "changed in the cluster");
+        assert_eq!(look(&closed, &git(&one), &one), (Action::Unchanged, false), "forgotten");
+        assert_eq!(look(&closed, &git(&two), &one), (Action::Update, false), "changed in Git");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_is_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::of(folder.path(), "https://here", &application());
+        for (object, confidential) in
+            [(object("Secret", "aHVudGVy"), &[][..]), (object("ConfigMap", "hunter"), &["hunter"][..])]
+        {
+            let git = set(object.clone(), confidential);
+            for _ in 0..2 {
+                assert_eq!(look(&memory, &Policy::default(), &git, &object), (Action::Unchanged, false));
+            }
+        }
+        assert!(!memory.beside("same").exists());
+    }
+
+    #[test]
+    fn what_is_kept_and_broken_counts_as_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::of(folder.path(), "https://here", &application());
+        keep(&memory.beside("same"), &[7; 45]);
+        let (live, git) = (object("ConfigMap", "1"), set(object("ConfigMap", "1"), &[]));
+        assert_eq!(look(&memory, &Policy::default(), &git, &live), (Action::Unchanged, false));
+        assert_eq!(look(&memory, &Policy::default(), &git, &live), (Action::Unchanged, true));
+    }
+}
