@@ -1,10 +1,10 @@
-//! One sync. In: a survey that a decision has been made on. Out: what was done,
-//! under the Application's Lease in the cluster that it goes to, in the name of
-//! its service account there.
+//! One sync. In: a survey that a decision has been made on. Out: what was done
+//! and what is there then, under the Application's Lease in the cluster that it
+//! goes to, in the name of its service account there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gitops_api::Application;
 use gitops_cluster::Cluster;
@@ -12,7 +12,7 @@ use gitops_core::desired::AppRef;
 use gitops_core::health::HealthReport;
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
-use gitops_engine::lease::{self, Claim};
+use gitops_engine::lease::{self, Claim, Last};
 use gitops_engine::sync::Result as Done;
 use gitops_engine::{Loaded, Outcome, Progress, Report, Stop, Survey, SyncOptions, namespaces, sync};
 
@@ -22,6 +22,8 @@ use crate::error::Error;
 
 /// Objects that a message names.
 const NAMED: usize = 5;
+/// What was there before a sync is still there after it, unless it took longer.
+const FRESH: Duration = Duration::from_secs(3);
 
 /// What became of a sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,15 @@ pub enum Ended {
     Locked(String),
 }
 
+/// A sync that was tried.
+pub struct Tried {
+    pub ended: Ended,
+    /// What is there now, where the sync itself was told.
+    pub survey: Option<Survey>,
+    /// Its Lease as it was given back.
+    pub lease: Last,
+}
+
 /// A sync's surroundings.
 pub struct Case<'a> {
     pub controller: &'a Arc<Controller>,
@@ -46,46 +57,54 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Writes what differs. `again` surveys anew, where somebody has synced since
-    /// the Lease was `left` here at last.
+    /// Writes what differs. `last` is what is known of the Lease; `again` surveys
+    /// anew, where somebody has synced since.
     ///
     /// # Errors
     /// When the API server cannot be asked, or a namespace is not there.
     pub async fn run(
         &self,
         survey: Survey,
+        last: &Last,
         prune: impl Fn(&Survey) -> bool,
         again: impl AsyncFn() -> Result<Survey, Error>,
-        left: &mut Option<String>,
-    ) -> Result<Ended, Error> {
+    ) -> Result<Tried, Error> {
         let (controller, name) = (self.controller, &self.loaded.application);
         let stop = Stop::default();
-        let lease = match lease::claim(self.known.cluster(), name, controller.holder(), &stop.lost).await {
-            Claim::Held(lease) => Some(*lease),
-            Claim::Taken { holder } => return Ok(Ended::Locked(holder)),
-            Claim::Unusable(error) => return Err(error.into()),
-        };
+        let lease =
+            match lease::claim(self.known.cluster(), name, controller.holder(), last, &stop.lost).await {
+                Claim::Held(lease) => *lease,
+                Claim::Taken { holder } => {
+                    return Ok(Tried { ended: Ended::Locked(holder), survey: None, lease: Last::Unknown });
+                }
+                Claim::Unusable(error) => return Err(error.into()),
+            };
+        let (begun, has_synced) = (Instant::now(), lease.before != last.version());
         let done = async {
-            let before = lease.as_ref().and_then(|lease| lease.before.as_ref());
-            let has_synced = before.is_some() && before != left.as_ref();
             let survey = if has_synced { again().await? } else { survey };
-            let options = SyncOptions { prune: prune(&survey), ..SyncOptions::default() };
-            self.write(&survey, &options, &stop).await
+            let prune = prune(&survey);
+            let options = SyncOptions { prune, answers: true, ..SyncOptions::default() };
+            let report = self.write(&survey, &options, &stop).await?;
+            Ok::<_, Error>((survey, report))
         };
         let done = done.await;
-        if let Some(lease) = lease {
-            *left = lease.release().await;
-        }
-        let report = done?;
+        let lease = lease.release().await;
+        let (survey, report) = done?;
         if report.interrupted || report.lost {
-            return Ok(Ended::Stopped);
+            return Ok(Tried { ended: Ended::Stopped, survey: None, lease });
         }
         if let Some(error) = report.broken.clone().filter(|_| !self.known.member.is_here()) {
             return Err(error.into());
         }
         let ended = ended(&report);
         controller.metrics.sync(matches!(ended, Ended::Well(_)));
-        Ok(ended)
+        let survey = match ended {
+            Ended::Well(_) if begun.elapsed() < FRESH => {
+                survey.after(self.known.cluster(), self.loaded, &self.known.environment, report)?
+            }
+            _ => None,
+        };
+        Ok(Tried { ended, survey, lease })
     }
 
     async fn write(&self, survey: &Survey, options: &SyncOptions, stop: &Stop) -> Result<Report, Error> {

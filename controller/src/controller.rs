@@ -15,6 +15,7 @@ use gitops_core::rollout::state::Phase;
 use gitops_engine::EngineError;
 use gitops_engine::analysis::Analyser;
 use gitops_engine::follow::{Stores, reference};
+use gitops_engine::lease::Last;
 use gitops_engine::rollout::Pushes;
 use gitops_source::GitCache;
 use kube::ResourceExt;
@@ -46,14 +47,14 @@ pub struct Memory {
     pub still: Still,
     /// Of one that is being deleted: whether its objects are going, and since when.
     pub deletion: Option<(bool, Instant)>,
+    /// The Lease of its syncs, as the last one gave it back.
+    pub lease: Last,
     /// A Rollout is under way.
     pub rolls: bool,
     /// Of which versions Pods were labelled, and when.
     pub labelled: Option<(String, Instant)>,
     /// Where each Rollout stood at the last look.
     pub phases: Vec<Phase>,
-    /// The version at which the Lease was given back.
-    pub lease: Option<String>,
     /// The commits that failed Rollouts ask for.
     pub pushes: Pushes,
 }

@@ -15,7 +15,7 @@ use gitops_core::names::{FIELD_MANAGER, FINALIZER_PRUNE, LABEL_APPLICATION};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::{HookStep, Phase, Propagation, Step};
 use gitops_engine::follow::reference;
-use gitops_engine::lease::{self, Claim};
+use gitops_engine::lease::{self, Claim, Last};
 use gitops_engine::leaving::{Consent, left_behind, sorted};
 use gitops_engine::memory::{Memory as Notes, Places};
 use gitops_engine::sync::{Result as Done, delete};
@@ -156,13 +156,28 @@ impl Deletion<'_> {
         let known = controller.surroundings(application, false).await?;
         let known = known.ok_or_else(|| Error::Git("its cluster has not answered yet".into()))?;
         if !known.member.is_here() {
-            // As long as it is mirrored, that cluster's webhook lets nothing go.
+            // Unless its mirror is on its way out, that cluster's webhook lets nothing go.
+            clusters::leave(controller, &known, &loaded.application).await?;
+        }
+        let came = self.clear(&loaded, known.clone(), refusal).await?;
+        if matches!(came, Came::Gone { .. }) && !known.member.is_here() {
             clusters::release(controller, &known, &loaded.application).await?;
         }
-        let (known, survey) = self.survey(&loaded, known).await?;
+        Ok(came)
+    }
+
+    /// Runs the hooks and deletes the objects, or goes on with it.
+    async fn clear(
+        &self,
+        loaded: &Loaded,
+        known: Surroundings,
+        refusal: Option<String>,
+    ) -> Result<Came, Error> {
+        let (controller, application) = (self.controller, self.application);
+        let (known, survey) = self.survey(loaded, known).await?;
         let refusal = refusal.or_else(|| self.refused_hook(&survey));
-        let (mut going, staying) = sorted(&loaded, &survey, Consent::default());
-        let behind = left_behind(&loaded, &survey, refusal.is_none());
+        let (mut going, staying) = sorted(loaded, &survey, Consent::default());
+        let behind = left_behind(loaded, &survey, refusal.is_none());
         going.extend(behind.iter());
         let has_hooks = |phase: Phase| survey.plan.hooks.iter().any(|hook| hook.phase == phase);
         let last = self.begun && refusal.is_none() && has_hooks(Phase::PostDelete);
@@ -181,7 +196,7 @@ impl Deletion<'_> {
         if self.begun && all_go && !going.is_empty() {
             return Ok(Came::Left(still(&going)));
         }
-        let case = Case { controller, application, loaded: &loaded, known: &known };
+        let case = Case { controller, application, loaded, known: &known };
         Ok(match self.delete(&case, &survey, &going, refusal).await? {
             Some(left) => Came::Left(left),
             None => Came::Gone { kept },
@@ -233,17 +248,22 @@ impl Deletion<'_> {
         let cluster = case.writer()?;
         let stop = Stop::default();
         // A namespace that is going takes no Lease, and no hook either.
-        let (lease, hooks) =
-            match lease::claim(case.known.cluster(), &loaded.application, controller.holder(), &stop.lost)
-                .await
-            {
-                Claim::Held(lease) => (Some(*lease), refusal.is_none()),
-                Claim::Taken { holder } => {
-                    let why = format!("it is being synced by {holder}");
-                    return Ok(Some(Left { begun: self.begun, why, again: INTERVAL }));
-                }
-                Claim::Unusable(_) => (None, false),
-            };
+        let (lease, hooks) = match lease::claim(
+            case.known.cluster(),
+            &loaded.application,
+            controller.holder(),
+            &Last::Unknown,
+            &stop.lost,
+        )
+        .await
+        {
+            Claim::Held(lease) => (Some(*lease), refusal.is_none()),
+            Claim::Taken { holder } => {
+                let why = format!("it is being synced by {holder}");
+                return Ok(Some(Left { begun: self.begun, why, again: INTERVAL }));
+            }
+            Claim::Unusable(_) => (None, false),
+        };
         let notes = Notes::of(&environment.cache_dir, cluster.server(), &loaded.application);
         if self.begun {
             // Another replica may have begun.

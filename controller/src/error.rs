@@ -30,10 +30,10 @@ pub enum Error {
 impl Error {
     /// Whether the API server could not be asked, or did not know who asks.
     pub fn is_of_the_way(&self) -> bool {
-        use gitops_cluster::ErrorKind::{Busy, Timeout, Unauthorized, Unreachable};
+        use gitops_cluster::ErrorKind::{Busy, Timeout, Unauthorized, Unreachable, Webhook};
         match self {
             Self::Cluster(error) | Self::Engine(EngineError::Cluster(error)) => {
-                matches!(error.kind(), Unreachable | Timeout | Unauthorized | Busy)
+                matches!(error.kind(), Unreachable | Timeout | Unauthorized | Busy | Webhook)
             }
             _ => false,
         }

@@ -1,21 +1,31 @@
 //! Events of Kubernetes about Applications, deduplicated by reason. One that
-//! cannot be written is logged; nothing waits for it.
+//! cannot be written is logged; nothing waits for it, and few are written at
+//! once, so that they hold up no sync.
+
+use std::sync::Arc;
 
 use gitops_api::Application;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder};
+use tokio::sync::Semaphore;
 
 /// The API server takes notes of up to 1 KiB.
 const NOTE: usize = 1000;
+/// Events that are written at once.
+const PARALLEL: usize = 1;
 
 /// Writes Events.
 #[derive(Clone)]
-pub struct Events(Recorder);
+pub struct Events {
+    recorder: Recorder,
+    room: Arc<Semaphore>,
+}
 
 impl Events {
     pub fn new(client: kube::Client) -> Self {
-        Self(Recorder::new(client, "gitops-controller".into()))
+        let recorder = Recorder::new(client, "gitops-controller".into());
+        Self { recorder, room: Arc::new(Semaphore::new(PARALLEL)) }
     }
 
     /// Tells of a sync that went well.
@@ -41,8 +51,9 @@ impl Events {
             note: Some(note.chars().take(NOTE).collect()),
             secondary: None,
         };
-        let (recorder, regarding) = (self.0.clone(), about);
+        let (recorder, room, regarding) = (self.recorder.clone(), self.room.clone(), about);
         tokio::spawn(async move {
+            let _held = room.acquire().await;
             if let Err(error) = recorder.publish(&event, &regarding).await {
                 tracing::warn!(%error, reason, "the Event could not be written");
             }

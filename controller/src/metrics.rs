@@ -62,6 +62,7 @@ const PHASES: [Phase; 7] = [
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("gitops");
+        gitops_engine::counts::register(&mut registry);
         let phases: Family<PhaseLabels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 18)));
         let (drift, looks, syncs) = (Family::default(), Family::default(), Family::default());

@@ -19,7 +19,8 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct Order {
-    by_time: BTreeSet<(Instant, AppRef)>,
+    /// By cluster, so that those of one without room are not even looked at.
+    by_time: HashMap<Arc<str>, BTreeSet<(Instant, AppRef)>>,
     due: HashMap<AppRef, Instant>,
     /// And of which cluster.
     running: HashMap<AppRef, Arc<str>>,
@@ -34,22 +35,20 @@ struct Order {
 impl Order {
     /// The earlier of two times counts.
     fn push(&mut self, name: &AppRef, at: Instant) {
-        match self.due.get(name).copied() {
-            Some(before) if before <= at => return,
-            Some(before) => {
-                self.by_time.remove(&(before, name.clone()));
-            }
-            None => {}
+        if self.due.get(name).is_some_and(|before| *before <= at) {
+            return;
         }
+        self.forget(name);
         self.due.insert(name.clone(), at);
-        self.by_time.insert((at, name.clone()));
+        self.by_time.entry(self.cluster_of(name)).or_default().insert((at, name.clone()));
     }
 
     /// The next one, or when to ask again.
     fn take(&mut self, now: Instant) -> Result<AppRef, Option<Instant>> {
-        let is_free = |name: &AppRef| !self.running.contains_key(name) && self.has_room(name);
-        let free = self.by_time.iter().find(|(_, name)| is_free(name)).cloned();
-        let Some((at, name)) = free else { return Err(None) };
+        let with_room = self.by_time.iter().filter(|(cluster, _)| self.has_room(cluster));
+        let firsts =
+            with_room.filter_map(|(_, due)| due.iter().find(|(_, name)| !self.running.contains_key(name)));
+        let Some((at, name)) = firsts.min().cloned() else { return Err(None) };
         if at > now {
             return Err(Some(at));
         }
@@ -60,15 +59,27 @@ impl Order {
         Ok(name)
     }
 
+    /// An Application goes to this cluster from now on.
+    fn assign(&mut self, name: &AppRef, cluster: &str) {
+        if *self.cluster_of(name) == *cluster {
+            return;
+        }
+        let due = self.due.get(name).copied();
+        self.forget(name);
+        if cluster == IN_CLUSTER {
+            self.elsewhere.remove(name);
+        } else {
+            self.elsewhere.insert(name.clone(), cluster.into());
+        }
+        due.into_iter().for_each(|at| self.push(name, at));
+    }
+
     fn cluster_of(&self, name: &AppRef) -> Arc<str> {
         self.elsewhere.get(name).cloned().unwrap_or_else(|| IN_CLUSTER.into())
     }
 
-    fn has_room(&self, name: &AppRef) -> bool {
-        let (cluster, room) = match self.elsewhere.get(name) {
-            Some(cluster) => (&**cluster, self.room.1),
-            None => (IN_CLUSTER, self.room.0),
-        };
+    fn has_room(&self, cluster: &str) -> bool {
+        let room = if cluster == IN_CLUSTER { self.room.0 } else { self.room.1 };
         self.busy.get(cluster).is_none_or(|busy| *busy < room)
     }
 
@@ -83,8 +94,13 @@ impl Order {
     }
 
     fn forget(&mut self, name: &AppRef) {
-        if let Some(at) = self.due.remove(name) {
-            self.by_time.remove(&(at, name.clone()));
+        let Some(at) = self.due.remove(name) else { return };
+        let cluster = self.cluster_of(name);
+        if let Some(due) = self.by_time.get_mut(&cluster) {
+            due.remove(&(at, name.clone()));
+            if due.is_empty() {
+                self.by_time.remove(&cluster);
+            }
         }
     }
 }
@@ -98,12 +114,7 @@ impl Queue {
 
     /// An Application goes to this cluster from now on.
     pub fn assign(&self, name: &AppRef, cluster: &str) {
-        let mut order = self.order();
-        if cluster == IN_CLUSTER {
-            order.elsewhere.remove(name);
-        } else {
-            order.elsewhere.insert(name.clone(), cluster.into());
-        }
+        self.order().assign(name, cluster);
     }
 
     fn order(&self) -> MutexGuard<'_, Order> {
@@ -151,7 +162,8 @@ impl Queue {
     /// How many are due now and wait.
     pub fn depth(&self) -> usize {
         let now = Instant::now();
-        self.order().by_time.iter().take_while(|(at, _)| *at <= now).count()
+        let order = self.order();
+        order.by_time.values().flat_map(|due| due.iter().take_while(|(at, _)| *at <= now)).count()
     }
 
     /// How many are being looked at.
@@ -192,9 +204,9 @@ mod tests {
     fn a_cluster_that_holds_its_workers_up_holds_up_no_other() {
         let (mut order, now) = (Order { room: (2, 1), ..Order::default() }, Instant::now());
         for name in ["a", "b"] {
-            order.elsewhere.insert(app(name), "slow".into());
+            order.assign(&app(name), "slow");
         }
-        order.elsewhere.insert(app("c"), "quick".into());
+        order.assign(&app("c"), "quick");
         for name in ["a", "b", "c", "d", "e", "f"] {
             order.push(&app(name), now);
         }
@@ -202,8 +214,10 @@ mod tests {
         assert_eq!(taken, ["a", "c", "d", "e"], "one of each other cluster, two of this one");
         order.done(&app("d"));
         assert_eq!(order.take(now).unwrap(), app("f"));
-        // It goes elsewhere while it runs: its place is given back where it was.
-        order.elsewhere.insert(app("a"), "quick".into());
+        // It goes elsewhere while it runs and is due: its place is given back where
+        // it was.
+        order.push(&app("a"), now);
+        order.assign(&app("a"), "quick");
         order.done(&app("a"));
         assert_eq!(order.take(now).unwrap(), app("b"));
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gitops_api::Application;
-use gitops_api::application::{ApplicationStatus, HistoryEntry, OperationStatus};
+use gitops_api::application::ApplicationStatus;
 use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
 use gitops_engine::desired::reading;
@@ -18,13 +18,12 @@ use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, r
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
-use crate::carry_out::{Case, Ended};
 use crate::clusters::{Far, Surroundings, is_mirror};
 use crate::controller::{Controller, Memory};
 use crate::deletion;
 use crate::drift::Drift;
 use crate::error::Error;
-use crate::request::{Asked, Prune, RUNNING, What};
+use crate::request::{Asked, Prune, What};
 use crate::schedule::{Backoff, Decision, Situation, decide};
 use crate::sight::{Sight, prunes};
 use crate::status::{self, Found, Suspended};
@@ -33,11 +32,10 @@ use crate::windows;
 mod labels;
 mod rollouts;
 mod saying;
+mod syncing;
 
 use rollouts::Driven;
 
-/// How far behind the API server's cache is, at most.
-const CACHED: Duration = Duration::from_millis(500);
 /// However quiet it is, everybody is looked at again after this.
 const RESYNC: Duration = Duration::from_secs(600);
 /// Between looks at objects on their way to health, longer while nothing moves:
@@ -93,6 +91,9 @@ pub async fn look(controller: &Arc<Controller>, name: &AppRef) -> Option<Duratio
     controller.remember(name, look.memory);
     Some(look.due.map_or(look.again, |due| until(due).min(look.again)))
 }
+
+/// Why the cluster is not as Git says: a reason in CamelCase, and in words.
+type Failure = (&'static str, String);
 
 struct Look<'a> {
     controller: &'a Arc<Controller>,
@@ -185,14 +186,7 @@ impl<'a> Look<'a> {
         };
         let mut failure = None;
         if decision == Decision::Sync {
-            failure = self.sync(&sight, &known, survey, &commit.id).await?;
-            (known, survey) = sight.survey(known, &commit.id).await?;
-            if failure.is_none() && self.has_work(&loaded, &known, &survey) {
-                // The API server's cache is a moment behind what was written.
-                tokio::time::sleep(CACHED).await;
-                (known, survey) = sight.survey(known, &commit.id).await?;
-                failure = self.still_differs(&loaded, &known, &survey);
-            }
+            (known, survey, failure) = self.brought(&sight, known, survey, &commit.id).await?;
         }
         if self.suspension().is_none() && survey.rollouts.iter().any(Rolling::is_new) {
             self.again = self.again.min(SOON);
@@ -268,22 +262,6 @@ impl<'a> Look<'a> {
         has_work(known.cluster(), loaded, &known.environment, survey, &options)
     }
 
-    /// What a sync has left alone counts as a try: it is not tried for ever.
-    fn still_differs(
-        &mut self,
-        loaded: &Loaded,
-        known: &Surroundings,
-        survey: &Survey,
-    ) -> Option<(&'static str, String)> {
-        if !self.has_work(loaded, known, survey) {
-            return None;
-        }
-        let why = "objects still differ after the sync: others change or own them".to_owned();
-        self.memory.attempts.failed(Instant::now(), why.clone());
-        self.again = self.again.min(self.pause());
-        Some(("Failed", why))
-    }
-
     fn decide(&mut self, loaded: &Loaded, known: &Surroundings, survey: &Survey) -> Result<Decision, Error> {
         let (controller, spec) = (self.controller, &self.application.spec);
         let revision = &survey.desired.revision;
@@ -338,81 +316,6 @@ impl<'a> Look<'a> {
             let (sync, health) = (status.sync.unwrap_or_default(), status.health.unwrap_or_default());
             (!is_ready).then(|| format!("it depends on Application {name}, which is {sync} and {health}"))
         })
-    }
-
-    /// Syncs; what went wrong, if so.
-    async fn sync(
-        &mut self,
-        sight: &Sight<'_>,
-        known: &Surroundings,
-        survey: Survey,
-        revision: &str,
-    ) -> Result<Option<(&'static str, String)>, Error> {
-        let (controller, loaded, prune) = (self.controller, sight.loaded, self.prune);
-        if let Some(asked) = &self.asked {
-            self.found.operation = Some(asked.operation(RUNNING, ""));
-            self.write().await;
-            self.found.operation = None;
-        }
-        let case = Case { controller, application: self.application, loaded, known };
-        let again = async || sight.survey(known.clone(), revision).await.map(|(_, survey)| survey);
-        let prunes = |survey: &Survey| prunes(loaded, survey, prune);
-        let ended = case.run(survey, prunes, again, &mut self.memory.lease).await;
-        let ended = match ended {
-            // Of the sync, not of the look: it counts as a try, unless the cluster
-            // is away.
-            Err(error) => match known.member.doubt(error) {
-                error @ Error::Destination {
-                    reason: "ClusterUnreachable" | "ClusterUnauthorized", ..
-                } => {
-                    return Err(error);
-                }
-                error => Ended::Badly(error.to_string()),
-            },
-            Ok(ended) => ended,
-        };
-        // The id stays that of the last request: it is not to be carried out again.
-        let last = self.before.operation.as_ref().map(|operation| operation.id.clone());
-        let id = self.asked.as_ref().map(|asked| asked.id.clone()).or(last).unwrap_or_default();
-        let operation = |phase: &str, message: &str| {
-            Some(OperationStatus { id: id.clone(), phase: phase.into(), message: message.into() })
-        };
-        match ended {
-            Ended::Well(summary) if summary.is_empty() && self.asked.is_none() => Ok(None),
-            Ended::Well(summary) => {
-                self.memory.attempts.succeeded();
-                let message = if summary.is_empty() { "nothing to change".to_owned() } else { summary };
-                tracing::info!(application = %self.name, revision, summary = message, "synced");
-                let short: String = revision.chars().take(12).collect();
-                controller.events.normal(self.application, "Synced", &format!("commit {short}: {message}"));
-                self.found.operation = operation("Succeeded", &message);
-                let entry = HistoryEntry { revision: revision.to_owned(), time: now(), message };
-                self.found.entry = Some(entry);
-                self.found.revision = Some(revision.to_owned());
-                Ok(None)
-            }
-            Ended::Badly(why) => {
-                self.memory.attempts.failed(Instant::now(), why.clone());
-                self.again = self.again.min(self.pause());
-                tracing::warn!(application = %self.name, revision, error = why, "the sync failed");
-                controller.events.warn(self.application, "SyncFailed", &why);
-                self.found.operation = operation("Failed", &why);
-                Ok(Some(("Failed", why)))
-            }
-            Ended::Stopped => {
-                self.again = Duration::ZERO;
-                Ok(Some(("Superseded", "a newer commit is there".into())))
-            }
-            Ended::Locked(holder) => {
-                self.again = SOON;
-                Ok(Some(("Locked", format!("it is being synced by {holder}"))))
-            }
-        }
-    }
-
-    fn pause(&self) -> Duration {
-        let backoff = Backoff::of(&self.application.spec.sync.retry).unwrap_or(FAILED);
-        backoff.pause(self.memory.attempts.failed)
     }
 
     /// Writes the status, if it says something else.

@@ -7,6 +7,7 @@ use gitops_api::application::{Retry, SyncMode, SyncPolicy};
 use gitops_engine::program::duration;
 
 use crate::error::Error;
+use crate::windows::Closed;
 
 /// How failed syncs are tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +85,8 @@ pub struct Situation<'a> {
     pub suspended: Option<&'a str>,
     /// What has to be healthy first, and is not.
     pub waits_for: Option<&'a str>,
-    /// How long the windows keep automatic syncs out; none: they do not.
-    pub closed: Option<Duration>,
+    /// Whether the windows keep automatic syncs out.
+    pub closed: Option<Closed>,
     pub attempts: &'a Attempts,
     pub backoff: Backoff,
 }
@@ -132,7 +133,9 @@ pub fn decide(situation: &Situation<'_>, now: Instant) -> Decision {
         return leave("Drift", "it has drifted, and spec.sync.selfHeal is false", None);
     }
     if let Some(closed) = situation.closed {
-        return leave("Window", "its windows allow no automatic sync now", Some(closed));
+        let until = closed.until.map_or("now".into(), |until| format!("before {until}"));
+        let message = format!("its windows allow no automatic sync {until}");
+        return leave("Window", message, Some(closed.again));
     }
     match attempts.last {
         Some(_) if attempts.failed > backoff.limit => {
@@ -193,18 +196,18 @@ mod tests {
     fn every_policy_is_heard() {
         let (now, none, policy) = (Instant::now(), Attempts::default(), automatic());
         let base = situation(&policy, &none);
+        let closed = Closed { again: Duration::from_secs(1), until: None };
         let decided = |situation: Situation<'_>| reason(decide(&situation, now));
         assert_eq!(decided(base), "sync");
         assert_eq!(decided(Situation { has_work: false, ..base }), "settled");
-        assert_eq!(decided(Situation { closed: Some(Duration::from_secs(1)), ..base }), "Window");
+        assert_eq!(decided(Situation { closed: Some(closed), ..base }), "Window");
         assert_eq!(decided(Situation { waits_for: Some("db"), ..base }), "Waiting");
         assert_eq!(decided(Situation { waits_for: Some("db"), is_asked: true, ..base }), "Waiting");
         assert_eq!(decided(Situation { suspended: Some("x"), is_asked: true, ..base }), "Suspended");
         let manual = SyncPolicy::default();
         assert_eq!(decided(Situation { policy: &manual, ..base }), "Manual");
         assert_eq!(decided(Situation { policy: &manual, is_asked: true, ..base }), "sync");
-        let closed = Situation { closed: Some(Duration::from_secs(1)), is_asked: true, ..base };
-        assert_eq!(decided(closed), "sync");
+        assert_eq!(decided(Situation { closed: Some(closed), is_asked: true, ..base }), "sync");
         let no_heal = SyncPolicy { self_heal: false, ..automatic() };
         assert_eq!(decided(Situation { policy: &no_heal, ..base }), "sync");
         assert_eq!(decided(Situation { policy: &no_heal, synced: Some("b"), ..base }), "Drift");

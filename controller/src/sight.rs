@@ -102,10 +102,14 @@ pub fn left(loaded: &Loaded, survey: &Survey, count: usize) -> String {
     match doubt(loaded, survey, Prune::default()).filter(|_| loaded.spec.sync.prune) {
         Some(doubt) => format!("{doubt}: kubectl gitops sync {} --confirm-prune", loaded.application.name),
         None if survey.plan.count(Action::Prune) > 0 => {
-            format!(
-                "{count} objects differ from Git; what Git no longer declares is not pruned (spec.sync.prune)"
-            )
+            let words = counted(count, "object differs", "objects differ");
+            format!("{words} from Git; what Git no longer declares is not pruned (spec.sync.prune)")
         }
-        None => format!("{count} objects differ from Git"),
+        None => format!("{} from Git", counted(count, "object differs", "objects differ")),
     }
+}
+
+/// `1 object is`, `2 objects are`.
+pub fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }

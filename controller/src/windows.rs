@@ -13,27 +13,56 @@ use crate::error::Error;
 
 /// Longer, nobody waits without looking again.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+/// So many changes are looked through for the next time that syncs may run.
+const AHEAD: usize = 100;
 
-/// How long automatic syncs are kept out; none: they may run. A window that
-/// denies wins over one that allows; where some allow and none is open, they
-/// are kept out.
+/// Automatic syncs are kept out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// When to ask again, from now.
+    pub again: Duration,
+    /// When they may run, where that is soon enough to be told.
+    pub until: Option<Timestamp>,
+}
+
+/// Whether automatic syncs are kept out, and how long; none: they may run. A
+/// window that denies wins over one that allows; where some allow and none is
+/// open, they are kept out.
 ///
 /// # Errors
 /// When a schedule, duration or time zone cannot be read.
-pub fn closed(windows: &[Window], now: Timestamp) -> Result<Option<Duration>, Error> {
+pub fn closed(windows: &[Window], now: Timestamp) -> Result<Option<Closed>, Error> {
+    let (is_closed, Some(first)) = all(windows, now)? else { return Ok(None) };
+    if !is_closed {
+        return Ok(None);
+    }
+    let (mut until, mut still) = (first, true);
+    for _ in 0..AHEAD {
+        let (is_closed, change) = all(windows, until)?;
+        still = is_closed;
+        match change.filter(|_| still) {
+            Some(change) => until = change,
+            None => break,
+        }
+    }
+    let again = Duration::try_from(first.duration_since(now)).unwrap_or(LOOK_AGAIN);
+    let again = again.clamp(Duration::from_secs(1), LOOK_AGAIN);
+    Ok(Some(Closed { again, until: (!still).then_some(until) }))
+}
+
+/// Whether automatic syncs are kept out, and when that may change.
+fn all(windows: &[Window], now: Timestamp) -> Result<(bool, Option<Timestamp>), Error> {
     let (mut allowing, mut allowed, mut denied) = (false, false, false);
-    let mut changes = now + LOOK_AGAIN;
+    let mut changes: Option<Timestamp> = None;
     for window in windows {
         let (is_open, change) = state(window, now)?;
-        changes = changes.min(change);
+        changes = Some(changes.map_or(change, |known| known.min(change)));
         match window.kind {
             WindowKind::Allow => (allowing, allowed) = (true, allowed || is_open),
             WindowKind::Deny => denied |= is_open,
         }
     }
-    let is_closed = denied || allowing && !allowed;
-    let until = Duration::try_from(changes.duration_since(now)).unwrap_or(LOOK_AGAIN);
-    Ok(is_closed.then_some(until.max(Duration::from_secs(1))))
+    Ok((denied || allowing && !allowed, changes))
 }
 
 /// Whether a window is open, and when that may change.
@@ -78,7 +107,11 @@ mod tests {
         ] {
             assert_eq!(closed(&nights, at(time)).unwrap().is_none(), is_open, "{time}");
         }
-        assert_eq!(closed(&nights, at("2026-11-24T21:50:00Z")).unwrap(), Some(Duration::from_secs(600)));
+        let soon = closed(&nights, at("2026-11-24T21:50:00Z")).unwrap().unwrap();
+        assert_eq!(soon, Closed { again: Duration::from_secs(600), until: Some(at("2026-11-24T22:00:00Z")) });
+        // Hours before, it is looked at again every hour, and the time is told all the same.
+        let later = closed(&nights, at("2026-11-24T12:00:00Z")).unwrap().unwrap();
+        assert_eq!(later, Closed { again: LOOK_AGAIN, until: soon.until });
         assert_eq!(closed(&[], at("2026-11-24T12:00:00Z")).unwrap(), None);
     }
 
@@ -89,7 +122,8 @@ mod tests {
             window(WindowKind::Deny, "0 12 * * 5", "1h", ""),
         ];
         // The 27th is a Friday.
-        assert!(closed(&both, at("2026-11-27T12:30:00Z")).unwrap().is_some());
+        let until = |time: &str| closed(&both, at(time)).unwrap().unwrap().until;
+        assert_eq!(until("2026-11-27T12:30:00Z"), Some(at("2026-11-27T13:00:00Z")));
         assert!(closed(&both, at("2026-11-26T12:30:00Z")).unwrap().is_none());
     }
 

@@ -78,6 +78,9 @@ impl From<SourceError> for Failure {
                 "set KUBECTL_GITOPS_GIT_TOKEN, or a git credential helper, or add your key to the ssh agent"
                     .into()
             }
+            (_, SourceKind::Network) if error.to_string().to_lowercase().contains("certificate") => {
+                "an authority of your own is named by git config http.URL.sslCAInfo, or as caBundle in the Secret of source.secretRef".into()
+            }
             (_, SourceKind::Network) => "check the URL and the network; a Git repository by: git ls-remote URL".into(),
             (_, SourceKind::Timeout) => "try again, or look at what takes so long".into(),
             (_, SourceKind::BadYaml) => "mend the file, commit, and try again".into(),
@@ -164,6 +167,8 @@ impl From<ClusterError> for Failure {
                 Self::new(code::TIMEOUT, message).hint("allow more with --request-timeout")
             }
             ClusterKind::Busy => Self::new(code::UNREACHABLE, message).hint("try again in a moment"),
+            ClusterKind::Webhook => Self::new(code::UNREACHABLE, message)
+                .hint("`kubectl gitops check` tells how ours is; try again when it answers"),
             ClusterKind::NotFound => Self::new(code::REFUSED, message).hint("check its name and namespace"),
             ClusterKind::Invalid | ClusterKind::Other => Self::new(code::REFUSED, message),
         }

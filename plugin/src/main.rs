@@ -18,10 +18,15 @@ mod place;
 mod printer;
 mod reaching;
 mod rollouts;
+mod said;
 mod settings;
 mod synctext;
 
 use std::process::ExitCode;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use clap::Parser;
 
@@ -108,10 +113,9 @@ fn trace(verbosity: u8) {
         4..=6 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .init();
+    // A certificate that is not known is told by the error itself.
+    let known = Targets::new().with_default(level).with_target("rustls_platform_verifier", LevelFilter::OFF);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).without_time();
+    tracing_subscriber::registry().with(lines.with_filter(known)).init();
 }

@@ -157,6 +157,12 @@ pub struct Report {
     /// Rollouts that let a version in, or have taken one back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rollouts: Vec<RolloutNote>,
+    /// Why the controller leaves it as it is, or cannot do better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub controller: Option<String>,
+    /// Why the webhook does not hold it to Git, or not to the newest commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
 }
 
 /// A Rollout that is not at rest.
@@ -183,6 +189,8 @@ impl Report {
             objects: Vec::new(),
             counts: Counts::default(),
             rollouts: Vec::new(),
+            controller: None,
+            webhook: None,
         }
     }
 }

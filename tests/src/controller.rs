@@ -64,6 +64,8 @@ impl Controller {
             .args(["--http", &format!("127.0.0.1:{port}")])
             .args(often)
             .args(arguments)
+            // As the chart has it.
+            .env("MALLOC_ARENA_MAX", "2")
             .envs(variables.iter().copied())
             .args(["--cache-dir", &cache.display().to_string()])
             .args(["--kubeconfig", &cluster.kubeconfig().display().to_string()])
@@ -95,8 +97,20 @@ impl Controller {
     /// # Panics
     /// When it has ended.
     pub fn memory(&self) -> f64 {
+        self.mebibytes("VmHWM:")
+    }
+
+    /// The memory that it holds now, in MiB.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn resident(&self) -> f64 {
+        self.mebibytes("VmRSS:")
+    }
+
+    fn mebibytes(&self, field: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
     }
 

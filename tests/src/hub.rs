@@ -33,7 +33,15 @@ impl Hub {
     /// # Panics
     /// When it does not come up.
     pub fn up() -> Self {
-        let hub = Self { node: NodeCluster::control_plane("hub") };
+        Self::beside("hub")
+    }
+
+    /// The same beside another one, which has another prefix.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn beside(prefix: &str) -> Self {
+        let hub = Self { node: NodeCluster::control_plane(prefix) };
         hub.cluster().kubectl(&format!("create namespace {CLUSTERS}")).ok();
         hub.cluster().kubectl("create namespace shop").ok();
         project(hub.cluster(), &json!({}));

@@ -24,6 +24,7 @@ pub mod proxy;
 pub mod repo;
 pub mod roundtrip;
 pub mod shop;
+pub mod tls;
 pub mod webhook;
 
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
@@ -39,6 +40,7 @@ pub use place::Place;
 pub use proxy::{Front, Proxy, Requests};
 pub use repo::Repo;
 pub use shop::Shop;
+pub use tls::Tls;
 pub use webhook::{Replica, Webhook};
 
 use std::path::PathBuf;

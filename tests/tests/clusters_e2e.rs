@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gitops_tests::cluster::eventually;
-use gitops_tests::hub::{certificate, condition, config, far, greeting, greets};
+use gitops_tests::hub::{certificate, condition, config, far, greeting, greets, project};
 use gitops_tests::{Controller, Hub, Line, Repo, TestCluster};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -80,6 +80,7 @@ fn a_hub_keeps_two_clusters_and_none_waits_for_the_other() {
     credentials_are_rotated(&stage, &east.cluster, &west.cluster);
     commands_are_run_where_they_are_allowed(&stage, &west.cluster);
     nothing_is_written_where_the_secret_does_not_say(&stage, &west.cluster);
+    what_has_no_namespace_goes_where_the_secret_says(&stage, &west.cluster);
     a_cluster_vanishes_in_the_middle_of_a_sync(&stage, &line, &east.cluster);
     one_that_is_no_longer_registered_is_told(&stage);
 }
@@ -178,14 +179,18 @@ fn commands_are_run_where_they_are_allowed(stage: &Stage, west: &TestCluster) {
     greets(west, "west", "by a command");
 }
 
+/// Limits west to these namespaces, and says whether what has none may be there.
+fn limit(stage: &Stage, namespaces: Option<&str>, resources: Option<&str>) {
+    let encoded = |text: Option<&str>| text.map(|text| STANDARD.encode(text));
+    let data = json!({"data": {"namespaces": encoded(namespaces), "clusterResources": encoded(resources)}});
+    let data = data.to_string();
+    let change = ["patch", "secret", "west", "-n", "gitops-clusters", "--type=merge", "-p", &data];
+    stage.hub.cluster().kubectl_args(&change).ok();
+}
+
 /// Not even into the Application's own namespace.
 fn nothing_is_written_where_the_secret_does_not_say(stage: &Stage, west: &TestCluster) {
-    let limit = |namespaces: Option<&str>| {
-        let data =
-            json!({"data": {"namespaces": namespaces.map(|names| STANDARD.encode(names))}}).to_string();
-        let change = ["patch", "secret", "west", "-n", "gitops-clusters", "--type=merge", "-p", &data];
-        stage.hub.cluster().kubectl_args(&change).ok();
-    };
+    let limit = |namespaces| limit(stage, namespaces, None);
     limit(Some("elsewhere"));
     let why = stage.hub.says("west", "NotAdmitted");
     assert!(why.contains("into namespace shop there") && why.contains("data.namespaces"), "{why}");
@@ -193,6 +198,46 @@ fn nothing_is_written_where_the_secret_does_not_say(stage: &Stage, west: &TestCl
     stage.commit("west", "limited");
     greets(west, "west", "limited");
     limit(None);
+}
+
+/// Neither an object without a namespace nor a namespace, unless it is said so.
+fn what_has_no_namespace_goes_where_the_secret_says(stage: &Stage, west: &TestCluster) {
+    let hub = stage.hub.cluster();
+    let taken = json!({"applicationNamespaces": ["shop", "team"], "destinations": [{"namespaces": ["shop", "team"]}],
+        "clusterKinds": [{"group": "rbac.authorization.k8s.io", "kind": "ClusterRole"}]});
+    [hub, west].into_iter().for_each(|cluster| project(cluster, &taken));
+    hub.kubectl("create namespace team").ok();
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "reader"}, "rules": []});
+    stage.repo.commit(
+        "without a namespace",
+        &[("role/role.yaml", &role.to_string()), ("team/config.yaml", &config("team", "hello"))],
+    );
+    limit(stage, Some("shop, team"), None);
+    stage.hub.send("role", "west", &stage.repo, "role", &json!({}));
+    let team = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application",
+        "metadata": {"name": "team", "namespace": "team"},
+        "spec": {"project": "shop", "source": {"repo": stage.repo.url(), "revision": "main", "path": "team"},
+            "destination": {"cluster": "west", "namespace": "team"},
+            "sync": {"mode": "Automatic", "retry": {"backoff": "1s", "max": "3s"}}}});
+    hub.kubectl_stdin("apply -f -", &team.to_string()).ok();
+    let why = stage.hub.says("role", "NotAdmitted");
+    assert!(why.contains("reader does not belong there: it is for the namespaces shop, team"), "{why}");
+    let why = eventually("its namespace is not made", LONG, || {
+        let status = hub.kubectl("get application team -n team -o json").ok().json()["status"].clone();
+        let synced = condition(&status, "Synced");
+        (synced["reason"] == "NoNamespace").then(|| synced["message"].as_str().unwrap_or_default().to_owned())
+    });
+    assert!(why.contains("data.clusterResources to true"), "{why}");
+    assert_ne!(west.kubectl("get clusterrole reader").code, 0);
+    assert_ne!(west.kubectl("get namespace team").code, 0);
+    limit(stage, Some("shop, team"), Some("true"));
+    stage.hub.says("role", "Synced");
+    west.kubectl("get clusterrole reader").ok();
+    eventually("its namespace is made, and it is in it", LONG, || {
+        (west.kubectl("get configmap team -n team").code == 0).then_some(())
+    });
+    limit(stage, None, None);
 }
 
 /// The second wave waits for a Pod that nobody runs: the cluster vanishes then.

@@ -2,11 +2,12 @@
 //! pushed becomes live, what drifts is healed, what a policy says is heard.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use gitops_tests::cluster::eventually;
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
-use gitops_tests::{Controller, GitServer, Shop};
+use gitops_tests::{Controller, GitServer, Shop, Tls};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -71,9 +72,13 @@ fn what_is_pushed_becomes_live_and_the_status_is_true() {
     assert_eq!(status["health"], "Progressing", "{status}");
     assert_eq!(condition(&status, "Enforced")["status"], "True", "what the webhook says stays: {status}");
     let metrics = controller.get("/metrics").unwrap();
-    for name in
-        ["gitops_sync_duration_seconds_bucket{", "gitops_queue_depth", "gitops_syncs_total{result=\"ok\"}"]
-    {
+    for name in [
+        "gitops_sync_duration_seconds_bucket{",
+        "gitops_queue_depth",
+        "gitops_syncs_total{result=\"ok\"}",
+        "method=\"PATCH\",code=\"200\"} ",
+        "gitops_renders_total{cache=\"miss\"} ",
+    ] {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }
 }
@@ -106,6 +111,29 @@ fn a_git_server_that_comes_back_is_followed() {
     says(&shop, "Synced");
 }
 
+/// Webhook and controller both take the authority from the Secret.
+#[test]
+fn a_git_server_of_an_own_authority_is_known_by_the_secret() {
+    let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
+    let bare = TempDir::new().unwrap();
+    let root = bare.path().display().to_string();
+    shop.repo.git(&["clone", "--quiet", "--bare", ".", &format!("{root}/shop.git")]);
+    let server = GitServer::start(bare.path(), "127.0.0.1:0", Some(("ada", "hunter2"))).unwrap();
+    let tls = Tls::before(server.address());
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git", "namespace": shop.name()},
+        "stringData": {"username": "ada", "password": "hunter2", "caBundle": tls.authority}});
+    shop.cluster.kubectl_stdin("apply -f -", &secret.to_string()).ok();
+    shop.hold_under(
+        json!({"repositories": [{"url": "https://127.0.0.2*/**"}]}),
+        json!({"source": {"repo": tls.url("shop.git"), "revision": "main", "path": "app", "secretRef": {"name": "git"}},
+            "sync": {"mode": "Automatic"}}),
+    );
+    let cache = TempDir::new().unwrap();
+    let _controller = Controller::start(shop.cluster, shop.name(), cache.path());
+    greets(&shop, "hello");
+    says(&shop, "Synced");
+}
+
 #[test]
 fn drift_that_arose_without_the_webhook_is_healed() {
     let (shop, controller, _cache) = kept(json!({"mode": "Automatic"}));
@@ -133,9 +161,25 @@ fn a_policy_is_heard() {
     let sync = json!({"mode": "Automatic", "windows": [{"kind": "Deny", "schedule": "0 0 * * *", "duration": "24h"}]});
     shop.change(&json!({"sync": sync}));
     says(&shop, "Window");
+    // Who looks with the plugin is told as well, and when it goes on.
+    let asked = |arguments: &str| {
+        let arguments = format!("{arguments} web -n {}", shop.name());
+        let told = shop.cluster.gitops(Path::new("/"), &arguments).stdout;
+        told.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let told = asked("status -o json");
+    let status: Value = serde_json::from_str(&told).unwrap();
+    let why = status["controller"].as_str().unwrap();
+    assert!(why.contains("2 objects differ from Git: its windows allow no automatic sync"), "{why}");
+    assert!(asked("list -o json").contains("its windows allow no automatic sync"));
     shop.change(&json!({"sync": {"mode": "Automatic", "windows": null}, "suspend": true}));
     says(&shop, "Suspended");
     assert_eq!(greeting(&shop), None);
+    assert!(
+        asked("status").contains("OutOfSync: 2 objects differ from Git: spec.suspend is true"),
+        "{}",
+        asked("status")
+    );
     shop.change(&json!({"suspend": false}));
     greets(&shop, "hello");
 }
@@ -209,17 +253,51 @@ fn a_restart_with_nothing_changed_writes_nothing() {
 /// The writes to a shop's namespace, but for those of Kubernetes itself, as the
 /// API server's audit log has them.
 fn writes(shop: &Shop) -> Vec<String> {
+    let is_write = |event: &Value| {
+        let verb = event["verb"].as_str().unwrap_or_default();
+        ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
+    };
+    requests(shop).iter().filter(|event| is_write(event)).map(Value::to_string).collect()
+}
+
+/// The requests about a shop's namespace, but for those of Kubernetes itself.
+fn requests(shop: &Shop) -> Vec<Value> {
     let log = shop.cluster.kubeconfig().parent().unwrap().join("logs/audit.log");
     let text = std::fs::read_to_string(log).unwrap();
     let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let is_ours = |event: &Value| {
-        let verb = event["verb"].as_str().unwrap_or_default();
         let user = event["user"]["username"].as_str().unwrap_or_default();
-        event["objectRef"]["namespace"] == shop.name()
-            && ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
-            && !user.starts_with("system:")
+        event["objectRef"]["namespace"] == shop.name() && !user.starts_with("system:")
     };
-    events.filter(is_ours).map(|event| event.to_string()).collect()
+    events.filter(is_ours).collect()
+}
+
+/// With many Applications, this is what their first reconcile takes.
+#[test]
+fn a_sync_asks_for_no_more_than_it_has_to() {
+    let (shop, controller, _cache) = kept(json!({"mode": "Automatic"}));
+    let leases = || -> Vec<String> {
+        let all = requests(&shop);
+        let about = all.iter().filter(|event| event["objectRef"]["resource"] == "leases");
+        about.map(|event| event["verb"].as_str().unwrap().to_owned()).collect()
+    };
+    greets(&shop, "hello");
+    says(&shop, "Synced");
+    // It is neither read before it is taken nor before it is given back.
+    assert_eq!(leases(), ["create", "update"], "{}", controller.log());
+    change(&shop, "goodbye");
+    greets(&shop, "goodbye");
+    eventually("it is given back", LONG, || {
+        (leases() == ["create", "update", "update", "update"]).then_some(())
+    });
+    // As whoever else syncs leaves it: another version.
+    shop.kubectl("annotate lease gitops-sync-web by=somebody").ok();
+    let before = leases().len();
+    change(&shop, "again");
+    greets(&shop, "again");
+    eventually("it is read", LONG, || leases()[before..].contains(&"get".to_owned()).then_some(()));
+    let holder = || shop.get("lease", "gitops-sync-web").map(|lease| lease["spec"]["holderIdentity"].clone());
+    eventually("nobody holds it", LONG, || (holder()? == Value::Null).then_some(()));
 }
 
 #[test]

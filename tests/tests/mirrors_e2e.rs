@@ -62,10 +62,11 @@ fn what_goes_to_another_cluster_is_held_by_its_own_webhook() {
     greets(hub.cluster(), "home", "hello");
     mirrored_and_enforced(&stage);
     put_right(&stage);
-    left_to_a_hub_that_takes_it_back(&stage);
+    left_to_a_hub_that_takes_it_back(&stage, folder.path());
     seen_from_the_plugin(&stage);
     a_thief_of_the_hubs_token_is_held(&stage, folder.path());
     judged_by_its_own_project(&stage);
+    its_hooks_run_while_it_goes(&stage);
     gone_with_its_application(&stage, controller, &chart, folder.path());
     assert!(!other.log().contains("\"synced\""), "the hub alone syncs: {}", other.log());
     removed_by_the_plugin(&stage);
@@ -147,32 +148,40 @@ fn put_right(stage: &Stage<'_>) {
     eventually("the mirror is there again", LONG, || mirror(stage.east, "web").map(drop));
 }
 
-/// As another hub of the same name writes it.
-fn left_to_a_hub_that_takes_it_back(stage: &Stage<'_>) {
-    let uid = |live: &Value| live["metadata"]["annotations"]["kubectl-gitops.dev/hub-uid"].clone();
-    let own = uid(&mirror(stage.east, "web").unwrap());
-    let taken_by = |uid: &Value| {
-        let taken = json!({"metadata": {"annotations": {"kubectl-gitops.dev/hub-uid": uid}}});
-        patch(stage.east, "application web", &taken).ok();
+/// Another hub of the same name, with a controller of its own.
+fn left_to_a_hub_that_takes_it_back(stage: &Stage<'_>, folder: &Path) {
+    let uid = || {
+        mirror(stage.east, "web")
+            .map(|live| live["metadata"]["annotations"]["kubectl-gitops.dev/hub-uid"].clone())
     };
-    taken_by(&json!("another"));
-    eventually("it is taken over, as from a hub that is gone", LONG, || {
-        (uid(&mirror(stage.east, "web")?) == own).then_some(())
-    });
-    taken_by(&json!("another"));
-    let why = stage.hub.says("web", "NotMirrored");
+    let own = uid().unwrap();
+    let rival = Hub::beside("rival");
+    rival.register("east", stage.east);
+    rival.send("web", "east", &stage.repo, "web", &json!({}));
+    let controller = Controller::replica(rival.cluster(), "rival", &folder.join("rival"));
+    let why = rival.says("web", "NotMirrored");
     assert!(
         why.contains("another hub that is called hub") && why.contains("controller.clusters.hub"),
         "{why}"
     );
-    assert_eq!(uid(&mirror(stage.east, "web").unwrap()), "another", "it is left alone");
     eventually("an Event says so", LONG, || {
         let events =
-            stage.hub.cluster().kubectl("get events -n shop --field-selector=reason=NotMirrored -o json");
+            rival.cluster().kubectl("get events -n shop --field-selector=reason=NotMirrored -o json");
         (!events.ok().json()["items"].as_array()?.is_empty()).then_some(())
     });
-    taken_by(&own);
+    // It has taken it over once, as from a hub that is gone, and lost it again.
+    assert!(controller.log().contains("\"mirrored\""), "{}", controller.log());
+    eventually("it is this hub's", LONG, || (uid()? == own).then_some(()));
     stage.hub.says("web", "Synced");
+    stage.repo.commit("with a rival", &[("web/config.yaml", &config("web", "with a rival"))]);
+    greets(stage.east, "web", "with a rival");
+    assert_eq!(uid().unwrap(), own, "the rival leaves it alone");
+    rival.says("web", "NotMirrored");
+    // With another name, it meets an Application that is not its own.
+    controller.stop();
+    let flags = ["--replica", "rival", "--hub", "rival"];
+    let _controller = Controller::with(rival.cluster(), &flags, &folder.join("rival"));
+    eventually("whose it is", LONG, || rival.says("web", "NotMirrored").contains("hub hub's").then_some(()));
 }
 
 fn seen_from_the_plugin(stage: &Stage<'_>) {
@@ -224,6 +233,61 @@ fn judged_by_its_own_project(stage: &Stage<'_>) {
     assert_ne!(greeting(stage.east, "web"), "refused");
     project(stage.east, &json!({}));
     greets(stage.east, "web", "refused");
+}
+
+/// As long as hooks run, the mirror is there, and says that it is going.
+fn its_hooks_run_while_it_goes(stage: &Stage<'_>) {
+    let hook = |name: &str, phase: &str| {
+        let mut hook: Value = serde_json::from_str(&config(name, "ran")).unwrap();
+        hook["metadata"]["annotations"] = json!({"argocd.argoproj.io/hook": phase});
+        hook.to_string()
+    };
+    // Nobody runs its Pod here: it goes on until it is given up.
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "check", "annotations": {"argocd.argoproj.io/hook": "PreDelete"}},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "check", "image": "check"}]}}}});
+    stage.repo.commit(
+        "hooks",
+        &[
+            ("leaving/config.yaml", &config("leaving", "hello")),
+            ("leaving/pre.yaml", &hook("pre", "PreDelete")),
+            ("leaving/post.yaml", &hook("post", "PostDelete")),
+            ("staying/config.yaml", &config("staying", "hello")),
+            ("staying/check.yaml", &job.to_string()),
+        ],
+    );
+    let finalizer = json!({"metadata": {"finalizers": ["kubectl-gitops.dev/prune"]}});
+    for name in ["leaving", "staying"] {
+        stage.hub.send(name, "east", &stage.repo, name, &json!({}));
+        stage.hub.says(name, "Synced");
+        patch(stage.hub.cluster(), &format!("application {name}"), &finalizer).ok();
+        let held = json!({"data": {"greeting": "drifted"}});
+        eventually("east's webhook holds it", LONG, || {
+            (patch(stage.east, &format!("configmap {name}"), &held).code != 0).then_some(())
+        });
+        stage.hub.says(name, "Synced");
+    }
+    let delete = |name: &str| {
+        stage.hub.cluster().kubectl(&format!("delete application {name} -n shop --wait=false")).ok();
+    };
+    delete("leaving");
+    eventually("it is gone", LONG, || {
+        (stage.hub.cluster().kubectl("get application leaving -n shop").code != 0).then_some(())
+    });
+    let there = |name: &str| greeting(stage.east, name);
+    assert_eq!([there("pre"), there("post"), there("leaving")], ["ran", "ran", ""]);
+    assert!(mirror(stage.east, "leaving").is_none());
+    delete("staying");
+    eventually("its hook runs", LONG, || {
+        (stage.east.kubectl("get job check -n shop").code == 0).then_some(())
+    });
+    let going = mirror(stage.east, "staying").unwrap();
+    assert!(going["metadata"]["deletionTimestamp"].is_string(), "{going}");
+    assert_eq!(there("staying"), "hello");
+    // Nobody waits any more: the mirror goes, and what is left stays.
+    patch(stage.hub.cluster(), "application staying", &json!({"metadata": {"finalizers": null}})).ok();
+    eventually("the mirror goes", LONG, || mirror(stage.east, "staying").is_none().then_some(()));
+    assert_eq!(there("staying"), "hello");
 }
 
 fn gone_with_its_application(stage: &Stage<'_>, controller: Controller, chart: &TestCluster, folder: &Path) {

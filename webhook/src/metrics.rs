@@ -49,6 +49,7 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("gitops");
+        gitops_engine::counts::register(&mut registry);
         let (verdicts, objects, age, refreshes) =
             (Family::default(), Family::default(), Family::default(), Family::default());
         let admission = Histogram::new(exponential_buckets(0.000_05, 2.0, 16));

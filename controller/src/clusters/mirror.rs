@@ -4,7 +4,7 @@
 //! own Projects; here, what that webhook says of it. Only the hub syncs it.
 //!
 //! A mirror bears the hub's name and the uid of its kube-system. It goes when
-//! its Application does; one that a hub of the same name made which is gone
+//! its Application does ([`super::leaving`]); one that a hub of the same name made which is gone
 //! waits for the new one to declare it again.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use gitops_api::{Application, ApplicationSpec, Project};
-use gitops_cluster::{ApplyOptions, ClusterError, DeleteOptions, ErrorKind, Kind};
+use gitops_cluster::{ApplyOptions, ClusterError, ErrorKind, Kind};
 use gitops_core::desired::AppRef;
 use gitops_core::names::{ANNOTATION_HUB_UID, API_VERSION, FIELD_MANAGER, GROUP, IN_CLUSTER, LABEL_HUB};
 use gitops_core::object::ObjectKey;
@@ -25,13 +25,14 @@ use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
+use super::leaving::{self, release};
 use super::member::{Member, Surroundings};
 use super::{name_of, secrets};
 use crate::controller::Controller;
 use crate::error::Error;
 
 /// Somebody else writes mirrors, too: the far webhook their status.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 /// How often it is looked for mirrors that nobody declares.
 const SWEEP: Duration = Duration::from_secs(2);
 
@@ -49,7 +50,7 @@ fn apart(member: &Member, reason: &'static str, message: String) -> Error {
     Error::Destination { cluster: member.name.clone(), reason, message }
 }
 
-fn key(application: &AppRef) -> ObjectKey {
+pub(super) fn key(application: &AppRef) -> ObjectKey {
     ObjectKey {
         group: GROUP.into(),
         kind: "Application".into(),
@@ -172,7 +173,7 @@ async fn home(known: &Surroundings, namespace: &str) -> Result<(), Error> {
     }
 }
 
-fn options() -> ApplyOptions {
+pub(super) fn options() -> ApplyOptions {
     ApplyOptions { field_manager: FIELD_MANAGER, ..ApplyOptions::default() }
 }
 
@@ -197,7 +198,7 @@ async fn project(known: &Surroundings, spec: &ApplicationSpec) -> Result<Project
     })?)
 }
 
-fn hub_of(live: &Value) -> Option<&str> {
+pub(super) fn hub_of(live: &Value) -> Option<&str> {
     live.get("metadata")?.get("labels")?.get(LABEL_HUB)?.as_str()
 }
 
@@ -205,7 +206,7 @@ fn mark<'a>(object: &'a Value, field: &str, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get(field)?.get(key)?.as_str()
 }
 
-fn uid_of(object: &Value) -> &str {
+pub(super) fn uid_of(object: &Value) -> &str {
     mark(object, "annotations", ANNOTATION_HUB_UID).unwrap_or_default()
 }
 
@@ -238,6 +239,11 @@ async fn write(member: &Member, kind: &Kind, key: &ObjectKey, wanted: &Value) ->
                 let message = format!("Application {}/{} there is {whose}", key.namespace, key.name);
                 return Err(apart(member, "NotMirrored", message));
             }
+            // It is declared again, before the one of before was gone.
+            Some(live) if leaving::is_leaving(&live) && uid_of(&live) == uid_of(wanted) => {
+                leaving::let_go(cluster, kind, key, live).await?;
+                continue;
+            }
             Some(live) if says(&live, wanted) => return Ok(live),
             Some(live) if uid_of(&live) != uid_of(wanted) && member.is_rivals(key, uid_of(&live)) => {
                 return Err(apart(member, "NotMirrored", rival(key, &live)));
@@ -268,32 +274,6 @@ async fn write(member: &Member, kind: &Kind, key: &ObjectKey, wanted: &Value) ->
         return Ok(written?);
     }
     Err(apart(member, "NotMirrored", "somebody else writes its mirror all the time".into()))
-}
-
-/// Takes an Application's mirror away; what it has declared stays.
-///
-/// # Errors
-/// When it cannot be taken away.
-pub async fn release(
-    controller: &Controller,
-    known: &Surroundings,
-    application: &AppRef,
-) -> Result<(), ClusterError> {
-    let Some(kind) = known.discovery.preferred(GROUP, "Application") else { return Ok(()) };
-    let key = key(application);
-    let Some(live) = known.cluster().get(kind, &key).await? else { return Ok(()) };
-    let ours = controller.clusters.uid().unwrap_or_default();
-    if hub_of(&live) != Some(&controller.settings.hub)
-        || known.member.is_rivals(&key, uid_of(&live)) && uid_of(&live) != ours
-    {
-        return Ok(());
-    }
-    let uid = live.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned);
-    let options = DeleteOptions { uid, ..DeleteOptions::default() };
-    match known.cluster().delete(kind, &key, &options).await {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Watches the mirrors in a cluster: one that is changed or gone is put right,

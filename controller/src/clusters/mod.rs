@@ -4,6 +4,7 @@
 //! own connections, its own workers, and somebody who asks whether it is back.
 
 mod events;
+mod leaving;
 mod member;
 mod mirror;
 mod probe;
@@ -18,8 +19,9 @@ use gitops_api::Application;
 use gitops_cluster::Cluster;
 use gitops_core::names::IN_CLUSTER;
 
+pub use leaving::{leave, release};
 pub use member::{Member, Surroundings};
-pub use mirror::{Far, is_mirror, release};
+pub use mirror::{Far, is_mirror};
 pub use registry::run;
 
 use crate::error::Error;

@@ -199,7 +199,7 @@ async fn keep_connected(controller: Arc<Controller>, registered: Registered) {
         let cache = Some(controller.settings.cache_dir.clone());
         match registered.connect(cache, Some(REQUEST)).await {
             Ok(Connected { cluster, valid }) => {
-                let member = Arc::new(Member::far(cluster, registered.clone()));
+                let member = Arc::new(Member::far(cluster.remembering(), registered.clone()));
                 if !replace(&controller, &name, Ok(member.clone())) {
                     return;
                 }

@@ -185,7 +185,7 @@ mod tests {
             .iter()
             .map(|name| {
                 let url = RepoUrl::local(repo.path());
-                from_flags(name, "shop", url, "main", name, Credentials::Usual)
+                from_flags(name, "shop", url, "main", name, Credentials::default())
             })
             .collect();
         let readings = Readings::default();

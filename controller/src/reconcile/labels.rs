@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use gitops_engine::Survey;
-use gitops_engine::version_labels::label_pods;
+use gitops_engine::version_labels::{is_early, label_pods};
 
 use super::{Look, RESYNC};
 use crate::carry_out::Case;
@@ -22,7 +22,7 @@ impl Look<'_> {
         let versions = versions(survey);
         let before = self.memory.labelled.as_ref();
         let seen = before.is_some_and(|(told, at)| *told == versions && at.elapsed() < RESYNC);
-        if seen || self.suspension().is_some() {
+        if seen || is_early(survey) || self.suspension().is_some() {
             return;
         }
         let (controller, application, loaded) = (self.controller, self.application, sight.loaded);

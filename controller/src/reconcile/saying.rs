@@ -12,7 +12,7 @@ use crate::clusters::Surroundings;
 use crate::controller::Still;
 use crate::error::Error;
 use crate::schedule::Decision;
-use crate::sight::left;
+use crate::sight::{counted, left};
 use crate::status::{Found, Said};
 
 /// How often the Secrets are read with which Git cannot be asked.
@@ -37,10 +37,12 @@ impl Look<'_> {
         let said: Said = match (failure, decision) {
             (Some((reason, why)), _) => ("False", reason, why),
             (None, _) if out_of_sync == 0 => {
-                ("True", "Synced", format!("{total} objects are as Git says{}", held_back(survey)))
+                let words = counted(total, "object is", "objects are");
+                ("True", "Synced", format!("{words} as Git says{}", held_back(survey)))
             }
             (None, Decision::Leave { reason, message, .. }) => {
-                ("False", *reason, format!("{out_of_sync} objects differ from Git: {message}"))
+                let words = counted(out_of_sync, "object differs", "objects differ");
+                ("False", *reason, format!("{words} from Git: {message}"))
             }
             (None, _) => ("False", "OutOfSync", left(loaded, survey, out_of_sync)),
         };

@@ -4,16 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderMap;
-use hyper_timeout::TimeoutConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use kube::client::ConfigExt;
 use kube::config::{
     AuthInfo, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
 use secrecy::SecretString;
-use tower_http::decompression::DecompressionLayer;
 
+use crate::client::client;
 use crate::error::ClusterError;
 use crate::transport::Cluster;
 
@@ -136,31 +132,6 @@ pub(crate) fn finish(
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
     let client = client(config).map_err(|error| ClusterError::Configuration(error.to_string()))?;
     Ok(Cluster::from_client(client, &server, &namespace, cache_dir).with_timeout(request_timeout))
-}
-
-/// kube's own client, but for one thing where there is no proxy: small writes
-/// go out at once. With Nagle's algorithm a request waits 40 ms for the
-/// acknowledgement of its handshake.
-fn client(config: kube::Config) -> Result<kube::Client, kube::Error> {
-    if config.proxy_url.is_some() {
-        return kube::Client::try_from(config);
-    }
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
-    connector.set_connect_timeout(config.connect_timeout);
-    let transport = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
-    let decompression =
-        DecompressionLayer::new().no_br().no_deflate().no_zstd().gzip(!config.disable_compression);
-    let service = tower::ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .layer(decompression)
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(tower::BoxError::from)
-        .service(transport);
-    Ok(kube::Client::new(service, config.default_namespace))
 }
 
 async fn configuration(options: &ConnectOptions) -> Result<kube::Config, ClusterError> {

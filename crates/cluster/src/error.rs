@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Invalid,
     Timeout,
     Busy,
+    /// An admission webhook does not answer.
+    Webhook,
     Other,
 }
 
@@ -60,6 +62,8 @@ pub enum ClusterError {
     Timeout { what: String },
     #[error("{what}: the API server is busy: {message}")]
     Busy { what: String, message: String, retry_after: Option<u64> },
+    #[error("{what}: the admission webhook {name} does not answer: {message}")]
+    Webhook { what: String, name: String, message: String },
     #[error("{what}: {message}")]
     Other { what: String, message: String },
 }
@@ -68,7 +72,7 @@ impl ClusterError {
     /// Whether the same request may succeed a moment later, and does no harm
     /// when it is sent twice.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Cut { .. } | Self::Timeout { .. })
+        matches!(self, Self::Busy { .. } | Self::Webhook { .. } | Self::Cut { .. } | Self::Timeout { .. })
     }
 
     /// The same with the API server's words changed.
@@ -81,6 +85,7 @@ impl ClusterError {
             | Self::Immutable { message, .. }
             | Self::Invalid { message, .. }
             | Self::Busy { message, .. }
+            | Self::Webhook { message, .. }
             | Self::Other { message, .. }
             | Self::Cut { reason: message, .. } => *message = change(message),
             Self::Configuration(_)
@@ -106,6 +111,7 @@ impl ClusterError {
             Self::Invalid { .. } | Self::Immutable { .. } => ErrorKind::Invalid,
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Busy { .. } => ErrorKind::Busy,
+            Self::Webhook { .. } => ErrorKind::Webhook,
             Self::Other { .. } => ErrorKind::Other,
         }
     }
@@ -153,8 +159,9 @@ impl ClusterError {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 Self::Busy { what, message: text, retry_after }
             }
-            StatusCode::INTERNAL_SERVER_ERROR if text.contains("failed calling webhook") => {
-                Self::Busy { what, message: text, retry_after: None }
+            StatusCode::INTERNAL_SERVER_ERROR if text.contains(WEBHOOK) => {
+                let (name, message) = of_webhook(&text);
+                Self::Webhook { what, name: name.into(), message: message.into() }
             }
             status if status.is_server_error() => {
                 let reason = format!("{what}: {status}: {}", text.lines().next().unwrap_or_default());
@@ -163,6 +170,17 @@ impl ClusterError {
             _ => Self::Other { what, message: text },
         }
     }
+}
+
+/// What the API server says when it cannot ask a webhook, before its name.
+const WEBHOOK: &str = "failed calling webhook \"";
+
+/// The name of the webhook that did not answer, and why, of
+/// `Internal error occurred: failed calling webhook "NAME": failed to call webhook: WHY`.
+fn of_webhook(text: &str) -> (&str, &str) {
+    let named = text.split_once(WEBHOOK).and_then(|(_, rest)| rest.split_once("\": "));
+    let (name, why) = named.unwrap_or(("", text));
+    (name, why.strip_prefix("failed to call webhook: ").unwrap_or(why))
 }
 
 fn fields(conflicts: &[FieldConflict]) -> String {
@@ -247,6 +265,18 @@ mod tests {
     fn a_broken_server_may_be_asked_again() {
         assert!(answer(500, &Value::Null).is_passing() && answer(429, &Value::Null).is_passing());
         assert!(!answer(404, &Value::Null).is_passing() && !answer(401, &Value::Null).is_passing());
+    }
+
+    #[test]
+    fn a_webhook_that_does_not_answer_is_named() {
+        let body = br#"{"kind":"Status","message":"Internal error occurred: failed calling webhook \"own.kubectl-gitops.dev\": failed to call webhook: Post \"https://x/validate?timeout=3s\": connection refused","code":500,"reason":"InternalError"}"#;
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let error = ClusterError::from_answer("s", "Application shop/web", status, None, body);
+        assert_eq!((error.kind(), error.is_passing()), (ErrorKind::Webhook, true));
+        assert_eq!(
+            error.to_string(),
+            "Application shop/web: the admission webhook own.kubectl-gitops.dev does not answer: Post \"https://x/validate?timeout=3s\": connection refused"
+        );
     }
 
     #[test]

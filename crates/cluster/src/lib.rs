@@ -2,6 +2,7 @@
 //! (list, get), and how it changes (apply, patch, delete). In: kubectl's
 //! connection flags. Out: JSON objects, and errors that name the thing.
 
+mod client;
 mod connect;
 mod discovery;
 mod disk;
@@ -16,6 +17,7 @@ mod registered;
 mod resource;
 mod transport;
 
+pub use client::{Requests, requests};
 pub use connect::{ConnectOptions, Endpoint};
 pub use discovery::{Discovery, Kind};
 pub use error::{ClusterError, ErrorKind, FieldConflict};

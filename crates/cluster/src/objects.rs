@@ -34,6 +34,11 @@ impl Live {
         self.objects.get(key)
     }
 
+    /// An object is another one now.
+    pub fn put(&mut self, key: ObjectKey, object: Value) {
+        self.objects.insert(key, object);
+    }
+
     /// All objects.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Value)> {
         self.objects.iter()

@@ -69,12 +69,15 @@ impl Cluster {
         };
         // One at a time: what one has read, the others have then.
         let mut known = types.root.lock().await;
-        if let Some((_, root)) = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
-            let schemas = self.read(sorted(kinds, root)).await?;
+        let fresh = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH);
+        if let Some(by_document) = fresh.map(|(_, root)| sorted(kinds, root)) {
+            drop(known);
+            let schemas = self.read(by_document).await?;
             // One that is not known may just have been defined.
             if kinds.iter().all(|gvk| schemas.has(gvk)) {
                 return Ok(schemas);
             }
+            known = types.root.lock().await;
         }
         let root = self.documents().await?;
         let by_document = sorted(kinds, &root);

@@ -35,7 +35,7 @@ pub async fn under_project(
     }
     project.admits(&namespace, &spec)?;
     let access = access_of(cluster, application).await?;
-    let mut loaded = Loaded::from_resource(application, &access, &Credentials::Usual)?;
+    let mut loaded = Loaded::from_resource(application, &access, &Credentials::default())?;
     loaded.project = Some(project.spec.clone());
     Ok(loaded)
 }
@@ -47,7 +47,7 @@ pub async fn under_project(
 /// When a Secret is not there, or no repository is named.
 pub async fn without_project(cluster: &Cluster, application: &Application) -> Result<Loaded, EngineError> {
     let access = access_of(cluster, application).await?;
-    Loaded::from_resource(application, &access, &Credentials::Usual)
+    Loaded::from_resource(application, &access, &Credentials::default())
 }
 
 /// Whether a Project admits an object that an Application of the cluster

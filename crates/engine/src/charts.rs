@@ -34,7 +34,7 @@ pub(crate) fn fetch(
         admitted(loaded, &repo, &chart)?;
         // What is meant for one host is shown to no other.
         let near = place.repo.same_host(&repo);
-        let credentials = if near { place.credentials.clone() } else { Credentials::Usual };
+        let credentials = if near { place.credentials.clone() } else { Credentials::default() };
         let wanted = Wanted::Chart { name: chart.name.clone(), version: chart.version.clone() };
         let found = registry::fetch(&git, &repo, &wanted, commit, &credentials, environment.git_timeout)?;
         charts.insert(chart, git.snapshot(&repo, &found.id)?);

@@ -1,6 +1,7 @@
 //! Applications and Projects of a cluster, followed. In: watches of both. Out:
-//! what there is now, and a stream that says when it has changed.
+//! what there is now, and a stream that says what of it has changed.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,32 @@ pub struct Stores {
     pub projects: Store<Project>,
 }
 
+/// What may be another one than before, or gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    Application(AppRef),
+    Project(String),
+    /// A watch has begun anew: anything may have changed meanwhile.
+    Anything,
+}
+
+impl Changed {
+    /// Of what a watch tells once the store has taken it in.
+    fn of<K>(event: watcher::Event<K>, named: impl Fn(&K) -> Self) -> Option<Self> {
+        match event {
+            watcher::Event::Apply(object) | watcher::Event::Delete(object) => Some(named(&object)),
+            watcher::Event::InitDone => Some(Self::Anything),
+            watcher::Event::Init | watcher::Event::InitApply(_) => None,
+        }
+    }
+}
+
 /// Follows Projects, and the Applications of one namespace or of all. Nothing
 /// happens unless the stream is read.
 pub fn follow(
     client: Client,
     namespace: Option<&str>,
-) -> (Stores, impl Stream<Item = Result<(), watcher::Error>>) {
+) -> (Stores, impl Stream<Item = Result<Changed, watcher::Error>>) {
     let (applications, application_writer) = reflector::store();
     let (projects, project_writer) = reflector::store();
     let all: Api<Application> = match namespace {
@@ -34,15 +55,18 @@ pub fn follow(
         .default_backoff()
         .modify(|application| application.managed_fields_mut().clear())
         .reflect(application_writer)
-        .touched_objects();
+        .map(|event| {
+            event.map(|event| Changed::of(event, |known| Changed::Application(reference(known)))).transpose()
+        })
+        .filter_map(ready);
     let project_stream = watcher(Api::<Project>::all(client), watcher::Config::default())
         .default_backoff()
         .reflect(project_writer)
-        .touched_objects();
-    let changes = futures::stream::select(
-        application_stream.map(|event| event.map(drop)),
-        project_stream.map(|event| event.map(drop)),
-    );
+        .map(|event| {
+            event.map(|event| Changed::of(event, |known| Changed::Project(known.name_any()))).transpose()
+        })
+        .filter_map(ready);
+    let changes = futures::stream::select(application_stream, project_stream);
     (Stores { applications, projects }, changes)
 }
 

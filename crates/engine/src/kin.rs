@@ -186,8 +186,10 @@ pub async fn healths<'a>(
     let mut unclear: Vec<(&ObjectKey, &Value)> = Vec::new();
     for (key, live) in objects {
         let report = live.map_or_else(HealthReport::missing, |object| rules.health(object));
+        // What its controller has not seen yet, nothing that it owns explains.
         if let Some(object) = live
             && matches!(report.health, Health::Progressing | Health::Degraded)
+            && report.reason != "NotObserved"
             && !key.namespace.is_empty()
         {
             unclear.push((key, object));

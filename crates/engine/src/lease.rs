@@ -3,7 +3,7 @@
 //! holds it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gitops_cluster::{ApplyOptions, Cluster, ClusterError, ErrorKind, Kind};
@@ -35,13 +35,62 @@ pub enum Claim {
 pub struct Lease {
     place: Place,
     renewing: JoinHandle<()>,
-    /// As it was written last.
-    latest: Latest,
+    written: Written,
     /// `metadata.resourceVersion` before it was taken; none: it was not there.
     pub before: Option<String>,
 }
 
-type Latest = Arc<Mutex<Value>>;
+/// A Lease as it was written last.
+#[derive(Clone, Debug, Default)]
+struct Written(Arc<Mutex<Value>>);
+
+impl Written {
+    fn held(&self) -> MutexGuard<'_, Value> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What whoever claims knows of the Lease: where it is right, the Lease need not
+/// be read.
+#[derive(Clone, Debug, Default)]
+pub enum Last {
+    #[default]
+    Unknown,
+    /// Nobody has ever synced, as far as is known.
+    Never,
+    /// It was given back so.
+    GivenBack(GivenBack),
+}
+
+impl Last {
+    /// Its `metadata.resourceVersion`: when it is another one at the claim, someone
+    /// has synced meanwhile.
+    pub fn version(&self) -> Option<String> {
+        match self {
+            Self::GivenBack(known) => Some(known.version.clone()),
+            Self::Unknown | Self::Never => None,
+        }
+    }
+}
+
+/// A Lease as it was given back, and where: what the next claim needs of it.
+#[derive(Clone, Debug)]
+pub struct GivenBack {
+    cluster: String,
+    version: String,
+    transitions: i64,
+}
+
+impl GivenBack {
+    fn of(cluster: &Cluster, lease: &Value) -> Option<Self> {
+        let (version, transitions) = (version_of(lease)?, transitions(lease));
+        Some(Self { cluster: cluster.remembered_as(), version, transitions })
+    }
+
+    fn lease(&self) -> Value {
+        json!({"metadata": {"resourceVersion": self.version}, "spec": {"leaseTransitions": self.transitions}})
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Place {
@@ -93,6 +142,10 @@ fn version_of(lease: &Value) -> Option<String> {
     lease.pointer("/metadata/resourceVersion")?.as_str().map(str::to_owned)
 }
 
+fn transitions(lease: &Value) -> i64 {
+    lease.pointer("/spec/leaseTransitions").and_then(Value::as_i64).unwrap_or(0)
+}
+
 fn text(lease: &Value, pointer: &str) -> String {
     lease.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
@@ -100,13 +153,19 @@ fn text(lease: &Value, pointer: &str) -> String {
 /// Claims an Application for one sync. One that is held is watched for as long
 /// as it lives without being renewed: clocks need not agree. `lost` is set when
 /// it is lost later.
-pub async fn claim(cluster: &Cluster, application: &AppRef, holder: &str, lost: &Arc<AtomicBool>) -> Claim {
+pub async fn claim(
+    cluster: &Cluster,
+    application: &AppRef,
+    holder: &str,
+    last: &Last,
+    lost: &Arc<AtomicBool>,
+) -> Claim {
     let place = place(cluster, application, holder);
-    match take(&place).await {
-        Ok(Taken::Ours { before, now }) => {
-            let latest = Arc::new(Mutex::new(now));
-            let renewing = tokio::spawn(renew(place.clone(), latest.clone(), lost.clone()));
-            Claim::Held(Box::new(Lease { place, renewing, latest, before }))
+    match take(&place, last).await {
+        Ok(Taken::Ours { lease, before }) => {
+            let written = Written(Arc::new(Mutex::new(lease)));
+            let renewing = tokio::spawn(renew(place.clone(), written.clone(), lost.clone()));
+            Claim::Held(Box::new(Lease { place, renewing, written, before }))
         }
         Ok(Taken::Theirs(holder)) => Claim::Taken { holder },
         Err(error) => Claim::Unusable(error),
@@ -114,11 +173,30 @@ pub async fn claim(cluster: &Cluster, application: &AppRef, holder: &str, lost: 
 }
 
 enum Taken {
-    Ours { before: Option<String>, now: Value },
+    Ours { lease: Value, before: Option<String> },
     Theirs(String),
 }
 
-async fn take(place: &Place) -> Result<Taken, ClusterError> {
+/// Takes it as whoever claims knows it, without reading it before; none: it is
+/// another one by now.
+async fn take_as_known(place: &Place, last: &Last) -> Result<Option<Value>, ClusterError> {
+    let known = match last {
+        Last::Unknown => return Ok(None),
+        Last::Never => None,
+        Last::GivenBack(known) if known.cluster == place.cluster.remembered_as() => Some(known.lease()),
+        Last::GivenBack(_) => return Ok(None),
+    };
+    match write(place, known.as_ref(), Some(&place.holder)).await {
+        Ok(lease) => Ok(Some(lease)),
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn take(place: &Place, last: &Last) -> Result<Taken, ClusterError> {
+    if let Some(lease) = take_as_known(place, last).await? {
+        return Ok(Taken::Ours { lease, before: last.version() });
+    }
     let start = Instant::now();
     let mut seen: Option<(String, Instant)> = None;
     loop {
@@ -135,9 +213,8 @@ async fn take(place: &Place) -> Result<Taken, ClusterError> {
                 continue;
             }
         }
-        let before = live.as_ref().and_then(version_of);
         match write(place, live.as_ref(), Some(&place.holder)).await {
-            Ok(now) => return Ok(Taken::Ours { before, now }),
+            Ok(lease) => return Ok(Taken::Ours { lease, before: live.as_ref().and_then(version_of) }),
             // Someone was faster, or it is ours already: look again.
             Err(error) if error.kind() == ErrorKind::Conflict => seen = None,
             Err(error) => return Err(error),
@@ -148,12 +225,12 @@ async fn take(place: &Place) -> Result<Taken, ClusterError> {
     }
 }
 
-/// Out: the Lease as it is then.
+/// Writes it over the one that is there, or makes it; as it is then.
 async fn write(place: &Place, live: Option<&Value>, holder: Option<&str>) -> Result<Value, ClusterError> {
     let now = format!("{:.6}", jiff::Timestamp::now());
     let version = live.and_then(version_of);
     let before = live.map(|live| text(live, "/spec/holderIdentity")).unwrap_or_default();
-    let transitions = live.and_then(|live| live.pointer("/spec/leaseTransitions")?.as_i64()).unwrap_or(0);
+    let transitions = live.map_or(0, transitions);
     let same = Some(before.as_str()) == holder;
     let acquired = live.map(|live| text(live, "/spec/acquireTime")).filter(|time| same && !time.is_empty());
     let mut lease = json!({
@@ -180,7 +257,7 @@ async fn write(place: &Place, live: Option<&Value>, holder: Option<&str>) -> Res
 
 /// Renews until it is aborted, or lost: taken by another, or not renewed for as
 /// long as it lives.
-async fn renew(place: Place, latest: Latest, lost: Arc<AtomicBool>) {
+async fn renew(place: Place, written: Written, lost: Arc<AtomicBool>) {
     let mut last = Instant::now();
     loop {
         tokio::time::sleep(RENEW).await;
@@ -188,7 +265,8 @@ async fn renew(place: Place, latest: Latest, lost: Arc<AtomicBool>) {
             let live = place.cluster.get(&place.kind, &place.key).await?;
             let ours = live.as_ref().is_some_and(|live| text(live, "/spec/holderIdentity") == place.holder);
             if ours {
-                note(&latest, write(&place, live.as_ref(), Some(&place.holder)).await?);
+                let lease = write(&place, live.as_ref(), Some(&place.holder)).await?;
+                *written.held() = lease;
             }
             Ok::<bool, ClusterError>(ours)
         };
@@ -201,10 +279,6 @@ async fn renew(place: Place, latest: Latest, lost: Arc<AtomicBool>) {
     }
 }
 
-fn note(latest: &Latest, lease: Value) {
-    *latest.lock().unwrap_or_else(PoisonError::into_inner) = lease;
-}
-
 /// One that is not given back runs out.
 impl Drop for Lease {
     fn drop(&mut self) {
@@ -213,27 +287,31 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    /// Gives it back; its version then: while that stays, nobody else has synced.
-    /// One that cannot be given back runs out.
-    pub async fn release(self) -> Option<String> {
+    /// Gives it back, as it is then. One that cannot be given back runs out.
+    pub async fn release(self) -> Last {
         self.renewing.abort();
         let place = &self.place;
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let written = self.written.held().clone();
         let given = async {
-            match write(place, Some(&latest), None).await {
-                // It was renewed at this very moment, or taken.
+            match write(place, Some(&written), None).await {
+                // It was renewed meanwhile, or is another's.
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
-                given => return given.map(Some),
+                other => return other.map(Some),
             }
             let live = place.cluster.get(&place.kind, &place.key).await?;
-            let ours = live.as_ref().is_some_and(|live| text(live, "/spec/holderIdentity") == place.holder);
-            if ours { write(place, live.as_ref(), None).await.map(Some) } else { Ok(None) }
+            match live.filter(|live| text(live, "/spec/holderIdentity") == place.holder) {
+                Some(live) => write(place, Some(&live), None).await.map(Some),
+                None => Ok(None),
+            }
         };
         match tokio::time::timeout(RENEW, given).await {
-            Ok(Ok(given)) => return given.as_ref().and_then(version_of),
+            Ok(Ok(Some(lease))) => {
+                return GivenBack::of(&place.cluster, &lease).map_or(Last::Unknown, Last::GivenBack);
+            }
+            Ok(Ok(None)) => {}
             Ok(Err(error)) => tracing::warn!(lease = %place.key, %error, "not given back; it runs out"),
             Err(_) => tracing::warn!(lease = %place.key, "not given back in time; it runs out"),
         }
-        None
+        Last::Unknown
     }
 }

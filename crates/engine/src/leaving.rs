@@ -122,7 +122,7 @@ mod tests {
             "https://git.example/shop.git".parse().unwrap(),
             "main",
             "app",
-            gitops_source::Credentials::Usual,
+            gitops_source::Credentials::default(),
         );
         let live = |owner: &str, name: &str| json!({"metadata": {"labels": {"kubectl-gitops.dev/application": name}, "annotations": {"kubectl-gitops.dev/owner": owner}}});
         let why = |live: &Value, kind: &str, all: bool| why_it_stays(&loaded, live, kind, all);

@@ -6,6 +6,7 @@ pub mod analysis;
 pub mod change;
 mod charts;
 pub mod contest;
+pub mod counts;
 pub mod desired;
 pub mod error;
 mod expression;

@@ -63,7 +63,7 @@ pub async fn start<S: Parser, E: Display>(
 /// Application or a revision is found by that.
 fn log(format: LogFormat, exporter: Option<&Exporter>) {
     let level = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,kube_runtime=warn".into());
+        .unwrap_or_else(|_| "info,kube_runtime=warn,rustls_platform_verifier=off".into());
     // A disk that takes no line of the log ends nothing.
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)

@@ -130,7 +130,7 @@ mod tests {
     fn loaded(sources: &str) -> Loaded {
         let head = "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {name: shop}\n";
         let text = format!("{head}spec:\n  sources: {sources}\n");
-        let usual = gitops_source::Credentials::Usual;
+        let usual = gitops_source::Credentials::default();
         crate::load::read_text("a", &text, None, "shop", &usual).unwrap().remove(0)
     }
 

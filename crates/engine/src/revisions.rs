@@ -127,7 +127,7 @@ mod tests {
             "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {name: shop}\nspec:";
         let text =
             format!("{head}\n  sources: [{{repo: \"https://h/x\"}}, {{repo: \"https://h/y\", path: b}}]\n");
-        let usual = gitops_source::Credentials::Usual;
+        let usual = gitops_source::Credentials::default();
         let loaded = crate::load::read_text("a", &text, None, "shop", &usual).unwrap().remove(0);
         let pairs = |before: &str, now: &str| -> Vec<String> {
             let shown =

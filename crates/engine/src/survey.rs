@@ -68,6 +68,46 @@ impl Survey {
         wanted || self.leftovers.contains(key)
     }
 
+    /// The same after a sync, from what its writes were answered
+    /// ([`crate::SyncOptions::answers`]). None where only the API server can tell:
+    /// something was deleted, run or refused, or is not this Application's alone.
+    ///
+    /// # Errors
+    /// When the Application holds what cannot be read.
+    pub fn after(
+        mut self,
+        cluster: &Cluster,
+        loaded: &Loaded,
+        environment: &Environment,
+        report: Report,
+    ) -> Result<Option<Self>, EngineError> {
+        let policy = policy(loaded)?;
+        let is_its_own = self.moved.is_empty() && self.held.is_empty() && self.rollouts.is_empty();
+        // Answers do not tell who holds a field after the last write.
+        let by_manager = policy.grants.iter().any(|grant| grant.free.manager.is_some());
+        let is_whole = !report.interrupted && !report.lost && !report.timed_out && report.broken.is_none();
+        if !is_its_own || by_manager || !is_whole {
+            return Ok(None);
+        }
+        for result in report.results {
+            match (result.action, result.outcome, result.answer) {
+                _ if result.hook.is_some() => return Ok(None),
+                (Action::Unchanged, Outcome::Done, _) | (Action::Prune, Outcome::Skipped(_), _) => {}
+                (Action::Create | Action::Update, Outcome::Done, Some(answer)) => {
+                    self.live.put(result.key, answer);
+                }
+                _ => return Ok(None),
+            }
+        }
+        let prunes = self.plan.steps.iter().filter(|step| step.action == Action::Prune);
+        let earlier: Vec<(ObjectKey, Gvk)> =
+            prunes.map(|step| (step.key.clone(), step.gvk.clone())).collect();
+        let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
+        let known = (&self.schemas, &policy, &self.options);
+        self.plan = planned((&self.desired, &self.live, &earlier), known, &memory.read())?;
+        Ok(Some(self))
+    }
+
     /// What the newest commit declares, without what Rollouts make of it.
     pub fn declared(self) -> DesiredSet {
         let mut set = self.desired;
@@ -108,14 +148,7 @@ pub async fn survey(
     let (live, schemas) = tokio::try_join!(lists, cluster.schemas(&kinds))?;
     let (earlier, leftovers) = earlier(loaded, environment, discovery, &set, &live).await?;
     let options = loaded.sync_options()?;
-    let mut plan = plan(&set, |key| live.get(key), &earlier, &schemas, &policy, &options)
-        .map_err(EngineError::Desired)?;
-    for step in plan.steps.iter_mut().filter(|step| step.action == Action::Create) {
-        let known = expiring(set.objects.get(&step.key));
-        if known.is_some_and(|(name, hash)| places.run.get(&name) == Some(&hash)) {
-            step.action = Action::Unchanged;
-        }
-    }
+    let plan = planned((&set, &live, &earlier), (&schemas, &policy, &options), &places)?;
     let (discovery, moved, beside, held) =
         (discovery.clone(), BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
     Ok(Survey {
@@ -132,6 +165,23 @@ pub async fn survey(
         plain,
         leftovers,
     })
+}
+
+/// What differs. A Job that has run and is gone is not made again.
+fn planned(
+    (set, live, earlier): (&DesiredSet, &Live, &[(ObjectKey, Gvk)]),
+    (schemas, policy, options): (&Schemas, &Policy, &Options),
+    places: &Places,
+) -> Result<Plan, EngineError> {
+    let mut plan =
+        plan(set, |key| live.get(key), earlier, schemas, policy, options).map_err(EngineError::Desired)?;
+    for step in plan.steps.iter_mut().filter(|step| step.action == Action::Create) {
+        let known = expiring(set.objects.get(&step.key));
+        if known.is_some_and(|(name, hash)| places.run.get(&name) == Some(&hash)) {
+            step.action = Action::Unchanged;
+        }
+    }
+    Ok(plan)
 }
 
 /// What a commit itself says of objects that Rollouts change.

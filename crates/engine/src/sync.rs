@@ -12,6 +12,7 @@ use gitops_core::desired::DesiredObject;
 use gitops_core::health::HealthReport;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::{Action, Phase, Select, Step};
+use serde_json::Value;
 
 use crate::desired::Environment;
 use crate::error::EngineError;
@@ -71,6 +72,8 @@ pub struct SyncOptions {
     pub replace: bool,
     /// The same for claims of volumes, whose data goes with them.
     pub force: bool,
+    /// Keep what the API server answered, for [`Survey::after`].
+    pub answers: bool,
 }
 
 impl Default for SyncOptions {
@@ -86,6 +89,7 @@ impl Default for SyncOptions {
             conflicts: None,
             replace: false,
             force: false,
+            answers: false,
         }
     }
 }
@@ -147,6 +151,8 @@ pub struct Result {
     pub outcome: Outcome,
     /// `metadata.generation` after the write; 0 where nothing was written.
     pub generation: i64,
+    /// The object after the write, where answers are kept.
+    pub answer: Option<Value>,
     /// A Job that is gone some time after it has run.
     pub is_expiring: bool,
     /// Filled where the sync waited.

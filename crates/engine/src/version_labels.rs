@@ -29,6 +29,16 @@ pub struct Labelled {
     pub labels: BTreeMap<&'static str, String>,
 }
 
+/// Whether a Deployment was made that nobody has seen yet: it has no Pods.
+pub fn is_early(survey: &Survey) -> bool {
+    let deployments =
+        survey.desired.objects.keys().filter(|key| key.group == "apps" && key.kind == "Deployment");
+    deployments.filter_map(|key| survey.live.get(key)).any(|live| {
+        live.pointer("/metadata/generation").and_then(Value::as_i64) == Some(1)
+            && live.pointer("/status/observedGeneration").is_none()
+    })
+}
+
 /// Gives an Application's Pods their labels; how many got any.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //!
 //! Nothing in a repository is executed: no hooks, filters or plugins.
 
+pub mod authority;
 mod child;
 pub mod error;
 #[cfg(test)]
@@ -22,8 +23,8 @@ pub use error::{ErrorKind, SourceError};
 pub use git::{
     Change, Commit, GitCache, NewCommit, Person, Snapshot, Target, Writer, signing_key_counts_not,
 };
-pub use location::{Credentials, RepoUrl, Secret};
+pub use location::{Credentials, Login, RepoUrl, Secret};
 pub use render::{
-    HelmOptions, KustomizeOptions, PlainOptions, Reads, RemoteChart, RenderRequest, SourceType, Tools,
-    reading, reads, remote_charts, render, render_each, whole_tree,
+    HelmOptions, KustomizeOptions, PlainOptions, Reads, RemoteChart, RenderRequest, Renders, SourceType,
+    Tools, reading, reads, remote_charts, render, render_each, renders, whole_tree,
 };

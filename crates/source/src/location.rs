@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use url::Url;
 
@@ -31,7 +32,22 @@ impl fmt::Debug for Secret {
 
 /// How to get into a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Credentials {
+pub struct Credentials {
+    pub login: Login,
+    /// Certificates in PEM of the authorities that its host may be known by,
+    /// beside those that the system knows.
+    pub authority: Option<Arc<str>>,
+}
+
+impl From<Login> for Credentials {
+    fn from(login: Login) -> Self {
+        Self { login, authority: None }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Login {
     /// The usual places: user and password in the environment, git's
     /// credential helpers, the ssh agent.
     #[default]
@@ -54,7 +70,7 @@ const TOKEN_USER: &str = "x-access-token";
 impl Credentials {
     /// A token as hosting services take it: as the password of any user.
     pub fn token(token: Secret) -> Self {
-        Self::Basic { username: TOKEN_USER.to_owned(), password: token }
+        Login::Basic { username: TOKEN_USER.to_owned(), password: token }.into()
     }
 
     /// From `KUBECTL_GITOPS_GIT_TOKEN`, or `KUBECTL_GITOPS_GIT_USERNAME` and
@@ -65,8 +81,10 @@ impl Credentials {
             return Self::token(Secret::new(token));
         }
         match (read("KUBECTL_GITOPS_GIT_USERNAME"), read("KUBECTL_GITOPS_GIT_PASSWORD")) {
-            (Some(username), Some(password)) => Self::Basic { username, password: Secret::new(password) },
-            _ => Self::Usual,
+            (Some(username), Some(password)) => {
+                Login::Basic { username, password: Secret::new(password) }.into()
+            }
+            _ => Self::default(),
         }
     }
 }
@@ -156,14 +174,20 @@ impl RepoUrl {
     }
 
     /// The user and password in an http URL.
-    pub(crate) fn login(&self) -> Option<Credentials> {
+    fn login(&self) -> Option<Login> {
         let url = Url::parse(&self.full).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
         let decoded =
             |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
-        (!url.username().is_empty()).then(|| Credentials::Basic {
+        (!url.username().is_empty()).then(|| Login::Basic {
             username: decoded(url.username()),
             password: Secret::new(decoded(url.password().unwrap_or(""))),
         })
+    }
+
+    /// These credentials, but for a login that the URL itself has.
+    pub(crate) fn with_login(&self, credentials: &Credentials) -> Credentials {
+        let login = self.login().unwrap_or_else(|| credentials.login.clone());
+        Credentials { login, ..credentials.clone() }
     }
 
     /// Scheme and host of an http URL, as Git's configuration names them.
@@ -356,6 +380,6 @@ mod tests {
             _ => None,
         };
         assert_eq!(Credentials::from_environment(environment), Credentials::token(Secret::new("t")));
-        assert_eq!(Credentials::from_environment(|_| None), Credentials::Usual);
+        assert_eq!(Credentials::from_environment(|_| None), Credentials::default());
     }
 }

@@ -70,8 +70,7 @@ pub fn fetch(
         .build()
         .map_err(SourceError::io("a runtime for the network"))?;
     let work = async {
-        let login = repo.login();
-        let credentials = login.as_ref().unwrap_or(credentials);
+        let credentials = &repo.with_login(credentials);
         let found = find(repo, wanted, credentials).await?;
         if let Some(commit) = by_digest(cache, repo, &found.digest) {
             return Ok(commit);
@@ -114,8 +113,7 @@ pub fn mark(
         .build()
         .map_err(SourceError::io("a runtime for the network"))?;
     let work = async {
-        let login = repo.login();
-        let credentials = login.as_ref().unwrap_or(credentials);
+        let credentials = &repo.with_login(credentials);
         match (wanted, repo.registry()) {
             (Wanted::Artifact { reference }, Some(_)) => oci::digest(repo, reference, credentials).await,
             (Wanted::Chart { .. }, None) => match http::version(repo, credentials).await? {

@@ -15,6 +15,7 @@ use crate::error::{Failure, code};
 use crate::layout;
 use crate::output::{self, Format};
 use crate::printer::Printer;
+use crate::said;
 use crate::settings::Settings;
 
 /// Lists Applications: those of gitops.yaml, else of the namespace in the cluster
@@ -121,18 +122,21 @@ async fn line(
     loaded: &Loaded,
     revision: Option<&str>,
 ) -> Result<(Line, Vec<String>), Failure> {
+    let said = said::status(&destination.cluster, loaded).await;
     let destination = &*destination.of(loaded).await?;
     let (commit, survey) = destination.survey_silently(loaded, revision).await?;
     let mistakes = survey.desired.delegated().mistakes;
-    let report = status::report(loaded, &survey, &destination.healths(loaded, &survey).await?);
+    let healths = destination.healths(loaded, &survey).await?;
+    let report = status::explained(status::report(loaded, &survey, &healths), &said);
     let worst = status::worst(&report);
-    let message = report
+    let bad = report
         .objects
         .iter()
         .filter_map(|object| Some((object, object.health.as_ref()?)))
         .find(|(_, state)| state.health == worst && worst != gitops_core::health::Health::Healthy)
-        .map(|(object, state)| format!("{}: {}", layout::object(&object.object), state.message))
-        .unwrap_or_default();
+        .map(|(object, state)| format!("{}: {}", layout::object(&object.object), state.message));
+    // Why nobody mends it comes before what is to be mended.
+    let why: Vec<String> = report.controller.iter().chain(&report.webhook).cloned().chain(bad).collect();
     let line = Line {
         namespace: loaded.application.namespace.clone(),
         name: loaded.application.name.clone(),
@@ -142,7 +146,7 @@ async fn line(
         objects: report.objects.len(),
         repo: loaded.repo.to_string(),
         path: loaded.source().path,
-        message,
+        message: why.join("; "),
     };
     Ok((line, mistakes))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::TryStreamExt;
+use gitops_api::application::ApplicationStatus;
 use gitops_core::health::{Health, HealthReport};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
@@ -22,6 +23,7 @@ use crate::layout;
 use crate::output::{self, Format, ObjectReport, Report};
 use crate::printer::{Ink, Printer};
 use crate::rollouts::{self, Seen};
+use crate::said;
 use crate::settings::Settings;
 
 /// Up to so many objects are all shown.
@@ -89,10 +91,10 @@ async fn look(
         let (destination, revision) = (destination.clone(), revision.clone());
         async move { State::of(&destination, loaded, revision.as_deref(), !watch).await }
     });
-    while let Some(State { loaded, commit, survey, healths, notes }) = states.try_next().await? {
+    while let Some(State { loaded, commit, survey, healths, said, notes }) = states.try_next().await? {
         tell_mistakes(&survey, printer);
         notes.iter().for_each(|note| printer.talk(&format!("{}: {note}", loaded.application.name)));
-        let (loaded, report) = (&loaded, report(&loaded, &survey, &healths));
+        let (loaded, report) = (&loaded, explained(report(&loaded, &survey, &healths), &said));
         if arguments.output == Format::Name {
             lines.push(format!("application/{}", loaded.application.name));
         } else {
@@ -114,6 +116,7 @@ struct State {
     commit: Commit,
     survey: Survey,
     healths: BTreeMap<ObjectKey, HealthReport>,
+    said: ApplicationStatus,
     /// Sources that are rendered anew on every commit.
     notes: Vec<String>,
 }
@@ -125,6 +128,7 @@ impl State {
         revision: Option<&str>,
         with_notes: bool,
     ) -> Result<Self, Failure> {
+        let said = said::status(&destination.cluster, &loaded).await;
         let destination = &*destination.of(&loaded).await?;
         let (commit, survey) = destination.survey_silently(&loaded, revision).await?;
         let healths = destination.healths(&loaded, &survey).await?;
@@ -132,7 +136,7 @@ impl State {
             true => whole_trees(&loaded, &destination.environment, &commit.id).await?,
             false => Vec::new(),
         };
-        Ok(Self { loaded, commit, survey, healths, notes })
+        Ok(Self { loaded, commit, survey, healths, said, notes })
     }
 }
 
@@ -156,6 +160,12 @@ pub(super) fn report(
     }
     report.rollouts = rollouts::under_way(&survey.rollouts).iter().map(Seen::note).collect();
     report
+}
+
+/// Adds why it is so, as controller and webhook say it.
+pub(super) fn explained(report: Report, said: &ApplicationStatus) -> Report {
+    let controller = said::by_controller(said, !is_synced(&report));
+    Report { controller, webhook: said::by_webhook(said), ..report }
 }
 
 pub(super) fn is_synced(report: &Report) -> bool {
@@ -233,8 +243,15 @@ fn text(
     }
     let by = format!("({}, {})", commit.author, layout::age(commit.time, now));
     fact("revision", &format!("{} {} {by}", &commit.id[..12], commit.subject), None);
-    fact("sync", if sync { "Synced" } else { "OutOfSync" }, Some(ink(sync)));
+    let word = if sync { "Synced" } else { "OutOfSync" };
+    match &report.controller {
+        Some(why) => fact("sync", &format!("{word}: {why}"), Some(ink(false))),
+        None => fact("sync", word, Some(ink(sync))),
+    }
     fact("health", health.name(), Some(layout::health_ink(health)));
+    if let Some(why) = &report.webhook {
+        fact("enforced", &format!("not as it should be: {why}"), Some(ink(false)));
+    }
 
     for note in &report.rollouts {
         fact("rollout", &format!("{} {}", note.name, note.message), None);
@@ -331,7 +348,7 @@ mod tests {
             "https://git.example/shop.git".parse().unwrap(),
             "main",
             "app",
-            gitops_source::Credentials::Usual,
+            gitops_source::Credentials::default(),
         );
         let commit = Commit {
             id: "0123456789abcdef".into(),

@@ -16,6 +16,7 @@ use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::output::{self, Format};
 use crate::printer::Printer;
+use crate::said;
 use crate::settings::{Settings, duration};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -64,8 +65,14 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
                 waited = one(&there, &loaded, survey, &what, limit, start, printer) => waited?,
                 _ = tokio::signal::ctrl_c() => return Ok(code::INTERRUPTED),
             };
-            late |= !waited.in_time;
-            reports.push(waited.report);
+            let mut report = waited.report;
+            if !waited.in_time {
+                late = true;
+                report = status::explained(report, &said::status(&destination.cluster, &loaded).await);
+                let why = report.controller.iter().chain(&report.webhook);
+                why.for_each(|why| printer.talk(&format!("  {why}")));
+            }
+            reports.push(report);
             if waited.has_waited {
                 break;
             }

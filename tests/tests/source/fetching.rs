@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gitops_engine::Looks;
-use gitops_source::{Credentials, ErrorKind, RepoUrl, Secret};
+use gitops_source::{Credentials, ErrorKind, Login, RepoUrl, Secret};
 use gitops_tests::{GitServer, Repo, binary};
 
 use super::{Bench, LONG, config_map};
@@ -93,7 +93,7 @@ fn a_command_looks_once_until_it_looks_again() {
     let url: RepoUrl = server.url("shop.git").parse().unwrap();
     let once = gitops_engine::Environment { looks: Looks::once(), ..bench.environment() };
     let find = |environment: &gitops_engine::Environment, revision: &str| {
-        environment.find(&url, revision, &Credentials::Usual).unwrap().id
+        environment.find(&url, revision, &Credentials::default()).unwrap().id
     };
     let first = find(&once, "main");
     let newest = repo.commit("change", &[("a.yaml", "a: 2\n")]);
@@ -150,7 +150,7 @@ fn a_login_is_needed_and_never_shown() {
     let url = server.url("shop.git");
     let plain: RepoUrl = url.parse().unwrap();
     let basic =
-        |password: &str| Credentials::Basic { username: "ada".into(), password: Secret::new(password) };
+        |password: &str| Login::Basic { username: "ada".into(), password: Secret::new(password) }.into();
     bench.cache().fetch(&plain, "HEAD", &basic("hunter2"), LONG).unwrap();
     let error = bench.cache().fetch(&plain, "main", &basic("wrong-hunter3"), LONG).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Credentials, "{error}");
@@ -172,7 +172,7 @@ fn a_host_that_says_nothing_ends_in_time() {
         // The second also finds the lock of the first.
         let started = Instant::now();
         let timeout = Duration::from_millis(400);
-        let error = bench.cache().fetch(&url, "HEAD", &Credentials::Usual, timeout).unwrap_err();
+        let error = bench.cache().fetch(&url, "HEAD", &Credentials::default(), timeout).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         assert!(started.elapsed() < Duration::from_secs(10));
     }
@@ -277,7 +277,7 @@ fn a_key_of_its_own_is_shown_to_known_hosts_only() {
     let read = |name: &str| std::fs::read_to_string(sshd.folder.path().join(name)).unwrap();
     let host = |port: u16| format!("[127.0.0.1]:{port} {}", read("host.pub"));
     let fetch = |key: &str, known_hosts: String| {
-        let credentials = Credentials::Ssh { private_key: Secret::new(read(key)), known_hosts };
+        let credentials = Login::Ssh { private_key: Secret::new(read(key)), known_hosts }.into();
         Bench::new().cache().fetch(&url, "main", &credentials, LONG)
     };
     assert_eq!(fetch("user", host(sshd.port)).unwrap().id, repo.head());

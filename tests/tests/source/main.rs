@@ -2,6 +2,7 @@
 //! what a hostile repository does not get.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod authority;
 mod changes;
 mod closures;
 mod features;
@@ -9,6 +10,7 @@ mod fetching;
 mod hostile;
 mod jsonnet;
 mod multiple;
+mod oci_registry;
 mod registries;
 mod rendering;
 mod shallow;
@@ -80,7 +82,7 @@ impl Bench {
 
     fn fetch(&self, url: &str, revision: &str) -> Result<Commit, SourceError> {
         let url: RepoUrl = url.parse().unwrap();
-        self.cache().fetch(&url, revision, &Credentials::Usual, LONG)
+        self.cache().fetch(&url, revision, &Credentials::default(), LONG)
     }
 
     /// What the engine renders with.

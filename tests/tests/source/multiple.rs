@@ -47,7 +47,7 @@ async fn a_revision_names_the_commit_of_every_source() {
     let environment = bench.environment();
     let file = own.file("gitops.yaml");
     let loaded =
-        gitops_engine::read_file(&file, "shop", &gitops_source::Credentials::Usual).unwrap().remove(0);
+        gitops_engine::read_file(&file, "shop", &gitops_source::Credentials::default()).unwrap().remove(0);
     let find = async || gitops_engine::desired::commit(&loaded, &environment, None).await.unwrap().id;
     let first = find().await;
     assert_eq!(first, format!("{}+{}", charts.head(), own.head()));
@@ -75,7 +75,7 @@ async fn a_project_is_asked_about_the_commit_of_every_source() {
         );
         own.commit("describe", &[("gitops.yaml", &application(&spec))]);
         let file = own.file("gitops.yaml");
-        gitops_engine::read_file(&file, "shop", &gitops_source::Credentials::Usual).unwrap().remove(0)
+        gitops_engine::read_file(&file, "shop", &gitops_source::Credentials::default()).unwrap().remove(0)
     };
     let asked = async |source: &str, revision: &str, second: serde_json::Value| {
         let mut loaded = loaded(source);

@@ -2,17 +2,15 @@
 //! real chart repository (`helm repo index`, served by the test).
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use gitops_source::registry::{Wanted, fetch, mark};
-use gitops_source::{Credentials, RepoUrl, Secret, SourceError};
+use gitops_source::{Credentials, Login, RepoUrl, Secret, SourceError};
 use gitops_tests::Repo;
 use gitops_tests::chart_repository::{ChartRepository as Server, helm, package};
 
+use super::oci_registry::{Registry, packed};
 use super::{Bench, LONG, application, config_map};
 
 fn chart(version: &str) -> Wanted {
@@ -21,12 +19,12 @@ fn chart(version: &str) -> Wanted {
 
 /// What a poll asks for.
 fn marked(url: &str, wanted: &Wanted) -> String {
-    mark(&url.parse().unwrap(), wanted, &Credentials::Usual, LONG).unwrap()
+    mark(&url.parse().unwrap(), wanted, &Credentials::default(), LONG).unwrap()
 }
 
 fn title(bench: &Bench, url: &str, wanted: &Wanted, beside: &str) -> Result<String, String> {
     let repo: RepoUrl = url.parse().unwrap();
-    fetch(&bench.cache(), &repo, wanted, beside, &Credentials::Usual, LONG)
+    fetch(&bench.cache(), &repo, wanted, beside, &Credentials::default(), LONG)
         .map(|commit| commit.subject)
         .map_err(|error| error.to_string())
 }
@@ -143,10 +141,10 @@ fn a_login_goes_to_its_own_host_only() {
     // ada:hunter2
     let server = Server::new(folder.path(), Some("YWRhOmh1bnRlcjI="));
     let repo: RepoUrl = server.url().parse().unwrap();
-    let ada = Credentials::Basic { username: "ada".into(), password: Secret::new("hunter2") };
+    let ada = Login::Basic { username: "ada".into(), password: Secret::new("hunter2") }.into();
     let get =
         |credentials: &Credentials| fetch(&bench.cache(), &repo, &chart("1.0.0"), "", credentials, LONG);
-    let error = get(&Credentials::Usual).unwrap_err();
+    let error = get(&Credentials::default()).unwrap_err();
     assert!(matches!(error, SourceError::Credentials { .. }), "{error}");
     assert_eq!(get(&ada).unwrap().subject, "web 1.0.0");
     // A chart that lies elsewhere is asked for without it.
@@ -274,8 +272,9 @@ fn a_project_says_which_charts_a_kustomization_may_inflate() {
     let spec = "  source: {path: app, kustomize: {enableHelm: true}}\n";
     let repo = Repo::with(&[("gitops.yaml", &application(spec)), ("app/kustomization.yaml", &chart)]);
     let environment = bench.environment();
-    let mut loaded =
-        gitops_engine::read_file(&repo.file("gitops.yaml"), "shop", &Credentials::Usual).unwrap().remove(0);
+    let mut loaded = gitops_engine::read_file(&repo.file("gitops.yaml"), "shop", &Credentials::default())
+        .unwrap()
+        .remove(0);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(gitops_engine::desired::commit(&loaded, &environment, None)).unwrap();
     let mut desired = |repositories: serde_json::Value| {
@@ -301,82 +300,12 @@ fn a_project_says_which_charts_a_kustomization_may_inflate() {
     assert_eq!(desired(of_it(&["1.*"])).unwrap(), 1);
 }
 
-/// Debian's docker-registry, for one test.
-struct Registry {
-    process: Child,
-    port: u16,
-    folder: tempfile::TempDir,
-}
-
-impl Registry {
-    /// None where it is not installed.
-    fn start() -> Option<Self> {
-        let program = ["/usr/bin/docker-registry", "/usr/local/bin/docker-registry"].map(Path::new);
-        let program = program.into_iter().find(|path| path.is_file())?;
-        let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
-            folder.path().join("data").display()
-        );
-        std::fs::write(folder.path().join("config.yml"), config).unwrap();
-        let process = Command::new(program)
-            .arg("serve")
-            .arg(folder.path().join("config.yml"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let since = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(since.elapsed() < Duration::from_secs(20), "docker-registry does not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Some(Self { process, port, folder })
-    }
-
-    fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// Pushes one layer as oras and Flux do.
-    fn push(&self, name: &str, media_type: &str, layer: Vec<u8>) -> String {
-        use oci_client::client::{Client, ClientConfig, ClientProtocol, Config, ImageLayer};
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let client = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
-        let image: oci_client::Reference = format!("{}/{name}", self.host()).parse().unwrap();
-        let layers = [ImageLayer::new(layer, media_type.to_owned(), None)];
-        let config = Config::new(b"{}".to_vec(), "application/vnd.cncf.flux.config.v1+json".into(), None);
-        let auth = oci_client::secrets::RegistryAuth::Anonymous;
-        let pushed = runtime.block_on(client.push(&image, &layers, config, &auth, None)).unwrap();
-        pushed.manifest_url.rsplit('/').next().unwrap().to_owned()
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn packed(files: &[(&str, &str)]) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    for (path, text) in files {
-        let path = folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-    Command::new("tar").args(["-cz", "."]).current_dir(folder.path()).output().unwrap().stdout
-}
-
 static ONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn charts_lie_in_a_registry() {
     let _one = ONE.lock();
-    let registry = Registry::start().expect("docker-registry is missing: run tests/cluster/install-packages");
+    let registry = Registry::start();
     let bench = Bench::new();
     let url = format!("oci://{}/charts", registry.host());
     for (version, color, newest) in [("1.0.0", "red", "1.0.0"), ("1.2.0+build.1", "green", "1.2.0+build.1")] {
@@ -426,7 +355,7 @@ fn charts_lie_in_a_registry() {
 #[test]
 fn artifacts_are_rendered_like_folders() {
     let _one = ONE.lock();
-    let registry = Registry::start().expect("docker-registry is missing: run tests/cluster/install-packages");
+    let registry = Registry::start();
     let bench = Bench::new();
     let flux = "application/vnd.cncf.flux.content.v1.tar+gzip";
     let first = packed(&[

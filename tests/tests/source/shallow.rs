@@ -35,7 +35,7 @@ impl Case {
     }
 
     fn fetch(&self, revision: &str) -> Result<Commit, SourceError> {
-        self.bench.cache().fetch(&self.url, revision, &Credentials::Usual, LONG)
+        self.bench.cache().fetch(&self.url, revision, &Credentials::default(), LONG)
     }
 
     fn has(&self, commit: &str) -> bool {
@@ -56,11 +56,11 @@ impl Case {
     }
 
     fn deeply<T>(&self, ask: impl Fn() -> Result<T, SourceError>) -> Result<T, SourceError> {
-        self.bench.cache().deeply(&self.url, &Credentials::Usual, LONG, ask)
+        self.bench.cache().deeply(&self.url, &Credentials::default(), LONG, ask)
     }
 
     fn moves_forward(&self, from: &str, to: &str) -> Result<(), EngineError> {
-        let credentials = Credentials::Usual;
+        let credentials = Credentials::default();
         let loaded: Loaded =
             gitops_engine::load::from_flags("a", "a", self.url.clone(), "main", "app", credentials);
         let environment = gitops_engine::Environment {
@@ -153,7 +153,8 @@ fn a_branch_with_a_new_history_is_followed_and_who_cannot_ask_is_not_led_astray(
     let older = case.fetch("old").unwrap().id;
     let Case { bench, url, server, .. } = &case;
     server.go_silent();
-    let loaded = gitops_engine::load::from_flags("a", "a", url.clone(), "main", "app", Credentials::Usual);
+    let loaded =
+        gitops_engine::load::from_flags("a", "a", url.clone(), "main", "app", Credentials::default());
     let environment = gitops_engine::Environment {
         cache_dir: bench.home.path().into(),
         git_timeout: Duration::from_millis(300),
@@ -195,7 +196,7 @@ fn a_history_comes_behind_and_once_for_all_who_ask() {
     let folder = std::fs::read_dir(case.bench.home.path().join("git")).unwrap();
     let folder = folder.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
     std::fs::write(folder.join("shallow.lock"), "").unwrap();
-    case.bench.cache().deepen_behind(&case.url, &Credentials::Usual);
+    case.bench.cache().deepen_behind(&case.url, &Credentials::default());
     let begun = Instant::now();
     while case.is_shallow() {
         assert!(begun.elapsed() < LONG, "the history never came");

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use gitops_source::git::Person;
 use gitops_source::{
-    Change, Credentials, ErrorKind, GitCache, NewCommit, RepoUrl, Secret, SourceError, Target, Writer,
+    Change, Credentials, ErrorKind, GitCache, Login, NewCommit, RepoUrl, Secret, SourceError, Target, Writer,
     signing_key_counts_not,
 };
 use gitops_tests::{GitServer, Repo};
@@ -34,7 +34,7 @@ impl Shop {
         let writer = Writer {
             cache: bench.cache(),
             repo: server.url("shop.git").parse().unwrap(),
-            credentials: Credentials::Basic { username: "ada".into(), password: Secret::new("hunter2") },
+            credentials: Login::Basic { username: "ada".into(), password: Secret::new("hunter2") }.into(),
             timeout: LONG,
             checkout: None,
             signing_key: None,
@@ -188,7 +188,7 @@ fn a_protected_branch_says_so_and_another_is_open() {
 fn a_wrong_login_is_told_without_it() {
     let shop = Shop::new();
     let base = shop.tip();
-    let credentials = Credentials::Basic { username: "ada".into(), password: Secret::new("wrong-hunter3") };
+    let credentials = Login::Basic { username: "ada".into(), password: Secret::new("wrong-hunter3") }.into();
     let Writer { cache, repo, credentials: right, timeout, .. } = &shop.writer;
     cache.deepen(repo, right, *timeout).unwrap();
     let writer = Writer { credentials, ..shop.writer.clone() };
@@ -205,7 +205,7 @@ fn local(bench: &Bench, repo: &Repo) -> Writer {
     Writer {
         cache: GitCache::open(&bench.renders()),
         repo: RepoUrl::local(repo.path()),
-        credentials: Credentials::Usual,
+        credentials: Credentials::default(),
         timeout: LONG,
         checkout: None,
         signing_key: None,

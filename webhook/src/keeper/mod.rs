@@ -47,6 +47,8 @@ const MINIMUM: Duration = Duration::from_millis(200);
 const ENVIRONMENT: Duration = Duration::from_secs(10);
 /// Older commits kept rendered for judging.
 const OLDER: usize = 64;
+/// Changes of Applications that come together are taken together.
+const TOGETHER: usize = 1000;
 
 /// What was declared at an older commit, once it was read.
 type Older = Arc<Mutex<Option<Arc<Part>>>>;
@@ -193,15 +195,16 @@ impl Keeper {
     /// Watches Applications and Projects until the program ends.
     pub async fn run(self: Arc<Self>) {
         let (stores, changes) = follow(self.cluster.client(), None);
-        let mut changes = std::pin::pin!(changes);
+        let mut changes = std::pin::pin!(changes.ready_chunks(TOGETHER));
         let rollouts = tokio::spawn(self.clone().follow_rollouts());
         let _ended = AbortOnDrop(rollouts);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
-                event = changes.next() => match event {
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => tracing::warn!(%error, "watching Applications and Projects"),
+                events = changes.next() => match events {
+                    Some(events) => events.into_iter().filter_map(Result::err).for_each(|error| {
+                        tracing::warn!(%error, "watching Applications and Projects");
+                    }),
                     None => return,
                 },
                 _ = tick.tick() => self.configure().await,

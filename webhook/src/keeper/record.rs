@@ -128,7 +128,7 @@ mod tests {
             keys: gitops_source::sops::Keys::default(),
         };
         let url = RepoUrl::local(repo.path());
-        let loaded = from_flags("a", "shop", url, "main", "a", Credentials::Usual);
+        let loaded = from_flags("a", "shop", url, "main", "a", Credentials::default());
         let named = async |from: &str, tip: &str| {
             let next = reach(Record::new(from), &loaded, &environment, tip).await.unwrap();
             next.map(|record| (record.named, record.until))

@@ -32,6 +32,13 @@ pub(super) fn behind(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
         (None, _) => body(old) == body(review.new?),
     };
     let recorded = revision_of(Some(old)).unwrap_or_default();
+    let known = context.candidates.first().map_or_else(String::new, |tip| {
+        format!(
+            "; the newest commit that is known here, {}, may be older, so the object stays as it is, even where \
+             it differs from that",
+            short(tip.revision)
+        )
+    });
     (!stays).then(|| Objection {
         differences: vec![difference(
             "annotations",
@@ -39,9 +46,21 @@ pub(super) fn behind(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
             context.candidates.first().map(|tip| Value::from(tip.revision)),
             Some(&Value::from(recorded)),
         )],
-        message: "it was last accepted at a commit that is not known here, and Git could not be asked".into(),
-        hint: "try again once the repository can be reached; if its branch went back, push a commit that reverts".into(),
+        message: format!(
+            "it was last accepted at commit {}, which is not known here, and Git could not be asked{known}",
+            short(recorded)
+        ),
+        hint: "try again once the repository can be reached, which its Application's status tells; if its branch \
+               went back, push a commit that reverts"
+            .into(),
     })
+}
+
+/// The first characters of a commit; a revision of several sources as it is.
+fn short(revision: &str) -> &str {
+    const SHOWN: usize = 12;
+    let is_commit = revision.chars().all(|c| c.is_ascii_hexdigit());
+    revision.get(..SHOWN).filter(|_| is_commit).unwrap_or(revision)
 }
 
 fn replicas(object: Option<&Value>) -> Option<&Value> {

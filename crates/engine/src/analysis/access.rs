@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use gitops_api::analysis::Access;
 use gitops_cluster::{Cluster, ErrorKind};
 use gitops_core::names::{LABEL_SECRET_TYPE, SECRET_TYPE_ANALYSIS};
+use gitops_source::authority::certificates;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Certificate;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use url::Url;
@@ -80,14 +80,6 @@ fn forms(secret: &str) -> Vec<String> {
 /// Why.
 pub(super) fn check(access: &Access) -> Result<(), String> {
     access.ca_bundle.as_deref().map_or(Ok(()), |pem| certificates(pem).map(drop))
-}
-
-/// The certificates of a text.
-pub(super) fn certificates(pem: &str) -> Result<Vec<Certificate>, String> {
-    match Certificate::from_pem_bundle(pem.as_bytes()) {
-        Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err("the certificates of the authority are no PEM".into()),
-    }
 }
 
 /// Reads what a metric's access names, for this address.

@@ -7,12 +7,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use gitops_source::authority::certificates;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use serde_json::Value;
 use url::{Host, Url};
 
-use super::access::{Entry, certificates};
+use super::access::Entry;
 use super::error::AnalysisError;
 
 const CONNECT: Duration = Duration::from_secs(5);

@@ -173,6 +173,7 @@ fn result(step: &Step, outcome: Outcome) -> Result {
         differences: Vec::new(),
         outcome,
         generation: 0,
+        answer: None,
         is_expiring: false,
         health: None,
         hook: None,

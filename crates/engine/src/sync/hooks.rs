@@ -46,6 +46,7 @@ pub(super) async fn start(
         differences: Vec::new(),
         outcome: Outcome::Done,
         generation: 0,
+        answer: None,
         is_expiring: false,
         health: None,
         hook: Some(hook.phase),

@@ -26,6 +26,14 @@ use crate::memory::expiring;
 struct Written {
     generation: i64,
     note: String,
+    /// The object as it is now.
+    answer: Option<Value>,
+}
+
+impl Written {
+    fn now(answer: Value, note: impl Into<String>) -> Self {
+        Self { generation: generation(&answer), note: note.into(), answer: Some(answer) }
+    }
 }
 
 /// Everything that a write takes.
@@ -63,6 +71,7 @@ impl<'a> Worker<'a> {
             differences: step.differences.clone(),
             outcome,
             generation: written.generation,
+            answer: written.answer.filter(|_| self.run.options.answers),
             is_expiring: expiring(self.run.survey.desired.objects.get(&step.key)).is_some(),
             health: None,
             hook: None,
@@ -250,13 +259,13 @@ impl<'a> Worker<'a> {
         };
         let Some(live) = live else {
             let applied = cluster.apply(kind, key, stamped, &options).await?;
-            return Ok(Written { generation: generation(&applied.object), note: String::new() });
+            return Ok(Written::now(applied.object, ""));
         };
         if step.options.replace == Some(true) {
             let mut whole = stamped.clone();
             whole["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
             let replaced = cluster.replace(kind, key, &whole, &options).await?;
-            return Ok(Written { generation: generation(&replaced), note: "replaced as a whole".into() });
+            return Ok(Written::now(replaced, "replaced as a whole"));
         }
         // An apply cannot take away what others added, nor change a template
         // and what was left in it at once: then all goes in one patch first.
@@ -271,7 +280,7 @@ impl<'a> Worker<'a> {
         if step.options.migrate != Some(false) && !options.dry_run {
             adopt::migrate(cluster, kind, key, &applied).await?;
         }
-        Ok(Written { generation: generation(&applied), note })
+        Ok(Written::now(applied, note))
     }
 
     /// Deletes and makes anew. A sync that ends in between is mended by the
@@ -282,14 +291,14 @@ impl<'a> Worker<'a> {
         kind: &Kind,
         stamped: &Value,
     ) -> std::result::Result<Written, ClusterError> {
-        let note = "made anew".to_owned();
+        let note = "made anew";
         if self.run.options.dry_run == DryRun::Server {
-            return Ok(Written { generation: 0, note });
+            return Ok(Written { note: note.into(), ..Written::default() });
         }
         hooks::gone(self.run, kind, &step.key).await?;
         let options = ApplyOptions { strict: strict(step), ..ApplyOptions::default() };
         let applied = self.run.cluster.apply(kind, &step.key, stamped, &options).await?;
-        Ok(Written { generation: generation(&applied.object), note })
+        Ok(Written::now(applied.object, note))
     }
 
     async fn prune(

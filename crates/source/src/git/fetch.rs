@@ -17,8 +17,9 @@ use super::key::KeyFiles;
 use super::revision::{REMOTE_HEAD, contains, is_full_commit};
 use super::shallow::{clear_lock, history_lock, is_partial};
 use super::{Commit, GitCache, shared};
+use crate::authority;
 use crate::error::SourceError;
-use crate::location::{Credentials, RepoUrl};
+use crate::location::{Credentials, Login, RepoUrl};
 
 /// How long a fetch whose time is up may take to end.
 const GRACE: Duration = Duration::from_millis(200);
@@ -121,8 +122,8 @@ pub(super) struct Way {
 impl Way {
     /// With what a URL says of itself, else with these credentials.
     pub(super) fn of(repo: &RepoUrl, credentials: &Credentials) -> Result<Self, SourceError> {
-        let credentials = repo.login().unwrap_or_else(|| credentials.clone());
-        let key = KeyFiles::of(&credentials)?;
+        let credentials = repo.with_login(credentials);
+        let key = KeyFiles::of(&credentials.login)?;
         Ok(Self { repo: repo.clone(), credentials, key })
     }
 
@@ -135,7 +136,7 @@ impl Way {
     pub(super) fn options(&self) -> gix::open::Options {
         let mut settings = vec!["gitoxide.credentials.terminalPrompt=false".to_owned()];
         settings.extend(self.key.as_ref().map(|key| format!("core.sshCommand={}", key.command())));
-        if let Credentials::Basic { username, password } = &self.credentials
+        if let Login::Basic { username, password } = &self.credentials.login
             && self.repo.is_clear_text()
         {
             // gix answers no challenge over http, as a server inside of a cluster
@@ -205,10 +206,16 @@ impl Way {
                 gix::remote::Direction::Fetch,
             )
             .map_err(fail)?;
-        let connection = remote.connect(gix::remote::Direction::Fetch).map_err(fail)?;
-        let connection = match &self.credentials {
-            Credentials::Usual | Credentials::Ssh { .. } => connection,
-            Credentials::Basic { username, password } => {
+        let mut connection = remote.connect(gix::remote::Direction::Fetch).map_err(fail)?;
+        let address = self.repo.address();
+        let options = repository.transport_options(address.as_str(), None).map_err(fail)?;
+        if let Some(mut options) = options.and_then(|options| options.downcast().ok()) {
+            authority::configure(&mut options, repository, &address, &self.credentials);
+            connection = connection.with_transport_options(options);
+        }
+        let connection = match &self.credentials.login {
+            Login::Usual | Login::Ssh { .. } => connection,
+            Login::Basic { username, password } => {
                 let (username, password) = (username.clone(), password.clone());
                 connection.with_credentials(move |action| Ok(answer(action, &username, password.reveal())))
             }

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::error::SourceError;
-use crate::location::Credentials;
+use crate::location::Login;
 
 /// An ssh key on disk for as long as ssh needs it, readable by this user only.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub(super) struct KeyFiles {
 }
 
 impl KeyFiles {
-    pub(super) fn of(credentials: &Credentials) -> Result<Option<Self>, SourceError> {
-        let Credentials::Ssh { private_key, known_hosts } = credentials else { return Ok(None) };
+    pub(super) fn of(login: &Login) -> Result<Option<Self>, SourceError> {
+        let Login::Ssh { private_key, known_hosts } = login else { return Ok(None) };
         let folder = tempfile::tempdir().map_err(SourceError::io(std::env::temp_dir()))?;
         for (name, text) in [("key", private_key.reveal()), ("known_hosts", known_hosts)] {
             put(&folder.path().join(name), text)?;

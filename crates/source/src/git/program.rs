@@ -7,9 +7,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::key::KeyFiles;
+use crate::authority;
 use crate::child;
 use crate::error::SourceError;
-use crate::location::{Credentials, RepoUrl};
+use crate::location::{Credentials, Login, RepoUrl};
 
 /// What leads git to another repository than that of its folder: its hooks and
 /// aliases have these set (git rev-parse --local-env-vars).
@@ -38,6 +39,8 @@ pub struct Program {
     settings: Vec<String>,
     /// Kept on disk as long as ssh may ask for it.
     key: Option<KeyFiles>,
+    /// Kept on disk as long as git may ask for it.
+    authority: Option<tempfile::NamedTempFile>,
     timeout: Duration,
 }
 
@@ -59,6 +62,7 @@ impl Program {
             environment: Vec::new(),
             settings: always.map(str::to_owned).into(),
             key: None,
+            authority: None,
             timeout,
         }
     }
@@ -83,15 +87,21 @@ impl Program {
     /// # Errors
     /// When an ssh key cannot be put on disk.
     pub(super) fn entering(mut self, credentials: &Credentials) -> Result<Self, SourceError> {
-        let login = self.repo.login();
-        let credentials = login.as_ref().unwrap_or(credentials);
-        self.key = KeyFiles::of(credentials)?;
+        let credentials = self.repo.with_login(credentials);
+        self.key = KeyFiles::of(&credentials.login)?;
         if let Some(key) = &self.key {
             let command = key.command();
             return Ok(self.with("GIT_SSH_COMMAND", command));
         }
-        let Credentials::Basic { username, password } = credentials else { return Ok(self) };
         let Some(host) = self.repo.host() else { return Ok(self) };
+        if let Some(pem) = credentials.authority.as_deref() {
+            let file = authority::file(pem)?;
+            // Stronger than what the user's environment says of all hosts.
+            let path = file.path().display().to_string();
+            self.authority = Some(file);
+            self = self.with("GIT_SSL_CAINFO", path);
+        }
+        let Login::Basic { username, password } = &credentials.login else { return Ok(self) };
         let helper = r#"!printf 'username=%s\npassword=%s\n' "$GITOPS_USERNAME" "$GITOPS_PASSWORD" #"#;
         self.settings.extend(["", helper].map(|value| format!("credential.{host}.helper={value}")));
         Ok(self.with("GITOPS_USERNAME", username).with("GITOPS_PASSWORD", password.reveal()))

@@ -35,18 +35,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::location::Secret;
+    use crate::location::{Login, Secret};
 
     #[test]
     fn only_what_began_later_with_the_same_credentials_is_shared() {
         let (place, begun) = (Path::new("/shared/test"), Instant::now());
         let basic =
-            |password: &str| Credentials::Basic { username: "ada".into(), password: Secret::new(password) };
+            |password: &str| Login::Basic { username: "ada".into(), password: Secret::new(password) }.into();
         assert!(!since(place, begun, &basic("one")));
         note(place, begun, &basic("one"));
         assert!(since(place, begun, &basic("one")));
         assert!(!since(place, begun + Duration::from_millis(1), &basic("one")), "asked after it began");
-        assert!(!since(place, begun, &basic("two")) && !since(place, begun, &Credentials::Usual));
+        assert!(!since(place, begun, &basic("two")) && !since(place, begun, &Credentials::default()));
         assert!(!since(Path::new("/shared/other"), begun, &basic("one")));
     }
 }

@@ -8,8 +8,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::{Found, Place, error, version};
+use crate::authority;
 use crate::error::SourceError;
-use crate::location::{Credentials, RepoUrl};
+use crate::location::{Credentials, Login, RepoUrl};
 use crate::yaml;
 
 /// Bytes of an index: the largest known have 20 MiB.
@@ -26,9 +27,9 @@ pub(super) async fn version(
         reason: repo.mask(&chain(&cause.without_url())),
     };
     let address = index(repo)?;
-    let client = reqwest::Client::builder().connect_timeout(CONNECT).build().map_err(away)?;
+    let client = authority::client(credentials).connect_timeout(CONNECT).build().map_err(away)?;
     let mut request = client.head(address);
-    if let Credentials::Basic { username, password } = credentials {
+    if let Login::Basic { username, password } = &credentials.login {
         request = request.basic_auth(username, Some(password.reveal()));
     }
     let response = request.send().await.map_err(away)?;
@@ -109,11 +110,11 @@ pub(super) async fn get(
     if !matches!(url.scheme(), "http" | "https") {
         return Err(error(repo, format!("{}: only http and https are fetched", url.scheme())));
     }
-    let client = reqwest::Client::builder().connect_timeout(CONNECT).build().map_err(away)?;
+    let client = authority::client(credentials).connect_timeout(CONNECT).build().map_err(away)?;
     let own = Url::parse(&repo.address()).ok();
     let same = own.is_some_and(|own| own.origin() == url.origin());
     let mut request = client.get(url.clone());
-    if let (Credentials::Basic { username, password }, true) = (credentials, same) {
+    if let (Login::Basic { username, password }, true) = (&credentials.login, same) {
         request = request.basic_auth(username, Some(password.reveal()));
     }
     let mut response = request.send().await.map_err(away)?;

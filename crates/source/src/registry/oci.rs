@@ -5,17 +5,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::manifest::OciDescriptor;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::io::AsyncWrite;
 
 use super::http::{chain, none_fits};
 use super::{Found, MAX_ARCHIVE, Place, error, version};
 use crate::error::SourceError;
-use crate::location::{Credentials, RepoUrl};
+use crate::location::{Credentials, Login, RepoUrl};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// Tags that are asked for at once, and in all.
@@ -40,7 +42,7 @@ pub(super) async fn digest(
     credentials: &Credentials,
 ) -> Result<String, SourceError> {
     let image = artifact_image(repo, reference)?;
-    let digest = client(&image).fetch_manifest_digest(&image, &auth(credentials)).await;
+    let digest = client(&image, credentials).fetch_manifest_digest(&image, &auth(credentials)).await;
     digest.map_err(|cause| explain(repo, &image, &cause))
 }
 
@@ -85,20 +87,31 @@ fn image(repo: &RepoUrl, text: &str) -> Result<Reference, SourceError> {
 }
 
 /// Plain http goes to this machine only.
-fn client(image: &Reference) -> Client {
+fn client(image: &Reference, credentials: &Credentials) -> Client {
     let registry = image.registry().to_owned();
     let host = registry.rsplit_once(':').map_or(registry.as_str(), |(host, _)| host);
     let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     let protocol = if local { ClientProtocol::HttpsExcept(vec![registry]) } else { ClientProtocol::Https };
-    Client::new(ClientConfig { protocol, connect_timeout: Some(CONNECT), ..ClientConfig::default() })
+    Client::new(ClientConfig {
+        protocol,
+        connect_timeout: Some(CONNECT),
+        extra_root_certificates: authorities(credentials),
+        ..ClientConfig::default()
+    })
+}
+
+fn authorities(credentials: &Credentials) -> Vec<Certificate> {
+    let pem = credentials.authority.as_deref().unwrap_or_default().as_bytes();
+    let found = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+    found.map(|der| Certificate { encoding: CertificateEncoding::Der, data: der.to_vec() }).collect()
 }
 
 fn auth(credentials: &Credentials) -> RegistryAuth {
-    match credentials {
-        Credentials::Basic { username, password } => {
+    match &credentials.login {
+        Login::Basic { username, password } => {
             RegistryAuth::Basic(username.clone(), password.reveal().to_owned())
         }
-        Credentials::Usual | Credentials::Ssh { .. } => RegistryAuth::Anonymous,
+        Login::Usual | Login::Ssh { .. } => RegistryAuth::Anonymous,
     }
 }
 
@@ -107,7 +120,7 @@ async fn tags(
     image: &Reference,
     credentials: &Credentials,
 ) -> Result<Vec<String>, SourceError> {
-    let (client, auth) = (client(image), auth(credentials));
+    let (client, auth) = (client(image, credentials), auth(credentials));
     client
         .auth(image, &auth, oci_client::RegistryOperation::Pull)
         .await
@@ -135,7 +148,7 @@ async fn layers(
     title: String,
     credentials: &Credentials,
 ) -> Result<Found, SourceError> {
-    let (manifest, _) = client(&image)
+    let (manifest, _) = client(&image, credentials)
         .pull_image_manifest(&image, &auth(credentials))
         .await
         .map_err(|cause| explain(repo, &image, &cause))?;
@@ -165,7 +178,7 @@ pub(super) async fn layer(
     credentials: &Credentials,
 ) -> Result<Vec<u8>, SourceError> {
     let Place::Layer(_, digest) = &found.place else { return Ok(Vec::new()) };
-    let client = client(image);
+    let client = client(image, credentials);
     client
         .auth(image, &auth(credentials), oci_client::RegistryOperation::Pull)
         .await

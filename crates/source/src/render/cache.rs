@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use gitops_core::desired::Rendered;
@@ -15,6 +16,22 @@ use sha2::{Digest, Sha256};
 /// Part of the key: what rendering means. Raise it when that changes.
 const VERSION: u32 = 5;
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+static KEPT: AtomicU64 = AtomicU64::new(0);
+static ANEW: AtomicU64 = AtomicU64::new(0);
+
+/// What became of the sources that this process was to render.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renders {
+    /// Found in the cache.
+    pub kept: u64,
+    pub anew: u64,
+}
+
+/// Since the process began.
+pub fn renders() -> Renders {
+    Renders { kept: KEPT.load(Ordering::Relaxed), anew: ANEW.load(Ordering::Relaxed) }
+}
 
 pub(super) struct Entry {
     path: PathBuf,
@@ -30,6 +47,12 @@ impl Entry {
     /// Gives away what is kept, one object a line; false when nothing is, or
     /// when it is broken. It is checked to its end before anything is given.
     pub(super) fn read(&self, take: &mut dyn FnMut(Rendered)) -> bool {
+        let kept = self.give(take);
+        if kept { &KEPT } else { &ANEW }.fetch_add(1, Ordering::Relaxed);
+        kept
+    }
+
+    fn give(&self, take: &mut dyn FnMut(Rendered)) -> bool {
         let Ok(bytes) = std::fs::read(&self.path) else { return false };
         // The last line says how many there are: a file cut short is broken.
         let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();

@@ -32,6 +32,7 @@ use crate::sops::Keys;
 use crate::yaml::Document;
 use closure::{Closure, Ids};
 
+pub use cache::{Renders, renders};
 pub use charts::RemoteChart;
 pub(crate) use closure::resolve;
 pub(crate) use kustomize::image_override;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use gitops_core::plan::Doubt;
-use gitops_engine::lease::{self, Claim, Lease};
+use gitops_engine::lease::{self, Claim, Last, Lease};
 use gitops_engine::{
     DryRun, Loaded, Report as SyncReport, Stop, Survey, SyncOptions, has_work, namespaces, sync,
 };
@@ -122,7 +122,7 @@ impl Case<'_> {
     /// Claims the Application, so that no two syncs mix.
     async fn claim(&self) -> Result<Option<Lease>, Failure> {
         let (cluster, application) = (&self.destination.cluster, &self.loaded.application);
-        match lease::claim(cluster, application, &holder(), &self.stop.lost).await {
+        match lease::claim(cluster, application, &holder(), &Last::Unknown, &self.stop.lost).await {
             Claim::Held(lease) => Ok(Some(*lease)),
             Claim::Taken { holder } => Err(Failure {
                 message: format!(

@@ -17,7 +17,12 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn up() -> Self {
-        let name = format!("bench-{}", std::process::id());
+        Self::called("bench")
+    }
+
+    /// One beside others, by its own prefix.
+    pub fn called(prefix: &str) -> Self {
+        let name = format!("{prefix}-{}", std::process::id());
         let output = Command::new(binary("test-cluster"))
             .args(["up", "--name", &name])
             .stderr(Stdio::inherit())

@@ -1,13 +1,16 @@
 //! The controller beside what a person would do by hand, and at its size.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use gitops_tests::{Controller, GitServer, Repo, TestCluster};
 use hmac::{Hmac, Mac};
-use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -20,6 +23,8 @@ use crate::report::{Bench, Pair, pairs, timed};
 
 /// Namespaces that the Applications' objects are in.
 const NAMESPACES: usize = 100;
+/// Clusters that Applications go to beside the one of the controller.
+const OTHERS: usize = 2;
 const KEY: &str = "a key of the benchmarks";
 
 /// So many Applications, or as many as `BENCH_APPLICATIONS` says, for a quick
@@ -49,9 +54,15 @@ impl World {
     /// `count` Applications of `per` objects each; they are in the cluster, and
     /// nobody has looked at them.
     fn new(count: usize, per: usize) -> Self {
+        Self::of(objects(count * per), per)
+    }
+
+    /// The same of these objects.
+    fn of(objects: Vec<Value>, per: usize) -> Self {
+        let count = objects.len() / per;
         let cluster = Cluster::up();
         let tests = TestCluster::at(cluster.kubeconfig.clone().into());
-        let (repo, bare, objects) = (Repo::new(), TempDir::new().unwrap(), objects(count * per));
+        let (repo, bare) = (Repo::new(), TempDir::new().unwrap());
         for (at, some) in objects.chunks(per).enumerate() {
             write_files(&repo.file(&format!("apps/a{at:05}")), some, 1);
         }
@@ -72,15 +83,19 @@ impl World {
             "applicationNamespaces": ["apps"], "repositories": [{"url": "http://127.0.0.1*/**"}], "destinations": [{"namespaces": ["*"]}]}}),
         ];
         let named = (0..NAMESPACES.min(self.count)).flat_map(|at| [namespace(at), format!("raw-{at}")]);
-        for name in named.chain(["apps".to_owned(), "gitops-system".to_owned()]) {
+        for name in named.chain(["apps", "gitops-system", "gitops-clusters"].map(str::to_owned)) {
             all.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
         }
         for at in 0..self.count {
-            all.push(json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": format!("a{at:05}"), "namespace": "apps"},
-                "spec": {"project": "all", "source": {"repo": self.server.url("mono.git"), "revision": "main", "path": format!("apps/a{at:05}")},
-                    "destination": {"namespace": namespace(at)}, "sync": {"mode": "Automatic"}}}));
+            all.push(self.application(at));
         }
         self.runtime.block_on(raw::create(&self.cluster, &all));
+    }
+
+    fn application(&self, at: usize) -> Value {
+        json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": format!("a{at:05}"), "namespace": "apps"},
+            "spec": {"project": "all", "source": {"repo": self.server.url("mono.git"), "revision": "main", "path": format!("apps/a{at:05}")},
+                "destination": {"namespace": namespace(at)}, "sync": {"mode": "Automatic"}}})
     }
 
     fn start(&self, cache: &Path, interval: &str, more: &[&str]) -> Controller {
@@ -88,8 +103,29 @@ impl World {
         Controller::with(&self.tests, &arguments, cache)
     }
 
-    /// Waits until every Application is in sync.
+    /// Registers another cluster, and declares that the first Application goes
+    /// there as well.
+    fn spread(&self, name: &str, other: &Cluster) {
+        let other = TestCluster::at(other.kubeconfig.clone().into());
+        let kubeconfig = other.kubectl("config view --raw --minify --flatten -o json").ok().stdout;
+        self.cluster.apply(&json!({"apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "namespace": "gitops-clusters", "labels": {"kubectl-gitops.dev/secret-type": "cluster"}},
+            "stringData": {"name": name, "kubeconfig": kubeconfig}}));
+        let mut application = self.application(0);
+        application["metadata"]["name"] = name.into();
+        application["spec"]["destination"] =
+            json!({"cluster": name, "namespace": namespace(0), "createNamespace": true});
+        self.cluster.apply(&application);
+    }
+
+    /// Waits until every Application is in sync, as a watch tells: a LIST of them
+    /// all again and again would cost more than what is measured.
     fn converge(&self) {
+        self.converge_to(self.count);
+    }
+
+    /// The same of so many Applications.
+    fn converge_to(&self, count: usize) {
         let kind = ApiResource {
             group: "kubectl-gitops.dev".into(),
             version: "v1alpha1".into(),
@@ -99,23 +135,31 @@ impl World {
         };
         self.runtime.block_on(async {
             let all: Api<DynamicObject> = Api::namespaced_with(self.cluster.client().await, "apps", &kind);
-            let from_cache = ListParams::default().match_any();
-            loop {
-                let list = all.list(&from_cache).await.unwrap();
-                if list.iter().filter(|one| one.data["status"]["sync"] == "Synced").count() == self.count {
-                    return;
+            let told = watcher(all, watcher::Config::default()).default_backoff().applied_objects();
+            let mut told = std::pin::pin!(told);
+            let mut synced = BTreeSet::new();
+            while synced.len() < count {
+                let application = told.next().await.unwrap().unwrap();
+                if application.data["status"]["sync"] == "Synced" {
+                    synced.insert(application.name_any());
+                } else {
+                    synced.remove(&application.name_any());
                 }
-                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
     }
 
     /// The same objects, applied without looking.
     fn raw(&self) -> f64 {
+        timed(1, || self.apply("raw"))
+    }
+
+    /// Applies them in namespaces that are called so.
+    fn apply(&self, prefix: &str) {
         let placed = self.objects.iter().enumerate();
         let placed: Vec<(String, &Value)> =
-            placed.map(|(at, object)| (format!("raw-{}", at / self.per % NAMESPACES), object)).collect();
-        timed(1, || self.runtime.block_on(raw::apply_in(&self.cluster, &placed)))
+            placed.map(|(at, object)| (format!("{prefix}-{}", at / self.per % NAMESPACES), object)).collect();
+        self.runtime.block_on(raw::apply_in(&self.cluster, &placed));
     }
 
     /// Waits until nothing is written any more: health comes after the sync.
@@ -202,6 +246,22 @@ pub fn size(bench: &mut Bench) {
     bench.size("controller.memory.restart", controller.memory(), 150.0);
 }
 
+/// Memory for each cluster more, with an Application there.
+pub fn clusters(bench: &mut Bench) {
+    let (world, cache) = (World::new(1, 4), TempDir::new().unwrap());
+    let controller = world.start(cache.path(), "30s", &[]);
+    world.converge();
+    world.calms();
+    let before = controller.resident();
+    let others: Vec<Cluster> = (0..OTHERS).map(|at| Cluster::called(&format!("bench-far{at}"))).collect();
+    for (at, other) in others.iter().enumerate() {
+        world.spread(&format!("far-{at}"), other);
+    }
+    world.converge_to(1 + OTHERS);
+    world.calms();
+    bench.size("controller.clusters.memory-each", (controller.resident() - before) / OTHERS as f64, 10.0);
+}
+
 /// A number of the controller's metrics.
 fn metric(controller: &Controller, name: &str) -> usize {
     let text = controller.get("/metrics").unwrap_or_default();
@@ -214,12 +274,20 @@ fn looks(controller: &Controller) -> usize {
     metric(controller, "gitops_sync_duration_seconds_count{phase=\"health\"}")
 }
 
-/// What a poll of 10,000 unchanged Applications costs.
+/// What a poll of 10,000 unchanged Applications costs. Their objects are there
+/// as Git says: what a first sync of them takes is not the question. They are
+/// such as are well at once, so that nothing but Git brings about a look.
 pub fn poll(bench: &mut Bench) {
     let count = applications(10_000);
-    let (world, cache) = (World::new(count, 1), TempDir::new().unwrap());
+    let simple = |object: &Value| object["kind"] == "ConfigMap" || object["kind"] == "ServiceAccount";
+    let world = World::of(objects(count * 2).into_iter().filter(simple).collect(), 1);
+    world.apply("ours");
+    let cache = TempDir::new().unwrap();
     let controller = world.start(cache.path(), "2s", &[]);
+    let begun = Instant::now();
     world.converge();
+    let taken = begun.elapsed().as_secs_f64();
+    bench.amount(&format!("controller.poll.{count}-applications.adopted"), taken, "s", 300.0);
     // What the last syncs have stirred up is looked at.
     std::thread::sleep(Duration::from_secs(10));
     let polls = |controller: &Controller| metric(controller, "gitops_git_looks_total{result=\"ok\"}");
@@ -233,6 +301,7 @@ pub fn poll(bench: &mut Bench) {
         " requests a poll",
         2.0,
     );
+    bench.size(&format!("controller.poll.{count}-applications.memory"), controller.memory(), 300.0);
     bench.amount("controller.poll.looks", (looks(&controller) - seen) as f64, " Applications looked at", 0.0);
 }
 

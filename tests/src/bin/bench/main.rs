@@ -40,10 +40,11 @@ fn main() {
     if only.iter().any(|name| name == "large-repository") {
         large::large(&mut bench);
     }
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 8] = [
         ("controller.push", controller::push),
         ("controller.first", controller::first),
         ("controller.memory", controller::size),
+        ("controller.clusters", controller::clusters),
         ("controller.poll", controller::poll),
         ("rollout.reaction", rollout::reaction),
         ("rollout.idle", rollout::idle),
