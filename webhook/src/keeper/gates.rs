@@ -2,7 +2,7 @@
 //! statuses, watched. Out: the part with those worked in, anew whenever a status
 //! changes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,13 @@ use gitops_core::index::Part;
 use gitops_core::names::{GROUP, VERSION};
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::desired::changes;
+use gitops_core::rollout::state::State;
 use gitops_engine::rollout::{Ground, Rolling, resources};
 use gitops_engine::{EngineError, Loaded};
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
+use serde::Deserialize;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Keeper, Surroundings};
@@ -61,22 +63,29 @@ impl Keeper {
         let mut events = std::pin::pin!(events.ready_chunks(1000));
         while let Some(events) = events.next().await {
             let world = self.world();
-            let mut concerned = BTreeSet::new();
+            let mut concerned: BTreeMap<AppRef, Vec<(ObjectKey, Option<State>)>> = BTreeMap::new();
             for event in events {
+                // Of one that is gone no state is held.
+                let is_there = !matches!(event, Ok(watcher::Event::Delete(_)));
                 match event {
                     Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
                     Ok(
                         watcher::Event::Apply(object)
                         | watcher::Event::InitApply(object)
                         | watcher::Event::Delete(object),
-                    ) => concerned.extend(world.applications_of(&key_of(&object))),
+                    ) => {
+                        let (key, state) = (key_of(&object), state_of(&object).filter(|_| is_there));
+                        for application in world.applications_of(&key) {
+                            concerned.entry(application).or_default().push((key.clone(), state.clone()));
+                        }
+                    }
                     Err(error) => tracing::warn!(%error, "watching Rollouts"),
                 }
             }
             let keeper = &self;
             let regated = futures::stream::iter(concerned);
-            let regate = |application| async move {
-                keeper.regate(&application).await;
+            let regate = |(application, seen): (AppRef, Vec<_>)| async move {
+                keeper.regate_unless(&application, &seen).await;
             };
             regated.for_each_concurrent(PARALLEL, regate).await;
         }
@@ -97,6 +106,12 @@ impl Keeper {
     /// What cannot be read leaves in force what was held before. Of many who ask
     /// at once one looks: it has seen what was written when the others asked.
     pub async fn regate(&self, application: &AppRef) -> bool {
+        self.regate_unless(application, &[]).await
+    }
+
+    /// The same, unless these states, which were seen, are those that are held
+    /// already: a count of ready Pods or a message changes nothing here.
+    async fn regate_unless(&self, application: &AppRef, seen: &[(ObjectKey, Option<State>)]) -> bool {
         let (asked, first) = (Instant::now(), self.gates_of(application).await);
         let mut looked = self.turn(application).await;
         let held = self.held.lock().await.get(application).cloned();
@@ -104,6 +119,13 @@ impl Keeper {
             return false;
         };
         if before.rollouts.is_empty() {
+            return false;
+        }
+        let is_held = |(key, state): &(ObjectKey, Option<State>)| {
+            let gate = before.rollouts.get(key).zip(state.as_ref());
+            gate.is_some_and(|(gate, state)| told(key, &gate.state) == told(key, state))
+        };
+        if !seen.is_empty() && seen.iter().all(is_held) {
             return false;
         }
         if looked.is_some_and(|at| at >= asked) {
@@ -152,15 +174,25 @@ fn key_of(rollout: &DynamicObject) -> ObjectKey {
     }
 }
 
+/// What a status holds; none: nothing that can be read.
+fn state_of(rollout: &DynamicObject) -> Option<State> {
+    State::deserialize(rollout.data.get("status")?.get("state")?).ok()
+}
+
+/// What objects follow from.
+fn told(key: &ObjectKey, state: &State) -> String {
+    format!(
+        "{key} {:?} {:?} {:?} {} {:?} {:?}; ",
+        state.stable, state.new, state.setting, state.replicas, state.stable_pods, state.new_pods
+    )
+}
+
 fn gates(rollouts: Vec<Rolling>) -> Gates {
     let mut gates = Gates::default();
     for rolling in rollouts {
         let Rolling { key, spec, state, running, tip, .. } = rolling;
         gates.changes.extend(changes(&spec));
-        gates.told.push_str(&format!(
-            "{key} {:?} {:?} {:?} {} {:?} {:?}; ",
-            state.stable, state.new, state.setting, state.replicas, state.stable_pods, state.new_pods
-        ));
+        gates.told.push_str(&told(&key, &state));
         gates.rollouts.insert(key, Gate { spec, state, running, tip });
     }
     gates

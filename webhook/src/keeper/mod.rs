@@ -50,6 +50,9 @@ const OLDER: usize = 64;
 /// Changes of Applications that come together are taken together.
 const TOGETHER: usize = 1000;
 
+/// What was declared at an older commit, once it was read.
+type Older = Arc<Mutex<Option<Arc<Part>>>>;
+
 /// The running state of the program.
 pub struct Keeper {
     pub cluster: Cluster,
@@ -68,7 +71,7 @@ pub struct Keeper {
     /// An Application's Rollouts are worked in one time after the other, so that
     /// it never goes back to what was seen before.
     gating: std::sync::Mutex<HashMap<AppRef, Arc<Mutex<Option<Instant>>>>>,
-    older: Mutex<HashMap<(AppRef, String), Arc<Part>>>,
+    older: Mutex<HashMap<(AppRef, String), Older>>,
     history: History,
     surroundings: Mutex<Option<(Instant, Surroundings)>>,
     /// What was written last.

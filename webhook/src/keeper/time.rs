@@ -150,19 +150,29 @@ impl Keeper {
             return None;
         }
         let key = (held.loaded.application.clone(), revision.to_owned());
-        if let Some(part) = self.older.lock().await.get(&key) {
-            return Some(part.clone());
+        let one = {
+            let mut older = self.older.lock().await;
+            if older.len() >= OLDER && !older.contains_key(&key) {
+                older.clear();
+            }
+            older.entry(key).or_default().clone()
+        };
+        // Many Rollouts of one commit ask for the same at once: one of them reads it.
+        // What cannot be read now is read by who asks next.
+        let mut one = one.lock().await;
+        if one.is_none() {
+            *one = self.rendered_at(held, revision).await;
         }
+        one.clone()
+    }
+
+    /// What an Application declared at another commit, if it is signed as its
+    /// Project asks.
+    async fn rendered_at(&self, held: &Held, revision: &str) -> Option<Arc<Part>> {
         let known = self.surroundings().await.ok()?;
         signed(&held.loaded, &known.environment, revision).await.ok()?;
         let precedence = held.part.precedence.clone();
         let part = packed(&held.loaded, &known.environment, revision, &*known.discovery, precedence).await;
-        let part = Arc::new(part.ok()?);
-        let mut older = self.older.lock().await;
-        if older.len() >= OLDER {
-            older.clear();
-        }
-        older.insert(key, part.clone());
-        Some(part)
+        Some(Arc::new(part.ok()?))
     }
 }

@@ -48,25 +48,30 @@ pub(super) fn status(review: &Review<'_>, context: &Context<'_>) -> Option<Objec
     }
     let state = |object: Option<&Value>| object.and_then(|object| object.pointer("/status/state").cloned());
     let (before, after) = (state(review.old), state(review.new));
-    if let Some(objection) = shown(review, after.as_ref()) {
-        return Some(objection);
-    }
-    if before == after {
-        return None;
-    }
+    let moved = if before == after { None } else { moved(review, context, before, after.as_ref()) };
+    moved.or_else(|| shown(review, after.as_ref()))
+}
+
+/// What is wrong with another state than before.
+fn moved(
+    review: &Review<'_>,
+    context: &Context<'_>,
+    before: Option<Value>,
+    after: Option<&Value>,
+) -> Option<Objection> {
     let object = |message: String| {
         Some(Objection {
             differences: vec![Difference {
                 path: Path::root().field("status").field("state"),
                 op: Op::Change,
                 git: None,
-                tried: after.as_ref().map(|state| versions(state).into()),
+                tried: after.map(|state| versions(state).into()),
             }],
             message,
             hint: HINT.into(),
         })
     };
-    let Some(after) = after.as_ref() else { return object("where a Rollout stands is not forgotten".into()) };
+    let Some(after) = after else { return object("where a Rollout stands is not forgotten".into()) };
     let Ok(after) = State::deserialize(after) else {
         return object("that is no state of a Rollout".into());
     };

@@ -19,10 +19,9 @@ use crate::report::Bench;
 /// Rollouts in all, and of each Application.
 const ROLLOUTS: usize = 200;
 const EACH: usize = 10;
-/// How long a step pauses.
-const PAUSE: u32 = 5;
-/// Between two Applications' commits: they come within a pause.
-const SPACING: Duration = Duration::from_millis(250);
+/// Seconds that a step pauses, within which all Applications get their commits:
+/// all are in motion at once.
+const PAUSE: usize = 60;
 /// What all of it may take.
 const LONG: Duration = Duration::from_secs(600);
 
@@ -32,8 +31,8 @@ fn number(variable: &str, usual: usize) -> usize {
     std::env::var(variable).ok().and_then(|count| count.parse().ok()).unwrap_or(usual)
 }
 
-fn objects(at: usize, image: &str, each: usize, nodes: &[FakeNode]) -> String {
-    let pause = json!({"duration": format!("{PAUSE}s")});
+fn objects(at: usize, image: &str, (each, pause): (usize, usize), nodes: &[FakeNode]) -> String {
+    let pause = json!({"duration": format!("{pause}s")});
     let steps = json!([{"setWeight": 50}, {"pause": pause}, {"setWeight": 100}, {"pause": pause}]);
     let node = &nodes[at % nodes.len()];
     let one = |number: usize| {
@@ -67,7 +66,7 @@ fn of(object: &DynamicObject) -> String {
 }
 
 /// Watches Rollouts and Deployments from now on.
-async fn watch(client: kube::Client, all: All) {
+async fn watch(client: kube::Client, all: All, pause: usize) {
     let deployments = follow(client.clone(), resource("apps", "v1", "Deployment"), |object, is_there| {
         let live = json!({"metadata": object.metadata, "spec": object.data["spec"], "status": object.data["status"]});
         let mut all = all.lock().unwrap();
@@ -77,7 +76,7 @@ async fn watch(client: kube::Client, all: All) {
     let rollouts = follow(client, resource("kubectl-gitops.dev", "v1alpha1", "Rollout"), |object, _| {
         let mut all = all.lock().unwrap();
         let seen = all.entry(of(object)).or_default();
-        seen.rollout(&object.data["status"], f64::from(PAUSE), now());
+        seen.rollout(&object.data["status"], pause as f64, now());
     });
     futures::join!(deployments, rollouts);
 }
@@ -120,11 +119,12 @@ fn by_place(all: &All) {
 /// 200 Rollouts at once.
 pub fn active(bench: &mut Bench) {
     let (count, each) = (number("BENCH_ROLLOUTS", ROLLOUTS), number("BENCH_ROLLOUTS_EACH", EACH));
+    let pause = number("BENCH_PAUSE", PAUSE);
     let (world, repo, applications) = (World::up(), Repo::new(), count / each);
     let nodes = ["node-a", "node-b"].map(|name| FakeNode::start(world.tests, name));
     let commit = |at: usize, image: &str| {
         let path = format!("{}/all.yaml", team(at));
-        repo.commit(image, &[(&path, &objects(at, image, each, &nodes))]);
+        repo.commit(image, &[(&path, &objects(at, image, (each, pause), &nodes))]);
     };
     for at in 0..applications {
         commit(at, "web:1");
@@ -133,15 +133,16 @@ pub fn active(bench: &mut Bench) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let all = All::default();
     let client = runtime.block_on(world.cluster.client());
-    runtime.spawn(watch(client, all.clone()));
+    runtime.spawn(watch(client, all.clone(), pause));
     let controller = Controller::start(world.tests, "apps", &world.folder.path().join("controller"));
     until_done(&all, count, 0, &controller);
     // The Pods of the first version become ready.
     std::thread::sleep(Duration::from_secs(15));
     for at in 0..applications {
         commit(at, "web:2");
-        std::thread::sleep(SPACING);
+        std::thread::sleep(Duration::from_secs_f64(pause as f64 / applications as f64));
     }
+    let moving = all.lock().unwrap().values().filter(|seen| seen.ends.is_none()).count();
     until_done(&all, count, 1, &controller);
     by_place(&all);
     let mut lags: Vec<f64> =
@@ -149,5 +150,6 @@ pub fn active(bench: &mut Bench) {
     lags.sort_by(f64::total_cmp);
     bench.seconds(&format!("rollout.active.{count}.median"), &lags, 0.5, 1.0);
     bench.seconds(&format!("rollout.active.{count}.p99"), &lags, 0.99, 1.0);
+    eprintln!("  {moving} of {count} were in motion at once");
     bench.size(&format!("rollout.active.{count}.controller"), controller.memory(), 150.0);
 }
