@@ -51,14 +51,18 @@ pub struct Survey {
 impl Survey {
     /// What speaks against pruning what the plan says, of what is selected.
     pub fn doubt(&self, budget: Budget, select: &Select, allow_empty: bool) -> Option<Doubt> {
-        let goes = |step: &&Step| {
-            step.action == Action::Prune
-                && !self.held.contains_key(&step.key)
+        let goes = |step: &Step| {
+            !self.held.contains_key(&step.key)
                 && !self.leftovers.contains(&step.key)
                 && select.takes(&step.key, &step.gvk, step.action, self.live.get(&step.key))
         };
-        let steps = self.plan.steps.iter().filter(goes).cloned().collect();
-        budget.doubt(&Plan { steps, hooks: Vec::new(), declared: self.plan.declared }, allow_empty)
+        if self.plan.count(Action::Prune) == 0 {
+            return None;
+        }
+        // What stays counts, too: the budget is a share of all.
+        let mut plan = self.plan.clone();
+        plan.steps.retain(|step| step.action != Action::Prune || goes(step));
+        budget.doubt(&plan, allow_empty)
     }
 
     /// The name and the hash under which a declared Job is remembered.
