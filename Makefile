@@ -27,8 +27,8 @@ test-e2e: ## the tests on a real Kubernetes alone
 soak: ## property tests, fuzz targets and round trips with many more cases; a repository of 2 GB
 	tests/run soak
 
-bench: ## the benchmarks, each beside its peer; also to target/bench.jsonl
-	tests/run bench
+bench: ## the benchmarks, each beside its peer (NAMES="sync.10000 rollout": those alone); also to target/bench.jsonl
+	tests/run bench $(NAMES)
 
 demo: ## a cluster, the chart, a sync, refused changes, an accepted commit
 	tests/demo/run

@@ -158,13 +158,7 @@ impl Place {
             namespace: self.namespace.clone(),
             name: format!("{PREFIX}{}", self.replica),
         };
-        let kind = Kind {
-            gvk,
-            plural: "leases".into(),
-            namespaced: true,
-            verbs: Vec::new(),
-            subresources: Vec::new(),
-        };
+        let kind = Kind::known(gvk, "leases", true);
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {"name": key.name, "namespace": key.namespace},

@@ -9,8 +9,9 @@ use gitops_api::application::OperationStatus;
 use gitops_api::{Application, Request, Verb};
 use gitops_cluster::{ApplyOptions, Cluster, ErrorKind, Kind};
 use gitops_core::desired::AppRef;
-use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, GROUP, SYSTEM_NAMESPACE, VERSION};
-use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, GROUP, SYSTEM_NAMESPACE};
+use gitops_core::object::ObjectKey;
+use gitops_engine::load;
 use jiff::Timestamp;
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
@@ -31,13 +32,7 @@ const ENDED: [&str; 2] = ["Succeeded", "Failed"];
 
 /// The kind Application.
 pub fn kind() -> Kind {
-    Kind {
-        gvk: Gvk { group: GROUP.into(), version: VERSION.into(), kind: "Application".into() },
-        plural: "applications".into(),
-        namespaced: true,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    }
+    load::own("Application", "applications", true)
 }
 
 /// The object of an Application.

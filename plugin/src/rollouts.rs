@@ -8,12 +8,13 @@ use gitops_api::rollout::{RolloutStatus, Strategy, TemplateRef};
 use gitops_api::{Application, Rollout, request};
 use gitops_cluster::{Cluster, ErrorKind, Kind};
 use gitops_core::desired::AppRef;
-use gitops_core::names::{ANNOTATION_OWNER, API_VERSION, GROUP, SYSTEM_NAMESPACE, VERSION};
-use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::names::{ANNOTATION_OWNER, API_VERSION, GROUP, SYSTEM_NAMESPACE};
+use gitops_core::object::ObjectKey;
 use gitops_core::rollout::outlook::{self, Mark, Stage};
 use gitops_core::rollout::spec::{Rule, Spec};
 use gitops_core::rollout::state::{Phase, State};
 use gitops_engine::analysis::Metrics;
+use gitops_engine::load;
 use gitops_engine::rollout::Rolling;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -153,13 +154,7 @@ fn reference(rollout: &Rollout) -> AppRef {
 
 /// The kind Rollout.
 pub fn kind() -> Kind {
-    Kind {
-        gvk: Gvk { group: GROUP.into(), version: VERSION.into(), kind: "Rollout".into() },
-        plural: "rollouts".into(),
-        namespaced: true,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    }
+    load::own("Rollout", "rollouts", true)
 }
 
 /// The namespace that is meant where none is written.

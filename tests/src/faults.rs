@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use tempfile::TempDir;
 
+use crate::Background;
 use crate::cluster::TestCluster;
 
 /// What becomes of a request.
@@ -35,7 +36,7 @@ pub enum Fault {
 pub struct FaultyProxy {
     kubeconfig: TempDir,
     shared: Arc<Shared>,
-    runtime: Option<tokio::runtime::Runtime>,
+    _background: Background,
 }
 
 #[derive(Debug, Default)]
@@ -62,23 +63,22 @@ impl FaultyProxy {
     /// # Panics
     /// When the API server cannot be reached.
     pub fn start(cluster: &TestCluster) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let background = Background::new(1);
         let shared = Arc::new(Shared::default());
         let options =
             ConnectOptions { kubeconfig: vec![cluster.kubeconfig().to_owned()], ..ConnectOptions::default() };
-        let (client, listener) = runtime.block_on(async {
+        let (client, listener) = background.block_on(async {
             let client = Cluster::connect(&options).await.unwrap().client();
             (client, tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap())
         });
         let port = listener.local_addr().unwrap().port();
-        runtime.spawn(serve(listener, client, shared.clone()));
+        background.spawn(serve(listener, client, shared.clone()));
         let kubeconfig = TempDir::with_prefix("gitops-proxy-").unwrap();
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: p\ncontexts: [{{name: p, context: {{cluster: p, user: p}}}}]\nclusters: [{{name: p, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\nusers: [{{name: p, user: {{}}}}]\n"
         );
         std::fs::write(kubeconfig.path().join("config"), text).unwrap();
-        Self { kubeconfig, shared, runtime: Some(runtime) }
+        Self { kubeconfig, shared, _background: background }
     }
 
     /// The cluster as it is reached this way.
@@ -115,14 +115,6 @@ impl FaultyProxy {
     /// How many requests have come since.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for FaultyProxy {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 

@@ -18,6 +18,8 @@ use futures::{Stream, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
+use crate::Background;
+
 const MAX_BODY: usize = 64 << 20;
 /// Bytes that a slow server sends at once, and how long it takes for them.
 const PIECE: usize = 100;
@@ -43,7 +45,7 @@ struct Settings {
 pub struct GitServer {
     address: SocketAddr,
     settings: Arc<Settings>,
-    runtime: Option<tokio::runtime::Runtime>,
+    _background: Background,
 }
 
 impl GitServer {
@@ -53,8 +55,8 @@ impl GitServer {
     /// # Errors
     /// When the address cannot be listened on.
     pub fn start(root: &Path, listen: &str, login: Option<(&str, &str)>) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(listen))?;
+        let background = Background::new(2);
+        let listener = background.block_on(tokio::net::TcpListener::bind(listen))?;
         let address = listener.local_addr()?;
         let authorization =
             login.map(|(user, password)| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
@@ -68,8 +70,8 @@ impl GitServer {
             slow: AtomicBool::new(false),
         });
         let router = Router::new().fallback(serve).with_state(settings.clone());
-        runtime.spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { address, settings, runtime: Some(runtime) })
+        background.spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { address, settings, _background: background })
     }
 
     /// Where it listens.
@@ -105,14 +107,6 @@ impl GitServer {
     /// URL of a repository under the root.
     pub fn url(&self, repository: &str) -> String {
         format!("http://{}/{repository}", self.address)
-    }
-}
-
-impl Drop for GitServer {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 

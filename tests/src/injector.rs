@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::Background;
 use crate::cluster::TestCluster;
 
 /// Lives as long as this value.
@@ -17,7 +18,7 @@ use crate::cluster::TestCluster;
 pub struct Injector {
     cluster: &'static TestCluster,
     name: String,
-    runtime: Option<tokio::runtime::Runtime>,
+    _background: Background,
 }
 
 impl Injector {
@@ -32,10 +33,9 @@ impl Injector {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let url = format!("https://{}/mutate", listener.local_addr().unwrap());
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let background = Background::new(1);
         let ca = STANDARD.encode(&certificate);
-        runtime.spawn(async move {
+        background.spawn(async move {
             let tls = axum_server::tls_rustls::RustlsConfig::from_pem(
                 certificate.into_bytes(),
                 private.into_bytes(),
@@ -54,7 +54,7 @@ impl Injector {
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
             "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}]}]});
         cluster.kubectl_stdin("create -f -", &configuration.to_string()).ok();
-        Self { cluster, name, runtime: Some(runtime) }
+        Self { cluster, name, _background: background }
     }
 }
 
@@ -70,8 +70,5 @@ impl Drop for Injector {
     fn drop(&mut self) {
         self.cluster
             .kubectl(&format!("delete mutatingwebhookconfiguration {} --ignore-not-found", self.name));
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }

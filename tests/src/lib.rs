@@ -5,6 +5,7 @@
 //! they can run side by side.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a harness: a broken precondition ends the test")]
 
+pub mod background;
 pub mod chart_repository;
 pub mod cluster;
 pub mod controller;
@@ -27,6 +28,7 @@ pub mod shop;
 pub mod tls;
 pub mod webhook;
 
+pub use background::Background;
 pub use cluster::{Namespace, Ran, TestCluster, cluster, webhook_cluster};
 pub use controller::Controller;
 pub use fake_node::FakeNode;

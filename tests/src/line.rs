@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::Background;
 use crate::cluster::TestCluster;
 
 /// How a line is.
@@ -24,7 +25,7 @@ enum State {
 pub struct Line {
     kubeconfig: TempDir,
     state: Arc<watch::Sender<State>>,
-    runtime: Option<tokio::runtime::Runtime>,
+    _background: Background,
 }
 
 impl Line {
@@ -33,20 +34,19 @@ impl Line {
     /// # Panics
     /// When the kubeconfig names no server.
     pub fn to(cluster: &TestCluster) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let background = Background::new(1);
         let text = cluster.kubectl("config view --raw --flatten -o json").ok().stdout;
         let mut config: Value = serde_json::from_str(&text).unwrap();
         let server = config["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();
         let target = server.trim_start_matches("https://").to_owned();
         let state = Arc::new(watch::Sender::new(State::Whole));
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = background.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(serve(listener, target, state.clone()));
+        background.spawn(serve(listener, target, state.clone()));
         config["clusters"][0]["cluster"]["server"] = format!("https://{address}").into();
         let kubeconfig = TempDir::with_prefix("gitops-line-").unwrap();
         std::fs::write(kubeconfig.path().join("config"), config.to_string()).unwrap();
-        Self { kubeconfig, state, runtime: Some(runtime) }
+        Self { kubeconfig, state, _background: background }
     }
 
     /// The cluster as it is reached this way.
@@ -67,14 +67,6 @@ impl Line {
     /// Takes connections again.
     pub fn mend(&self) {
         self.state.send_replace(State::Whole);
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 

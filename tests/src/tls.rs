@@ -10,6 +10,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::Background;
+
 /// Not 127.0.0.1: to that one, some clients speak no TLS.
 const HOST: &str = "127.0.0.2";
 
@@ -19,7 +21,7 @@ pub struct Tls {
     address: SocketAddr,
     /// In PEM.
     pub authority: String,
-    runtime: Option<tokio::runtime::Runtime>,
+    _background: Background,
 }
 
 impl Tls {
@@ -34,11 +36,10 @@ impl Tls {
         let config = ServerConfig::builder().with_no_client_auth();
         let config = config.with_single_cert(vec![key.cert.der().clone()], private).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind((HOST, 0))).unwrap();
+        let background = Background::new(1);
+        let listener = background.block_on(TcpListener::bind((HOST, 0))).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(async move {
+        background.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
@@ -48,7 +49,7 @@ impl Tls {
                 });
             }
         });
-        Self { address, authority: key.cert.pem(), runtime: Some(runtime) }
+        Self { address, authority: key.cert.pem(), _background: background }
     }
 
     /// Host and port.
@@ -59,13 +60,5 @@ impl Tls {
     /// The same URL, through here.
     pub fn url(&self, path: &str) -> String {
         format!("https://{}/{path}", self.address)
-    }
-}
-
-impl Drop for Tls {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }

@@ -83,13 +83,18 @@ fn what_is_pushed_becomes_live_and_the_status_is_true() {
     }
 }
 
-#[test]
-fn a_git_server_that_comes_back_is_followed() {
+/// A shop whose repository is on a server, perhaps behind a login.
+fn served(login: Option<(&str, &str)>) -> (Shop, TempDir, GitServer) {
     let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
     let bare = TempDir::new().unwrap();
-    let root = bare.path().display().to_string();
-    shop.repo.git(&["clone", "--quiet", "--bare", ".", &format!("{root}/shop.git")]);
-    let server = GitServer::start(bare.path(), "127.0.0.1:0", None).unwrap();
+    shop.repo.git(&["clone", "--quiet", "--bare", ".", &bare.path().join("shop.git").display().to_string()]);
+    let server = GitServer::start(bare.path(), "127.0.0.1:0", login).unwrap();
+    (shop, bare, server)
+}
+
+#[test]
+fn a_git_server_that_comes_back_is_followed() {
+    let (shop, bare, server) = served(None);
     let (url, address) = (server.url("shop.git"), server.address().to_string());
     shop.hold(
         json!({"source": {"repo": url, "revision": "main", "path": "app"}, "sync": {"mode": "Automatic"}}),
@@ -105,7 +110,7 @@ fn a_git_server_that_comes_back_is_followed() {
     assert!(message.contains(&address), "{message}");
     assert_eq!(status(&shop)["sync"], "Unknown");
     change(&shop, "back");
-    shop.repo.git(&["push", "--quiet", &format!("{root}/shop.git"), "main"]);
+    shop.repo.git(&["push", "--quiet", &bare.path().join("shop.git").display().to_string(), "main"]);
     let _server = GitServer::start(bare.path(), &address, None).unwrap();
     greets(&shop, "back");
     says(&shop, "Synced");
@@ -114,11 +119,7 @@ fn a_git_server_that_comes_back_is_followed() {
 /// Webhook and controller both take the authority from the Secret.
 #[test]
 fn a_git_server_of_an_own_authority_is_known_by_the_secret() {
-    let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
-    let bare = TempDir::new().unwrap();
-    let root = bare.path().display().to_string();
-    shop.repo.git(&["clone", "--quiet", "--bare", ".", &format!("{root}/shop.git")]);
-    let server = GitServer::start(bare.path(), "127.0.0.1:0", Some(("ada", "hunter2"))).unwrap();
+    let (shop, _bare, server) = served(Some(("ada", "hunter2")));
     let tls = Tls::before(server.address());
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git", "namespace": shop.name()},
         "stringData": {"username": "ada", "password": "hunter2", "caBundle": tls.authority}});

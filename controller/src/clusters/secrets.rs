@@ -21,13 +21,7 @@ pub async fn bring(
     namespace: &str,
     hub: &str,
 ) -> Result<(), ClusterError> {
-    let kind = Kind {
-        gvk: Gvk::new("v1", "Secret"),
-        plural: "secrets".into(),
-        namespaced: true,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    };
+    let kind = Kind::known(Gvk::new("v1", "Secret"), "secrets", true);
     for name in named(application) {
         let key =
             ObjectKey { group: String::new(), kind: "Secret".into(), namespace: namespace.into(), name };

@@ -28,6 +28,11 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// One that is known without asking what the API server serves.
+    pub fn known(gvk: Gvk, plural: &str, namespaced: bool) -> Self {
+        Self { gvk, plural: plural.into(), namespaced, verbs: Vec::new(), subresources: Vec::new() }
+    }
+
     /// The path of an object, or of all of them when the name is empty.
     pub fn path(&self, namespace: &str, name: &str) -> String {
         let mut path = if self.gvk.group.is_empty() {
@@ -213,13 +218,7 @@ mod tests {
 
     #[test]
     fn names_stay_in_their_place() {
-        let kind = Kind {
-            gvk: Gvk::new("apps/v1", "Deployment"),
-            plural: "deployments".into(),
-            namespaced: true,
-            verbs: Vec::new(),
-            subresources: Vec::new(),
-        };
+        let kind = Kind::known(Gvk::new("apps/v1", "Deployment"), "deployments", true);
         assert_eq!(kind.path("shop", "web"), "/apis/apps/v1/namespaces/shop/deployments/web");
         assert_eq!(
             kind.path("a/../b?x=", ".."),

@@ -62,13 +62,7 @@ impl Cluster {
         options: &LogOptions,
         mut line: impl FnMut(&str) + Send,
     ) -> Result<(), ClusterError> {
-        let pods = Kind {
-            gvk: Gvk::new("v1", "Pod"),
-            plural: "pods".into(),
-            namespaced: true,
-            verbs: Vec::new(),
-            subresources: Vec::new(),
-        };
+        let pods = Kind::known(Gvk::new("v1", "Pod"), "pods", true);
         let key = ObjectKey {
             group: String::new(),
             kind: "Pod".into(),

@@ -130,32 +130,15 @@ fn hash(ground: &Hash, object: &DesiredObject, live: &[u8]) -> Option<Hash> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use gitops_core::compare::World;
-    use gitops_core::desired::{AppRef, Rendered, Scopes};
     use gitops_core::object::Gvk;
     use gitops_core::plan::{Options, plan};
     use serde_json::json;
 
     use super::*;
-
-    struct Namespaced;
-    impl Scopes for Namespaced {
-        fn namespaced(&self, _: &Gvk) -> Option<bool> {
-            Some(true)
-        }
-    }
+    use crate::fixture::{application, set};
 
     fn object(kind: &str, value: &str) -> Value {
         json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "a", "namespace": "shop"}, "data": {"a": value}})
-    }
-
-    fn application() -> AppRef {
-        AppRef { namespace: "shop".into(), name: "web".into() }
-    }
-
-    fn set(value: Value, confidential: &[&str]) -> DesiredSet {
-        let confidential = confidential.iter().map(|text| (*text).to_owned()).collect();
-        let rendered = Rendered { value, file: "f".into(), line: 1, lines: None, confidential };
-        DesiredSet::build(application(), "c".into(), "shop", &Namespaced, vec![rendered]).unwrap()
     }
 
     /// Looks, compares and keeps: the action, and whether it was known.

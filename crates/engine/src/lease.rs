@@ -108,8 +108,7 @@ fn place(cluster: &Cluster, application: &AppRef, holder: &str) -> Place {
         namespace: application.namespace.clone(),
         name: format!("gitops-sync-{}", application.name),
     };
-    let kind =
-        Kind { gvk, plural: "leases".into(), namespaced: true, verbs: Vec::new(), subresources: Vec::new() };
+    let kind = Kind::known(gvk, "leases", true);
     Place { cluster: cluster.clone(), kind, key, holder: holder.to_owned() }
 }
 

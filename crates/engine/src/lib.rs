@@ -10,6 +10,8 @@ pub mod counts;
 pub mod desired;
 pub mod error;
 mod expression;
+#[cfg(test)]
+mod fixture;
 pub mod follow;
 pub mod image;
 pub mod judge;

@@ -20,7 +20,7 @@ use gitops_source::{Credentials, RepoUrl, Secret, git, yaml};
 use crate::error::EngineError;
 
 pub(crate) use cluster::decode;
-pub use cluster::{Access, access_of, from_cluster, status_of};
+pub use cluster::{Access, access_of, from_cluster, own, status_of};
 
 /// The file that describes Applications.
 pub const FILE: &str = "gitops.yaml";

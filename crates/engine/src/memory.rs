@@ -98,31 +98,17 @@ pub(crate) fn keep(path: &Path, bytes: &[u8]) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use gitops_core::desired::{DesiredSet, Rendered, Scopes};
     use serde_json::{Value, json};
 
     use super::*;
-
-    struct Namespaced;
-    impl Scopes for Namespaced {
-        fn namespaced(&self, _: &Gvk) -> Option<bool> {
-            Some(true)
-        }
-    }
-
-    fn declared(value: Value) -> DesiredObject {
-        let application = AppRef { namespace: "n".into(), name: "a".into() };
-        let rendered = Rendered { value, file: "f".into(), line: 1, lines: None, confidential: Vec::new() };
-        let set = DesiredSet::build(application, "c".into(), "shop", &Namespaced, vec![rendered]).unwrap();
-        set.objects.into_values().next().unwrap()
-    }
+    use crate::fixture::set;
 
     #[test]
     fn only_jobs_with_a_time_to_live_are_remembered() {
         let job = |kind: &str, spec: Value| {
             let object =
                 json!({"apiVersion": "batch/v1", "kind": kind, "metadata": {"name": "j"}, "spec": spec});
-            expiring(&declared(object))
+            expiring(set(object, &[]).objects.values().next().unwrap())
         };
         let (name, hash) = job("Job", json!({"ttlSecondsAfterFinished": 0})).unwrap();
         assert_eq!(name, "shop/j");

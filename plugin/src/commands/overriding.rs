@@ -7,9 +7,10 @@ use comfy_table::{ContentArrangement, Table, presets};
 use gitops_api::Override;
 use gitops_cluster::{ApplyOptions, ErrorKind, Kind};
 use gitops_core::compare::unix_seconds;
-use gitops_core::names::{ANNOTATION_REQUESTED_BY, API_VERSION, FIELD_MANAGER, GROUP, VERSION};
-use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::names::{ANNOTATION_REQUESTED_BY, API_VERSION, FIELD_MANAGER, GROUP};
+use gitops_core::object::ObjectKey;
 use gitops_core::verdict::LONGEST;
+use gitops_engine::load;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -99,13 +100,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
 }
 
 fn kind() -> Kind {
-    Kind {
-        gvk: Gvk { group: GROUP.into(), version: VERSION.into(), kind: "Override".into() },
-        plural: "overrides".into(),
-        namespaced: false,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    }
+    load::own("Override", "overrides", false)
 }
 
 fn key(name: &str) -> ObjectKey {

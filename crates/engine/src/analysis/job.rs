@@ -22,13 +22,7 @@ use super::reading::Reading;
 const PARALLEL: usize = 8;
 
 fn kind() -> Kind {
-    Kind {
-        gvk: Gvk::new("batch/v1", "Job"),
-        plural: "jobs".into(),
-        namespaced: true,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    }
+    Kind::known(Gvk::new("batch/v1", "Job"), "jobs", true)
 }
 
 fn key(subject: &Subject, name: &str) -> ObjectKey {

@@ -92,14 +92,9 @@ async fn project_of(cluster: &Cluster, name: &str) -> Option<ProjectSpec> {
 }
 
 /// A kind of ours.
-fn own(kind: &str, plural: &str, namespaced: bool) -> Kind {
-    Kind {
-        gvk: Gvk { group: GROUP.into(), version: VERSION.into(), kind: kind.into() },
-        plural: plural.into(),
-        namespaced,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    }
+pub fn own(kind: &str, plural: &str, namespaced: bool) -> Kind {
+    let gvk = Gvk { group: GROUP.into(), version: VERSION.into(), kind: kind.into() };
+    Kind::known(gvk, plural, namespaced)
 }
 
 /// What the Secrets hold that an Application's sources name, in their order.
@@ -132,13 +127,7 @@ async fn read_secret(
         application: application.metadata.name.clone().unwrap_or_default(),
         reason,
     };
-    let kind = Kind {
-        gvk: Gvk::new("v1", "Secret"),
-        plural: "secrets".into(),
-        namespaced: true,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    };
+    let kind = Kind::known(Gvk::new("v1", "Secret"), "secrets", true);
     let key = ObjectKey { group: String::new(), kind: "Secret".into(), namespace, name: secret.to_owned() };
     let value = cluster.get(&kind, &key).await?.ok_or_else(|| failed(format!("{key} is not there")))?;
     let field = |name: &str| value.get("data").and_then(|data| data.get(name)?.as_str()).and_then(decode);

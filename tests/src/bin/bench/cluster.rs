@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
+
+/// Nothing is written for so long when all is done.
+const CALM: Duration = Duration::from_secs(20);
 
 pub fn binary(name: &str) -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().join(name)
@@ -45,6 +49,35 @@ impl Cluster {
 
     pub fn run(&self, program: &str, arguments: &[&str], folder: &Path) -> bool {
         self.command(program, arguments, folder).status().unwrap().success()
+    }
+
+    /// Writes that are no system component's and no node's, so far.
+    pub fn writes(&self) -> Vec<String> {
+        let log = Path::new(&self.kubeconfig).parent().unwrap().join("logs/audit.log");
+        let text = std::fs::read_to_string(log).unwrap();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let is_write = |event: &Value| {
+            let verb = event["verb"].as_str().unwrap_or_default();
+            let user = event["user"]["username"].as_str().unwrap_or_default();
+            let is_node = event["objectRef"]["resource"] == "nodes";
+            ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
+                && !user.starts_with("system:")
+                && !is_node
+        };
+        events.filter(is_write).map(|event| format!("{} {}", event["verb"], event["requestURI"])).collect()
+    }
+
+    /// Waits until nothing is written any more: health comes after the sync.
+    pub fn calms(&self) {
+        let mut before = self.writes().len();
+        loop {
+            std::thread::sleep(CALM);
+            let now = self.writes().len();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
     }
 
     pub fn apply(&self, object: &Value) {

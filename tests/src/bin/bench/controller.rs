@@ -161,33 +161,6 @@ impl World {
             placed.map(|(at, object)| (format!("{prefix}-{}", at / self.per % NAMESPACES), object)).collect();
         self.runtime.block_on(raw::apply_in(&self.cluster, &placed));
     }
-
-    /// Waits until nothing is written any more: health comes after the sync.
-    fn calms(&self) {
-        let mut before = self.writes();
-        loop {
-            std::thread::sleep(Duration::from_secs(15));
-            let now = self.writes();
-            if now == before {
-                return;
-            }
-            before = now;
-        }
-    }
-
-    /// Writes that are no system component's, so far.
-    fn writes(&self) -> usize {
-        let log = Path::new(&self.cluster.kubeconfig).parent().unwrap().join("logs/audit.log");
-        let text = std::fs::read_to_string(log).unwrap();
-        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let is_write = |event: &Value| {
-            let verb = event["verb"].as_str().unwrap_or_default();
-            let user = event["user"]["username"].as_str().unwrap_or_default();
-            ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
-                && !user.starts_with("system:")
-        };
-        events.filter(is_write).count()
-    }
 }
 
 /// The first reconcile of 1,000 Applications of 4 objects.
@@ -225,10 +198,10 @@ pub fn size(bench: &mut Bench) {
     let controller = world.start(cache.path(), "30s", &[]);
     world.converge();
     bench.size(&format!("controller.memory.{count}-applications"), controller.memory(), 150.0);
-    world.calms();
+    world.cluster.calms();
     controller.stop();
     std::thread::sleep(Duration::from_secs(3));
-    let before = world.writes();
+    let before = world.cluster.writes().len();
     let begun = Instant::now();
     let controller = world.start(cache.path(), "30s", &[]);
     while looks(&controller) < count {
@@ -241,7 +214,7 @@ pub fn size(bench: &mut Bench) {
         30.0,
     );
     std::thread::sleep(Duration::from_secs(3));
-    let writes = world.writes() - before;
+    let writes = world.cluster.writes().len() - before;
     bench.amount("controller.restart.writes", writes as f64, "", 0.0);
     bench.size("controller.memory.restart", controller.memory(), 150.0);
 }
@@ -251,14 +224,14 @@ pub fn clusters(bench: &mut Bench) {
     let (world, cache) = (World::new(1, 4), TempDir::new().unwrap());
     let controller = world.start(cache.path(), "30s", &[]);
     world.converge();
-    world.calms();
+    world.cluster.calms();
     let before = controller.resident();
     let others: Vec<Cluster> = (0..OTHERS).map(|at| Cluster::called(&format!("bench-far{at}"))).collect();
     for (at, other) in others.iter().enumerate() {
         world.spread(&format!("far-{at}"), other);
     }
     world.converge_to(1 + OTHERS);
-    world.calms();
+    world.cluster.calms();
     bench.size("controller.clusters.memory-each", (controller.resident() - before) / OTHERS as f64, 10.0);
 }
 

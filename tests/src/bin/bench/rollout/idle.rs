@@ -32,35 +32,6 @@ fn objects(at: usize, each: usize, node: &FakeNode, with: bool) -> String {
     file((0..each).flat_map(one).flatten())
 }
 
-/// Writes that are no system component's and no node's, so far.
-fn writes(world: &World) -> Vec<String> {
-    let log = Path::new(&world.cluster.kubeconfig).parent().unwrap().join("logs/audit.log");
-    let text = std::fs::read_to_string(log).unwrap();
-    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let is_write = |event: &Value| {
-        let verb = event["verb"].as_str().unwrap_or_default();
-        let user = event["user"]["username"].as_str().unwrap_or_default();
-        let is_node = event["objectRef"]["resource"] == "nodes";
-        ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
-            && !user.starts_with("system:")
-            && !is_node
-    };
-    events.filter(is_write).map(|event| format!("{} {}", event["verb"], event["requestURI"])).collect()
-}
-
-/// Waits until nothing is written for a while.
-fn calms(world: &World) {
-    let mut before = writes(world).len();
-    loop {
-        std::thread::sleep(Duration::from_secs(20));
-        let now = writes(world).len();
-        if now == before {
-            return;
-        }
-        before = now;
-    }
-}
-
 /// Rollouts that stand at rest.
 fn at_rest(world: &World) -> usize {
     let listed = world.tests.kubectl("get rollouts -A -o json");
@@ -77,13 +48,13 @@ fn healthy(world: &World) {
 /// What controller and webhook hold at rest, in MiB, and how much is written
 /// meanwhile.
 fn rest(world: &World, cache: &Path) -> ([f64; 2], Vec<String>) {
-    calms(world);
+    world.cluster.calms();
     // What the way here took is not what rest takes.
     let controller = Controller::start(world.tests, "apps", cache);
-    calms(world);
-    let before = writes(world).len();
+    world.cluster.calms();
+    let before = world.cluster.writes().len();
     std::thread::sleep(IDLE);
-    let written = writes(world).split_off(before);
+    let written = world.cluster.writes().split_off(before);
     let resident = |pid: u32| memory(&pid.to_string(), "VmRSS:");
     ([resident(controller.id()), resident(world.webhook.id())], written)
 }
