@@ -1,17 +1,16 @@
-//! Events of Kubernetes about Applications, deduplicated by reason. One that
+//! Events of Kubernetes about Applications. One that
 //! cannot be written is logged; nothing waits for it, and few are written at
 //! once, so that they hold up no sync.
 
 use std::sync::Arc;
 
 use gitops_api::Application;
+use gitops_engine::events::Recorder;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType};
 use tokio::sync::Semaphore;
 
-/// The API server takes notes of up to 1 KiB.
-const NOTE: usize = 1000;
 /// Events that are written at once.
 const PARALLEL: usize = 1;
 
@@ -24,7 +23,7 @@ pub struct Events {
 
 impl Events {
     pub fn new(client: kube::Client) -> Self {
-        let recorder = Recorder::new(client, "gitops-controller".into());
+        let recorder = Recorder::new(client, "gitops-controller");
         Self { recorder, room: Arc::new(Semaphore::new(PARALLEL)) }
     }
 
@@ -48,13 +47,13 @@ impl Events {
             type_: kind,
             reason: reason.into(),
             action: "Sync".into(),
-            note: Some(note.chars().take(NOTE).collect()),
+            note: Some(note.to_owned()),
             secondary: None,
         };
         let (recorder, room, regarding) = (self.recorder.clone(), self.room.clone(), about);
         tokio::spawn(async move {
             let _held = room.acquire().await;
-            if let Err(error) = recorder.publish(&event, &regarding).await {
+            if let Err(error) = recorder.publish(event, &regarding).await {
                 tracing::warn!(%error, reason, "the Event could not be written");
             }
         });

@@ -72,6 +72,10 @@ fn what_is_pushed_becomes_live_and_the_status_is_true() {
     assert_eq!(status["health"], "Progressing", "{status}");
     assert_eq!(condition(&status, "Enforced")["status"], "True", "what the webhook says stays: {status}");
     let metrics = controller.get("/metrics").unwrap();
+    eventually("each commit has its Event", LONG, || {
+        let told = |part: &str| events(&shop, "Synced").iter().any(|event| says_so(event, part));
+        (told("2 created") && told(&commit[..12])).then_some(())
+    });
     for name in [
         "gitops_sync_duration_seconds_bucket{",
         "gitops_queue_depth",
@@ -85,6 +89,16 @@ fn what_is_pushed_becomes_live_and_the_status_is_true() {
 
 /// A shop whose repository is on a server, perhaps behind a login.
 fn served(login: Option<(&str, &str)>) -> (Shop, TempDir, GitServer) {
+fn events(shop: &Shop, reason: &str) -> Vec<Value> {
+    let all = shop.kubectl("get events.events.k8s.io -o json").ok().json()["items"].take();
+    let all = all.as_array().cloned().unwrap_or_default();
+    all.into_iter().filter(|event| event["reason"] == reason).collect()
+}
+
+fn says_so(event: &Value, part: &str) -> bool {
+    event["note"].as_str().is_some_and(|note| note.contains(part))
+}
+
     let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
     let bare = TempDir::new().unwrap();
     shop.repo.git(&["clone", "--quiet", "--bare", ".", &bare.path().join("shop.git").display().to_string()]);
@@ -241,6 +255,12 @@ fn a_restart_with_nothing_changed_writes_nothing() {
         let before = version(&shop);
         std::thread::sleep(Duration::from_secs(3));
         (before == version(&shop)).then_some(before)
+    eventually("what fails in the same way is one Event, and counted", LONG, || {
+        let events = events(&shop, "SyncFailed");
+        let count = |event: &Value| event["series"]["count"].as_i64().unwrap_or(1);
+        assert!(events.len() < 3, "{events:?}");
+        events.iter().any(|event| count(event) > 2).then_some(())
+    });
     });
     controller.kill();
     let before = writes(&shop).len();
