@@ -197,18 +197,14 @@ impl Controller {
     ///
     /// # Errors
     /// When there can be no HTTP client.
-    pub fn analyser(&self, cluster: &Cluster) -> Result<Analyser, EngineError> {
-        let made = |cluster: &Cluster| {
-            Analyser::new(cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))
-        };
-        if cluster.server() != self.cluster.server() {
-            return made(cluster);
-        }
+    pub fn analyser(&self, cluster: &Cluster, worker: &Cluster) -> Result<Analyser, EngineError> {
+        let of = |known: &Analyser| known.of(cluster.clone(), worker.clone());
         if let Some(known) = self.analyser.get() {
             return Ok(known.clone());
         }
-        let made = made(cluster)?;
-        Ok(self.analyser.get_or_init(|| made).clone())
+        let made =
+            Analyser::new(cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))?;
+        Ok(of(self.analyser.get_or_init(|| made)))
     }
 
     /// An Application is gone.
