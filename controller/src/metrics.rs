@@ -70,7 +70,7 @@ impl Default for Metrics {
         let queue = Gauge::default();
         let rollouts = Family::<PhaseLabels, Gauge<i64, AtomicI64>>::default();
         registry.register("sync_duration_seconds", "Time that a phase of a sync takes", phases.clone());
-        registry.register("drift", "Drift found, by what became of it", drift.clone());
+        registry.register("drift", "Drift that arose, and drift that was healed", drift.clone());
         registry.register("git_looks", "Times that repositories were asked for news", looks.clone());
         registry.register("syncs", "Syncs that wrote or tried to", syncs.clone());
         registry.register("push_events", "Push events, by what became of them", pushes.clone());
@@ -92,7 +92,7 @@ impl Metrics {
         self.phases.get_or_create(&PhaseLabels { phase: phase.into() }).observe(took.as_secs_f64());
     }
 
-    /// Drift was found, and `healed` or `left`.
+    /// Drift was `found`, or `healed`.
     pub fn drift(&self, action: &str) {
         self.drift.get_or_create(&ActionLabels { action: action.into() }).inc();
     }

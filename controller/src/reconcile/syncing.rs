@@ -51,8 +51,11 @@ impl Look<'_> {
         revision: &str,
     ) -> Result<(Option<Failure>, Option<Survey>), Error> {
         let (controller, loaded, prune) = (self.controller, sight.loaded, self.prune);
+        let unsettles = self.unsettle();
         if let Some(asked) = &self.asked {
             self.found.operation = Some(asked.operation(RUNNING, ""));
+        }
+        if unsettles || self.asked.is_some() {
             self.write().await;
             self.found.operation = None;
         }
