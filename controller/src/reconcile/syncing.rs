@@ -119,7 +119,7 @@ impl Look<'_> {
             }
             Ended::Stopped => {
                 self.again = Duration::ZERO;
-                Some(("Superseded", "a newer commit is there".into()))
+                Some(("Superseded", "a newer commit, spec or request is there: it goes on with that".into()))
             }
             Ended::Locked(holder) => {
                 self.again = SOON;

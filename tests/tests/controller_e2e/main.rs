@@ -2,6 +2,8 @@
 //! pushed becomes live, what drifts is healed, what a policy says is heard.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod stuck;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -70,12 +72,12 @@ fn what_is_pushed_becomes_live_and_the_status_is_true() {
     assert_eq!(status["objects"]["outOfSync"], 0, "{status}");
     // No node runs the pods of this cluster.
     assert_eq!(status["health"], "Progressing", "{status}");
-    assert_eq!(condition(&status, "Enforced")["status"], "True", "what the webhook says stays: {status}");
-    let metrics = controller.get("/metrics").unwrap();
     eventually("each commit has its Event", LONG, || {
         let told = |part: &str| events(&shop, "Synced").iter().any(|event| says_so(event, part));
         (told("2 created") && told(&commit[..12])).then_some(())
     });
+    assert_eq!(condition(&status, "Enforced")["status"], "True", "what the webhook says stays: {status}");
+    let metrics = controller.get("/metrics").unwrap();
     for name in [
         "gitops_sync_duration_seconds_bucket{",
         "gitops_queue_depth",
@@ -87,8 +89,6 @@ fn what_is_pushed_becomes_live_and_the_status_is_true() {
     }
 }
 
-/// A shop whose repository is on a server, perhaps behind a login.
-fn served(login: Option<(&str, &str)>) -> (Shop, TempDir, GitServer) {
 fn events(shop: &Shop, reason: &str) -> Vec<Value> {
     let all = shop.kubectl("get events.events.k8s.io -o json").ok().json()["items"].take();
     let all = all.as_array().cloned().unwrap_or_default();
@@ -99,6 +99,8 @@ fn says_so(event: &Value, part: &str) -> bool {
     event["note"].as_str().is_some_and(|note| note.contains(part))
 }
 
+/// A shop whose repository is on a server, perhaps behind a login.
+fn served(login: Option<(&str, &str)>) -> (Shop, TempDir, GitServer) {
     let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
     let bare = TempDir::new().unwrap();
     shop.repo.git(&["clone", "--quiet", "--bare", ".", &bare.path().join("shop.git").display().to_string()]);
@@ -253,14 +255,14 @@ fn a_service_account_cannot_be_exceeded() {
     let message = status["operation"]["message"].as_str().unwrap();
     assert!(message.contains("forbidden") && message.contains("deployer"), "{message}");
     assert_eq!(greeting(&shop), None);
-    shop.kubectl("create role deployer --verb=get,list,create,patch,update --resource=configmaps").ok();
-    shop.kubectl(&format!(
     eventually("what fails in the same way is one Event, and counted", LONG, || {
         let events = events(&shop, "SyncFailed");
         let count = |event: &Value| event["series"]["count"].as_i64().unwrap_or(1);
         assert!(events.len() < 3, "{events:?}");
         events.iter().any(|event| count(event) > 2).then_some(())
     });
+    shop.kubectl("create role deployer --verb=get,list,create,patch,update --resource=configmaps").ok();
+    shop.kubectl(&format!(
         "create rolebinding deployer --role=deployer --serviceaccount={}:deployer",
         shop.name()
     ))
