@@ -67,6 +67,9 @@ impl Look<'_> {
             last => last,
         };
         let tried = case.run(survey, &last, |survey| prunes(loaded, survey, prune), again).await;
+        if tried.is_err() {
+            controller.metrics.sync(false);
+        }
         let (ended, there) = match tried {
             // Of the sync, not of the look: it counts as a try, unless the cluster
             // is away.
