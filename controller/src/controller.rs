@@ -216,6 +216,7 @@ impl Controller {
         self.memories().remove(name);
         self.poller.forget(name);
         self.queue.forget(name);
+        self.clusters.unwatch(name, None);
     }
 
     /// The cluster that an Application goes to; none: it is not known yet, and

@@ -197,7 +197,7 @@ impl<'a> Look<'a> {
         }
         self.memory.phases = survey.rollouts.iter().map(|rolling| rolling.state.phase).collect();
         self.push(&sight, &known, &failed, &commit.id).await;
-        Drift::track(controller, &known, &survey.desired);
+        Drift::track(controller, &known, &self.name, &survey);
         self.label(&sight, &known, &survey).await;
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
