@@ -2,6 +2,7 @@
 //! pushed becomes live, what drifts is healed, what a policy says is heard.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod adopted;
 mod between;
 mod requests;
 mod stuck;
