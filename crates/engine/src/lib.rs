@@ -2,6 +2,7 @@
 //! there to what differs in a cluster, and to the writes that mend it.
 
 pub mod admit;
+pub mod ahead;
 pub mod analysis;
 pub mod change;
 mod charts;
@@ -37,6 +38,7 @@ pub mod trust;
 pub mod version_labels;
 pub mod versions;
 
+pub use ahead::Ahead;
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;
 pub use kin::{Kin, Reach, healths};

@@ -11,6 +11,7 @@ use gitops_core::plan::{Action, Budget, Doubt, Options, Plan, Select, Step, plan
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 
+use crate::ahead::{self, Ahead, Wanted, remembered};
 use crate::desired::{Environment, desired};
 use crate::error::EngineError;
 use crate::known::{self, Known};
@@ -132,7 +133,7 @@ impl Survey {
 }
 
 /// Lists what is there and plans what would change, with Rollouts worked in.
-/// Nothing is written to the cluster.
+/// Nothing is written to the cluster. What is listed [`Ahead`] is not asked for.
 ///
 /// # Errors
 /// When the API server cannot be asked.
@@ -143,6 +144,7 @@ pub async fn survey(
     loaded: &Loaded,
     environment: &Environment,
     set: DesiredSet,
+    ahead: Option<Ahead>,
 ) -> Result<Survey, EngineError> {
     let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let places = memory.read();
@@ -151,10 +153,7 @@ pub async fn survey(
     let wanted = wanted(&set, &places);
     let kinds = kinds(&set);
     let policy = policy(loaded)?;
-    let recorded = |gvk: &Gvk| {
-        policy.grants.iter().any(|grant| grant.free.manager.is_some() && grant.is_of(&gvk.group, &gvk.kind))
-    };
-    let lists = cluster.list_unread(discovery, &wanted, recorded);
+    let lists = ahead::list((cluster, discovery), wanted, &policy, ahead);
     let (live, schemas) = tokio::try_join!(lists, cluster.schemas(&kinds))?;
     let (earlier, leftovers) = earlier(loaded, environment, discovery, &set, &live).await?;
     let options = loaded.sync_options()?;
@@ -252,17 +251,14 @@ fn kinds(set: &DesiredSet) -> BTreeSet<Gvk> {
 }
 
 /// Where to look: the kinds and namespaces of this commit and those remembered.
-fn wanted(set: &DesiredSet, places: &Places) -> BTreeMap<Gvk, BTreeSet<String>> {
-    let mut wanted: BTreeMap<Gvk, BTreeSet<String>> = BTreeMap::new();
+fn wanted(set: &DesiredSet, places: &Places) -> Wanted {
+    let mut wanted = remembered(places);
     for (key, object) in &set.objects {
         match wanted.get_mut(&object.gvk) {
             Some(namespaces) if namespaces.contains(&key.namespace) => {}
             Some(namespaces) => drop(namespaces.insert(key.namespace.clone())),
             None => drop(wanted.insert(object.gvk.clone(), [key.namespace.clone()].into())),
         }
-    }
-    for gvk in &places.kinds {
-        wanted.entry(gvk.clone()).or_default().extend(places.namespaces.iter().cloned());
     }
     wanted
 }
