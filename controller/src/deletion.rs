@@ -17,8 +17,7 @@ use gitops_core::plan::{HookStep, Phase, Propagation, Step};
 use gitops_engine::follow::reference;
 use gitops_engine::lease::{self, Claim, Last};
 use gitops_engine::leaving::{Consent, left_behind, sorted};
-use gitops_engine::memory::{Memory as Notes, Places};
-use gitops_engine::sync::{Result as Done, delete};
+use gitops_engine::sync::{Result as Done, delete, goes_on};
 use gitops_engine::{Loaded, Outcome, Progress, RunHooks, Stop, Survey, SyncOptions, admit};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -264,10 +263,8 @@ impl Deletion<'_> {
             }
             Claim::Unusable(_) => (None, false),
         };
-        let notes = Notes::of(&environment.cache_dir, cluster.server(), &loaded.application);
         if self.begun {
-            // Another replica may have begun.
-            notes.write(&Places { deleting: true, ..notes.read() });
+            goes_on(&cluster, loaded, environment);
         }
         let options = SyncOptions {
             timeout: TIMEOUT,

@@ -14,7 +14,7 @@ use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
 use gitops_engine::desired::{commit, desired};
 use gitops_engine::load::{self, FILE, Loaded};
-use gitops_engine::rollout::back::doubt;
+use gitops_engine::rollout::back::{Standing, standing};
 use gitops_engine::trust::trust;
 use gitops_engine::{Ahead, Environment, Kin, Reach, Rules, Survey, healths, survey};
 use gitops_source::{Commit, RepoUrl};
@@ -340,16 +340,14 @@ pub async fn of_cluster(
     found.try_collect().await
 }
 
-/// Why a commit that takes a version of an Application back would not count; none
-/// where it would, or where the cluster does not have the Application, or not all
-/// that it takes to know.
-pub async fn revert_doubt(
-    cluster: Option<&Cluster>,
-    application: &AppRef,
-    settings: &Settings,
-) -> Option<String> {
-    let loaded = load::from_cluster(cluster?, application, &settings.credentials).await.ok()?;
-    doubt(&loaded).await
+/// Whether a commit that takes a version of an Application back would count, as
+/// the cluster has the Application.
+pub async fn revert(cluster: Option<&Cluster>, application: &AppRef, settings: &Settings) -> Standing {
+    let Some(cluster) = cluster else { return Standing::Unknown("no cluster answers".into()) };
+    match load::from_cluster(cluster, application, &settings.credentials).await {
+        Ok(loaded) => standing(&loaded).await,
+        Err(error) => Standing::Unknown(error.to_string()),
+    }
 }
 
 /// What an Application declares at the commit that it, or `revision`, means.

@@ -29,7 +29,7 @@ mod waves;
 mod worker;
 
 pub use adopt::Conflicts;
-pub use deletion::delete;
+pub use deletion::{delete, goes_on};
 
 /// Whether anything is really written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
