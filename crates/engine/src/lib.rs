@@ -10,6 +10,7 @@ pub mod contest;
 pub mod counts;
 pub mod desired;
 pub mod error;
+pub mod events;
 mod expression;
 #[cfg(test)]
 mod fixture;

@@ -199,7 +199,8 @@ impl Report {
 pub trait Progress: Sync {
     /// An object is done, skipped or failed.
     fn object(&self, result: &Result);
-    /// What is waited for, and is not healthy or ended yet.
+    /// What is waited for, and is not healthy or ended yet, as far as that is
+    /// known: while the cluster does not answer, nothing new is.
     fn waiting(&self, waiting: &[(ObjectKey, HealthReport)]);
 }
 
