@@ -21,7 +21,7 @@ mod transport;
 pub use client::{Requests, requests};
 pub use connect::{ConnectOptions, Endpoint};
 pub use discovery::{Discovery, Kind};
-pub use error::{ClusterError, ErrorKind, FieldConflict};
+pub use error::{ClusterError, ErrorKind, FieldConflict, UNDECLARED};
 pub use live::{Live, Marks};
 pub use logs::LogOptions;
 pub use objects::{Applied, ApplyOptions, DeleteOptions};

@@ -44,4 +44,4 @@ pub use load::{Loaded, read_file};
 pub use looks::Looks;
 pub use rules::Rules;
 pub use survey::{Survey, survey};
-pub use sync::{Conflicts, DryRun, Outcome, Progress, Report, RunHooks, Stop, SyncOptions, has_work, sync};
+pub use sync::{DryRun, Outcome, Progress, Report, RunHooks, Stop, SyncOptions, has_work, sync};
