@@ -253,6 +253,7 @@ impl Deletion<'_> {
             &loaded.application,
             controller.holder(),
             &Last::Unknown,
+            survey.places(),
             &stop.lost,
         )
         .await
@@ -263,8 +264,9 @@ impl Deletion<'_> {
                 return Ok(Some(Left { begun: self.begun, why, again: INTERVAL }));
             }
             Claim::Unusable(_) => (None, false),
+            Claim::Failed(error) => return Err(error.into()),
         };
-        let notes = Notes::of(&environment.cache_dir, cluster.server(), &loaded.application);
+        let notes = Notes::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
         if self.begun {
             // Another replica may have begun.
             notes.write(&Places { deleting: true, ..notes.read() });
@@ -279,7 +281,7 @@ impl Deletion<'_> {
         let what = (going, Propagation::Background);
         let done = delete(&cluster, loaded, environment, survey, what, &options, &progress, &stop).await;
         if let Some(lease) = lease {
-            lease.release().await;
+            lease.release(&notes).await;
         }
         let report = done?;
         let gone = report.results.iter().any(|result| result.hook.is_none());

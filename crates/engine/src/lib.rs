@@ -8,6 +8,7 @@ mod charts;
 pub mod contest;
 pub mod counts;
 pub mod desired;
+mod earlier;
 pub mod error;
 mod expression;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub mod looks;
 pub mod memory;
 pub mod namespaces;
 pub mod owners;
+mod places;
 pub mod program;
 pub mod restore;
 pub mod revisions;
