@@ -248,6 +248,7 @@ impl Deletion<'_> {
             &loaded.application,
             controller.holder(),
             &Last::Unknown,
+            survey.places(),
             &stop.lost,
         )
         .await
@@ -258,6 +259,7 @@ impl Deletion<'_> {
                 return Ok(Some(Left { begun: self.begun, why, again: INTERVAL }));
             }
             Claim::Unusable(_) => (None, false),
+            Claim::Failed(error) => return Err(error.into()),
         };
         if self.begun {
             goes_on(&cluster, loaded, environment);
@@ -272,7 +274,7 @@ impl Deletion<'_> {
         let what = (going, Propagation::Background);
         let done = delete(&cluster, loaded, environment, survey, what, &options, &progress, &stop).await;
         if let Some(lease) = lease {
-            lease.release().await;
+            lease.release(&notes).await;
         }
         let report = done?;
         let gone = report.results.iter().any(|result| result.hook.is_none());

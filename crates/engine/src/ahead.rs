@@ -2,7 +2,6 @@
 //! Application has had objects so far. Out: their lists, for the survey that
 //! follows: the API server works meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use gitops_cluster::{Cluster, ClusterError, Discovery, Live};
@@ -12,14 +11,12 @@ use tokio::task::JoinHandle;
 
 use crate::desired::Environment;
 use crate::load::Loaded;
-use crate::memory::{Memory, Places};
+use crate::memory::Memory;
+use crate::places::Wanted;
 use crate::survey::policy;
 
 /// What was listed longer ago is listed anew.
 const FRESH: Duration = Duration::from_secs(5);
-
-/// Kinds, and the namespaces to look for them in.
-pub(crate) type Wanted = BTreeMap<Gvk, BTreeSet<String>>;
 
 /// Lists on their way.
 #[derive(Debug)]
@@ -44,7 +41,8 @@ impl Ahead {
         environment: &Environment,
     ) -> Option<Self> {
         let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
-        let wanted = remembered(&memory.read());
+        let places = memory.read();
+        let wanted: Wanted = places.kinds.iter().map(|gvk| (gvk.clone(), places.namespaces.clone())).collect();
         let policy = policy(loaded).ok().filter(|_| !wanted.is_empty())?;
         let (cluster, discovery, kinds) = (cluster.clone(), discovery.clone(), wanted.clone());
         let lists =
@@ -52,19 +50,15 @@ impl Ahead {
         Some(Self { since: Instant::now(), wanted, lists: tokio::spawn(lists) })
     }
 
-    /// Its lists, unless they are old by now.
-    async fn take(mut self) -> Result<Option<(Wanted, Live)>, ClusterError> {
+    /// Its lists, unless they are old by now, or something remembered may not be
+    /// listed: it need not be among what is wanted.
+    async fn take(mut self) -> Option<(Wanted, Live)> {
         if self.since.elapsed() > FRESH {
-            return Ok(None);
+            return None;
         }
-        let Ok(live) = (&mut self.lists).await else { return Ok(None) };
-        Ok(Some((std::mem::take(&mut self.wanted), live?)))
+        let live = (&mut self.lists).await.ok()?.ok()?;
+        Some((std::mem::take(&mut self.wanted), live))
     }
-}
-
-/// Where what is remembered was.
-pub(crate) fn remembered(places: &Places) -> Wanted {
-    places.kinds.iter().map(|gvk| (gvk.clone(), places.namespaces.clone())).collect()
 }
 
 /// Whether who holds a kind's fields decides whether they differ.
@@ -75,15 +69,16 @@ fn by_manager(policy: &Policy, gvk: &Gvk) -> bool {
 /// What is there of what is wanted; only what is not on its way is asked for.
 pub(crate) async fn list(
     (cluster, discovery): (&Cluster, &Discovery),
-    mut wanted: Wanted,
+    wanted: &Wanted,
     policy: &Policy,
     ahead: Option<Ahead>,
 ) -> Result<Live, ClusterError> {
     let taken = match ahead {
-        Some(ahead) => ahead.take().await?,
+        Some(ahead) => ahead.take().await,
         None => None,
     };
     let (listed, mut live) = taken.unwrap_or_default();
+    let mut wanted = wanted.clone();
     wanted.retain(|gvk, namespaces| {
         let Some(listed) = listed.get(gvk) else { return true };
         namespaces.retain(|namespace| !listed.contains(namespace));
