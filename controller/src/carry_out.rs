@@ -14,6 +14,7 @@ use gitops_core::names::ANNOTATION_REQUEST;
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
 use gitops_engine::lease::{self, Claim, Last};
+use gitops_engine::memory::Memory;
 use gitops_engine::sync::Result as Done;
 use gitops_engine::{Loaded, Outcome, Progress, Report, Stop, Survey, SyncOptions, namespaces, sync};
 use kube::ResourceExt;
@@ -73,14 +74,14 @@ impl Case<'_> {
     ) -> Result<Tried, Error> {
         let (controller, name) = (self.controller, &self.loaded.application);
         let stop = Stop::default();
-        let lease =
-            match lease::claim(self.known.cluster(), name, controller.holder(), last, &stop.lost).await {
-                Claim::Held(lease) => *lease,
-                Claim::Taken { holder } => {
-                    return Ok(Tried { ended: Ended::Locked(holder), survey: None, lease: Last::Unknown });
-                }
-                Claim::Unusable(error) => return Err(error.into()),
-            };
+        let (cluster, places) = (self.known.cluster(), survey.places());
+        let lease = match lease::claim(cluster, name, controller.holder(), last, places, &stop.lost).await {
+            Claim::Held(lease) => *lease,
+            Claim::Taken { holder } => {
+                return Ok(Tried { ended: Ended::Locked(holder), survey: None, lease: Last::Unknown });
+            }
+            Claim::Unusable(error) | Claim::Failed(error) => return Err(error.into()),
+        };
         let (begun, has_synced) = (Instant::now(), lease.before != last.version());
         let done = async {
             let survey = if has_synced { again().await? } else { survey };
@@ -90,7 +91,8 @@ impl Case<'_> {
             Ok::<_, Error>((survey, report))
         };
         let done = done.await;
-        let lease = lease.release().await;
+        let memory = Memory::of(&self.known.environment.cache_dir, &cluster.remembered_as(), name);
+        let lease = lease.release(&memory).await;
         let (survey, report) = done?;
         if report.interrupted || report.lost {
             return Ok(Tried { ended: Ended::Stopped, survey: None, lease });

@@ -17,8 +17,8 @@ use gitops_core::plan::{HookStep, Phase, Propagation, Step};
 use gitops_engine::follow::reference;
 use gitops_engine::lease::{self, Claim, Last};
 use gitops_engine::leaving::{Consent, left_behind, sorted};
-use gitops_engine::memory::{Memory as Notes, Places};
-use gitops_engine::sync::{Result as Done, delete};
+use gitops_engine::memory::Memory as Notes;
+use gitops_engine::sync::{Result as Done, delete, goes_on};
 use gitops_engine::{Loaded, Outcome, Progress, RunHooks, Stop, Survey, SyncOptions, admit};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -249,6 +249,7 @@ impl Deletion<'_> {
             &loaded.application,
             controller.holder(),
             &Last::Unknown,
+            survey.places(),
             &stop.lost,
         )
         .await
@@ -259,11 +260,10 @@ impl Deletion<'_> {
                 return Ok(Some(Left { begun: self.begun, why, again: INTERVAL }));
             }
             Claim::Unusable(_) => (None, false),
+            Claim::Failed(error) => return Err(error.into()),
         };
-        let notes = Notes::of(&environment.cache_dir, cluster.server(), &loaded.application);
         if self.begun {
-            // Another replica may have begun.
-            notes.write(&Places { deleting: true, ..notes.read() });
+            goes_on(&cluster, loaded, environment);
         }
         let options = SyncOptions {
             timeout: TIMEOUT,
@@ -275,7 +275,9 @@ impl Deletion<'_> {
         let what = (going, Propagation::Background);
         let done = delete(&cluster, loaded, environment, survey, what, &options, &progress, &stop).await;
         if let Some(lease) = lease {
-            lease.release().await;
+            lease
+                .release(&Notes::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application))
+                .await;
         }
         let report = done?;
         let gone = report.results.iter().any(|result| result.hook.is_none());
