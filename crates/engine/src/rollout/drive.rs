@@ -292,7 +292,15 @@ fn missed(rolling: &Rolling, time: Timestamp) -> Moved {
     Moved { missed: true, again: Some(after(time, MISSED)), ..stands(rolling) }
 }
 
-/// What gets a Rollout on that cannot be measured.
+/// What the newest commit says of the objects that a Rollout changes.
+fn declared(survey: &Survey, rolling: &Rolling) -> Objects {
+    let mut objects = concerned(&rolling.spec, &survey.desired);
+    let newest = rolling.tip.as_ref().and_then(|tip| rolling.versions.get(&tip.hash));
+    objects.extend(newest.map(|target| (target.key.clone(), target.clone())));
+    objects
+}
+
+/// What gets a Rollout on that cannot go on as it is.
 fn way_out(state: &State) -> &'static str {
     if state.is_under_way() {
         "mend it in Git (kubectl gitops rollout lint), or take the version back (kubectl gitops rollout abort)"

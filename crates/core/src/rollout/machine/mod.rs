@@ -256,6 +256,9 @@ impl Stepping<'_> {
                 next.setting = setting;
                 (next.ready, next.progressed) = (progress(next, self.seen), self.now);
                 self.show(next);
+                if let Some(unseen) = self.seen.unseen.as_ref().filter(|_| grows) {
+                    next.message = format!("whether there is room for it is not known: {unseen}");
+                }
             }
         }
     }
