@@ -298,6 +298,13 @@ pub fn next(spec: &Spec, setting: &Setting) -> Vec<Setting> {
     forward.chain(back(spec.means(), setting)).chain([Setting::REST]).collect()
 }
 
+/// Pods that a setting asks for, where both versions run side by side: those of
+/// the second workload, and those that the target keeps.
+pub fn pods(means: Means, replicas: i64, setting: &Setting) -> i64 {
+    let target = if means == Means::Alone { 0 } else { kept(replicas, setting.share) };
+    target.saturating_add(setting.second.map_or(0, |size| count(replicas, size)))
+}
+
 /// Replicas of a size; at least one of anything.
 pub fn count(replicas: i64, size: Size) -> i64 {
     match size {

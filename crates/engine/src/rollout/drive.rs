@@ -122,8 +122,12 @@ impl Driver<'_> {
             Ok(spec) => spec,
             // The way back takes no analysis.
             Err(_) if self.goes_back(rolling) => rolling.spec.clone(),
-            Err(error) => return self.stand_still(rolling, live, &error.to_string(), time).await,
+            Err(error) => return self.stand_still(rolling, live, ("Analysis", &error.to_string()), time).await,
         };
+        let begins = rolling.is_waiting() || rolling.state.phase == Phase::Gated && !self.goes_back(rolling);
+        if let Some(why) = begins.then(|| obstacle(&spec, &declared(survey, rolling))).flatten() {
+            return self.stand_still(rolling, live, ("Strategy", &why), time).await;
+        }
         let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before, shared };
         let beside = Beside { is_judged: self.is_judged, pushed };
         let Some(mut observed) = sight.observe(beside).await? else { return Ok(None) };

@@ -185,10 +185,16 @@ impl Stepping<'_> {
         next.stable_pods = self.seen.target.pods.clone().filter(|_| told);
         let divided = self.spec.stable_service().is_some()
             && matches!(self.spec.means(), Means::Routes | Means::Partition);
-        if divided && next.stable_pods.is_none() {
-            next.message = "it waits for the old version's Pods to be known by their label".into();
-        } else {
+        if !divided || next.stable_pods.is_some() {
+            next.started = self.now;
             self.enter(next, 0);
+            return;
+        }
+        let waits = "the old version's Pods are not known by their label";
+        if self.now.saturating_sub(next.entered) > self.spec.progress_deadline {
+            self.fail(next, &format!("{waits} after {} seconds", self.spec.progress_deadline));
+        } else {
+            next.message = format!("it waits: {waits}");
         }
     }
 
@@ -245,8 +251,8 @@ impl Stepping<'_> {
 
     /// Goes to a setting, unless more Pods would find no room.
     fn arrange(&self, next: &mut State, setting: Setting) {
-        let pods = |setting: &Setting| setting.second.map_or(0, |size| count(next.replicas, size));
-        let grows = pods(&setting) > pods(&next.setting);
+        let of = |setting: &Setting| pods(self.spec.means(), next.replicas, setting);
+        let grows = of(&setting) > of(&next.setting);
         match self.seen.shortage.as_ref().filter(|_| grows) {
             Some(shortage) if self.now.saturating_sub(next.progressed) > self.spec.progress_deadline => {
                 self.fail(next, &format!("there is no room for the new version: {shortage}"));
