@@ -12,7 +12,8 @@ use gitops_cluster::DeleteOptions;
 use gitops_core::desired::DesiredSet;
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::analysis::{Scope, measuring};
-use gitops_core::rollout::desired::{Declares, version};
+use gitops_core::rollout::desired::{Declares, Objects, concerned, version};
+use gitops_core::rollout::lint::obstacle;
 use gitops_core::rollout::machine::{Wish, again, step, waits_for_a_person};
 use gitops_core::rollout::observe::{Ask, Asked};
 use gitops_core::rollout::spec::Spec;
@@ -145,10 +146,12 @@ impl Driver<'_> {
             observed.measured = taken.into_iter().map(|taken| taken.measured).collect();
         }
         let mut decision = step(&spec, &before, &observed, now);
-        let more = room::more(&before, &decision.next);
+        let more = room::more(&spec, &before, &decision.next);
         if more > 0 {
-            observed.shortage = shared.room.shortage(&self.ground, rolling, &decision.next, more).await?;
-            if observed.shortage.is_some() {
+            let room::Found { shortage, unseen } =
+                shared.room.look(&self.ground, rolling, &decision.next, more).await?;
+            (observed.shortage, observed.unseen) = (shortage, unseen);
+            if observed.shortage.is_some() || observed.unseen.is_some() {
                 decision = step(&spec, &before, &observed, now);
             }
         }
@@ -183,7 +186,8 @@ impl Driver<'_> {
         let asked = observe::asked(rolling.live.as_ref(), self.is_judged);
         let is_new = |asked: &Asked| rolling.state.record.as_ref().is_none_or(|record| record.id != asked.id);
         let aborts = asked.is_some_and(|asked| asked.ask == Ask::Abort && is_new(&asked));
-        rolling.state.phase == Phase::Aborting || rolling.state.is_under_way() && aborts
+        let returned = !rolling.is_behind();
+        rolling.state.phase == Phase::Aborting || rolling.state.is_under_way() && (aborts || returned)
     }
 
     /// Says in its status why a Rollout cannot go on.
@@ -191,12 +195,12 @@ impl Driver<'_> {
         &self,
         rolling: &Rolling,
         live: &Value,
-        why: &str,
+        (reason, why): (&str, &str),
         time: Timestamp,
     ) -> Result<Option<Moved>, EngineError> {
         let words = format!("{why}; {}", way_out(&rolling.state));
         let last = status_of(live);
-        let status = last.clone().stalled("Analysis", &words, time.as_second());
+        let status = last.clone().stalled(reason, &words, time.as_second());
         if status != last {
             match write(&self.ground, live, &status).await? {
                 Written::Yes | Written::Refused(_) => {}
@@ -383,5 +387,5 @@ fn next_measurement(spec: &Spec, state: &State, now: i64) -> Option<i64> {
     let at = measuring(spec, state).into_iter().map(|(scope, rule)| {
         tally(&scope, &rule.name).map_or(soon, |tally| tally.last.saturating_add(rule.interval).max(soon))
     });
-    at.min().filter(|_| state.held.is_none())
+    at.min()
 }

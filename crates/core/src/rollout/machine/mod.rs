@@ -7,7 +7,7 @@ mod retreat;
 use super::analysis::{Judgement, Scope, judge};
 use super::observe::{Ask, Asked, Observed, progress, settled};
 use super::outlook::in_vain;
-use super::program::{Move, Program, count, program};
+use super::program::{Move, Program, pods, program};
 use super::spec::{Means, OnFailure, Spec};
 use super::state::{Aftermath, Held, Holds, Phase, Record, Setting, State, Version};
 
@@ -176,7 +176,7 @@ impl Stepping<'_> {
     }
 
     fn gated(&self, next: &mut State) {
-        if self.turned(next) || self.late(next) {
+        if self.turned(next) {
             return;
         }
         next.replicas = self.seen.replicas;
@@ -319,8 +319,11 @@ impl Stepping<'_> {
 
     /// While it was held nothing could make progress.
     fn release(&self, next: &mut State) {
-        if next.held.take().is_some() {
-            next.progressed = self.now;
+        let Some(held) = next.held.take() else { return };
+        next.progressed = self.now;
+        // What was not known while somebody decided all the same.
+        if held == Held::Inconclusive {
+            next.background.clear();
         }
     }
 
