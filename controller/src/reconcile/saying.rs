@@ -103,6 +103,8 @@ impl Look<'_> {
             sync: Some("Unknown"),
             synced: Some(("Unknown", reason, error.to_string())),
             operation: self.asked.as_ref().map(|asked| asked.operation("Failed", &error.to_string())),
+            // Of a Rollout that went on all the same.
+            entry: self.found.entry.take(),
             ..Found::default()
         };
         let pause = FAILED.pause(self.memory.failed);
@@ -113,7 +115,7 @@ impl Look<'_> {
             Error::Git(_) => self.again,
             // It comes back for all at once, and nobody tells of that.
             _ if error.is_of_the_way() => pause.min(AWAY),
-            _ => pause,
+            _ => pause.min(self.again),
         };
     }
 
