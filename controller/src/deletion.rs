@@ -30,8 +30,10 @@ use crate::error::Error;
 use crate::sight::Sight;
 use crate::status::{self, Found};
 
-/// How long hooks, and then objects, may hold it up; what is left is left behind.
-const PATIENCE: Duration = Duration::from_secs(600);
+mod patience;
+
+use patience::{PATIENCE, has_begun, is_late, reason, said};
+
 /// How long each hook, and the wait until all is gone, may take.
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// Between two looks at what is going.
@@ -74,7 +76,8 @@ pub async fn look(controller: &Arc<Controller>, application: &Application) -> Op
         Err(error) => Left { begun, why: error.to_string(), again: FAILED },
     };
     tracing::info!(application = %reference(application), why = left.why, "it is being deleted");
-    if !is_late(controller, application, left.begun) {
+    let tried = tried(controller, application, left.begun);
+    if !is_late(said(application, left.begun, jiff::Timestamp::now()), tried) {
         say(controller, application, &left).await;
         return Some(left.again);
     }
@@ -85,14 +88,8 @@ pub async fn look(controller: &Arc<Controller>, application: &Application) -> Op
     release(controller, application).await
 }
 
-/// Whether its objects are going already, as its status says.
-fn has_begun(application: &Application) -> bool {
-    let conditions = application.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().any(|known| known.type_ == "Deleting" && known.reason == "Objects")
-}
-
-/// Whether it has taken too long where it is.
-fn is_late(controller: &Controller, application: &Application, begun: bool) -> bool {
+/// For how long it has been tried here where it is.
+fn tried(controller: &Controller, application: &Application, begun: bool) -> Duration {
     let mut memory = controller.memory(application);
     let since = match memory.deletion {
         Some((known, since)) if known == begun => since,
@@ -100,12 +97,11 @@ fn is_late(controller: &Controller, application: &Application, begun: bool) -> b
     };
     memory.deletion = Some((begun, since));
     controller.remember(&reference(application), memory);
-    since.elapsed() > PATIENCE
+    since.elapsed()
 }
 
 /// Says in condition Deleting what it waits for, and how to go on without.
 async fn say(controller: &Arc<Controller>, application: &Application, left: &Left) {
-    let reason = if left.begun { "Objects" } else { "Hooks" };
     let name = reference(application);
     let way_out = format!(
         "what is left after {} minutes is left behind; at once: kubectl patch application {} -n {} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
@@ -113,7 +109,7 @@ async fn say(controller: &Arc<Controller>, application: &Application, left: &Lef
         name.name,
         name.namespace
     );
-    let said = ("True", reason, format!("{}\n{way_out}", left.why));
+    let said = ("True", reason(left.begun), format!("{}\n{way_out}", left.why));
     let before = application.status.clone().unwrap_or_default();
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let found = Found { deleting: Some(said), ..Found::default() };
@@ -252,6 +248,7 @@ impl Deletion<'_> {
             &loaded.application,
             controller.holder(),
             &Last::Unknown,
+            survey.places(),
             &stop.lost,
         )
         .await
@@ -262,6 +259,7 @@ impl Deletion<'_> {
                 return Ok(Some(Left { begun: self.begun, why, again: INTERVAL }));
             }
             Claim::Unusable(_) => (None, false),
+            Claim::Failed(error) => return Err(error.into()),
         };
         if self.begun {
             goes_on(&cluster, loaded, environment);
@@ -276,7 +274,7 @@ impl Deletion<'_> {
         let what = (going, Propagation::Background);
         let done = delete(&cluster, loaded, environment, survey, what, &options, &progress, &stop).await;
         if let Some(lease) = lease {
-            lease.release().await;
+            lease.release(&notes).await;
         }
         let report = done?;
         let gone = report.results.iter().any(|result| result.hook.is_none());

@@ -1,17 +1,16 @@
-//! Events of Kubernetes about Applications, deduplicated by reason. Nothing waits
+//! Events of Kubernetes about Applications. Nothing waits
 //! for one: they are written one after the other, so that they hold up no sync.
 //! One that cannot be written in time, or for which there is no room, is logged.
 
 use std::time::Duration;
 
 use gitops_api::Application;
+use gitops_engine::events::Recorder;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType};
 use tokio::sync::mpsc;
 
-/// The API server takes notes of up to 1 KiB.
-const NOTE: usize = 1000;
 /// Events that wait to be written.
 const ROOM: usize = 512;
 /// How long one may take: the client waits for as long as a watch does.
@@ -31,7 +30,7 @@ impl Events {
     }
 
     fn patient(client: kube::Client, patience: Duration) -> Self {
-        let recorder = Recorder::new(client, "gitops-controller".into());
+        let recorder = Recorder::new(client, "gitops-controller");
         let (sender, told) = mpsc::channel(ROOM);
         tokio::spawn(write(recorder, told, patience));
         Self(sender)
@@ -57,7 +56,7 @@ impl Events {
             type_: kind,
             reason: reason.into(),
             action: "Sync".into(),
-            note: Some(note.chars().take(NOTE).collect()),
+            note: Some(note.to_owned()),
             secondary: None,
         };
         if self.0.try_send((event, about)).is_err() {
@@ -69,8 +68,8 @@ impl Events {
 /// Writes what is told, one after the other.
 async fn write(recorder: Recorder, mut told: mpsc::Receiver<Told>, patience: Duration) {
     while let Some((event, regarding)) = told.recv().await {
-        let reason = &event.reason;
-        match tokio::time::timeout(patience, recorder.publish(&event, &regarding)).await {
+        let reason = event.reason.clone();
+        match tokio::time::timeout(patience, recorder.publish(event, &regarding)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, reason, "the Event could not be written"),
             Err(_) => tracing::warn!(reason, "the Event could not be written in time"),

@@ -128,6 +128,7 @@ impl Course<'_> {
                         return;
                     }
                 }
+                self.run.progress.waiting(&[]);
                 if self.run.stop.reason().is_some() {
                     return;
                 }
