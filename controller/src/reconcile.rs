@@ -26,7 +26,7 @@ use crate::request::{Asked, Prune, What};
 use crate::schedule::{Backoff, Decision, Situation, decide};
 use crate::sight::prunes;
 use crate::status::{self, Found, Suspended};
-use crate::windows;
+use crate::windows::Windows;
 
 mod commits;
 mod labels;
@@ -274,6 +274,7 @@ impl<'a> Look<'a> {
         let waits = survey.rollouts.iter().any(Rolling::is_waiting);
         let has_work = waits || self.has_work(loaded, known, survey);
         let suspended = self.suspension();
+        let windows = Windows::at(&spec.sync.windows, jiff::Timestamp::now())?;
         let situation = Situation {
             policy: &spec.sync,
             has_work,
@@ -281,7 +282,7 @@ impl<'a> Look<'a> {
             is_asked: self.asked.is_some(),
             suspended: suspended.as_deref(),
             waits_for: waits_for.as_deref(),
-            closed: windows::closed(&spec.sync.windows, jiff::Timestamp::now())?,
+            windows: &windows,
             attempts: &self.memory.attempts,
             backoff: Backoff::of(&spec.sync.retry)?,
         };

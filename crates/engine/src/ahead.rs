@@ -42,7 +42,8 @@ impl Ahead {
     ) -> Option<Self> {
         let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
         let places = memory.read();
-        let wanted: Wanted = places.kinds.iter().map(|gvk| (gvk.clone(), places.namespaces.clone())).collect();
+        let wanted: Wanted =
+            places.kinds.iter().map(|gvk| (gvk.clone(), places.namespaces.clone())).collect();
         let policy = policy(loaded).ok().filter(|_| !wanted.is_empty())?;
         let (cluster, discovery, kinds) = (cluster.clone(), discovery.clone(), wanted.clone());
         let lists =
