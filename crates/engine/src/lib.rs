@@ -2,6 +2,7 @@
 //! there to what differs in a cluster, and to the writes that mend it.
 
 pub mod admit;
+pub mod ahead;
 pub mod analysis;
 pub mod change;
 mod charts;
@@ -10,6 +11,7 @@ pub mod counts;
 pub mod desired;
 mod earlier;
 pub mod error;
+pub mod events;
 mod expression;
 #[cfg(test)]
 mod fixture;
@@ -39,6 +41,7 @@ pub mod trust;
 pub mod version_labels;
 pub mod versions;
 
+pub use ahead::Ahead;
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;
 pub use kin::{Kin, Reach, healths};

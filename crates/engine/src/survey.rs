@@ -11,6 +11,7 @@ use gitops_core::plan::{Action, Budget, Doubt, Options, Plan, Select, Step, plan
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 
+use crate::ahead::{self, Ahead};
 use crate::desired::Environment;
 use crate::earlier::earlier;
 use crate::error::EngineError;
@@ -157,7 +158,7 @@ impl Survey {
 }
 
 /// Lists what is there and plans what would change, with Rollouts worked in.
-/// Nothing is written to the cluster.
+/// Nothing is written to the cluster. What is listed [`Ahead`] is not asked for.
 ///
 /// # Errors
 /// When the API server cannot be asked.
@@ -168,6 +169,7 @@ pub async fn survey(
     loaded: &Loaded,
     environment: &Environment,
     set: DesiredSet,
+    ahead: Option<Ahead>,
 ) -> Result<Survey, EngineError> {
     let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let ground = Ground { cluster, discovery, loaded, environment };
@@ -175,14 +177,12 @@ pub async fn survey(
     let declared = places::declared(&set);
     let kinds = declared.keys().cloned().collect();
     let policy = policy(loaded)?;
-    let recorded = |gvk: &Gvk| {
-        policy.grants.iter().any(|grant| grant.free.manager.is_some() && grant.is_of(&gvk.group, &gvk.kind))
-    };
-    let lists = async { Ok(cluster.list_unread(discovery, &declared, recorded).await?) };
+    let lists = ahead::list((cluster, discovery), declared, &policy, ahead);
     let schemas = async { Ok(cluster.schemas(&kinds).await?) };
     let places = places::find(cluster, discovery, loaded, &memory, &set);
-    let (mut live, schemas, places) = tokio::try_join!(lists, schemas, places)?;
-    places::list_beside(cluster, discovery, &declared, &places, &mut live).await?;
+    let lists = async { Ok(lists.await?) };
+    let ((mut live, listed), schemas, places) = tokio::try_join!(lists, schemas, places)?;
+    places::list_beside((cluster, discovery), &listed, &places, &policy, &mut live).await?;
     let (earlier, leftovers) = earlier(loaded, environment, discovery, &set, &live).await?;
     let options = loaded.sync_options()?;
     let delegated = set.delegated();

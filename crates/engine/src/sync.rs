@@ -28,7 +28,7 @@ mod waiting;
 mod waves;
 mod worker;
 
-pub use deletion::delete;
+pub use deletion::{delete, goes_on};
 
 /// Whether anything is really written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -198,7 +198,8 @@ impl Report {
 pub trait Progress: Sync {
     /// An object is done, skipped or failed.
     fn object(&self, result: &Result);
-    /// What is waited for, and is not healthy or ended yet.
+    /// What is waited for, and is not healthy or ended yet, as far as that is
+    /// known: while the cluster does not answer, nothing new is.
     fn waiting(&self, waiting: &[(ObjectKey, HealthReport)]);
 }
 

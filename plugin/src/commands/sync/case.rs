@@ -84,8 +84,11 @@ impl Case<'_> {
         }
         let (done, rolled) = done?;
         let is_whole = !done.interrupted && !done.lost && done.broken.is_none();
+        let report = synctext::report(loaded, &survey, &done);
+        // It is large: nobody waits until it is gone, the end of the program least.
+        tokio::task::spawn_blocking(move || drop(survey));
         Ok(Done {
-            report: synctext::report(loaded, &survey, &done),
+            report,
             code: synctext::exit_code(&done).max(rolled),
             goes_on: is_whole && rolled != code::INTERRUPTED,
         })
@@ -95,7 +98,7 @@ impl Case<'_> {
         let revision = self.arguments.selection.revision.as_deref();
         let Destination { environment, discovery, .. } = self.destination;
         let (commit, set) = declared(self.loaded, environment, revision, discovery).await?;
-        let survey = settled(self.destination, self.loaded, self.known, set).await?;
+        let survey = settled(self.destination, self.loaded, self.known, set, None).await?;
         tell_mistakes(&survey, self.printer);
         Ok((commit, survey))
     }
