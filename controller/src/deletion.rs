@@ -277,9 +277,7 @@ impl Deletion<'_> {
         let what = (going, Propagation::Background);
         let done = delete(&cluster, loaded, environment, survey, what, &options, &progress, &stop).await;
         if let Some(lease) = lease {
-            lease
-                .release(&Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application))
-                .await;
+            lease.release(&notes).await;
         }
         let report = done?;
         let gone = report.results.iter().any(|result| result.hook.is_none());

@@ -190,7 +190,7 @@ impl<'a> Look<'a> {
         if decision == Decision::Sync {
             (known, survey, failure) = self.brought(&sight, known, survey, &revision).await?;
         }
-        self.settle(&decision, failure.as_ref());
+        self.settle(&decision, &survey, failure.as_ref());
         if self.suspension().is_none() && survey.rollouts.iter().any(Rolling::is_new) {
             self.again = self.again.min(SOON);
         }
@@ -272,7 +272,8 @@ impl<'a> Look<'a> {
         self.memory.attempts.meant_for(revision, generation);
         let waits_for = self.waits_for();
         let waits = survey.rollouts.iter().any(Rolling::is_waiting);
-        let has_work = waits || self.has_work(loaded, known, survey);
+        let differs = waits || self.has_work(loaded, known, survey);
+        let has_work = differs || self.adopts(survey);
         let suspended = self.suspension();
         let windows = Windows::at(&spec.sync.windows, jiff::Timestamp::now())?;
         let situation = Situation {
@@ -286,7 +287,11 @@ impl<'a> Look<'a> {
             attempts: &self.memory.attempts,
             backoff: Backoff::of(&spec.sync.retry)?,
         };
-        let decided = decide(&situation, Instant::now());
+        let decided = match decide(&situation, Instant::now()) {
+            // What is as Git says can wait to be marked.
+            Decision::Leave { reason, .. } if reason != "Suspended" && !differs => Decision::Settled,
+            decided => decided,
+        };
         self.may_begin = decided == Decision::Sync;
         let decision = self.goes_on(survey, has_work, decided);
         if decision == Decision::Settled {

@@ -179,6 +179,7 @@ fn result(step: &Step, outcome: Outcome) -> Result {
         health: None,
         hook: None,
         note: String::new(),
+        marked: false,
     }
 }
 
