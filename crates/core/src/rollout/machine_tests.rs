@@ -165,6 +165,20 @@ fn room_is_looked_for_whenever_there_are_to_be_more_pods() {
     phase(&mut world, Phase::Idle);
 }
 
+/// Where nothing runs meanwhile, before the old version stops.
+#[test]
+fn what_finds_no_room_does_not_stop_the_old_version() {
+    let spec = spec(Strategy::Recreate { before: Vec::new(), after: Vec::new() });
+    let mut world = World::new(spec, &["v1", "v2"]);
+    (world.tip, world.shortage) = ("v2".into(), Some("the nodes have room for 1 of 5 more Pods".into()));
+    for _ in 0..60 {
+        world.tick(None, Crash::No);
+        assert_eq!(world.reached("web").len(), 5, "{:?}", world.state());
+    }
+    assert_eq!(world.state().phase, Phase::Aborted);
+    assert!(world.state().message.contains("there is no room for the new version: the nodes have room for 1"));
+}
+
 /// Whatever Git says by then of how its Pods are updated.
 #[test]
 fn a_stateful_set_goes_back_to_the_old_version() {

@@ -298,11 +298,18 @@ pub fn next(spec: &Spec, setting: &Setting) -> Vec<Setting> {
     forward.chain(back(spec.means(), setting)).chain([Setting::REST]).collect()
 }
 
-/// Pods that a setting asks for, where both versions run side by side: those of
-/// the second workload, and those that the target keeps.
-pub fn pods(means: Means, replicas: i64, setting: &Setting) -> i64 {
-    let target = if means == Means::Alone { 0 } else { kept(replicas, setting.share) };
-    target.saturating_add(setting.second.map_or(0, |size| count(replicas, size)))
+/// Pods of the new version for which there has to be room before a setting takes
+/// the place of another: those that are more than now, and all before the old
+/// version makes room for them.
+pub fn grows(means: Means, replicas: i64, from: &Setting, to: &Setting) -> i64 {
+    if means == Means::Alone {
+        return if to.share == 0 && from.share > 0 { replicas } else { 0 };
+    }
+    let pods = |setting: &Setting| {
+        let second = setting.second.map_or(0, |size| count(replicas, size));
+        kept(replicas, setting.share).saturating_add(second)
+    };
+    pods(to).saturating_sub(pods(from)).max(0)
 }
 
 /// Replicas of a size; at least one of anything.

@@ -149,7 +149,7 @@ impl Driver<'_> {
         let more = room::more(&spec, &before, &decision.next);
         if more > 0 {
             let room::Found { shortage, unseen } =
-                shared.room.look(&self.ground, rolling, &decision.next, more).await?;
+                shared.room.look(&self.ground, rolling, (&decision.next, survey.live.get(&spec.target)), more).await?;
             (observed.shortage, observed.unseen) = (shortage, unseen);
             if observed.shortage.is_some() || observed.unseen.is_some() {
                 decision = step(&spec, &before, &observed, now);

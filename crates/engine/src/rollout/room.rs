@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use gitops_cluster::ErrorKind;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::rollout::program::pods;
-use gitops_core::rollout::room::{Taken, no_node, over_quota};
-use gitops_core::rollout::spec::Spec;
+use gitops_core::rollout::program::grows;
+use gitops_core::rollout::room::{Freed, Taken, no_node, over_quota};
+use gitops_core::rollout::spec::{Means, Spec};
 use gitops_core::rollout::state::{Phase, State};
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
@@ -16,14 +16,13 @@ use tokio::sync::{Mutex, OnceCell};
 use super::gate::{Ground, Rolling};
 use crate::error::EngineError;
 
-/// How many Pods more there are to be by a decision. On the way back nothing is
-/// waited for.
+/// For how many Pods of the new version there has to be room by a decision. On the
+/// way back nothing is waited for.
 pub(super) fn more(spec: &Spec, before: &State, after: &State) -> i64 {
     if after.phase == Phase::Aborting {
         return 0;
     }
-    let of = |state: &State| pods(spec.means(), after.replicas, &state.setting);
-    (of(after) - of(before)).max(0)
+    grows(spec.means(), after.replicas, &before.setting, &after.setting)
 }
 
 /// What was found of the room for more Pods, in words.
@@ -45,7 +44,8 @@ pub(super) struct Room {
 
 #[derive(Debug)]
 enum Nodes {
-    There(Vec<Value>, Taken),
+    /// With the Pods of all namespaces.
+    There(Vec<Value>, Vec<Value>),
     /// They are made when Pods wait.
     Made,
     /// They may not be looked at, or what runs on them may not.
@@ -69,40 +69,47 @@ impl Room {
 
     async fn nodes(&self, ground: &Ground<'_>) -> Result<&Nodes, EngineError> {
         let read = async || {
-            if grows(ground).await? {
+            if makes_nodes(ground).await? {
                 return Ok::<_, EngineError>(Nodes::Made);
             }
             let Some(nodes) = list(ground, "Node", "").await? else { return Ok(Nodes::Unseen) };
             let Some(pods) = list(ground, "Pod", "").await? else { return Ok(Nodes::Unseen) };
-            Ok(if nodes.is_empty() { Nodes::Made } else { Nodes::There(nodes, Taken::by(&pods)) })
+            Ok(if nodes.is_empty() { Nodes::Made } else { Nodes::There(nodes, pods) })
         };
         self.nodes.get_or_try_init(read).await
     }
 
-    /// What is lacking for so many more Pods of the new version.
+    /// What is lacking for so many Pods of the new version. `live`: the target, as
+    /// it is.
     pub(super) async fn look(
         &self,
         ground: &Ground<'_>,
         rolling: &Rolling,
-        after: &State,
+        (after, live): (&State, Option<&Value>),
         more: i64,
     ) -> Result<Found, EngineError> {
         let new = after.new.as_ref().or(after.stable.as_ref());
         let new = new.and_then(|new| rolling.versions.get(&new.hash));
+        // The old version goes first.
+        let leaves = live.filter(|_| rolling.spec.means() == Means::Alone);
+        let freed = leaves.and_then(|live| Freed::of(live, after.replicas));
         let Some(template) = new.and_then(|target| target.value.pointer("/spec/template")) else {
             return Ok(Found::default());
         };
         let mut unseen = Vec::new();
         match self.quotas(ground, &rolling.key.namespace).await? {
             Some(quotas) => {
-                if let Some(lacking) = over_quota(template, more, &quotas) {
+                if let Some(lacking) = over_quota(template, more, freed.as_ref(), &quotas) {
                     return Ok(Found { shortage: Some(lacking), unseen: None });
                 }
             }
             None => unseen.push("ResourceQuotas"),
         }
         let shortage = match self.nodes(ground).await? {
-            Nodes::There(nodes, taken) => no_node(template, more, nodes, taken),
+            Nodes::There(nodes, pods) => {
+                let stays = |pod: &&Value| !freed.as_ref().is_some_and(|freed| freed.holds(pod));
+                no_node(template, more, nodes, &Taken::by(pods.iter().filter(stays)))
+            }
             Nodes::Made => None,
             Nodes::Unseen => {
                 unseen.push("Nodes with their Pods");
@@ -127,7 +134,7 @@ async fn list(ground: &Ground<'_>, kind: &str, namespace: &str) -> Result<Option
 }
 
 /// Whether nodes are made when Pods wait for them.
-async fn grows(ground: &Ground<'_>) -> Result<bool, EngineError> {
+async fn makes_nodes(ground: &Ground<'_>) -> Result<bool, EngineError> {
     if ground.discovery.kinds().iter().any(|kind| kind.gvk.group == "karpenter.sh") {
         return Ok(true);
     }

@@ -7,7 +7,7 @@ mod retreat;
 use super::analysis::{Judgement, Scope, judge};
 use super::observe::{Ask, Asked, Observed, progress, settled};
 use super::outlook::in_vain;
-use super::program::{Move, Program, pods, program};
+use super::program::{Move, Program, grows, program};
 use super::spec::{Means, OnFailure, Spec};
 use super::state::{Aftermath, Held, Holds, Phase, Record, Setting, State, Version};
 
@@ -251,8 +251,7 @@ impl Stepping<'_> {
 
     /// Goes to a setting, unless more Pods would find no room.
     fn arrange(&self, next: &mut State, setting: Setting) {
-        let of = |setting: &Setting| pods(self.spec.means(), next.replicas, setting);
-        let grows = of(&setting) > of(&next.setting);
+        let grows = grows(self.spec.means(), next.replicas, &next.setting, &setting) > 0;
         match self.seen.shortage.as_ref().filter(|_| grows) {
             Some(shortage) if self.now.saturating_sub(next.progressed) > self.spec.progress_deadline => {
                 self.fail(next, &format!("there is no room for the new version: {shortage}"));
