@@ -130,7 +130,7 @@ fn entries(known: Vec<Known>, past: &Past) -> Vec<Entry> {
 }
 
 /// The outcome of a version that was taken back.
-const ABORTED: &str = "Aborted";
+pub(super) const ABORTED: &str = "Aborted";
 /// How a commit begins that takes the version before it back.
 const TAKEN_BACK: &str = "Roll back ";
 
