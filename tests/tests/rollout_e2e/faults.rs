@@ -58,17 +58,31 @@ fn a_changed_rollout_begins_anew_and_without_one_git_is_followed_at_once() {
 fn where_there_is_no_room_the_old_version_stays() {
     let mut rollout = quarter();
     rollout["deadlines"] = json!({"progress": "3s"});
+    rollout["onFailure"] = "Branch".into();
     let stage = Stage::new(&rollout);
+    let first = stage.shop.repo.head();
     stage.shop.kubectl("create quota tight --hard=pods=4").ok();
     stage.eventually("the quota counts", |stage| {
         let quota = stage.shop.get("resourcequota", "tight")?;
         (quota["status"]["used"]["pods"] == "4").then_some(())
     });
-    stage.push("web:2");
+    let bad = stage.push("web:2");
     let status = stage.phase("Aborted");
     let message = status["message"].as_str().unwrap();
     assert!(message.contains("ResourceQuota tight leaves 0 of pods, and 1 more Pods take 1"), "{message}");
     assert_eq!(stage.images(), ["web:1"; 4]);
+    // For a pull request: the branch itself stays.
+    let hash = status["state"]["refused"].as_str().unwrap();
+    let branch = format!("rollback/{}-web-{hash}", stage.shop.name());
+    stage.eventually("the status names the branch", |stage| {
+        let done = stage.rollout()["status"]["state"]["aftermath"]["Done"].clone();
+        (done == format!("branch {branch}")).then_some(())
+    });
+    assert_eq!(stage.shop.repo.head(), bad);
+    assert_eq!(stage.shop.repo.git(&["rev-parse", &format!("{branch}^")]).trim(), bad);
+    assert_eq!(stage.shop.repo.git(&["diff", "--stat", &first, &branch]), "");
+    stage.shop.repo.git(&["merge", "--quiet", "--ff-only", &branch]);
+    stage.phase("Idle");
 }
 
 #[test]
@@ -94,8 +108,17 @@ fn an_autoscaler_goes_on_and_an_evicted_pod_comes_back() {
     stage.shop.kubectl("scale deployment/web --replicas=5").ok();
     let refused = stage.shop.kubectl("scale deployment/web --replicas=9");
     assert!(refused.stderr.contains("denied the request"), "{refused:?}");
-    stage.shop.kubectl("delete pod -l kubectl-gitops.dev/track=canary --wait=false").ok();
-    stage.eventually("the Pod comes back", |stage| (stage.available("web-canary") == 1).then_some(()));
+    let canary = |stage: &Stage| {
+        let name = "get pods -l kubectl-gitops.dev/track=canary -o jsonpath={.items[*].metadata.name}";
+        stage.shop.kubectl(name).ok().stdout
+    };
+    let (name, namespace) = (canary(&stage), stage.shop.name());
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}});
+    let path = format!("create --raw /api/v1/namespaces/{namespace}/pods/{name}/eviction -f -");
+    stage.shop.kubectl_stdin(&path, &eviction.to_string()).ok();
+    stage.eventually("another Pod comes", |stage| {
+        (stage.available("web-canary") == 1 && !canary(stage).contains(&name)).then_some(())
+    });
     assert_eq!(stage.rollout()["status"]["phase"], "Paused");
     stage.ask("promote", json!({})).ok();
     stage.eventually("it is promoted", |stage| {

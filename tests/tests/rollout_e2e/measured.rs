@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use gitops_tests::cluster::webhook_cluster;
 use gitops_tests::prometheus::Prometheus;
 use serde_json::{Value, json};
 
@@ -116,10 +117,10 @@ fn pods_that_restart_take_the_version_back_in_the_background() {
     let shared = format!("shared-{}", std::process::id());
     let spec = json!({"strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}},
         "analysis": {"templates": [{"name": shared}]}, "onFailure": "Hold"});
-    let stage = Stage::new(&spec);
     // Usable everywhere, and declared by no Application.
     let system = "apply -n gitops-system -f -";
-    stage.shop.cluster.kubectl_stdin(system, &template(&shared, metric).to_string()).ok();
+    webhook_cluster().kubectl_stdin(system, &template(&shared, metric).to_string()).ok();
+    let stage = Stage::new(&spec);
     stage.push("web:2");
     stage.phase("Paused");
     // Held by a person it is measured all the same.
