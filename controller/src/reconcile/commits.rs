@@ -10,8 +10,8 @@ use gitops_engine::rollout::resources;
 use gitops_engine::trust::trust;
 use gitops_engine::{Loaded, Survey};
 
-use super::rollouts::{Driven, MOVED};
 use super::Look;
+use super::rollouts::{Driven, MOVED};
 use crate::clusters::{Far, Surroundings};
 use crate::drift::Drift;
 use crate::error::Error;
