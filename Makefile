@@ -6,7 +6,7 @@ export CARGO_TERM_COLOR ?= auto
 
 .PHONY: build generate lint test test-core test-e2e soak bench demo demo-down cluster-up cluster-down image install-manifest clean help
 
-build: ## build the plugin and the webhook
+build: ## build the plugin, the webhook and the controller
 	cargo build --locked --workspace
 
 generate: ## write CRDs, the CLI reference and the chart's README anew
@@ -24,7 +24,7 @@ test-core: ## the pure tests of core alone: seconds
 test-e2e: ## the tests on a real Kubernetes alone
 	tests/run e2e
 
-soak: ## property tests, fuzz targets and round trips with many more cases; 200 Rollouts at once; a repository of 2 GB
+soak: ## property tests, fuzz targets and round trips with many more cases; kill -9 fifty times; 200 Rollouts at once; a repository of 2 GB
 	tests/run soak
 
 bench: ## the benchmarks, each beside its peer (NAMES="sync.10000 rollout": those alone); also to target/bench.jsonl

@@ -10,11 +10,14 @@ use gitops_api::Application;
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
 use gitops_core::health::HealthReport;
+use gitops_core::names::ANNOTATION_REQUEST;
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
 use gitops_engine::lease::{self, Claim, Last};
+use gitops_engine::memory::Memory;
 use gitops_engine::sync::Result as Done;
 use gitops_engine::{Loaded, Outcome, Progress, Report, Stop, Survey, SyncOptions, namespaces, sync};
+use kube::ResourceExt;
 
 use crate::clusters::Surroundings;
 use crate::controller::Controller;
@@ -32,8 +35,8 @@ pub enum Ended {
     Well(String),
     /// What went wrong, and whether something was written all the same.
     Badly(String),
-    /// A newer commit is there, or the program is about to end: it goes on from
-    /// there.
+    /// A newer commit, spec or request is there, or the program is about to end:
+    /// it goes on from there.
     Stopped,
     /// Somebody else syncs.
     Locked(String),
@@ -71,14 +74,14 @@ impl Case<'_> {
     ) -> Result<Tried, Error> {
         let (controller, name) = (self.controller, &self.loaded.application);
         let stop = Stop::default();
-        let lease =
-            match lease::claim(self.known.cluster(), name, controller.holder(), last, &stop.lost).await {
-                Claim::Held(lease) => *lease,
-                Claim::Taken { holder } => {
-                    return Ok(Tried { ended: Ended::Locked(holder), survey: None, lease: Last::Unknown });
-                }
-                Claim::Unusable(error) => return Err(error.into()),
-            };
+        let (cluster, places) = (self.known.cluster(), survey.places());
+        let lease = match lease::claim(cluster, name, controller.holder(), last, places, &stop.lost).await {
+            Claim::Held(lease) => *lease,
+            Claim::Taken { holder } => {
+                return Ok(Tried { ended: Ended::Locked(holder), survey: None, lease: Last::Unknown });
+            }
+            Claim::Unusable(error) | Claim::Failed(error) => return Err(error.into()),
+        };
         let (begun, has_synced) = (Instant::now(), lease.before != last.version());
         let done = async {
             let survey = if has_synced { again().await? } else { survey };
@@ -88,7 +91,8 @@ impl Case<'_> {
             Ok::<_, Error>((survey, report))
         };
         let done = done.await;
-        let lease = lease.release().await;
+        let memory = Memory::of(&self.known.environment.cache_dir, &cluster.remembered_as(), name);
+        let lease = lease.release(&memory).await;
         let (survey, report) = done?;
         if report.interrupted || report.lost {
             return Ok(Tried { ended: Ended::Stopped, survey: None, lease });
@@ -112,7 +116,8 @@ impl Case<'_> {
         let cluster = self.writer()?;
         namespaces::ensure(&cluster, self.loaded, survey).await?;
         let name = &self.loaded.application;
-        let progress = Watchman { controller, name, moves: controller.poller.moves(name), stop };
+        let (moves, application) = (controller.poller.moves(name), self.application);
+        let progress = Watchman { controller, name, moves, application, stop };
         let environment = &self.known.environment;
         let report = sync(&cluster, self.loaded, environment, survey, options, &progress, stop).await?;
         controller.metrics.phase("apply", begun.elapsed());
@@ -132,26 +137,53 @@ impl Case<'_> {
     }
 }
 
-/// Ends a sync that waits while Git has moved on, and any when the program ends.
+/// Ends a sync that waits while Git has moved on, and any when the Application is
+/// another one or the program ends.
 struct Watchman<'a> {
     controller: &'a Controller,
     name: &'a AppRef,
     moves: u64,
+    /// As it was when the sync began.
+    application: &'a Application,
     stop: &'a Stop,
+}
+
+impl Watchman<'_> {
+    fn ends(&self) -> bool {
+        let is_other = || {
+            let now = self.controller.application(self.name);
+            now.is_none_or(|now| is_other(self.application, &now))
+        };
+        self.controller.is_draining() || is_other()
+    }
 }
 
 impl Progress for Watchman<'_> {
     fn object(&self, _: &Done) {
-        if self.controller.is_draining() {
+        if self.ends() {
             self.stop.interrupted.store(true, Ordering::Relaxed);
         }
     }
 
     fn waiting(&self, _: &[(ObjectKey, HealthReport)]) {
-        if self.controller.is_draining() || self.controller.poller.moves(self.name) != self.moves {
+        if self.controller.poller.moves(self.name) != self.moves || self.ends() {
             self.stop.interrupted.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether an Application says or asks for something else, or is to go.
+fn is_other(before: &Application, now: &Application) -> bool {
+    let said = |application: &Application| {
+        let metadata = &application.metadata;
+        (
+            metadata.uid.clone(),
+            metadata.generation,
+            metadata.deletion_timestamp.is_some(),
+            application.annotations().get(ANNOTATION_REQUEST).cloned(),
+        )
+    };
+    said(before) != said(now)
 }
 
 /// What became of it, in words.
@@ -186,8 +218,26 @@ pub fn ended(report: &Report) -> Ended {
 #[cfg(test)]
 mod tests {
     use gitops_cluster::ClusterError;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
+
+    #[test]
+    fn what_an_application_says_and_asks_ends_a_sync_of_before() {
+        let before = Application::new("a", gitops_api::ApplicationSpec::default());
+        let with = |change: fn(&mut Application)| {
+            let mut now = before.clone();
+            change(&mut now);
+            is_other(&before, &now)
+        };
+        assert!(!with(|_| {}));
+        assert!(!with(|now| now.status = Some(gitops_api::application::ApplicationStatus::default())));
+        assert!(!with(|now| drop(now.annotations_mut().insert("by".into(), "x".into()))));
+        assert!(with(|now| now.metadata.generation = Some(2)));
+        assert!(with(|now| now.metadata.uid = Some("u".into())));
+        assert!(with(|now| now.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH))));
+        assert!(with(|now| drop(now.annotations_mut().insert(ANNOTATION_REQUEST.into(), "{}".into()))));
+    }
 
     #[test]
     fn a_sync_that_ended_early_has_not_gone_well() {

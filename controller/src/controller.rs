@@ -45,6 +45,10 @@ pub struct Memory {
     /// Failed looks, one after the other.
     pub failed: u32,
     pub still: Still,
+    /// What Git and the spec say at a commit and generation, as one hash.
+    pub said: Option<((String, i64), String)>,
+    /// It has drifted, and that was counted.
+    pub drifts: bool,
     /// Of one that is being deleted: whether its objects are going, and since when.
     pub deletion: Option<(bool, Instant)>,
     /// The Lease of its syncs, as the last one gave it back.
@@ -195,22 +199,18 @@ impl Controller {
         self.memories().values().flat_map(|memory| memory.phases.clone()).collect()
     }
 
-    /// What measures new versions in a cluster.
+    /// What measures new versions in a cluster, by Jobs in this name.
     ///
     /// # Errors
     /// When there can be no HTTP client.
-    pub fn analyser(&self, cluster: &Cluster) -> Result<Analyser, EngineError> {
-        let made = |cluster: &Cluster| {
-            Analyser::new(cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))
-        };
-        if cluster.server() != self.cluster.server() {
-            return made(cluster);
-        }
+    pub fn analyser(&self, cluster: &Cluster, worker: &Cluster) -> Result<Analyser, EngineError> {
+        let of = |known: &Analyser| known.of(cluster.clone(), worker.clone());
         if let Some(known) = self.analyser.get() {
-            return Ok(known.clone());
+            return Ok(of(known));
         }
-        let made = made(cluster)?;
-        Ok(self.analyser.get_or_init(|| made).clone())
+        let made =
+            Analyser::new(cluster.clone()).map_err(|error| EngineError::Internal(error.to_string()))?;
+        Ok(of(self.analyser.get_or_init(|| made)))
     }
 
     /// An Application is gone.
@@ -218,6 +218,7 @@ impl Controller {
         self.memories().remove(name);
         self.poller.forget(name);
         self.queue.forget(name);
+        self.clusters.unwatch(name, None);
     }
 
     /// The cluster that an Application goes to; none: it is not known yet, and

@@ -17,8 +17,8 @@ use gitops_core::plan::{HookStep, Phase, Propagation, Step};
 use gitops_engine::follow::reference;
 use gitops_engine::lease::{self, Claim, Last};
 use gitops_engine::leaving::{Consent, left_behind, sorted};
-use gitops_engine::memory::{Memory as Notes, Places};
-use gitops_engine::sync::{Result as Done, delete};
+use gitops_engine::memory::Memory as Notes;
+use gitops_engine::sync::{Result as Done, delete, goes_on};
 use gitops_engine::{Loaded, Outcome, Progress, RunHooks, Stop, Survey, SyncOptions, admit};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -31,8 +31,10 @@ use crate::error::Error;
 use crate::sight::Sight;
 use crate::status::{self, Found};
 
-/// How long hooks, and then objects, may hold it up; what is left is left behind.
-const PATIENCE: Duration = Duration::from_secs(600);
+mod patience;
+
+use patience::{PATIENCE, has_begun, is_late, reason, said};
+
 /// How long each hook, and the wait until all is gone, may take.
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// Between two looks at what is going.
@@ -75,7 +77,8 @@ pub async fn look(controller: &Arc<Controller>, application: &Application) -> Op
         Err(error) => Left { begun, why: error.to_string(), again: FAILED },
     };
     tracing::info!(application = %reference(application), why = left.why, "it is being deleted");
-    if !is_late(controller, application, left.begun) {
+    let tried = tried(controller, application, left.begun);
+    if !is_late(said(application, left.begun, jiff::Timestamp::now()), tried) {
         say(controller, application, &left).await;
         return Some(left.again);
     }
@@ -86,14 +89,8 @@ pub async fn look(controller: &Arc<Controller>, application: &Application) -> Op
     release(controller, application).await
 }
 
-/// Whether its objects are going already, as its status says.
-fn has_begun(application: &Application) -> bool {
-    let conditions = application.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().any(|known| known.type_ == "Deleting" && known.reason == "Objects")
-}
-
-/// Whether it has taken too long where it is.
-fn is_late(controller: &Controller, application: &Application, begun: bool) -> bool {
+/// For how long it has been tried here where it is.
+fn tried(controller: &Controller, application: &Application, begun: bool) -> Duration {
     let mut memory = controller.memory(application);
     let since = match memory.deletion {
         Some((known, since)) if known == begun => since,
@@ -101,12 +98,11 @@ fn is_late(controller: &Controller, application: &Application, begun: bool) -> b
     };
     memory.deletion = Some((begun, since));
     controller.remember(&reference(application), memory);
-    since.elapsed() > PATIENCE
+    since.elapsed()
 }
 
 /// Says in condition Deleting what it waits for, and how to go on without.
 async fn say(controller: &Arc<Controller>, application: &Application, left: &Left) {
-    let reason = if left.begun { "Objects" } else { "Hooks" };
     let name = reference(application);
     let way_out = format!(
         "what is left after {} minutes is left behind; at once: kubectl patch application {} -n {} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
@@ -114,7 +110,7 @@ async fn say(controller: &Arc<Controller>, application: &Application, left: &Lef
         name.name,
         name.namespace
     );
-    let said = ("True", reason, format!("{}\n{way_out}", left.why));
+    let said = ("True", reason(left.begun), format!("{}\n{way_out}", left.why));
     let before = application.status.clone().unwrap_or_default();
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let found = Found { deleting: Some(said), ..Found::default() };
@@ -253,6 +249,7 @@ impl Deletion<'_> {
             &loaded.application,
             controller.holder(),
             &Last::Unknown,
+            survey.places(),
             &stop.lost,
         )
         .await
@@ -263,11 +260,10 @@ impl Deletion<'_> {
                 return Ok(Some(Left { begun: self.begun, why, again: INTERVAL }));
             }
             Claim::Unusable(_) => (None, false),
+            Claim::Failed(error) => return Err(error.into()),
         };
-        let notes = Notes::of(&environment.cache_dir, cluster.server(), &loaded.application);
         if self.begun {
-            // Another replica may have begun.
-            notes.write(&Places { deleting: true, ..notes.read() });
+            goes_on(&cluster, loaded, environment);
         }
         let options = SyncOptions {
             timeout: TIMEOUT,
@@ -279,7 +275,8 @@ impl Deletion<'_> {
         let what = (going, Propagation::Background);
         let done = delete(&cluster, loaded, environment, survey, what, &options, &progress, &stop).await;
         if let Some(lease) = lease {
-            lease.release().await;
+            let notes = Notes::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
+            lease.release(&notes).await;
         }
         let report = done?;
         let gone = report.results.iter().any(|result| result.hook.is_none());

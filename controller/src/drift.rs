@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use gitops_core::desired::{AppRef, DesiredSet};
+use gitops_core::desired::AppRef;
 use gitops_core::names::{ANNOTATION_OWNER, LABEL_APPLICATION};
 use gitops_core::object::Gvk;
+use gitops_engine::Survey;
 use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
@@ -27,17 +28,49 @@ const SPACING: Duration = Duration::from_secs(2);
 /// Before a watch that was refused is tried again.
 const REFUSED: Duration = Duration::from_secs(600);
 
+/// A kind and a namespace; empty: everywhere.
+type Place = (Gvk, String);
+
 /// The watches.
 #[derive(Debug, Default)]
 pub struct Drift(Mutex<Watches>);
 
 #[derive(Debug, Default)]
 struct Watches {
-    /// By kind and namespace; empty: everywhere.
-    running: HashMap<(Gvk, String), JoinHandle<()>>,
+    running: HashMap<Arc<Place>, JoinHandle<()>>,
+    needs: Needs,
     /// Kinds that may not be watched everywhere, but perhaps where Git declares
     /// some.
     narrow: BTreeSet<Gvk>,
+}
+
+/// What each Application needs to be watched.
+#[derive(Debug, Default)]
+struct Needs(HashMap<AppRef, BTreeSet<Arc<Place>>>);
+
+impl Needs {
+    /// Notes what an Application needs; out: what nobody needs any more.
+    fn note(&mut self, name: &AppRef, places: BTreeSet<Arc<Place>>) -> Vec<Arc<Place>> {
+        let before = if places.is_empty() {
+            self.0.remove(name)
+        } else if self.0.get(name) == Some(&places) {
+            return Vec::new();
+        } else {
+            self.0.insert(name.clone(), places)
+        };
+        let is_needed = |place: &Arc<Place>| self.0.values().any(|places| places.contains(place));
+        before.into_iter().flatten().filter(|place| !is_needed(place)).collect()
+    }
+}
+
+impl Watches {
+    fn note(&mut self, name: &AppRef, places: BTreeSet<Arc<Place>>) {
+        for place in self.needs.note(name, places) {
+            if let Some(task) = self.running.remove(&place) {
+                task.abort();
+            }
+        }
+    }
 }
 
 impl Drift {
@@ -45,15 +78,19 @@ impl Drift {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches what Git declares too, in a cluster.
-    pub fn track(controller: &Arc<Controller>, known: &Surroundings, set: &DesiredSet) {
+    /// Watches in a cluster what Git declares of an Application, and what is left of
+    /// what it declared; and no longer what nobody has.
+    pub fn track(controller: &Arc<Controller>, known: &Surroundings, name: &AppRef, survey: &Survey) {
+        let declared = survey.desired.objects.iter().map(|(key, object)| (&object.gvk, key));
+        let planned = survey.plan.steps.iter().map(|step| (&step.gvk, &step.key));
         let mut kinds: BTreeMap<&Gvk, BTreeSet<&str>> = BTreeMap::new();
-        for (key, object) in &set.objects {
-            kinds.entry(&object.gvk).or_default().insert(&key.namespace);
+        for (gvk, key) in declared.chain(planned) {
+            kinds.entry(gvk).or_default().insert(&key.namespace);
         }
         let member = &known.member;
         let mut watches = member.drift.watches();
         watches.running.retain(|_, task| !task.is_finished());
+        let mut places = BTreeSet::new();
         for (gvk, namespaces) in kinds {
             let Some(kind) =
                 known.discovery.kind(gvk).filter(|kind| kind.verbs.iter().any(|verb| verb == "watch"))
@@ -63,16 +100,32 @@ impl Drift {
             let is_narrow = watches.narrow.contains(gvk);
             for namespace in if is_narrow { namespaces } else { BTreeSet::from([""]) } {
                 let place = (gvk.clone(), namespace.to_owned());
+                if let Some((place, _)) = watches.running.get_key_value(&place) {
+                    places.insert(place.clone());
+                    continue;
+                }
+                let place = Arc::new(place);
                 let watch = Watch { place: place.clone(), plural: kind.plural.clone() };
-                let begun = || tokio::spawn(watch.follow(controller.clone(), member.clone()));
-                watches.running.entry(place).or_insert_with(begun);
+                let task = tokio::spawn(watch.follow(controller.clone(), member.clone()));
+                watches.running.insert(place.clone(), task);
+                places.insert(place);
             }
         }
+        watches.note(name, places);
+        drop(watches);
+        controller.clusters.unwatch(name, Some(member));
+    }
+
+    /// An Application has nothing here any more.
+    pub fn forget(&self, name: &AppRef) {
+        self.watches().note(name, BTreeSet::new());
     }
 
     /// Nothing is watched any more.
     pub fn end(&self) {
-        self.watches().running.drain().for_each(|(_, task)| task.abort());
+        let mut watches = self.watches();
+        watches.needs = Needs::default();
+        watches.running.drain().for_each(|(_, task)| task.abort());
     }
 
     /// Says that a kind may not be watched everywhere; whether that is news.
@@ -83,13 +136,13 @@ impl Drift {
 
 /// The watch of a kind in a namespace, or everywhere.
 struct Watch {
-    place: (Gvk, String),
+    place: Arc<Place>,
     plural: String,
 }
 
 impl Watch {
     fn api(&self, client: kube::Client) -> Api<PartialObjectMeta<DynamicObject>> {
-        let (gvk, namespace) = &self.place;
+        let (gvk, namespace) = &*self.place;
         let resource = ApiResource {
             group: gvk.group.clone(),
             version: gvk.version.clone(),
@@ -105,7 +158,7 @@ impl Watch {
     }
 
     async fn follow(self, controller: Arc<Controller>, member: Arc<Member>) {
-        let (gvk, namespace) = &self.place;
+        let (gvk, namespace) = &*self.place;
         let config = watcher::Config::default().labels(LABEL_APPLICATION);
         let api = self.api(member.cluster.client());
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
@@ -166,4 +219,25 @@ fn wake(controller: &Controller, object: &PartialObjectMeta<DynamicObject>) {
         if controller.rolls(&name) { (DEBOUNCE / 3, DEBOUNCE) } else { (DEBOUNCE, SPACING) };
     let rest = controller.looked(&name).map(|at| spacing.saturating_sub(at.elapsed())).unwrap_or_default();
     controller.queue.push(&name, rest.max(debounce));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_needs_any_more_is_told() {
+        let place = |kind: &str| Arc::new((Gvk::new("v1", kind), String::new()));
+        let name = |name: &str| AppRef { namespace: "shop".into(), name: name.into() };
+        let (maps, secrets) = (place("ConfigMap"), place("Secret"));
+        let mut needs = Needs::default();
+        let both = || BTreeSet::from([maps.clone(), secrets.clone()]);
+        assert_eq!(needs.note(&name("a"), both()), []);
+        assert_eq!(needs.note(&name("a"), both()), []);
+        assert_eq!(needs.note(&name("b"), BTreeSet::from([maps.clone()])), []);
+        assert_eq!(needs.note(&name("a"), BTreeSet::from([maps.clone()])), [secrets]);
+        assert_eq!(needs.note(&name("a"), BTreeSet::new()), []);
+        assert_eq!(needs.note(&name("b"), BTreeSet::new()), [maps]);
+        assert!(needs.0.is_empty());
+    }
 }

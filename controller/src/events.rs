@@ -1,31 +1,39 @@
-//! Events of Kubernetes about Applications, deduplicated by reason. One that
-//! cannot be written is logged; nothing waits for it, and few are written at
-//! once, so that they hold up no sync.
+//! Events of Kubernetes about Applications. Nothing waits
+//! for one: they are written one after the other, so that they hold up no sync.
+//! One that cannot be written in time, or for which there is no room, is logged.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use gitops_api::Application;
+use gitops_engine::events::Recorder;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
-use kube::runtime::events::{Event, EventType, Recorder};
-use tokio::sync::Semaphore;
+use kube::runtime::events::{Event, EventType};
+use tokio::sync::mpsc;
 
-/// The API server takes notes of up to 1 KiB.
-const NOTE: usize = 1000;
-/// Events that are written at once.
-const PARALLEL: usize = 1;
+/// Events that wait to be written.
+const ROOM: usize = 512;
+/// How long one may take: the client waits for as long as a watch does.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is told, and of what.
+type Told = (Event, ObjectReference);
 
 /// Writes Events.
 #[derive(Clone)]
-pub struct Events {
-    recorder: Recorder,
-    room: Arc<Semaphore>,
-}
+pub struct Events(mpsc::Sender<Told>);
 
 impl Events {
+    /// They are written as long as this, or a clone of it, is there.
     pub fn new(client: kube::Client) -> Self {
-        let recorder = Recorder::new(client, "gitops-controller".into());
-        Self { recorder, room: Arc::new(Semaphore::new(PARALLEL)) }
+        Self::patient(client, PATIENCE)
+    }
+
+    fn patient(client: kube::Client, patience: Duration) -> Self {
+        let recorder = Recorder::new(client, "gitops-controller");
+        let (sender, told) = mpsc::channel(ROOM);
+        tokio::spawn(write(recorder, told, patience));
+        Self(sender)
     }
 
     /// Tells of a sync that went well.
@@ -48,15 +56,82 @@ impl Events {
             type_: kind,
             reason: reason.into(),
             action: "Sync".into(),
-            note: Some(note.chars().take(NOTE).collect()),
+            note: Some(note.to_owned()),
             secondary: None,
         };
-        let (recorder, room, regarding) = (self.recorder.clone(), self.room.clone(), about);
-        tokio::spawn(async move {
-            let _held = room.acquire().await;
-            if let Err(error) = recorder.publish(&event, &regarding).await {
-                tracing::warn!(%error, reason, "the Event could not be written");
+        if self.0.try_send((event, about)).is_err() {
+            tracing::warn!(reason, note, "there was no room for the Event");
+        }
+    }
+}
+
+/// Writes what is told, one after the other.
+async fn write(recorder: Recorder, mut told: mpsc::Receiver<Told>, patience: Duration) {
+    while let Some((event, regarding)) = told.recv().await {
+        let reason = event.reason.clone();
+        match tokio::time::timeout(patience, recorder.publish(event, &regarding)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, reason, "the Event could not be written"),
+            Err(_) => tracing::warn!(reason, "the Event could not be written in time"),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// An API server that does not answer the first Event, and counts the others.
+    async fn server() -> (kube::Client, Arc<AtomicUsize>) {
+        let (asked, taken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counted = taken.clone();
+        let app = axum::Router::new().fallback(move |body: String| {
+            let (asked, taken) = (asked.clone(), counted.clone());
+            async move {
+                if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                    std::future::pending::<()>().await;
+                }
+                taken.fetch_add(1, Ordering::Relaxed);
+                body
             }
         });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let config = kube::Config::new(address.parse().unwrap());
+        (kube::Client::try_from(config).unwrap(), taken)
+    }
+
+    fn tell(events: &Events, count: usize) {
+        for number in 0..count {
+            let about = ObjectReference { name: Some(number.to_string()), ..ObjectReference::default() };
+            events.about(about, false, "Synced", "");
+        }
+    }
+
+    async fn until(taken: &AtomicUsize, wanted: usize) {
+        let all = async {
+            while taken.load(Ordering::Relaxed) < wanted {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_holds_up_no_other_and_few_wait() {
+        let (client, taken) = server().await;
+        let events = Events::patient(client, Duration::from_millis(300));
+        tell(&events, ROOM + 100);
+        // Nothing was taken out meanwhile: the last ones found no room, the first hangs.
+        until(&taken, ROOM - 1).await;
+        tell(&events, 1);
+        until(&taken, ROOM).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(taken.load(Ordering::Relaxed), ROOM);
     }
 }

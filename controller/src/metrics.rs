@@ -48,6 +48,9 @@ pub struct Metrics {
     clusters: Family<ClusterLabels, Gauge<i64, AtomicI64>>,
 }
 
+const OK: &str = "ok";
+const FAILED: &str = "failed";
+
 /// All phases of a Rollout.
 const PHASES: [Phase; 7] = [
     Phase::Idle,
@@ -70,7 +73,7 @@ impl Default for Metrics {
         let queue = Gauge::default();
         let rollouts = Family::<PhaseLabels, Gauge<i64, AtomicI64>>::default();
         registry.register("sync_duration_seconds", "Time that a phase of a sync takes", phases.clone());
-        registry.register("drift", "Drift found, by what became of it", drift.clone());
+        registry.register("drift", "Drift that arose, and drift that was healed", drift.clone());
         registry.register("git_looks", "Times that repositories were asked for news", looks.clone());
         registry.register("syncs", "Syncs that wrote or tried to", syncs.clone());
         registry.register("push_events", "Push events, by what became of them", pushes.clone());
@@ -78,7 +81,9 @@ impl Default for Metrics {
         registry.register("rollout_phase", "Rollouts, by their phase", rollouts.clone());
         let clusters = Family::default();
         registry.register("cluster_up", "Whether a registered cluster answers", clusters.clone());
-        Self { registry, phases, drift, looks, syncs, pushes, queue, rollouts, clusters }
+        let metrics = Self { registry, phases, drift, looks, syncs, pushes, queue, rollouts, clusters };
+        metrics.begin();
+        metrics
     }
 }
 
@@ -87,25 +92,37 @@ fn labels(phase: Phase) -> PhaseLabels {
 }
 
 impl Metrics {
+    /// What has not happened yet is zero, and not unknown: rates are told from the
+    /// first time on.
+    fn begin(&self) {
+        for result in [OK, FAILED] {
+            self.looks.get_or_create(&ResultLabels { result: result.into() }).inc_by(0);
+            self.syncs.get_or_create(&ResultLabels { result: result.into() }).inc_by(0);
+        }
+        for action in ["found", "healed"] {
+            self.drift.get_or_create(&ActionLabels { action: action.into() }).inc_by(0);
+        }
+    }
+
     /// A phase has ended: commit, render, survey, apply or health.
     pub fn phase(&self, phase: &str, took: Duration) {
         self.phases.get_or_create(&PhaseLabels { phase: phase.into() }).observe(took.as_secs_f64());
     }
 
-    /// Drift was found, and `healed` or `left`.
+    /// Drift was `found`, or `healed`.
     pub fn drift(&self, action: &str) {
         self.drift.get_or_create(&ActionLabels { action: action.into() }).inc();
     }
 
     /// A repository was asked.
     pub fn look(&self, is_ok: bool) {
-        let result = if is_ok { "ok" } else { "failed" };
+        let result = if is_ok { OK } else { FAILED };
         self.looks.get_or_create(&ResultLabels { result: result.into() }).inc();
     }
 
     /// A sync has ended.
     pub fn sync(&self, is_ok: bool) {
-        let result = if is_ok { "ok" } else { "failed" };
+        let result = if is_ok { OK } else { FAILED };
         self.syncs.get_or_create(&ResultLabels { result: result.into() }).inc();
     }
 
@@ -136,5 +153,23 @@ impl Metrics {
             text.clear();
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_not_happened_yet_is_zero() {
+        let text = Metrics::default().text(0, &[]);
+        for series in [
+            "gitops_syncs_total{result=\"ok\"} 0\n",
+            "gitops_syncs_total{result=\"failed\"} 0\n",
+            "gitops_git_looks_total{result=\"ok\"} 0\n",
+            "gitops_drift_total{action=\"found\"} 0\n",
+        ] {
+            assert!(text.contains(series), "{series}: {text}");
+        }
     }
 }

@@ -32,6 +32,7 @@ mod commits;
 mod labels;
 mod rollouts;
 mod saying;
+mod settled;
 mod syncing;
 
 use commits::Ready;
@@ -184,16 +185,18 @@ impl<'a> Look<'a> {
                 failed
             }
         };
+        self.count_drift(self.has_work(&loaded, &known, &survey));
         let mut failure = None;
         if decision == Decision::Sync {
             (known, survey, failure) = self.brought(&sight, known, survey, &revision).await?;
         }
+        self.settle(&decision, failure.as_ref());
         if self.suspension().is_none() && survey.rollouts.iter().any(Rolling::is_new) {
             self.again = self.again.min(SOON);
         }
         self.memory.phases = survey.rollouts.iter().map(|rolling| rolling.state.phase).collect();
         self.push(&sight, &known, &failed, &revision).await;
-        Drift::track(controller, &known, &survey.desired);
+        Drift::track(controller, &known, &self.name, &survey);
         self.label(&sight, &known, &survey).await;
         self.say_synced(&loaded, &survey, &decision, failure);
         self.say_health(&loaded, &known, &survey).await
@@ -263,20 +266,18 @@ impl<'a> Look<'a> {
     }
 
     fn decide(&mut self, loaded: &Loaded, known: &Surroundings, survey: &Survey) -> Result<Decision, Error> {
-        let (controller, spec) = (self.controller, &self.application.spec);
+        let spec = &self.application.spec;
         let revision = &survey.desired.revision;
         let generation = self.application.metadata.generation.unwrap_or(0);
         self.memory.attempts.meant_for(revision, generation);
         let waits_for = self.waits_for();
         let waits = survey.rollouts.iter().any(Rolling::is_waiting);
         let has_work = waits || self.has_work(loaded, known, survey);
-        let synced = self.before.history.first().map(|entry| entry.revision.as_str());
         let suspended = self.suspension();
         let situation = Situation {
             policy: &spec.sync,
             has_work,
-            revision,
-            synced,
+            is_drift: self.is_drift(),
             is_asked: self.asked.is_some(),
             suspended: suspended.as_deref(),
             waits_for: waits_for.as_deref(),
@@ -289,9 +290,6 @@ impl<'a> Look<'a> {
         let decision = self.goes_on(survey, has_work, decided);
         if decision == Decision::Settled {
             self.memory.attempts.succeeded();
-        }
-        if has_work && synced == Some(revision) {
-            controller.metrics.drift(if decision == Decision::Sync { "healed" } else { "left" });
         }
         if let Decision::Leave { again: Some(again), .. } = &decision {
             self.again = self.again.min(*again);

@@ -76,9 +76,8 @@ pub struct Situation<'a> {
     pub policy: &'a SyncPolicy,
     /// Whether a sync would write something.
     pub has_work: bool,
-    pub revision: &'a str,
-    /// The revision of the last sync that ended well.
-    pub synced: Option<&'a str>,
+    /// Git says what it said when the cluster was as it says.
+    pub is_drift: bool,
     /// A person asks for it.
     pub is_asked: bool,
     /// Why it is left as it is.
@@ -129,7 +128,7 @@ pub fn decide(situation: &Situation<'_>, now: Instant) -> Decision {
     if policy.mode == SyncMode::Manual {
         return leave("Manual", "it is synced when a person asks: kubectl gitops sync", None);
     }
-    if !policy.self_heal && situation.synced == Some(situation.revision) {
+    if !policy.self_heal && situation.is_drift {
         return leave("Drift", "it has drifted, and spec.sync.selfHeal is false", None);
     }
     if let Some(closed) = situation.closed {
@@ -173,8 +172,7 @@ mod tests {
         Situation {
             policy,
             has_work: true,
-            revision: "b",
-            synced: Some("a"),
+            is_drift: false,
             is_asked: false,
             suspended: None,
             waits_for: None,
@@ -210,8 +208,8 @@ mod tests {
         assert_eq!(decided(Situation { closed: Some(closed), is_asked: true, ..base }), "sync");
         let no_heal = SyncPolicy { self_heal: false, ..automatic() };
         assert_eq!(decided(Situation { policy: &no_heal, ..base }), "sync");
-        assert_eq!(decided(Situation { policy: &no_heal, synced: Some("b"), ..base }), "Drift");
-        assert_eq!(decided(Situation { synced: Some("b"), ..base }), "sync");
+        assert_eq!(decided(Situation { policy: &no_heal, is_drift: true, ..base }), "Drift");
+        assert_eq!(decided(Situation { is_drift: true, ..base }), "sync");
     }
 
     #[test]

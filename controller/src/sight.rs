@@ -80,7 +80,7 @@ impl Sight<'_> {
     async fn beside(&self, known: Surroundings, set: DesiredSet) -> Result<(Surroundings, Survey), Error> {
         let (begun, metrics) = (Instant::now(), &self.controller.metrics);
         let (cluster, discovery) = (known.cluster(), &known.discovery);
-        let mut survey = survey(cluster, discovery, self.loaded, &known.environment, set).await?;
+        let mut survey = survey(cluster, discovery, self.loaded, &known.environment, set, None).await?;
         owners::settle(cluster, self.loaded, &known.environment, &mut survey, &[]).await?;
         metrics.phase("survey", begun.elapsed());
         Ok((known, survey))

@@ -45,6 +45,8 @@ pub struct Found {
     /// A sync that is worth remembering.
     pub entry: Option<HistoryEntry>,
     pub operation: Option<OperationStatus>,
+    /// What Git and the spec say, where the cluster is so; empty: no longer.
+    pub settled: Option<String>,
 }
 
 /// What is said of an Application in the cluster that it goes to.
@@ -114,9 +116,12 @@ pub fn after(application: &Application, before: &ApplicationStatus, found: &Foun
         None => suspended.map(|known| json!(known)),
     });
     conditions.extend(said_far(application, before, found.far.as_ref(), now));
-    let deleting = before.conditions.iter().find(|known| known.type_ == "Deleting");
-    conditions
-        .extend(found.deleting.iter().map(|said| condition(application, "Deleting", said, deleting, now)));
+    // How long it takes is told from where it is, which the reason says.
+    conditions.extend(found.deleting.iter().map(|said| {
+        let deleting = before.conditions.iter();
+        let mut same = deleting.filter(|known| known.type_ == "Deleting" && known.reason == said.1);
+        condition(application, "Deleting", said, same.next(), now)
+    }));
     status["conditions"] = conditions.into();
     let text =
         |new: Option<&'static str>, old: &Option<String>| new.map(str::to_owned).or_else(|| old.clone());
@@ -146,6 +151,10 @@ pub fn after(application: &Application, before: &ApplicationStatus, found: &Foun
     }
     if let Some(operation) = found.operation.as_ref().or(before.operation.as_ref()) {
         status["operation"] = json!(operation);
+    }
+    let settled = found.settled.as_ref().or(before.settled.as_ref());
+    if let Some(settled) = settled.filter(|settled| !settled.is_empty()) {
+        status["settled"] = settled.as_str().into();
     }
     let revision = found.revision.as_ref().or(before.revision.as_ref());
     if let Some(revision) = revision.filter(|_| !is_judged(Some(before))) {
@@ -198,6 +207,9 @@ fn condition(
 /// Whether a status says already what is to be written.
 pub fn says(status: &ApplicationStatus, wanted: &Value) -> bool {
     let live = json!(status);
+    if live["settled"] != wanted["settled"] {
+        return false;
+    }
     let written = wanted["conditions"].as_array().into_iter().flatten();
     let written: Vec<&Value> = written.map(|condition| &condition["type"]).collect();
     let ours = |conditions: &Value| -> Vec<Value> {
@@ -283,6 +295,31 @@ mod tests {
         let wanted = after(&application, &before, &found(), NOW);
         assert_eq!((&wanted["revision"], &wanted["objects"]["total"]), (&Value::Null, &Value::Null));
         assert!(wanted["conditions"].as_array().unwrap().iter().all(|known| known["type"] != "Enforced"));
+    }
+
+    #[test]
+    fn how_long_it_is_deleted_is_told_from_where_it_is() {
+        let (application, later) = (application(), "2026-11-24T11:00:00Z");
+        let said = |before: &ApplicationStatus, reason: &'static str, now: &str| {
+            let found = Found { deleting: Some(("True", reason, String::new())), ..Found::default() };
+            after(&application, before, &found, now)
+        };
+        let hooks = live(&said(&ApplicationStatus::default(), "Hooks", NOW));
+        let since = |status: &Value| status["conditions"][0]["lastTransitionTime"].clone();
+        assert_eq!(since(&said(&hooks, "Hooks", later)), NOW);
+        assert_eq!(since(&said(&hooks, "Objects", later)), later);
+    }
+
+    #[test]
+    fn a_cluster_that_is_no_longer_as_git_says_is_not_settled() {
+        let application = application();
+        let with = |settled: &str| Found { settled: Some(settled.into()), ..Found::default() };
+        let before = live(&after(&application, &ApplicationStatus::default(), &with("a"), NOW));
+        assert_eq!(before.settled.as_deref(), Some("a"));
+        let kept = after(&application, &before, &Found::default(), NOW);
+        assert!(says(&before, &kept) && kept["settled"] == "a");
+        let cleared = after(&application, &before, &with(""), NOW);
+        assert!(!says(&before, &cleared) && cleared["settled"] == Value::Null);
     }
 
     #[test]

@@ -14,9 +14,9 @@ use gitops_core::object::ObjectKey;
 use gitops_core::plan::Action;
 use gitops_engine::desired::{commit, desired};
 use gitops_engine::load::{self, FILE, Loaded};
-use gitops_engine::rollout::back::doubt;
+use gitops_engine::rollout::back::{Standing, standing};
 use gitops_engine::trust::trust;
-use gitops_engine::{Environment, Kin, Reach, Rules, Survey, healths, survey};
+use gitops_engine::{Ahead, Environment, Kin, Reach, Rules, Survey, healths, survey};
 use gitops_source::{Commit, RepoUrl};
 use tokio::sync::Mutex;
 
@@ -232,8 +232,10 @@ impl Destination {
         revision: Option<&str>,
     ) -> Result<(Commit, Survey), Failure> {
         self.is_meant(loaded)?;
-        let (commit, set) = declared(loaded, &self.environment, revision, &self.discovery).await?;
-        Ok((commit, self.resurvey(loaded, set).await?))
+        let commit = meant(loaded, &self.environment, revision).await?;
+        let ahead = self.look_ahead(loaded);
+        let set = desired(loaded, &self.environment, &commit.id, &self.discovery).await?;
+        Ok((commit, self.survey_of(loaded, set, ahead).await?))
     }
 
     /// The surveys of many, each where it goes, side by side and in order.
@@ -257,7 +259,22 @@ impl Destination {
 
     /// What the cluster holds by now of what is known to be declared.
     pub async fn resurvey(&self, loaded: &Loaded, set: DesiredSet) -> Result<Survey, Failure> {
-        Ok(survey(&self.cluster, &self.discovery, loaded, &self.environment, set).await?)
+        self.survey_of(loaded, set, None).await
+    }
+
+    /// The same, of which a part may have been asked for already.
+    pub async fn survey_of(
+        &self,
+        loaded: &Loaded,
+        set: DesiredSet,
+        ahead: Option<Ahead>,
+    ) -> Result<Survey, Failure> {
+        Ok(survey(&self.cluster, &self.discovery, loaded, &self.environment, set, ahead).await?)
+    }
+
+    /// Begins to ask what the cluster holds of an Application, while Git is rendered.
+    pub fn look_ahead(&self, loaded: &Loaded) -> Option<Ahead> {
+        Ahead::begin(&self.cluster, &self.discovery, loaded, &self.environment)
     }
 
     /// The health of an Application's objects, with the reasons that those near
@@ -323,16 +340,14 @@ pub async fn of_cluster(
     found.try_collect().await
 }
 
-/// Why a commit that takes a version of an Application back would not count; none
-/// where it would, or where the cluster does not have the Application, or not all
-/// that it takes to know.
-pub async fn revert_doubt(
-    cluster: Option<&Cluster>,
-    application: &AppRef,
-    settings: &Settings,
-) -> Option<String> {
-    let loaded = load::from_cluster(cluster?, application, &settings.credentials).await.ok()?;
-    doubt(&loaded).await
+/// Whether a commit that takes a version of an Application back would count, as
+/// the cluster has the Application.
+pub async fn revert(cluster: Option<&Cluster>, application: &AppRef, settings: &Settings) -> Standing {
+    let Some(cluster) = cluster else { return Standing::Unknown("no cluster answers".into()) };
+    match load::from_cluster(cluster, application, &settings.credentials).await {
+        Ok(loaded) => standing(&loaded).await,
+        Err(error) => Standing::Unknown(error.to_string()),
+    }
 }
 
 /// What an Application declares at the commit that it, or `revision`, means.
@@ -342,6 +357,17 @@ pub async fn declared(
     revision: Option<&str>,
     scopes: &(impl gitops_core::desired::Scopes + Clone + Send + 'static),
 ) -> Result<(Commit, DesiredSet), Failure> {
+    let commit = meant(loaded, environment, revision).await?;
+    let set = desired(loaded, environment, &commit.id, scopes).await?;
+    Ok((commit, set))
+}
+
+/// The commit that an Application, or `revision`, means, if it counts.
+pub async fn meant(
+    loaded: &Loaded,
+    environment: &Environment,
+    revision: Option<&str>,
+) -> Result<Commit, Failure> {
     let commit = commit(loaded, environment, revision).await?;
     // An artifact has no branch to look for its commit on: its name has to count.
     let mut asked = loaded.clone();
@@ -351,6 +377,5 @@ pub async fn declared(
         first.source.revision = revision.to_owned();
     }
     trust(&asked, environment, &commit.id).await?;
-    let set = desired(loaded, environment, &commit.id, scopes).await?;
-    Ok((commit, set))
+    Ok(commit)
 }

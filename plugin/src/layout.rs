@@ -28,8 +28,10 @@ pub fn wrapped(text: &str, indent: &str, width: usize) -> Vec<String> {
 }
 
 /// Columns side by side, the last one wrapped; where there is no room for it
-/// beside the others, it comes below them.
+/// beside the others, it comes below them, and where there is none for the others
+/// beside the first one, these do.
 pub fn columns(header: &[&str], rows: &[Vec<String>], printer: &Printer) -> Vec<String> {
+    const INDENT: usize = 4;
     let last = header.len().saturating_sub(1);
     let size = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(String::as_str);
@@ -38,28 +40,66 @@ pub fn columns(header: &[&str], rows: &[Vec<String>], printer: &Printer) -> Vec<
     let sizes: Vec<usize> = (0..last).map(size).collect();
     let before: usize = sizes.iter().map(|size| size + 2).sum();
     let beside = before + 30 <= printer.width();
+    let is_broken = last > 1 && before.saturating_sub(2) > printer.width();
     let fixed = |row: &[&str]| {
-        let cells = row.iter().zip(&sizes).map(|(cell, size)| format!("{cell:<size$}  "));
-        cells.collect::<String>()
+        let cells = |from: usize, to: usize| {
+            let cells = row.iter().zip(&sizes).take(to).skip(from);
+            cells.map(|(cell, size)| format!("{cell:<size$}  ")).collect::<String>()
+        };
+        if !is_broken {
+            return vec![cells(0, last)];
+        }
+        vec![cells(0, 1).trim_end().to_owned(), format!("{:INDENT$}{}", "", cells(1, last))]
     };
-    let mut lines = Vec::new();
-    let heading = format!("{}{}", fixed(&header[..last]), if beside { header[last] } else { "" });
-    lines.push(printer.ink(Ink::Dim, heading.trim_end()));
+    let mut heading = fixed(&header[..last]);
+    if let Some(line) = heading.last_mut().filter(|_| beside) {
+        line.push_str(header[last]);
+    }
+    let mut lines: Vec<String> = heading.iter().map(|line| printer.ink(Ink::Dim, line.trim_end())).collect();
     for row in rows {
         let cells: Vec<&str> = row.iter().map(String::as_str).collect();
         let start = fixed(&cells[..last.min(cells.len())]);
-        let indent = " ".repeat(if beside { before } else { 4 });
+        let indent = " ".repeat(if beside { before } else { INDENT });
         let text = wrapped(cells.get(last).unwrap_or(&""), &indent, printer.width());
         match (beside, text.split_first()) {
             (true, Some((first, more))) => {
-                lines.push(format!("{start}{}", first.trim_start()));
+                lines.push(format!("{}{}", start.concat(), first.trim_start()));
                 lines.extend(more.iter().cloned());
             }
             _ => {
-                lines.push(start.trim_end().to_owned());
+                lines.extend(start.iter().map(|line| line.trim_end().to_owned()));
                 lines.extend(text);
             }
         }
+    }
+    lines
+}
+
+/// A name and how it is: on one line behind `first`, or, where there is no room,
+/// wrapped behind `more`. The health has its colour.
+pub fn titled(
+    (first, more): (&str, &str),
+    name: &str,
+    (health_of, rest): (Health, &str),
+    printer: &Printer,
+) -> Vec<String> {
+    let state = health_of.name();
+    let gap = if rest.is_empty() { "" } else { "  " };
+    let line = format!("{first}{name}  {state}{gap}{rest}");
+    if line.chars().count() <= printer.width() {
+        return vec![format!("{first}{name}  {}{gap}{rest}", health(health_of, printer))];
+    }
+    let room = printer.width().saturating_sub(more.chars().count());
+    let mut lines = wrapped(name, more, printer.width());
+    if let Some(line) = lines.first_mut() {
+        *line = format!("{first}{}", line.strip_prefix(more).unwrap_or(line));
+    }
+    let how = format!("{state}{gap}{rest}");
+    if how.chars().count() <= room {
+        lines.push(format!("{more}{}{gap}{rest}", health(health_of, printer)));
+    } else {
+        lines.push(format!("{more}{}", health(health_of, printer)));
+        lines.extend(wrapped(rest, more, printer.width()));
     }
     lines
 }
@@ -155,5 +195,15 @@ mod tests {
         ConfigMap shop/web   Synced
         ");
         assert!(text(50).lines().all(|line| line.chars().count() <= 50));
+        let rows =
+            [vec!["Deployment the-namespace/web".into(), "Synced".into(), "Healthy".into(), String::new()]];
+        let narrow =
+            columns(&["OBJECT", "SYNC", "HEALTH", "WHY"], &rows, &Printer::new(ColorChoice::Never).wide(40));
+        insta::assert_snapshot!(narrow.join("\n"), @"
+        OBJECT
+            SYNC    HEALTH
+        Deployment the-namespace/web
+            Synced  Healthy
+        ");
     }
 }

@@ -4,6 +4,7 @@ mod applications;
 mod asking;
 mod beside;
 mod checks;
+mod claiming;
 mod cli;
 mod commands;
 mod dependencies;

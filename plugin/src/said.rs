@@ -17,6 +17,14 @@ pub async fn status(cluster: &Cluster, loaded: &Loaded) -> ApplicationStatus {
     }
 }
 
+/// The same, as it is by now: a wait may have taken long.
+pub async fn status_now(cluster: &Cluster, loaded: &Loaded) -> ApplicationStatus {
+    match load::status_of(cluster, &loaded.application).await {
+        Ok(status) => status.unwrap_or_default(),
+        Err(_) => loaded.status.clone().unwrap_or_default(),
+    }
+}
+
 async fn of(cluster: &Cluster, application: &AppRef) -> ApplicationStatus {
     load::status_of(cluster, application).await.ok().flatten().unwrap_or_default()
 }

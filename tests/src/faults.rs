@@ -46,6 +46,17 @@ struct Shared {
     armed: Mutex<Option<(usize, Fault)>>,
     /// So many requests of so many are told to come later.
     storm: Mutex<(usize, usize)>,
+    /// What lasts until it is lifted.
+    lasting: Mutex<Option<(Lasting, Fault)>>,
+}
+
+/// Which requests a fault that lasts meets.
+#[derive(Clone, Copy, Debug)]
+enum Lasting {
+    /// Those from this number on, counted from 1.
+    From(usize),
+    /// Those whose method and path begin so.
+    At(&'static str),
 }
 
 /// A body on its way: a watch has no end.
@@ -95,12 +106,32 @@ impl FaultyProxy {
         self.shared.requests.store(0, Ordering::SeqCst);
     }
 
+    /// Counts anew; the request of this number and all after it meet the fault.
+    ///
+    /// # Panics
+    /// Never, unless a thread before has.
+    pub fn arm_from(&self, request: usize, fault: Fault) {
+        self.disarm();
+        *self.shared.lasting.lock().unwrap() = Some((Lasting::From(request), fault));
+    }
+
+    /// Counts anew; all requests whose method and path begin so meet the fault, such
+    /// as `POST /apis/coordination.k8s.io/`.
+    ///
+    /// # Panics
+    /// Never, unless a thread before has.
+    pub fn arm_at(&self, beginning: &'static str, fault: Fault) {
+        self.disarm();
+        *self.shared.lasting.lock().unwrap() = Some((Lasting::At(beginning), fault));
+    }
+
     /// Counts anew; every request passes.
     ///
     /// # Panics
     /// Never, unless a thread before has.
     pub fn disarm(&self) {
         *self.shared.armed.lock().unwrap() = None;
+        *self.shared.lasting.lock().unwrap() = None;
         self.shared.requests.store(0, Ordering::SeqCst);
     }
 
@@ -149,7 +180,12 @@ async fn answer(
         return Ok(busy.header(header::CONTENT_TYPE, "application/json").body(whole(body.into())).unwrap());
     }
     let armed = *shared.armed.lock().unwrap();
-    let fault = armed.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+    let lasting = shared.lasting.lock().unwrap().filter(|(which, _)| match which {
+        Lasting::From(first) => number >= *first,
+        Lasting::At(beginning) => format!("{} {}", request.method(), request.uri()).starts_with(beginning),
+    });
+    let once = armed.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+    let fault = once.or(lasting.map(|(_, fault)| fault));
     match fault {
         Some(Fault::CutBefore) => return Err(Broken),
         Some(Fault::Hang) => match std::future::pending::<Infallible>().await {},

@@ -122,8 +122,17 @@ fn monitoring_is_rendered_where_it_is_asked_for() {
     let dashboard: Value =
         serde_json::from_str(of("ConfigMap")[0]["data"]["gitops.json"].as_str().unwrap()).unwrap();
     assert!(dashboard["panels"].as_array().unwrap().len() >= 8);
-    let rules = of("PrometheusRule")[0]["spec"]["groups"][0]["rules"].as_array().unwrap().clone();
+    let alerts = |objects: &[Value]| -> Vec<Value> {
+        let rule = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+        let groups = rule["spec"]["groups"].as_array().unwrap().clone();
+        groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+    };
+    let rules = alerts(&objects);
     assert!(rules.iter().all(|rule| rule["expr"].is_string() && rule["annotations"]["summary"].is_string()));
+    let is_there = |rules: &[Value], name: &str| rules.iter().any(|rule| rule["alert"] == name);
+    assert!(is_there(&rules, "GitopsControllerDown") && is_there(&rules, "GitopsWebhookDown"));
+    let alone = alerts(&rendered("--set monitoring.alerts=true,controller.enabled=false"));
+    assert!(!is_there(&alone, "GitopsControllerDown") && is_there(&alone, "GitopsWebhookDown"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gitops_tests::cluster::{eventually, ran};
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
-use gitops_tests::{FakeNode, Place, cluster};
+use gitops_tests::{FakeNode, Place, Shop, cluster};
 use serde_json::{Value, json};
 
 fn shop() -> Place {
@@ -61,6 +61,23 @@ fn status_says_which_quota_is_used_up() {
     });
     let events = place.gitops("events --warnings").ok().stdout;
     assert!(events.contains("FailedCreate") && events.contains("exceeded quota: tiny"), "{events}");
+}
+
+#[test]
+fn a_wait_that_ends_tells_what_is_the_matter_by_then() {
+    let shop = Shop::unheld(&[("app/config.yaml", CONFIG)]);
+    shop.hold(json!({}));
+    let waits = std::thread::scope(|scope| {
+        let command = format!("wait web -n {} --for synced --timeout 10s", shop.name());
+        let (cluster, root) = (shop.cluster, std::path::Path::new("/"));
+        let waits = scope.spawn(move || cluster.gitops(root, &command));
+        std::thread::sleep(Duration::from_secs(2));
+        shop.repo.commit("broken", &[("app/config.yaml", "kind: [\n")]);
+        shop.wait_for("Rendered", "False");
+        waits.join().unwrap()
+    });
+    let waited = waits.code(8);
+    assert!(waited.stderr.contains("app/config.yaml"), "{}", waited.stderr);
 }
 
 #[test]

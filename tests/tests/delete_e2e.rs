@@ -93,11 +93,15 @@ fn what_git_says_is_to_stay_stays() {
 fn charts_hooks_of_a_deletion_are_run() {
     let place = Place::new(&[
         ("app/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n".into()),
-        ("app/templates/web.yaml", config("web", &json!({}))),
+        (
+            "app/templates/web.yaml",
+            r#"{apiVersion: v1, kind: ConfigMap, metadata: {name: web}, data: {apps: "{{ .Capabilities.APIVersions.Has "apps/v1/Deployment" }}", none: "{{ .Capabilities.APIVersions.Has "ex.io/v9" }}"}}"#.into(),
+        ),
         ("app/templates/bye.yaml", config("bye", &json!({"helm.sh/hook": "post-delete"}))),
     ]);
     place.gitops("sync").ok();
-    assert!(place.has("configmap/web") && !place.has("configmap/bye"));
+    assert_eq!(place.get("configmap/web").unwrap()["data"], json!({"apps": "true", "none": "false"}));
+    assert!(!place.has("configmap/bye"));
     place.gitops("delete --yes").ok();
     assert!(!place.has("configmap/web") && place.has("configmap/bye"));
 }

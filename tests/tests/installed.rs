@@ -82,9 +82,13 @@ fn under_writes(cluster: &TestCluster, disturb: impl FnOnce()) -> (u32, u32) {
 /// The webhook's.
 fn pods(cluster: &TestCluster) -> Vec<String> {
     let listed = cluster.kubectl(
-        "get pods -n gitops-system -l app.kubernetes.io/component=webhook --field-selector=status.phase=Running -o jsonpath={.items[*].metadata.name}",
+        "get pods -n gitops-system -l app.kubernetes.io/component=webhook --field-selector=status.phase=Running -o json",
     );
-    listed.ok().stdout.split_whitespace().map(str::to_owned).collect()
+    let listed: serde_json::Value = serde_json::from_str(&listed.ok().stdout).unwrap();
+    let all = listed["items"].as_array().unwrap().iter().map(|pod| &pod["metadata"]);
+    // Those of a release that was taken away may still be going.
+    let there = all.filter(|metadata| metadata.get("deletionTimestamp").is_none());
+    there.map(|metadata| metadata["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The logs of a real Pod, in every form.

@@ -80,7 +80,12 @@ fn registered_by_the_plugin(stage: &Stage<'_>) {
     assert!(nowhere.stderr.contains("--namespaces"), "{}", nowhere.stderr);
     let printed = gitops("cluster add east --namespaces shop --print").ok().stdout;
     assert!(printed.contains("kind: ServiceAccount") && !printed.contains("cluster-admin"), "{printed}");
-    gitops("cluster add east --namespaces shop").ok();
+    let added = gitops("cluster add east --namespaces shop -o json").ok().json();
+    assert_eq!(
+        (&added["name"], &added["secret"]["name"], &added["namespaces"][0]),
+        (&json!("east"), &json!("cluster-east"), &json!("shop")),
+        "{added}"
+    );
     let list = gitops("cluster list -o json").ok().json();
     let names: Vec<&str> =
         list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();

@@ -56,6 +56,58 @@ fn prometheus_reads_every_alert() {
     assert!(read.stdout.contains("SUCCESS"), "{}", read.stdout);
 }
 
+/// What fires at a time, of these alerts, where these series are.
+fn fires(series: &[(&str, &str)], at: &str, alerts: &[(&str, bool)]) -> Value {
+    let series: Vec<Value> =
+        series.iter().map(|(series, values)| json!({"series": series, "values": values})).collect();
+    let rules: Value = gitops_source::yaml::documents("alerts", &text("charts/gitops/files/alerts.yaml"))
+        .unwrap()[0]
+        .value
+        .clone();
+    let all = rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+    let all: Vec<&Value> = all.collect();
+    let expected = alerts.iter().map(|(name, fires)| {
+        let rule = all.iter().find(|rule| rule["alert"] == **name).unwrap();
+        let labels = &rule["labels"];
+        let alerts = if *fires {
+            json!([{"exp_labels": labels, "exp_annotations": rule["annotations"]}])
+        } else {
+            json!([])
+        };
+        json!({"eval_time": at, "alertname": name, "exp_alerts": alerts})
+    });
+    json!({"interval": "1m", "input_series": series, "alert_rule_test": expected.collect::<Vec<_>>()})
+}
+
+/// With those series that there are, and nothing else.
+#[test]
+fn alerts_fire_when_they_should() {
+    let ok = "gitops_syncs_total{result=\"ok\"}";
+    let failed = "gitops_syncs_total{result=\"failed\"}";
+    let looked = "gitops_git_looks_total{result=\"ok\"}";
+    let missed = "gitops_git_looks_total{result=\"failed\"}";
+    let up = "up{job=\"gitops-controller\"}";
+    let (syncs, looks, down) = ("GitopsSyncsFail", "GitopsRepositoriesUnreachable", "GitopsControllerDown");
+    let tests = [
+        fires(&[(failed, "0+1x60")], "40m", &[(syncs, true)]),
+        fires(&[(failed, "0+1x60"), (ok, "3x60")], "40m", &[(syncs, true)]),
+        fires(&[(failed, "0+1x60"), (ok, "0+1x60")], "40m", &[(syncs, false)]),
+        fires(&[(failed, "2x60")], "40m", &[(syncs, false)]),
+        fires(&[(missed, "0+1x60")], "40m", &[(looks, true)]),
+        fires(&[(missed, "0+2x60"), (looked, "0+1x60")], "40m", &[(looks, true)]),
+        fires(&[(missed, "0+1x60"), (looked, "0+2x60")], "40m", &[(looks, false)]),
+        fires(&[], "10m", &[(down, true), ("GitopsWebhookDown", true), (syncs, false), (looks, false)]),
+        fires(&[(up, "1x60")], "10m", &[(down, false)]),
+        fires(&[("gitops_overrides_used_total", "0x10 1x20")], "12m", &[("GitopsOverrideUsed", true)]),
+        fires(&[("gitops_overrides_used_total", "1x40")], "30m", &[("GitopsOverrideUsed", false)]),
+    ];
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    let suite = json!({"rule_files": [alerts()], "evaluation_interval": "1m", "tests": tests});
+    std::fs::write(file.path(), suite.to_string()).unwrap();
+    let ran = ran(Command::new("promtool").args(["test", "rules"]).arg(file.path()), None);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+}
+
 #[test]
 fn prometheus_reads_every_query_of_the_dashboard() {
     let recorded = queries().into_iter().enumerate();

@@ -138,7 +138,9 @@ fn colours_are_for_terminals_and_those_who_ask() {
     assert!(run("", &[("CLICOLOR_FORCE", "1")]));
     assert!(run("--color always", &[]));
     assert!(!run("--color never", &[("CLICOLOR_FORCE", "1")]));
-    assert!(!run("", &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "0")]));
+    assert!(!run("", &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")]));
+    assert!(run("", &[("NO_COLOR", ""), ("CLICOLOR_FORCE", "1")]), "an empty one says nothing");
+    assert!(run("--color always", &[("NO_COLOR", "1")]), "a flag is meant");
 }
 
 #[test]

@@ -1,16 +1,14 @@
 //! Events of Kubernetes, for what somebody should see. In: what happened. Out:
-//! Events, deduplicated by object and reason. One that cannot be written is
+//! Events. One that cannot be written is
 //! logged; nothing waits for it.
 
 use gitops_core::contention::Contention;
 use gitops_core::desired::AppRef;
 use gitops_core::names::API_VERSION;
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_engine::events::Recorder;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType, Recorder};
-
-/// The API server takes notes of up to 1 KiB.
-const NOTE: usize = 1000;
+use kube::runtime::events::{Event, EventType};
 
 /// Writes Events.
 #[derive(Clone)]
@@ -18,7 +16,7 @@ pub struct Events(Recorder);
 
 impl Events {
     pub fn new(client: kube::Client) -> Self {
-        Self(Recorder::new(client, "gitops-webhook".into()))
+        Self(Recorder::new(client, "gitops-webhook"))
     }
 
     /// Warns about `regarding`, in the background.
@@ -33,12 +31,12 @@ impl Events {
             type_: EventType::Warning,
             reason: reason.into(),
             action: action.into(),
-            note: Some(note.chars().take(NOTE).collect()),
+            note: Some(note.to_owned()),
             secondary: related,
         };
         let recorder = self.0.clone();
         tokio::spawn(async move {
-            if let Err(error) = recorder.publish(&event, &regarding).await {
+            if let Err(error) = recorder.publish(event, &regarding).await {
                 tracing::warn!(%error, reason, "the Event could not be written");
             }
         });

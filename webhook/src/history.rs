@@ -11,6 +11,7 @@ use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
 use gitops_engine::Environment;
 use gitops_engine::desired::packed;
+use gitops_engine::trust::signed;
 use gitops_source::{GitCache, RepoUrl};
 
 use crate::world::Held;
@@ -35,8 +36,11 @@ pub struct History {
 #[derive(Debug, Default)]
 struct Passed {
     tip: String,
+    /// Of [`Held`]: another path or other signers make something else of a commit.
+    version: Arc<str>,
     commits: Vec<String>,
-    /// Only what is declared otherwise than at the tip; None: cannot be rendered.
+    /// Only what is declared otherwise than at the tip; None: cannot be rendered, or
+    /// is not signed as the Project asks.
     parts: Vec<Option<Arc<Part>>>,
     /// Found while the history was not all here: there may be more.
     partial: bool,
@@ -126,7 +130,8 @@ impl Passed {
         discovery: &Discovery,
     ) {
         let tip = &of.part;
-        if self.tip != tip.revision || self.partial {
+        let is_same = self.tip == tip.revision && self.version == of.version;
+        if !is_same || self.partial {
             let (repo, path, revision) =
                 (of.loaded.repo.clone(), of.loaded.source().path, tip.revision.clone());
             let found = tokio::task::spawn_blocking(move || {
@@ -134,17 +139,30 @@ impl Passed {
                 (git.passed(&repo, &revision, &path, PASSED).unwrap_or_default(), partial)
             });
             let (commits, partial) = found.await.unwrap_or_default();
-            if self.tip != tip.revision || self.commits != commits {
-                *self = Self { tip: tip.revision.clone(), commits, ..Self::default() };
+            if !is_same || self.commits != commits {
+                let (tip, version) = (tip.revision.clone(), of.version.clone());
+                *self = Self { tip, version, commits, ..Self::default() };
             }
             self.partial = partial;
         }
         while let Some(commit) = self.commits.get(self.parts.len()).filter(|commit| *commit != until) {
-            let precedence = tip.precedence.clone();
-            let part = packed(&of.loaded, environment, commit, discovery, precedence).await;
-            self.parts.push(part.ok().map(|part| Arc::new(part.otherwise_than(tip))));
+            let part = part_at(of, environment, commit, discovery).await;
+            self.parts.push(part.map(|part| Arc::new(part.otherwise_than(tip))));
         }
     }
+}
+
+/// What an Application declared at another commit, if it is signed as its Project
+/// asks.
+pub async fn part_at(
+    of: &Held,
+    environment: &Environment,
+    revision: &str,
+    discovery: &Discovery,
+) -> Option<Part> {
+    signed(&of.loaded, environment, revision).await.ok()?;
+    let precedence = of.part.precedence.clone();
+    packed(&of.loaded, environment, revision, discovery, precedence).await.ok()
 }
 
 fn held<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

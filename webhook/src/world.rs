@@ -72,6 +72,8 @@ pub fn defined(part: &Part) -> Vec<Defined> {
 #[derive(Clone, Debug)]
 pub struct Held {
     pub loaded: Loaded,
+    /// Of which Application and Project, and how they were by then.
+    pub version: Arc<str>,
     pub policy: Policy,
     pub part: Arc<Part>,
     /// Its Rollouts, which are worked into the part; none: the part is of a copy,

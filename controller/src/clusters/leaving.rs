@@ -83,11 +83,11 @@ async fn own(
     }))
 }
 
-fn is_going(live: &Value) -> bool {
+pub(super) fn is_going(live: &Value) -> bool {
     live.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
 }
 
-fn finalizers(live: &Value) -> Vec<Value> {
+pub(super) fn finalizers(live: &Value) -> Vec<Value> {
     live.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default()
 }
 

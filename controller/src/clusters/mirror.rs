@@ -210,6 +210,23 @@ pub(super) fn uid_of(object: &Value) -> &str {
     mark(object, "annotations", ANNOTATION_HUB_UID).unwrap_or_default()
 }
 
+/// The uid of the hub that a mirror is of, if that is another one.
+fn others<'a>(live: &'a Value, wanted: &Value) -> Option<&'a str> {
+    Some(uid_of(live)).filter(|uid| !uid.is_empty() && *uid != uid_of(wanted))
+}
+
+/// What is said of a mirror that goes and that others hold.
+fn held_up(key: &ObjectKey, live: &Value) -> String {
+    let finalizers = leaving::finalizers(live);
+    let names: Vec<&str> = finalizers.iter().filter_map(Value::as_str).collect();
+    format!(
+        "Application {}/{} there is being deleted and waits for {}; a new one is made when it is gone",
+        key.namespace,
+        key.name,
+        names.join(", ")
+    )
+}
+
 /// What is said to the later one of two hubs of one name.
 fn rival(key: &ObjectKey, live: &Value) -> String {
     format!(
@@ -239,18 +256,24 @@ async fn write(member: &Member, kind: &Kind, key: &ObjectKey, wanted: &Value) ->
                 let message = format!("Application {}/{} there is {whose}", key.namespace, key.name);
                 return Err(apart(member, "NotMirrored", message));
             }
-            // It is declared again, before the one of before was gone.
-            Some(live) if leaving::is_leaving(&live) && uid_of(&live) == uid_of(wanted) => {
-                leaving::let_go(cluster, kind, key, live).await?;
-                continue;
-            }
-            Some(live) if says(&live, wanted) => return Ok(live),
-            Some(live) if uid_of(&live) != uid_of(wanted) && member.is_rivals(key, uid_of(&live)) => {
+            Some(live) if others(&live, wanted).is_some_and(|theirs| member.is_rivals(key, theirs)) => {
                 return Err(apart(member, "NotMirrored", rival(key, &live)));
             }
+            // It is declared again, before the one of before was gone: by this hub, or
+            // by the one that it was rebuilt from.
+            Some(live) if leaving::is_leaving(&live) => {
+                let theirs = others(&live, wanted).map(str::to_owned);
+                leaving::let_go(cluster, kind, key, live).await?;
+                theirs.iter().for_each(|theirs| member.take_over(key, theirs));
+                continue;
+            }
+            // Nothing brings it back: a new one comes when it is gone.
+            Some(live) if leaving::is_going(&live) => {
+                return Err(apart(member, "NotMirrored", held_up(key, &live)));
+            }
+            Some(live) if says(&live, wanted) => return Ok(live),
             Some(mut live) => {
-                let uid = uid_of(&live);
-                from = (!uid.is_empty() && uid != uid_of(wanted)).then(|| uid.to_owned());
+                from = others(&live, wanted).map(str::to_owned);
                 live["spec"] = wanted["spec"].clone();
                 live["metadata"]["annotations"][ANNOTATION_HUB_UID] =
                     wanted["metadata"]["annotations"][ANNOTATION_HUB_UID].clone();

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use gitops_api::Application;
 use gitops_cluster::Cluster;
+use gitops_core::desired::AppRef;
 use gitops_core::names::IN_CLUSTER;
 
 pub use leaving::{leave, release};
@@ -90,6 +91,22 @@ impl Clusters {
         drop(known);
         member.takes(application).map_err(|why| away("NotAdmitted", why))?;
         member.is_there()
+    }
+
+    /// An Application has nothing in any cluster but this one.
+    pub fn unwatch(&self, name: &AppRef, but: Option<&Arc<Member>>) {
+        let far: Vec<Arc<Member>> = self
+            .far()
+            .members
+            .values()
+            .flatten()
+            .filter_map(|member| member.as_ref().ok().cloned())
+            .collect();
+        for member in far.iter().chain([&self.here]) {
+            if but.is_none_or(|but| !Arc::ptr_eq(but, member)) {
+                member.drift.forget(name);
+            }
+        }
     }
 
     /// Waits until the cluster an Application goes to has not answered for a

@@ -47,6 +47,7 @@ impl<'a> Look<'a> {
         controller.metrics.phase("commit", begun.elapsed());
         tracing::Span::current().record("revision", &commit.id);
         self.found.revision = self.news(loaded, known, &commit.id).await;
+        self.read(loaded, known, &commit.id).await;
         let ready = self.surveyed(project, loaded, known, commit.id).await?;
         self.found.far = status::far(&ready.known, ready.far.as_ref());
         self.memory.good = Some(ready.revision.clone());
@@ -114,9 +115,10 @@ impl<'a> Look<'a> {
         if resources(declared.objects.values().map(|object| (&object.key, &object.gvk))).is_empty() {
             return Ok(());
         }
+        self.read(loaded, known, &good).await;
         let ready = self.surveyed(project, loaded, known, good).await?;
         let Ready { loaded, far, mut known, mut survey, revision } = ready;
-        Drift::track(self.controller, &known, &survey.desired);
+        Drift::track(self.controller, &known, &self.name, &survey);
         let sight = self.sight(project, far.as_ref(), &loaded);
         if let Driven::Moved(failed) = self.drive(&sight, &known, &survey).await? {
             for one in &failed {
@@ -128,8 +130,10 @@ impl<'a> Look<'a> {
         }
         self.memory.phases = survey.rollouts.iter().map(|rolling| rolling.state.phase).collect();
         let rolls = self.rolls || survey.rollouts.iter().any(|rolling| rolling.state.is_under_way());
-        if rolls && self.decide(&loaded, &known, &survey)? == Decision::Sync {
-            self.brought(&sight, known, survey, &revision).await?;
+        let decision = self.decide(&loaded, &known, &survey)?;
+        if rolls && decision == Decision::Sync {
+            let (_, _, failure) = self.brought(&sight, known, survey, &revision).await?;
+            self.settle(&decision, failure.as_ref());
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use gitops_engine::lease;
 use gitops_engine::rollout::{Driver, Ground, Moved, Rolling};
 
 use super::{Look, SOON};
+use crate::carry_out::Case;
 use crate::clusters::Surroundings;
 use crate::error::Error;
 use crate::schedule::Decision;
@@ -46,14 +47,17 @@ impl Look<'_> {
         if survey.rollouts.iter().all(Rolling::is_quiet) {
             return Ok(Driven::Still);
         }
-        if let Some(holder) = lease::held(&controller.cluster, &self.name, controller.holder()).await? {
+        if let Some(holder) = lease::held(known.cluster(), &self.name, controller.holder()).await? {
             tracing::debug!(application = %self.name, holder, "somebody else syncs it, and drives its Rollouts");
             self.again = self.again.min(SOON);
             return Ok(Driven::Still);
         }
-        let analyser = controller.analyser(known.cluster())?;
+        let (application, loaded) = (self.application, sight.loaded);
+        let writer = Case { controller, application, loaded, known }.writer()?;
+        let analyser = controller.analyser(known.cluster(), &writer)?;
         let driver = Driver {
             ground: ground(sight, known),
+            writer: &writer,
             analyser: &analyser,
             may_begin: self.may_begin,
             is_judged: is_judged(Some(&self.before)),

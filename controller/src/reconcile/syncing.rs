@@ -51,8 +51,11 @@ impl Look<'_> {
         revision: &str,
     ) -> Result<(Option<Failure>, Option<Survey>), Error> {
         let (controller, loaded, prune) = (self.controller, sight.loaded, self.prune);
+        let unsettles = self.unsettle();
         if let Some(asked) = &self.asked {
             self.found.operation = Some(asked.operation(RUNNING, ""));
+        }
+        if unsettles || self.asked.is_some() {
             self.write().await;
             self.found.operation = None;
         }
@@ -64,6 +67,9 @@ impl Look<'_> {
             last => last,
         };
         let tried = case.run(survey, &last, |survey| prunes(loaded, survey, prune), again).await;
+        if tried.is_err() {
+            controller.metrics.sync(false);
+        }
         let (ended, there) = match tried {
             // Of the sync, not of the look: it counts as a try, unless the cluster
             // is away.
@@ -116,7 +122,7 @@ impl Look<'_> {
             }
             Ended::Stopped => {
                 self.again = Duration::ZERO;
-                Some(("Superseded", "a newer commit is there".into()))
+                Some(("Superseded", "a newer commit, spec or request is there: it goes on with that".into()))
             }
             Ended::Locked(holder) => {
                 self.again = SOON;

@@ -61,7 +61,7 @@ impl Kind {
 
 /// One segment of a path (RFC 3986): what Git writes as a name or namespace
 /// never reaches beyond it. `.` and `..` become names that no object has.
-fn escaped(segment: &str) -> String {
+pub(crate) fn escaped(segment: &str) -> String {
     if segment.chars().all(|c| c == '.') {
         return segment.replace('.', "%252E");
     }

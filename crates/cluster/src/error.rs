@@ -163,6 +163,10 @@ impl ClusterError {
                 let (name, message) = of_webhook(&text);
                 Self::Webhook { what, name: name.into(), message: message.into() }
             }
+            // The API server's own words for a mistake of whoever applies.
+            StatusCode::INTERNAL_SERVER_ERROR if text.contains(UNDECLARED) => {
+                Self::Invalid { what, message: text }
+            }
             status if status.is_server_error() => {
                 let reason = format!("{what}: {status}: {}", text.lines().next().unwrap_or_default());
                 Self::Cut { server: server.to_owned(), reason }
@@ -171,6 +175,10 @@ impl ClusterError {
         }
     }
 }
+
+/// What the API server says, behind its path, of a field that its schema does not have
+/// and that is applied on its side.
+pub const UNDECLARED: &str = ": field not declared in schema";
 
 /// What the API server says when it cannot ask a webhook, before its name.
 const WEBHOOK: &str = "failed calling webhook \"";
@@ -265,6 +273,19 @@ mod tests {
     fn a_broken_server_may_be_asked_again() {
         assert!(answer(500, &Value::Null).is_passing() && answer(429, &Value::Null).is_passing());
         assert!(!answer(404, &Value::Null).is_passing() && !answer(401, &Value::Null).is_passing());
+    }
+
+    #[test]
+    fn fields_that_a_kind_does_not_have_are_no_broken_server() {
+        let body = br#"{"message": "failed to create typed patch object (shop/web; /v1, Kind=ConfigMap): .dato: field not declared in schema"}"#;
+        let error = ClusterError::from_answer(
+            "s",
+            "ConfigMap shop/web",
+            StatusCode::INTERNAL_SERVER_ERROR,
+            None,
+            body,
+        );
+        assert_eq!((error.kind(), error.is_passing()), (ErrorKind::Invalid, false));
     }
 
     #[test]

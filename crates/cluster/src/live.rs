@@ -158,7 +158,8 @@ impl Live {
         self.objects.insert(key, Object { text: None, marks, value: OnceLock::from(object) });
     }
 
-    pub(crate) fn extend(&mut self, other: Self) {
+    /// Takes the objects of another one.
+    pub fn extend(&mut self, other: Self) {
         self.objects.extend(other.objects);
     }
 

@@ -16,9 +16,9 @@ use crate::live::Live;
 use crate::transport::{Call, Cluster};
 
 /// Up to this many namespaces are listed one by one, more by one LIST of all.
-const NAMESPACES: usize = 4;
+pub const NAMESPACES: usize = 4;
 /// Requests under way at once.
-const PARALLEL: usize = 32;
+pub(crate) const PARALLEL: usize = 32;
 /// What the API server's watch cache holds, which may be a moment behind.
 const CACHED: &str = "?resourceVersion=0";
 
@@ -114,6 +114,24 @@ impl Cluster {
         self.list_at(discovery, wanted, CACHED, recorded, Reading::Asked).await
     }
 
+    /// Adds to a list of objects that are parsed when they are asked for. What may not
+    /// be listed is left out and told.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn list_more(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+        live: &mut Live,
+    ) -> Result<Vec<ClusterError>, ClusterError> {
+        let (more, errors) = self.list_leaving_out(discovery, wanted, Reading::Asked).await;
+        live.extend(more);
+        let (left_out, failed): (Vec<_>, Vec<_>) =
+            errors.into_iter().partition(|error| error.kind() == ErrorKind::Forbidden);
+        failed.into_iter().next().map_or(Ok(left_out), Err)
+    }
+
     async fn list_at(
         &self,
         discovery: &Discovery,
@@ -136,17 +154,26 @@ impl Cluster {
         Ok(live)
     }
 
-    /// The same, but what may not be listed is left out and told.
+    /// The same as [`Self::list`], but what may not be listed is left out and told.
     pub async fn list_allowed(
         &self,
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> (Live, Vec<ClusterError>) {
+        self.list_leaving_out(discovery, wanted, Reading::All).await
+    }
+
+    async fn list_leaving_out(
+        &self,
+        discovery: &Discovery,
+        wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+        reading: Reading,
+    ) -> (Live, Vec<ClusterError>) {
         let paths = list_paths(discovery, wanted);
         let (mut live, mut errors) = (Live::default(), Vec::new());
         let asked: Vec<_> = paths
             .into_iter()
-            .map(|(path, kind)| self.list_one(format!("{path}{CACHED}"), kind, false, Reading::All))
+            .map(|(path, kind)| self.list_one(format!("{path}{CACHED}"), kind, false, reading))
             .collect();
         let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {

@@ -187,8 +187,14 @@ impl Cluster {
         let exchange = async {
             let response = self.client.send(request).await.map_err(|error| self.not_sent(&error))?;
             self.answered.store(true, Ordering::Relaxed);
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await.map_err(|error| self.cut(&error))?.to_bytes().into();
+            let (parts, mut stream) = response.into_parts();
+            // One frame after the other: collected, a large list would be there twice.
+            let mut body = Vec::new();
+            while let Some(frame) = stream.frame().await {
+                if let Ok(data) = frame.map_err(|error| self.cut(&error))?.into_data() {
+                    body.extend_from_slice(&data);
+                }
+            }
             Ok(Answer { status: parts.status, headers: parts.headers, body })
         };
         match self.timeout {

@@ -35,6 +35,10 @@ pub const ANNOTATION_REVISION: &str = "kubectl-gitops.dev/revision";
 /// Annotation: `file:line` in the repository.
 pub const ANNOTATION_ORIGIN: &str = "kubectl-gitops.dev/origin";
 
+/// Annotation of an Application's Lease: where its objects may be, and what has run,
+/// as JSON.
+pub const ANNOTATION_PLACES: &str = "kubectl-gitops.dev/places";
+
 /// Annotation: what a person asks of the controller, as JSON.
 pub const ANNOTATION_REQUEST: &str = "kubectl-gitops.dev/request";
 /// Annotation of an Override, or beside a request: the user who asked for it, as

@@ -5,7 +5,7 @@
 //! All of that is in one hash for each object, kept on disk. Of what holds a
 //! secret none is kept.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use gitops_cluster::{ClusterError, Live};
 use gitops_core::delegation::Delegated;
 use gitops_core::desired::{DesiredObject, DesiredSet};
-use gitops_core::object::ObjectKey;
+use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::plan::{Action, Plan, differences};
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
@@ -43,12 +43,18 @@ pub(crate) struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    fn hash(&self) -> Option<Hash> {
+    /// For each kind, with its own schema: others may be compiled beside it.
+    fn hashes(&self, set: &DesiredSet) -> HashMap<Gvk, Hash> {
         let Self { schemas, policy, delegated } = self;
-        let program = PROGRAM.as_ref()?;
-        let mut hash = Sha256::new_with_prefix(format!("{program}\n{policy:?}\n{delegated:?}\n"));
-        hash.update(serde_json::to_vec(schemas).ok()?);
-        Some(hash.finalize().into())
+        let Some(program) = PROGRAM.as_ref() else { return HashMap::new() };
+        let common = Sha256::new_with_prefix(format!("{program}\n{policy:?}\n{delegated:?}\n"));
+        let kinds: BTreeSet<&Gvk> = set.objects.values().map(|object| &object.gvk).collect();
+        let hash = |gvk: &Gvk| -> Option<(Gvk, Hash)> {
+            let mut hash = common.clone();
+            hash.update(serde_json::to_vec(&schemas.only(gvk)).ok()?);
+            Some((gvk.clone(), hash.finalize().into()))
+        };
+        kinds.into_iter().filter_map(hash).collect()
     }
 
     fn is_same(&self, object: &DesiredObject, live: &Value) -> bool {
@@ -83,10 +89,10 @@ impl<'a> Known<'a> {
         set: &'a DesiredSet,
         live: &Live,
     ) -> Result<HashSet<&'a ObjectKey>, ClusterError> {
-        // None: the program cannot be told from another one.
-        let ground = self.ground.hash();
+        // Empty: the program cannot be told from another one.
+        let grounds = self.ground.hashes(set);
         let look = |(key, object): (&'a ObjectKey, &'a DesiredObject)| {
-            let hash = ground.as_ref().and_then(|ground| hash(ground, object, live.text(key)?));
+            let hash = grounds.get(&object.gvk).and_then(|ground| hash(ground, object, live.text(key)?));
             let is_known = hash.is_some_and(|hash| self.before.contains(&hash));
             let is_same = is_known
                 || live.judged(key, |live| self.ground.is_same(object, live)).map_err(|error| {
@@ -130,7 +136,6 @@ fn hash(ground: &Hash, object: &DesiredObject, live: &[u8]) -> Option<Hash> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use gitops_core::compare::World;
-    use gitops_core::object::Gvk;
     use gitops_core::plan::{Options, plan};
     use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! One sync of an Application at a time. In: an Application and who asks. Out:
 //! a Lease (coordination.k8s.io) that is renewed while it is held, or who
-//! holds it.
+//! holds it. With it goes what is remembered of the Application.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use gitops_cluster::{ApplyOptions, Cluster, ClusterError, ErrorKind, Kind};
 use gitops_core::desired::AppRef;
-use gitops_core::names::FIELD_MANAGER;
+use gitops_core::names::{ANNOTATION_PLACES, FIELD_MANAGER};
 use gitops_core::object::{Gvk, ObjectKey};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+
+use crate::memory::{Memory, Places};
 
 /// How long a Lease lives that is not renewed.
 const DURATION: Duration = Duration::from_secs(15);
@@ -26,8 +28,10 @@ pub enum Claim {
     Taken {
         holder: String,
     },
-    /// It cannot be used here; two syncs are not kept apart.
+    /// Who asks may not use it, or there can be none; two syncs are not kept apart.
     Unusable(ClusterError),
+    /// Whether somebody holds it is not known.
+    Failed(ClusterError),
 }
 
 /// A held Lease.
@@ -79,16 +83,19 @@ pub struct GivenBack {
     cluster: String,
     version: String,
     transitions: i64,
+    note: Option<String>,
 }
 
 impl GivenBack {
     fn of(cluster: &Cluster, lease: &Value) -> Option<Self> {
         let (version, transitions) = (version_of(lease)?, transitions(lease));
-        Some(Self { cluster: cluster.remembered_as(), version, transitions })
+        let note = note_of(lease).map(str::to_owned);
+        Some(Self { cluster: cluster.remembered_as(), version, transitions, note })
     }
 
     fn lease(&self) -> Value {
-        json!({"metadata": {"resourceVersion": self.version}, "spec": {"leaseTransitions": self.transitions}})
+        json!({"metadata": {"resourceVersion": self.version, "annotations": {ANNOTATION_PLACES: self.note}},
+            "spec": {"leaseTransitions": self.transitions}})
     }
 }
 
@@ -98,6 +105,17 @@ struct Place {
     kind: Kind,
     key: ObjectKey,
     holder: String,
+    /// What is kept with it.
+    places: Places,
+}
+
+impl Place {
+    /// What others have noted is kept.
+    fn join(&mut self, live: Option<&Value>) {
+        if let Some(noted) = live.and_then(note_of).and_then(Places::of_note) {
+            self.places = std::mem::take(&mut self.places).joined(noted);
+        }
+    }
 }
 
 fn place(cluster: &Cluster, application: &AppRef, holder: &str) -> Place {
@@ -109,7 +127,35 @@ fn place(cluster: &Cluster, application: &AppRef, holder: &str) -> Place {
         name: format!("gitops-sync-{}", application.name),
     };
     let kind = Kind::known(gvk, "leases", true);
-    Place { cluster: cluster.clone(), kind, key, holder: holder.to_owned() }
+    Place { cluster: cluster.clone(), kind, key, holder: holder.to_owned(), places: Places::default() }
+}
+
+fn note_of(lease: &Value) -> Option<&str> {
+    lease.get("metadata")?.get("annotations")?.get(ANNOTATION_PLACES)?.as_str()
+}
+
+/// What is kept with an Application's Lease.
+#[derive(Debug)]
+pub(crate) enum Noted {
+    Places(Places),
+    /// It may not be read, or holds nothing.
+    Unknown,
+    /// There is none: nobody has ever synced.
+    Never,
+}
+
+/// What whoever synced last has noted.
+///
+/// # Errors
+/// When the API server cannot be asked.
+pub(crate) async fn noted(cluster: &Cluster, application: &AppRef) -> Result<Noted, ClusterError> {
+    let place = place(cluster, application, "");
+    Ok(match place.cluster.get(&place.kind, &place.key).await {
+        Ok(None) => Noted::Never,
+        Ok(Some(lease)) => note_of(&lease).and_then(Places::of_note).map_or(Noted::Unknown, Noted::Places),
+        Err(error) if error.kind() == ErrorKind::Forbidden => Noted::Unknown,
+        Err(error) => return Err(error),
+    })
 }
 
 /// The version of an Application's Lease: when it is another one at the claim,
@@ -150,24 +196,29 @@ fn text(lease: &Value, pointer: &str) -> String {
 }
 
 /// Claims an Application for one sync. One that is held is watched for as long
-/// as it lives without being renewed: clocks need not agree. `lost` is set when
-/// it is lost later.
+/// as it lives without being renewed: clocks need not agree. `places` is where its
+/// objects will be; `lost` is set when it is lost later.
 pub async fn claim(
     cluster: &Cluster,
     application: &AppRef,
     holder: &str,
     last: &Last,
+    places: Places,
     lost: &Arc<AtomicBool>,
 ) -> Claim {
-    let place = place(cluster, application, holder);
-    match take(&place, last).await {
+    let mut place = Place { places, ..place(cluster, application, holder) };
+    match take(&mut place, last).await {
         Ok(Taken::Ours { lease, before }) => {
             let written = Written(Arc::new(Mutex::new(lease)));
             let renewing = tokio::spawn(renew(place.clone(), written.clone(), lost.clone()));
             Claim::Held(Box::new(Lease { place, renewing, written, before }))
         }
         Ok(Taken::Theirs(holder)) => Claim::Taken { holder },
-        Err(error) => Claim::Unusable(error),
+        // Also where its namespace is not there or is going.
+        Err(error) if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::NotFound) => {
+            Claim::Unusable(error)
+        }
+        Err(error) => Claim::Failed(error),
     }
 }
 
@@ -178,13 +229,14 @@ enum Taken {
 
 /// Takes it as whoever claims knows it, without reading it before; none: it is
 /// another one by now.
-async fn take_as_known(place: &Place, last: &Last) -> Result<Option<Value>, ClusterError> {
+async fn take_as_known(place: &mut Place, last: &Last) -> Result<Option<Value>, ClusterError> {
     let known = match last {
         Last::Unknown => return Ok(None),
         Last::Never => None,
         Last::GivenBack(known) if known.cluster == place.cluster.remembered_as() => Some(known.lease()),
         Last::GivenBack(_) => return Ok(None),
     };
+    place.join(known.as_ref());
     match write(place, known.as_ref(), Some(&place.holder)).await {
         Ok(lease) => Ok(Some(lease)),
         Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Ok(None),
@@ -192,7 +244,7 @@ async fn take_as_known(place: &Place, last: &Last) -> Result<Option<Value>, Clus
     }
 }
 
-async fn take(place: &Place, last: &Last) -> Result<Taken, ClusterError> {
+async fn take(place: &mut Place, last: &Last) -> Result<Taken, ClusterError> {
     if let Some(lease) = take_as_known(place, last).await? {
         return Ok(Taken::Ours { lease, before: last.version() });
     }
@@ -212,6 +264,7 @@ async fn take(place: &Place, last: &Last) -> Result<Taken, ClusterError> {
                 continue;
             }
         }
+        place.join(live.as_ref());
         match write(place, live.as_ref(), Some(&place.holder)).await {
             Ok(lease) => return Ok(Taken::Ours { lease, before: live.as_ref().and_then(version_of) }),
             // Someone was faster, or it is ours already: look again.
@@ -234,7 +287,8 @@ async fn write(place: &Place, live: Option<&Value>, holder: Option<&str>) -> Res
     let acquired = live.map(|live| text(live, "/spec/acquireTime")).filter(|time| same && !time.is_empty());
     let mut lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": place.key.name, "namespace": place.key.namespace},
+        "metadata": {"name": place.key.name, "namespace": place.key.namespace,
+            "annotations": {ANNOTATION_PLACES: place.places.noted()}},
         "spec": {
             "leaseDurationSeconds": DURATION.as_secs(), "renewTime": now,
             "acquireTime": acquired.unwrap_or_else(|| now.clone()),
@@ -286,9 +340,13 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    /// Gives it back, as it is then. One that cannot be given back runs out.
-    pub async fn release(self) -> Last {
+    /// Gives it back, with what is remembered by then; as it is then. One that cannot
+    /// be given back runs out.
+    pub async fn release(mut self, memory: &Memory) -> Last {
         self.renewing.abort();
+        if let Some(places) = memory.known() {
+            self.place.places = places;
+        }
         let place = &self.place;
         let written = self.written.held().clone();
         let given = async {

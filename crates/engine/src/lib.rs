@@ -2,13 +2,16 @@
 //! there to what differs in a cluster, and to the writes that mend it.
 
 pub mod admit;
+pub mod ahead;
 pub mod analysis;
 pub mod change;
 mod charts;
 pub mod contest;
 pub mod counts;
 pub mod desired;
+mod earlier;
 pub mod error;
+pub mod events;
 mod expression;
 #[cfg(test)]
 mod fixture;
@@ -25,6 +28,7 @@ pub mod looks;
 pub mod memory;
 pub mod namespaces;
 pub mod owners;
+mod places;
 pub mod program;
 pub mod restore;
 pub mod revisions;
@@ -37,6 +41,7 @@ pub mod trust;
 pub mod version_labels;
 pub mod versions;
 
+pub use ahead::Ahead;
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;
 pub use kin::{Kin, Reach, healths};
@@ -44,4 +49,4 @@ pub use load::{Loaded, read_file};
 pub use looks::Looks;
 pub use rules::Rules;
 pub use survey::{Survey, survey};
-pub use sync::{Conflicts, DryRun, Outcome, Progress, Report, RunHooks, Stop, SyncOptions, has_work, sync};
+pub use sync::{DryRun, Outcome, Progress, Report, RunHooks, Stop, SyncOptions, has_work, sync};

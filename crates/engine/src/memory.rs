@@ -1,13 +1,14 @@
-//! What a sync remembers where nothing is installed that could: the kinds an
-//! Application has declared in a cluster, so that what leaves Git altogether
-//! is still found. It only says where to look; what may be pruned is decided
-//! by what earlier commits really declared. And the Jobs that have run and are
-//! gone, so that they do not run twice.
+//! What a sync remembers: the kinds an Application has declared in a cluster, so
+//! that what leaves Git altogether is still found. It only says where to look; what
+//! may be pruned is decided by what earlier commits really declared. And the Jobs
+//! that have run and are gone, so that they do not run twice. It is kept in a file,
+//! and with the Application's Lease, where whoever syncs from elsewhere finds it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use gitops_cluster::NAMESPACES;
 use gitops_core::desired::{AppRef, DesiredObject};
 use gitops_core::object::{Gvk, ObjectKey};
 use sha2::{Digest, Sha256};
@@ -18,15 +19,53 @@ pub struct Places {
     pub kinds: BTreeSet<Gvk>,
     pub namespaces: BTreeSet<String>,
     /// The commit whose hooks have all ended well.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hooks: String,
     /// Jobs that go some time after they have run, by namespace and name: the
     /// hash of what Git said when they were made.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub run: BTreeMap<String, String>,
     /// A deletion that has begun and whose last hooks have not ended well.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,
+}
+
+/// Jobs that are kept with a Lease: an annotation has an end.
+const MOST_JOBS: usize = 500;
+/// How the hash of a Job begins that holds a secret. It is kept with no Lease.
+const OWN: &str = "own:";
+
+impl Places {
+    /// As they are kept with a Lease.
+    pub(crate) fn noted(&self) -> String {
+        let run = self.run.iter().filter(|(_, hash)| !hash.starts_with(OWN)).take(MOST_JOBS);
+        let places = Self {
+            kinds: self.kinds.clone(),
+            // More are listed at once, and need no names.
+            namespaces: self.namespaces.iter().take(NAMESPACES + 1).cloned().collect(),
+            hooks: self.hooks.clone(),
+            run: run.map(|(name, hash)| (name.clone(), hash.clone())).collect(),
+            deleting: false,
+        };
+        serde_json::to_string(&places).unwrap_or_default()
+    }
+
+    /// From a note.
+    pub(crate) fn of_note(note: &str) -> Option<Self> {
+        serde_json::from_str(note).ok()
+    }
+
+    /// These, and what somebody else remembers of later.
+    #[must_use]
+    pub(crate) fn joined(mut self, later: Self) -> Self {
+        self.kinds.extend(later.kinds);
+        self.namespaces.extend(later.namespaces);
+        self.run.extend(later.run);
+        if !later.hooks.is_empty() {
+            self.hooks = later.hooks;
+        }
+        self
+    }
 }
 
 /// The name and the hash under which a Job is remembered that its time to live
@@ -36,7 +75,8 @@ pub fn expiring(object: &DesiredObject) -> Option<(String, String)> {
         return None;
     }
     object.value.pointer("/spec/ttlSecondsAfterFinished")?;
-    let hash = hex::encode(Sha256::digest(object.value.to_string()));
+    let own = if object.origin.confidential.is_empty() { "" } else { OWN };
+    let hash = format!("{own}{}", hex::encode(Sha256::digest(object.value.to_string())));
     Some((format!("{}/{}", object.key.namespace, object.key.name), hash))
 }
 
@@ -65,16 +105,18 @@ impl Memory {
 
     /// What is remembered; nothing when it cannot be read.
     pub fn read(&self) -> Places {
-        std::fs::read(&self.path)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default()
+        self.known().unwrap_or_default()
+    }
+
+    /// The same; none where nothing was ever remembered here.
+    pub(crate) fn known(&self) -> Option<Places> {
+        serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()
     }
 
     /// Remembers. A disk that takes nothing costs the next sync nothing but the
     /// kinds that left Git altogether.
     pub fn write(&self, places: &Places) {
-        if self.read() != *places {
+        if self.known().as_ref() != Some(places) {
             keep(&self.path, &serde_json::to_vec(places).unwrap_or_default());
         }
     }
@@ -115,6 +157,41 @@ mod tests {
         assert_ne!(job("Job", json!({"ttlSecondsAfterFinished": 1})).unwrap().1, hash);
         assert_eq!(job("Job", json!({})), None);
         assert_eq!(job("CronJob", json!({"ttlSecondsAfterFinished": 0})), None);
+    }
+
+    #[test]
+    fn what_is_kept_with_a_lease_has_an_end_and_no_secrets() {
+        let value = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"},
+            "spec": {"ttlSecondsAfterFinished": 0, "activeDeadlineSeconds": 7}});
+        let secret = expiring(set(value, &["7"]).objects.values().next().unwrap()).unwrap();
+        let open = |at: usize| (format!("shop/{at}"), "hash".to_owned());
+        let places = Places {
+            kinds: [Gvk::new("v1", "Secret")].into(),
+            namespaces: (0..99).map(|at| format!("n{at}")).collect(),
+            hooks: "abc".into(),
+            run: (0..999).map(open).chain([secret]).collect(),
+            deleting: true,
+        };
+        let noted = Places::of_note(&places.noted()).unwrap();
+        assert_eq!((noted.kinds, noted.hooks.as_str(), noted.deleting), (places.kinds, "abc", false));
+        assert_eq!((noted.namespaces.len(), noted.run.len()), (NAMESPACES + 1, MOST_JOBS));
+        assert!(noted.run.values().all(|hash| hash == "hash"));
+    }
+
+    #[test]
+    fn what_somebody_else_has_done_later_counts() {
+        let of = |hooks: &str, namespace: &str, hash: &str| Places {
+            namespaces: [namespace.to_owned()].into(),
+            hooks: hooks.into(),
+            run: [("shop/j".to_owned(), hash.to_owned())].into(),
+            ..Places::default()
+        };
+        let both = of("one", "a", "1").joined(of("two", "b", "2"));
+        assert_eq!(
+            (both.hooks.as_str(), both.namespaces.len(), both.run["shop/j"].as_str()),
+            ("two", 2, "2")
+        );
+        assert_eq!(of("one", "a", "1").joined(Places::default()), of("one", "a", "1"));
     }
 
     #[test]

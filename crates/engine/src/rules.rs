@@ -9,6 +9,7 @@ use std::sync::Arc;
 use cel::Value as Cel;
 use gitops_api::application::HealthRule;
 use gitops_core::health::{Health, HealthReport, health, unsettled};
+use gitops_core::plan::annotations::ignores_health;
 use serde_json::Value;
 
 use crate::error::EngineError;
@@ -72,9 +73,17 @@ impl Rules {
         self.rules.extend(others.rules);
     }
 
-    /// Judges an object by itself: by the first rule for its kind, else by the
-    /// built-in ones.
+    /// Judges an object by itself, unless its health counts for nothing: by the
+    /// first rule for its kind, else by the built-in ones.
     pub fn health(&self, object: &Value) -> HealthReport {
+        if ignores_health(object) {
+            return HealthReport::new(Health::Healthy, "", "Git says its health does not count");
+        }
+        self.state(object)
+    }
+
+    /// The same, whatever Git says of its health.
+    pub fn state(&self, object: &Value) -> HealthReport {
         let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
         let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
         let rule = self.rules.iter().find(|rule| rule.kind == text("kind") && rule.group == group);
@@ -204,6 +213,12 @@ mod tests {
         let mut going = db(json!({}));
         going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(rules.health(&going).reason, "Terminating");
+        let mut ignored = db(json!({"observedGeneration": 0}));
+        ignored["metadata"]["annotations"] = json!({"argocd.argoproj.io/ignore-healthcheck": "true"});
+        assert_eq!(
+            (rules.health(&ignored).health, rules.state(&ignored).reason.as_str()),
+            (Health::Healthy, "NotObserved")
+        );
     }
 
     #[test]

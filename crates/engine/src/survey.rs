@@ -11,16 +11,16 @@ use gitops_core::plan::{Action, Budget, Doubt, Options, Plan, Select, Step, plan
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 
-use crate::desired::{Environment, desired};
+use crate::ahead::{self, Ahead};
+use crate::desired::Environment;
+use crate::earlier::earlier;
 use crate::error::EngineError;
 use crate::known::{self, Known};
 use crate::load::Loaded;
 use crate::memory::{Memory, Places, expiring, may_expire};
-use crate::rollout::gate::{Ground, Rolling, declared, resources};
+use crate::places;
+use crate::rollout::gate::{Ground, Rolling, resources};
 use crate::sync::{Outcome, Report};
-
-/// Earlier commits that are rendered to find out what they declared.
-const MAX_EARLIER: usize = 20;
 
 /// The cluster's state beside Git's.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct Survey {
     /// Second workloads of Rollouts that are over: they go whatever is said of
     /// pruning.
     pub leftovers: BTreeSet<ObjectKey>,
+    /// What was remembered of the Application.
+    places: Places,
 }
 
 impl Survey {
@@ -68,6 +70,30 @@ impl Survey {
     /// The name and the hash under which a declared Job is remembered.
     pub(crate) fn expiring(&self, key: &ObjectKey) -> Option<(String, String)> {
         if may_expire(key) { expiring(self.desired.objects.get(key)?) } else { None }
+    }
+
+    /// Where objects are, and where a sync makes some: everything declared now, and
+    /// what is still there from before.
+    pub fn places(&self) -> Places {
+        self.places_after(self.places.clone())
+    }
+
+    fn places_after(&self, before: Places) -> Places {
+        let jobs: BTreeSet<String> =
+            self.desired.objects.values().filter_map(expiring).map(|(name, _)| name).collect();
+        let mut places = Places { kinds: BTreeSet::new(), namespaces: BTreeSet::new(), ..before };
+        places.run.retain(|name, _| jobs.contains(name));
+        let mut note = |key: &ObjectKey, gvk: &Gvk| {
+            if !places.kinds.contains(gvk) {
+                places.kinds.insert(gvk.clone());
+            }
+            if !places.namespaces.contains(&key.namespace) {
+                places.namespaces.insert(key.namespace.clone());
+            }
+        };
+        self.desired.objects.values().for_each(|object| note(&object.key, &object.gvk));
+        self.plan.steps.iter().for_each(|step| note(&step.key, &step.gvk));
+        places
     }
 
     /// Whether an object that Git no longer declares goes.
@@ -132,7 +158,7 @@ impl Survey {
 }
 
 /// Lists what is there and plans what would change, with Rollouts worked in.
-/// Nothing is written to the cluster.
+/// Nothing is written to the cluster. What is listed [`Ahead`] is not asked for.
 ///
 /// # Errors
 /// When the API server cannot be asked.
@@ -143,19 +169,19 @@ pub async fn survey(
     loaded: &Loaded,
     environment: &Environment,
     set: DesiredSet,
+    ahead: Option<Ahead>,
 ) -> Result<Survey, EngineError> {
     let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
-    let places = memory.read();
     let ground = Ground { cluster, discovery, loaded, environment };
     let (set, rollouts, plain) = gated(&ground, set).await?;
-    let wanted = wanted(&set, &places);
-    let kinds = kinds(&set);
+    let declared = places::declared(&set);
+    let kinds = declared.keys().cloned().collect();
     let policy = policy(loaded)?;
-    let recorded = |gvk: &Gvk| {
-        policy.grants.iter().any(|grant| grant.free.manager.is_some() && grant.is_of(&gvk.group, &gvk.kind))
-    };
-    let lists = cluster.list_unread(discovery, &wanted, recorded);
-    let (live, schemas) = tokio::try_join!(lists, cluster.schemas(&kinds))?;
+    let lists = async { Ok(ahead::list((cluster, discovery), &declared, &policy, ahead).await?) };
+    let schemas = async { Ok(cluster.schemas(&kinds).await?) };
+    let places = places::find(cluster, discovery, loaded, &memory, &set);
+    let (mut live, schemas, places) = tokio::try_join!(lists, schemas, places)?;
+    places::list_beside(cluster, discovery, &declared, &places, &mut live).await?;
     let (earlier, leftovers) = earlier(loaded, environment, discovery, &set, &live).await?;
     let options = loaded.sync_options()?;
     let delegated = set.delegated();
@@ -180,6 +206,7 @@ pub async fn survey(
         rollouts,
         plain,
         leftovers,
+        places,
     })
 }
 
@@ -241,52 +268,11 @@ pub fn policy(loaded: &Loaded) -> Result<Policy, EngineError> {
     Ok(policy)
 }
 
-fn kinds(set: &DesiredSet) -> BTreeSet<Gvk> {
-    let mut kinds = BTreeSet::new();
-    for object in set.objects.values() {
-        if !kinds.contains(&object.gvk) {
-            kinds.insert(object.gvk.clone());
-        }
-    }
-    kinds
-}
-
-/// Where to look: the kinds and namespaces of this commit and those remembered.
-fn wanted(set: &DesiredSet, places: &Places) -> BTreeMap<Gvk, BTreeSet<String>> {
-    let mut wanted: BTreeMap<Gvk, BTreeSet<String>> = BTreeMap::new();
-    for (key, object) in &set.objects {
-        match wanted.get_mut(&object.gvk) {
-            Some(namespaces) if namespaces.contains(&key.namespace) => {}
-            Some(namespaces) => drop(namespaces.insert(key.namespace.clone())),
-            None => drop(wanted.insert(object.gvk.clone(), [key.namespace.clone()].into())),
-        }
-    }
-    for gvk in &places.kinds {
-        wanted.entry(gvk.clone()).or_default().extend(places.namespaces.iter().cloned());
-    }
-    wanted
-}
-
-/// What is remembered after a survey: everything declared now, and what is
-/// still there from before.
+/// Remembers where a survey has found objects, and where a sync of it makes some.
 pub(crate) fn remember(cluster: &Cluster, loaded: &Loaded, environment: &Environment, survey: &Survey) {
     let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let before = memory.read();
-    let mut places = Places { run: before.run, hooks: before.hooks, ..Places::default() };
-    let jobs: BTreeSet<String> =
-        survey.desired.objects.values().filter_map(expiring).map(|(name, _)| name).collect();
-    places.run.retain(|name, _| jobs.contains(name));
-    let mut note = |key: &ObjectKey, gvk: &Gvk| {
-        if !places.kinds.contains(gvk) {
-            places.kinds.insert(gvk.clone());
-        }
-        if !places.namespaces.contains(&key.namespace) {
-            places.namespaces.insert(key.namespace.clone());
-        }
-    };
-    survey.desired.objects.values().for_each(|object| note(&object.key, &object.gvk));
-    survey.plan.steps.iter().for_each(|step| note(&step.key, &step.gvk));
-    memory.write(&places);
+    memory.write(&survey.places_after(Places { deleting: false, ..before }));
 }
 
 /// Remembers the Jobs that a sync has made, or found as Git says.
@@ -302,57 +288,4 @@ pub(crate) fn remember_run(
     let done = report.results.iter().filter(|result| matches!(result.outcome, Outcome::Done));
     places.run.extend(done.filter_map(|result| survey.expiring(&result.key)));
     memory.write(&places);
-}
-
-/// Live objects that an earlier commit declared and this one does not. A label
-/// alone proves nothing: the commit that an object names is rendered again,
-/// and has to declare it.
-async fn earlier(
-    loaded: &Loaded,
-    environment: &Environment,
-    discovery: &Discovery,
-    set: &DesiredSet,
-    live: &Live,
-) -> Result<(Vec<(ObjectKey, Gvk)>, BTreeSet<ObjectKey>), EngineError> {
-    let owner = loaded.application.to_string();
-    let declared: HashSet<&ObjectKey> = set.objects.keys().collect();
-    let mut by_revision: BTreeMap<String, Vec<(ObjectKey, Gvk)>> = BTreeMap::new();
-    for (key, marks) in live.marks() {
-        let ours = marks.application.as_deref() == Some(&loaded.application.name)
-            && marks.owner.as_deref() == Some(&owner);
-        if !ours || marks.is_terminating || declared.contains(key) {
-            continue;
-        }
-        if let (Some(revision), Some(Ok(gvk))) = (&marks.revision, live.get(key).map(Gvk::of)) {
-            by_revision.entry(revision.to_string()).or_default().push((key.clone(), gvk));
-        }
-    }
-    let (mut found, mut leftovers) = (Vec::new(), BTreeSet::new());
-    for (revision, objects) in by_revision.into_iter().take(MAX_EARLIER) {
-        match desired(loaded, environment, &revision, discovery).await {
-            Ok(before) => {
-                let seconds = seconds(&before);
-                for (key, gvk) in objects {
-                    let is_second = seconds.contains(&key) && !before.objects.contains_key(&key);
-                    if is_second {
-                        leftovers.insert(key.clone());
-                    }
-                    if is_second || before.objects.contains_key(&key) {
-                        found.push((key, gvk));
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%revision, %error, "what this commit declared is not known; nothing of it is pruned")
-            }
-        }
-    }
-    Ok((found, leftovers))
-}
-
-/// The second workloads that the Rollouts of a commit may have made.
-fn seconds(set: &DesiredSet) -> BTreeSet<ObjectKey> {
-    let keys = resources(set.objects.values().map(|object| (&object.key, &object.gvk)));
-    let specs = keys.iter().filter_map(|key| declared(set, key).ok().flatten());
-    specs.filter(|(_, spec)| spec.has_second()).map(|(_, spec)| spec.second()).collect()
 }

@@ -11,7 +11,7 @@ use gitops_core::compare::{Difference, mask_message};
 use gitops_core::desired::DesiredObject;
 use gitops_core::health::HealthReport;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::plan::{Action, Phase, Select, Step};
+use gitops_core::plan::{Action, Conflicts, Phase, Select, Step};
 use serde_json::Value;
 
 use crate::desired::Environment;
@@ -28,8 +28,7 @@ mod waiting;
 mod waves;
 mod worker;
 
-pub use adopt::Conflicts;
-pub use deletion::delete;
+pub use deletion::{delete, goes_on};
 
 /// Whether anything is really written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +65,7 @@ pub struct SyncOptions {
     /// Which objects are meant; hooks run only in a whole sync.
     pub select: Select,
     pub hooks: RunHooks,
-    /// None: by who has set a field.
+    /// None: as Git says, else by who has set a field.
     pub conflicts: Option<Conflicts>,
     /// Make anew what cannot be changed.
     pub replace: bool,
@@ -199,7 +198,8 @@ impl Report {
 pub trait Progress: Sync {
     /// An object is done, skipped or failed.
     fn object(&self, result: &Result);
-    /// What is waited for, and is not healthy or ended yet.
+    /// What is waited for, and is not healthy or ended yet, as far as that is
+    /// known: while the cluster does not answer, nothing new is.
     fn waiting(&self, waiting: &[(ObjectKey, HealthReport)]);
 }
 

@@ -8,10 +8,11 @@ use gitops_cluster::{Access, Cluster};
 use gitops_core::desired::DesiredSet;
 use gitops_core::names::SYSTEM_NAMESPACE;
 use gitops_engine::lint::not_trusted;
+use gitops_engine::rollout::back::Standing;
 use gitops_engine::{Environment, Loaded, Rules};
 use serde::Serialize;
 
-use crate::applications::{Destination, declared, revert_doubt};
+use crate::applications::{Destination, declared, revert};
 use crate::error::Failure;
 use crate::printer::Printer;
 use crate::settings::Settings;
@@ -26,6 +27,8 @@ const OLDEST: (u32, u32) = (1, 30);
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Passed,
+    /// It could not be looked at.
+    Skipped,
     Warned,
     Failed,
 }
@@ -43,6 +46,10 @@ pub struct Finding {
 impl Finding {
     pub fn passed(message: impl Into<String>) -> Self {
         Self { state: State::Passed, message: message.into(), remedy: None }
+    }
+
+    pub fn skipped(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { state: State::Skipped, message: message.into(), remedy: Some(remedy.into()) }
     }
 
     pub fn warned(message: impl Into<String>, remedy: impl Into<String>) -> Self {
@@ -261,11 +268,16 @@ async fn reverts(
     let found = not_trusted(&set.objects, "");
     let names: Vec<&str> = found.iter().map(|found| found.object.as_str()).collect();
     let first = names.first()?;
-    let Some(doubt) = revert_doubt(home, &loaded.application, settings).await else {
-        return Some(Finding::passed(""));
-    };
     let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
-    Some(Finding::warned(format!("{first}{more}: {doubt}"), "see docs/security.md, Signed restores"))
+    let about = |why: &str| format!("{first}{more}: {why}");
+    Some(match revert(home, &loaded.application, settings).await {
+        Standing::Counts => Finding::passed(""),
+        Standing::CountsNot(why) => Finding::warned(about(&why), "see docs/security.md, Signed restores"),
+        Standing::Unknown(why) => Finding::skipped(
+            about(&format!("not known: {why}")),
+            "ask the cluster that has the Application, as somebody who may read its Project and its sources' Secrets",
+        ),
+    })
 }
 
 /// Whether a commit that touches nothing of an Application leaves its render

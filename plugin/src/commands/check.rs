@@ -16,7 +16,8 @@ use crate::settings::Settings;
 /// Checks that everything needed is there and works, and says how to mend what does not
 ///
 /// With --pre, only what has to be there before the chart is installed. Exit
-/// code 0: all is well; 1: something has to be mended (warnings do not count).
+/// code 0: all is well; 1: something has to be mended (warnings, and what could
+/// not be looked at, do not count).
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  kubectl gitops check --pre\n  kubectl gitops check\n  kubectl gitops check web -o json"
@@ -176,6 +177,7 @@ fn lines(check: &Check, section: &str, printer: &Printer) -> Vec<String> {
     }
     let (sign, ink) = match check.finding.state {
         State::Passed => ("ok  ", Ink::Git),
+        State::Skipped => ("skip", Ink::Dim),
         State::Warned => ("warn", Ink::Change),
         State::Failed => ("FAIL", Ink::Live),
     };
@@ -218,6 +220,7 @@ mod tests {
                 "its certificate",
                 Finding::warned("it ends in 2 days", "restart the webhook"),
             ),
+            Check::new("applications", "a Rollout's Revert counts", Finding::skipped("not known", "ask")),
         ];
         let mut section = "";
         let mut text = Vec::new();
@@ -235,6 +238,10 @@ mod tests {
         webhook
           warn its certificate: it ends in 2 days
                remedy: restart the webhook
+
+        applications
+          skip a Rollout's Revert counts: not known
+               remedy: ask
         ");
     }
 }

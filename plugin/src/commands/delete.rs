@@ -1,15 +1,20 @@
 //! `kubectl gitops delete`
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
+use gitops_core::object::ObjectKey;
 use gitops_core::plan::{Action, Propagation, Step};
+use gitops_engine::lease;
 use gitops_engine::leaving::{Consent, Stays, left_behind, sorted};
+use gitops_engine::memory::Memory;
 use gitops_engine::sync::delete;
-use gitops_engine::{DryRun, Loaded, RunHooks, Stop, SyncOptions};
+use gitops_engine::{DryRun, Loaded, Report as SyncReport, RunHooks, Stop, Survey, SyncOptions};
 
 use super::sync::interruption;
 use crate::applications::{Destination, select};
+use crate::claiming::claim;
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -64,35 +69,18 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
     let stop = Stop { interrupted: interruption(), ..Stop::default() };
     let (mut reports, mut worst) = (Vec::new(), code::YES);
     for loaded in &applications {
-        let revision = arguments.selection.revision.as_deref();
         let destination = &*destination.of(loaded).await?;
-        let (_, survey) = destination.survey(loaded, revision, printer).await?;
-        let (mut going, staying) = sorted(loaded, &survey, arguments.consent());
-        let hooks = left_behind(loaded, &survey, !arguments.no_hooks);
-        going.extend(hooks.iter());
-        confirm(loaded, &going, &arguments, printer)?;
-        let done = {
-            let talk = arguments.output.is_text();
-            let progress = Lines::new(printer, &survey, options.dry_run, talk).deleting();
-            let (cluster, environment) = (&destination.cluster, &destination.environment);
-            let what = (going.as_slice(), arguments.propagation());
-            let done = delete(cluster, loaded, environment, &survey, what, &options, &progress, &stop).await;
-            progress.finish();
-            done?
-        };
-        let mut report = Report { kind: "Delete", ..synctext::report(loaded, &survey, &done) };
-        for (step, stays) in staying {
-            let why = why(&stays);
-            if arguments.output.is_text() {
-                printer.line(&format!("{} {}: {why}", printer.ink(Ink::Dim, "kept"), step.key));
-            }
-            report.counts.skipped += 1;
-            report.objects.push(kept(step, why));
-        }
+        let case =
+            Case { destination, loaded, arguments: &arguments, options: &options, printer, stop: &stop };
+        let (report, done) = case.run().await?;
         worst = worst.max(synctext::exit_code(&done));
         reports.push(report);
         if done.interrupted {
             printer.talk("interrupted; run it again to go on");
+            break;
+        }
+        if done.lost {
+            printer.talk("a sync of this Application has taken over; look at it, and run it again");
             break;
         }
         if let Some(error) = done.broken {
@@ -136,18 +124,97 @@ fn why(stays: &Stays) -> String {
     }
 }
 
-fn confirm(
-    loaded: &Loaded,
-    going: &[&Step],
-    arguments: &Arguments,
-    printer: &Printer,
-) -> Result<(), Failure> {
-    if going.is_empty() || arguments.yes || arguments.dry_run {
-        return Ok(());
+/// One Application's deletion.
+struct Case<'a> {
+    destination: &'a Destination,
+    loaded: &'a Loaded,
+    arguments: &'a Arguments,
+    options: &'a SyncOptions,
+    printer: &'a Printer,
+    stop: &'a Stop,
+}
+
+impl Case<'_> {
+    async fn run(&self) -> Result<(Report, SyncReport), Failure> {
+        let (cluster, application) = (&self.destination.cluster, &self.loaded.application);
+        let version = lease::version(cluster, application).await;
+        let mut survey = self.survey().await?;
+        let agreed = self.going(&survey);
+        self.confirm(&agreed, &BTreeSet::new())?;
+        let environment = &self.destination.environment;
+        let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), application);
+        let works = self.options.dry_run == DryRun::None && (!agreed.is_empty() || memory.read().deleting);
+        let mut lease = None;
+        if works {
+            lease =
+                claim(cluster, application, &survey, &self.stop.lost, "nothing was deleted", self.printer)
+                    .await?;
+        }
+        let done = async {
+            // Someone has synced meanwhile, or may have where no Lease tells.
+            if works && lease.as_ref().is_none_or(|lease| lease.before != version) {
+                self.destination.look_again();
+                survey = self.survey().await?;
+                self.confirm(&self.going(&survey), &agreed)?;
+            }
+            self.delete(&survey).await
+        };
+        let done = done.await;
+        if let Some(lease) = lease {
+            lease.release(&memory).await;
+        }
+        let done = done?;
+        let mut report = Report { kind: "Delete", ..synctext::report(self.loaded, &survey, &done) };
+        for (step, stays) in sorted(self.loaded, &survey, self.arguments.consent()).1 {
+            let why = why(&stays);
+            if self.arguments.output.is_text() {
+                self.printer.line(&format!("{} {}: {why}", self.printer.ink(Ink::Dim, "kept"), step.key));
+            }
+            report.counts.skipped += 1;
+            report.objects.push(kept(step, why));
+        }
+        Ok((report, done))
     }
-    going.iter().for_each(|step| printer.talk(&format!("  {}", step.key)));
-    let question = format!("Delete {} of {}?", layout::counted(going.len(), "object"), loaded.application);
-    printer.agrees(&question, "say --yes, or see with --dry-run what would go", "nothing was deleted")
+
+    async fn survey(&self) -> Result<Survey, Failure> {
+        let revision = self.arguments.selection.revision.as_deref();
+        Ok(self.destination.survey(self.loaded, revision, self.printer).await?.1)
+    }
+
+    fn going(&self, survey: &Survey) -> BTreeSet<ObjectKey> {
+        let (going, _) = sorted(self.loaded, survey, self.arguments.consent());
+        let hooks = left_behind(self.loaded, survey, !self.arguments.no_hooks);
+        going.into_iter().chain(&hooks).map(|step| step.key.clone()).collect()
+    }
+
+    async fn delete(&self, survey: &Survey) -> Result<SyncReport, Failure> {
+        let (loaded, options) = (self.loaded, self.options);
+        let (mut going, _) = sorted(loaded, survey, self.arguments.consent());
+        let hooks = left_behind(loaded, survey, !self.arguments.no_hooks);
+        going.extend(hooks.iter());
+        let talk = self.arguments.output.is_text();
+        let progress = Lines::new(self.printer, survey, options.dry_run, talk).deleting();
+        let (cluster, environment) = (&self.destination.cluster, &self.destination.environment);
+        let what = (going.as_slice(), self.arguments.propagation());
+        let done = delete(cluster, loaded, environment, survey, what, options, &progress, self.stop).await;
+        progress.finish();
+        Ok(done?)
+    }
+
+    /// Asks, unless all that goes was agreed to before.
+    fn confirm(&self, going: &BTreeSet<ObjectKey>, agreed: &BTreeSet<ObjectKey>) -> Result<(), Failure> {
+        if going.is_subset(agreed) || self.arguments.yes || self.arguments.dry_run {
+            return Ok(());
+        }
+        going.iter().for_each(|key| self.printer.talk(&format!("  {key}")));
+        let count = layout::counted(going.len(), "object");
+        let question = format!("Delete {count} of {}?", self.loaded.application);
+        self.printer.agrees(
+            &question,
+            "say --yes, or see with --dry-run what would go",
+            "nothing was deleted",
+        )
+    }
 }
 
 fn kept(step: &Step, why: String) -> ObjectReport {

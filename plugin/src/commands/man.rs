@@ -52,9 +52,14 @@ mod tests {
     fn every_command_has_a_page() {
         let folder = tempfile::tempdir().unwrap();
         run(&Arguments { folder: folder.path().to_owned() }, &Printer::new(ColorChoice::Never)).unwrap();
-        for name in ["kubectl-gitops", "kubectl-gitops-sync", "kubectl-gitops-health"] {
+        for (name, part) in [
+            ("kubectl-gitops", "Exit codes: 0 yes"),
+            ("kubectl-gitops-sync", "confirm\\-prune"),
+            ("kubectl-gitops-health", "Exit code 0"),
+            ("kubectl-gitops-rollout-promote", ".SH NAME\nkubectl\\-gitops\\-rollout\\-promote"),
+        ] {
             let text = std::fs::read_to_string(folder.path().join(format!("{name}.1"))).unwrap();
-            assert!(text.contains(".SH") && text.contains("Exit code") || name.ends_with("sync"), "{name}");
+            assert!(text.contains(".SH OPTIONS") && text.contains(part), "{name}: {text}");
         }
     }
 }

@@ -13,9 +13,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use futures::TryStreamExt;
 use gitops_core::desired::AppRef;
-use gitops_core::plan::{Action, Select};
+use gitops_core::plan::{Action, Conflicts, Select};
 use gitops_engine::lease;
-use gitops_engine::sync::Conflicts;
 use gitops_engine::{DryRun, Loaded, RunHooks, Stop, SyncOptions};
 
 use crate::applications::{Destination, in_file, select};

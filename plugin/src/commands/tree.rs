@@ -176,11 +176,11 @@ fn names(node: &Node, printer: &Printer) {
 
 fn text(tree: &Tree, wide: bool, printer: &Printer) -> Vec<String> {
     let revision: String = tree.revision.chars().take(12).collect();
-    let mut lines = vec![format!(
-        "{} at {revision}  {}",
-        printer.ink(Ink::Bold, &format!("Application {}", tree.application)),
-        layout::health(tree.health, printer)
-    )];
+    let name = format!("Application {}", tree.application);
+    let mut lines = layout::titled(("", "  "), &format!("{name} at {revision}"), (tree.health, ""), printer);
+    if let Some(line) = lines.first_mut() {
+        *line = line.replacen(&name, &printer.ink(Ink::Bold, &name), 1);
+    }
     branches(&tree.objects, "", wide, printer, &mut lines);
     lines
 }
@@ -194,14 +194,13 @@ fn branches(nodes: &[Node], before: &str, wide: bool, printer: &Printer, lines: 
         } else {
             format!("{} {}", node.object.kind, node.object.name)
         };
-        let sync =
-            node.sync.filter(|sync| *sync != "Synced").map(|sync| format!("  {sync}")).unwrap_or_default();
-        let health = layout::health(node.report.health, printer);
-        lines.push(format!("{before}{branch}{name}  {health}{sync}"));
+        let sync = node.sync.filter(|sync| *sync != "Synced").unwrap_or_default();
         let inner = format!("{before}{below}");
+        let rail = format!("{inner}{}", if node.children.is_empty() { "   " } else { "│  " });
+        let first = format!("{before}{branch}");
+        lines.extend(layout::titled((&first, &rail), &name, (node.report.health, sync), printer));
         if node.report.health != Health::Healthy || wide {
-            let rail = if node.children.is_empty() { "   " } else { "│  " };
-            lines.extend(layout::wrapped(&node.report.message, &format!("{inner}{rail}"), printer.width()));
+            lines.extend(layout::wrapped(&node.report.message, &rail, printer.width()));
         }
         branches(&node.children, &inner, wide, printer, lines);
     }
@@ -258,5 +257,20 @@ mod tests {
         └─ ConfigMap shop/web  Healthy
         ");
         assert!(text(&tree, true, &printer.wide(60)).iter().all(|line| line.chars().count() <= 60));
+        insta::assert_snapshot!(text(&tree, false, &printer.wide(40)).join("\n"), @"
+        Application shop/web at 0123456789ab
+          Degraded
+        ├─ Deployment shop/web
+        │  │  Degraded  OutOfSync
+        │  │  0 of 1 replicas are available
+        │  └─ ReplicaSet web-1  Degraded
+        │     │  0 of 1 replicas are ready
+        │     └─ Pod web-1-a  Degraded
+        │           container web cannot get its
+        │           image
+        │           reg.example/shop/web:2026-11-24:
+        │           not found
+        └─ ConfigMap shop/web  Healthy
+        ");
     }
 }

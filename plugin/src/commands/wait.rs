@@ -68,7 +68,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             let mut report = waited.report;
             if !waited.in_time {
                 late = true;
-                report = status::explained(report, &said::status(&destination.cluster, &loaded).await);
+                report = status::explained(report, &said::status_now(&destination.cluster, &loaded).await);
                 let why = report.controller.iter().chain(&report.webhook);
                 why.for_each(|why| printer.talk(&format!("  {why}")));
             }

@@ -1,5 +1,6 @@
 //! Versions that are measured on their way in.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use gitops_tests::cluster::webhook_cluster;
@@ -78,7 +79,9 @@ fn a_job_measures_where_only_what_git_declares_may_be() {
     let at_first = template("smoke", json!({"name": "pods", "kubernetes": {"signals": ["Restarts"]}}));
     let stage = Stage::of("Deployment", &measuring("smoke"), &[at_first]);
     stage.shop.repo.commit("smoke", &[("app/beside.yaml", &smoke(&stage, "check:1"))]);
-    stage.shop.change(&json!({"enforcement": {"untracked": "Deny"}}));
+    deployer(&stage);
+    let spec = json!({"enforcement": {"untracked": "Deny"}, "serviceAccountName": "deployer"});
+    stage.shop.change(&spec);
     stage.eventually("the template is there", |stage| {
         stage.shop.get("analysistemplate", "smoke")?.pointer("/spec/metrics/0/job").map(drop)
     });
@@ -108,6 +111,37 @@ fn a_job_measures_where_only_what_git_declares_may_be() {
     stage.eventually("the Job is gone", |stage| {
         stage.shop.kubectl("get jobs -o name").ok().stdout.trim().is_empty().then_some(())
     });
+    let by = format!("system:serviceaccount:{}:deployer", stage.shop.name());
+    for verb in ["create", "delete"] {
+        assert_eq!(who(&stage, verb), [by.clone()].into(), "{verb}");
+    }
+}
+
+/// A service account that may do everything in the stage's namespace.
+fn deployer(stage: &Stage) {
+    let (shop, account) = (&stage.shop, format!("{}:deployer", stage.shop.name()));
+    shop.kubectl("create serviceaccount deployer").ok();
+    let bind = format!("create rolebinding deployer --clusterrole=cluster-admin --serviceaccount={account}");
+    shop.kubectl(&bind).ok();
+}
+
+/// In whose names the controller has done this to Jobs, as the API server's audit
+/// log has it.
+fn who(stage: &Stage, verb: &str) -> BTreeSet<String> {
+    let log = stage.shop.cluster.kubeconfig().parent().unwrap().join("logs/audit.log");
+    let text = std::fs::read_to_string(log).unwrap();
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let is_meant = |event: &Value| {
+        let (object, user) = (&event["objectRef"], event["user"]["username"].as_str().unwrap_or_default());
+        let by_us = !event["userAgent"].as_str().unwrap_or_default().contains("kubectl/");
+        event["verb"] == verb
+            && object["resource"] == "jobs"
+            && object["namespace"] == stage.shop.name()
+            && by_us
+            && !user.starts_with("system:")
+    };
+    let all = events.filter(is_meant);
+    all.map(|event| event["impersonatedUser"]["username"].as_str().unwrap_or("itself").to_owned()).collect()
 }
 
 #[test]

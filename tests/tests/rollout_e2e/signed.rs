@@ -85,4 +85,15 @@ fn a_version_goes_back_by_a_commit_that_its_project_takes() {
         (stage.shop.get("application", "web")?["status"]["revision"] == head).then_some(())
     });
     assert!(!told("rollout lint") && !told("check"));
+    let counts = || {
+        let checked = stage.shop.cluster.gitops(keys.path(), &format!("check -n {name} -o json")).json();
+        let checks = checked["checks"].as_array().unwrap().clone();
+        let named = |check: &Value| check["name"].as_str().unwrap().ends_with("a Rollout's Revert counts");
+        checks.into_iter().find(named).unwrap()["state"].clone()
+    };
+    assert_eq!(counts(), "passed");
+    // The cluster has no such Application, and so no Project or Secret of it.
+    std::fs::write(keys.path().join("gitops.yaml"), described.to_string().replace("\"web\"", "\"other\""))
+        .unwrap();
+    assert_eq!(counts(), "skipped");
 }

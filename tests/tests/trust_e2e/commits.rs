@@ -1,5 +1,6 @@
 //! Which commits count: signed by the Project's keys, on its branches.
 
+use std::path::Path;
 use std::time::Duration;
 
 use gitops_tests::cluster::eventually;
@@ -9,26 +10,30 @@ use serde_json::json;
 
 use super::gitops;
 
+/// An SSH key: the file of the private one, and the public one.
+fn key(folder: &Path, name: &str) -> (String, String) {
+    let path = folder.join(name);
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    (path.display().to_string(), std::fs::read_to_string(path.with_extension("pub")).unwrap())
+}
+
+/// A signed commit of what was added.
+fn sign(repo: &Repo, key: &str) -> String {
+    repo.git(&["config", "gpg.format", "ssh"]);
+    repo.git(&["config", "user.signingkey", key]);
+    repo.git(&["commit", "--quiet", "--allow-empty", "-S", "-m", "signed"]);
+    repo.head()
+}
+
 #[test]
 fn unsigned_commits_do_not_count() {
     let keys = tempfile::tempdir().unwrap();
-    let key = |name: &str| {
-        let path = keys.path().join(name);
-        let made = std::process::Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
-            .arg(&path)
-            .status()
-            .unwrap();
-        assert!(made.success());
-        (path.display().to_string(), std::fs::read_to_string(path.with_extension("pub")).unwrap())
-    };
-    let ((private, public), (foreign, _)) = (key("ada"), key("eve"));
-    let sign = |repo: &Repo, key: &str| {
-        repo.git(&["config", "gpg.format", "ssh"]);
-        repo.git(&["config", "user.signingkey", key]);
-        repo.git(&["commit", "--quiet", "--allow-empty", "-S", "-m", "signed"]);
-        repo.head()
-    };
+    let ((private, public), (foreign, _)) = (key(keys.path(), "ada"), key(keys.path(), "eve"));
     let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", CONFIG)]);
     let signed = sign(&shop.repo, &private);
     shop.hold_under(
@@ -58,6 +63,64 @@ fn unsigned_commits_do_not_count() {
     eventually("it counts again", Duration::from_secs(20), || {
         (shop.get("application", "web")?["status"]["revision"] == head).then_some(())
     });
+}
+
+#[test]
+fn an_older_commit_counts_by_what_application_and_project_say_now() {
+    let keys = tempfile::tempdir().unwrap();
+    let ((ada, adas), (eve, eves)) = (key(keys.path(), "ada"), key(keys.path(), "eve"));
+    let shop = Shop::unheld(&[("app/config.yaml", CONFIG)]);
+    let commit = |greeting: &str, key: &str| {
+        for (folder, greeting) in [("app", greeting.to_owned()), ("other", format!("other {greeting}"))] {
+            let file = shop.repo.path().join(folder).join("config.yaml");
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, CONFIG.replace("hello", &greeting)).unwrap();
+        }
+        shop.repo.git(&["add", "--all"]);
+        sign(&shop.repo, key)
+    };
+    commit("one", &eve);
+    let signers = |signers: &[&String]| json!({"repositories": [{"url": "file:///**", "signers": signers}]});
+    shop.hold_under(signers(&[&adas, &eves]), json!({}));
+    shop.sync().ok();
+    shop.hold_off();
+    let greet = |greeting: &str, more: &[&str]| {
+        let patch = json!({"data": {"greeting": greeting}}).to_string();
+        let mut all = vec!["patch", "configmap", "web", "--type=merge", "-p", &patch];
+        all.extend(more);
+        shop.kubectl_args(&all)
+    };
+    eventually("nothing is held", Duration::from_secs(20), || {
+        (greet("drifted", &[]).code == 0).then_some(())
+    });
+    let enforce = json!({"enforcement": {"mode": "Enforce"}});
+    let project = |spec: &serde_json::Value| {
+        let patch = json!({"spec": spec}).to_string();
+        shop.cluster.kubectl_args(&["patch", "project", shop.name(), "--type=merge", "-p", &patch]).ok();
+    };
+    project(&enforce);
+    shop.change(&enforce);
+    // The object is of the first commit; the second lies between it and the newest.
+    commit("two", &eve);
+    let tip = commit("three", &ada);
+    let tries = |greeting: &str| greet(greeting, &["--dry-run=server"]).code == 0;
+    let older = || ["one", "two"].map(tries);
+    eventually("the newest is in force", Duration::from_secs(20), || {
+        (shop.get("application", "web")?["status"]["revision"] == tip && !tries("four")).then_some(())
+    });
+    eventually("both count", Duration::from_secs(20), || (older() == [true, true]).then_some(()));
+    shop.change(&json!({"source": {"path": "other"}}));
+    eventually("they say something else", Duration::from_secs(20), || {
+        (older() == [false, false]).then_some(())
+    });
+    assert_eq!(["other one", "other two"].map(tries), [true, true]);
+    shop.change(&json!({"source": {"path": "app"}}));
+    eventually("they count again", Duration::from_secs(20), || (older() == [true, true]).then_some(()));
+    project(&signers(&[&adas]));
+    eventually("their key counts no more", Duration::from_secs(20), || {
+        (older() == [false, false]).then_some(())
+    });
+    assert!(tries("three"), "the newest is signed by another");
 }
 
 #[test]

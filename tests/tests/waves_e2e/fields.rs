@@ -54,6 +54,9 @@ fn fields_of_tools_are_taken_and_those_of_controllers_are_told() {
     let text = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web", "namespace": place.namespace.name}, "data": {"a": "0"}}).to_string();
     // Made by hand before: taken over, and kubectl lets go.
     cluster().kubectl_stdin("apply -f -", &text).ok();
+    let ran = place.gitops("sync --conflicts=fail").code(6);
+    assert!(ran.stdout.contains("data.a is set by kubectl-client-side-apply"), "{}", ran.stdout);
+    assert_eq!(place.get("configmap web").unwrap()["data"]["a"], "0");
     let ran = place.gitops("sync").ok();
     assert!(ran.stdout.contains("data.a taken from kubectl-client-side-apply"), "{}", ran.stdout);
     let fields = || {
@@ -84,6 +87,41 @@ fn fields_of_tools_are_taken_and_those_of_controllers_are_told() {
     let ran = place.gitops("sync --conflicts=take").ok();
     assert!(ran.stdout.contains("data.a taken from my-operator"), "{}", ran.stdout);
     place.gitops("diff").ok();
+    // So that a controller knows, too.
+    operator("8");
+    let options = |text: &str| json!({"argocd.argoproj.io/sync-options": text});
+    place.commit(&[("app/a.yaml", config("web", &options("Conflicts=keep")))]);
+    let ran = place.gitops("sync").ok();
+    assert!(ran.stdout.contains("data.a left to my-operator"), "{}", ran.stdout);
+    place.commit(&[("app/a.yaml", config("web", &options("Conflicts=take")))]);
+    place.gitops("sync").ok();
+    assert_eq!(place.get("configmap web").unwrap()["data"]["a"], "1");
+}
+
+/// Argo CD, Flux and Helm apply on the server's side, too: what they have said is
+/// over, but for what they alone have said.
+#[test]
+fn tools_that_apply_on_the_servers_side_let_go() {
+    let labelled = |value: &str, labels: Value| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web", "labels": labels}, "data": {"a": value}}).to_string()
+    };
+    for manager in ["argocd-controller", "kustomize-controller"] {
+        let place = Place::new(&[("app/a.yaml", labelled("1", json!({"team": "x"})))]);
+        let before = labelled("0", json!({"team": "x", "theirs": "y"}));
+        let apply = format!("apply --server-side --field-manager={manager} -n {} -f -", place.namespace.name);
+        cluster().kubectl_stdin(&apply, &before).ok();
+        let ran = place.gitops("sync").ok();
+        assert!(ran.stdout.contains(&format!("data.a taken from {manager}")), "{}", ran.stdout);
+        place.commit(&[("app/a.yaml", labelled("2", json!({})))]);
+        place.gitops("sync").ok();
+        let live = place.get("configmap web").unwrap();
+        let labels = &live["metadata"]["labels"];
+        assert_eq!(
+            (&live["data"]["a"], labels.get("team"), &labels["theirs"]),
+            (&json!("2"), None, &json!("y")),
+            "{manager}"
+        );
+    }
 }
 
 #[test]
@@ -124,6 +162,24 @@ fn what_cannot_be_changed_is_told_and_made_anew_only_where_allowed() {
     )]);
     place.gitops("sync").ok();
     assert_ne!(place.uid("configmap fixed"), uid);
+    // What can be changed is replaced in its place, and what others have added goes.
+    let whole = |value: &str| {
+        object(
+            "ConfigMap",
+            "whole",
+            &json!({"argocd.argoproj.io/sync-options": "Replace=true"}),
+            &json!({"data": {"a": value}}),
+        )
+    };
+    place.commit(&[("app/c.yaml", whole("1"))]);
+    place.gitops("sync").ok();
+    let uid = place.uid("configmap whole");
+    place.kubectl("label configmap whole added=here").ok();
+    place.commit(&[("app/c.yaml", whole("2"))]);
+    let ran = place.gitops("sync").ok();
+    assert!(ran.stdout.contains("replaced as a whole"), "{}", ran.stdout);
+    let live = place.get("configmap whole").unwrap();
+    assert_eq!((place.uid("configmap whole"), live["metadata"]["labels"].get("added")), (uid, None));
     // A claim's data goes with it, whatever its annotations say.
     let uid = place.uid("pvc disk");
     place.commit(&[("app/b.yaml", claim("1Gi", "ReadWriteMany"))]);

@@ -41,6 +41,18 @@ fn converges(place: &Place, number: usize, case: &str) {
     assert_eq!(place.gitops("diff").code, 0, "{case}");
 }
 
+/// How many requests a turn takes: that of number 1.
+fn requests(place: &Place, proxy: &FaultyProxy) -> usize {
+    let sync = || proxy.cluster().gitops(place.repo.path(), "sync --prune").ok();
+    sync();
+    turn(place, 1);
+    proxy.disarm();
+    sync();
+    let requests = proxy.requests();
+    assert!((10..60).contains(&requests), "{requests} requests");
+    requests
+}
+
 fn every_request_meets(faults: &[Fault]) {
     let place = Place::new::<&str>(&[]);
     turn(&place, 0);
@@ -49,12 +61,7 @@ fn every_request_meets(faults: &[Fault]) {
     let sync = |cluster: &TestCluster| {
         cluster.gitops(place.repo.path(), "sync --prune -o json --request-timeout 1s")
     };
-    sync(&broken).ok();
-    turn(&place, 1);
-    proxy.disarm();
-    sync(&broken).ok();
-    let requests = proxy.requests();
-    assert!((10..60).contains(&requests), "{requests} requests");
+    let requests = requests(&place, &proxy);
     let mut number = 1;
     for fault in faults {
         for request in 1..=requests {
@@ -87,14 +94,36 @@ fn expired_tokens_and_late_answers_are_mended_by_the_next_sync() {
     every_request_meets(&[Fault::Status(401), Fault::Delay(Duration::from_millis(1300))]);
 }
 
+/// The API server goes away in the middle, and is back by the next sync.
+#[test]
+fn an_outage_that_lasts_is_told_and_mended_by_the_next_sync() {
+    let place = Place::new::<&str>(&[]);
+    turn(&place, 0);
+    let proxy = FaultyProxy::start(cluster());
+    let broken = proxy.cluster();
+    let requests = requests(&place, &proxy);
+    for (number, part) in [(2, 0), (3, 2), (4, 3), (5, 4)] {
+        let request = 1 + requests * part / 6;
+        turn(&place, number);
+        proxy.arm_from(request, if number % 2 == 0 { Fault::CutBefore } else { Fault::Status(503) });
+        let ran = broken.gitops(place.repo.path(), "sync --prune -o json");
+        let case = format!("gone from request {request} on");
+        assert!(proxy.requests() >= request, "{case}: it was met");
+        assert!([5, 6, 7].contains(&ran.code), "{case}: {}: {}{}", ran.code, ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains("error:"), "{case}: {}", ran.stderr);
+        proxy.disarm();
+        converges(&place, number, &case);
+    }
+}
+
 #[test]
 fn a_killed_sync_is_mended_by_the_next() {
     let place = Place::new::<&str>(&[]);
     turn(&place, 0);
     let proxy = FaultyProxy::start(cluster());
     let broken = proxy.cluster();
-    broken.gitops(place.repo.path(), "sync --prune").ok();
-    for (number, request) in [(1, 14), (2, 20)] {
+    let requests = requests(&place, &proxy);
+    for (number, request) in [(2, requests / 2), (3, requests * 3 / 4)] {
         turn(&place, number);
         proxy.arm(request, Fault::Hang);
         let mut sync = std::process::Command::new(gitops_tests::binary("kubectl-gitops"));
@@ -106,6 +135,7 @@ fn a_killed_sync_is_mended_by_the_next() {
         while proxy.requests() < request && start.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(20));
         }
+        assert!(proxy.requests() >= request, "it ended before request {request}");
         sync.kill().unwrap();
         sync.wait().unwrap();
         proxy.disarm();

@@ -1,6 +1,7 @@
 //! Waves, hooks, options and safety of a sync on the real API server.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod elsewhere;
 mod fields;
 mod interrupted;
 mod lease;

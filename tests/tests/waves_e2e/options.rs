@@ -1,9 +1,12 @@
 //! What a sync is told: options of objects and Applications, what is pruned, a
 //! part alone, a dry run.
 
+use std::time::Duration;
+
+use gitops_tests::cluster::eventually;
 use gitops_tests::shop::DEPLOYMENT;
 use gitops_tests::{Place, cluster};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{config, hook, object};
 
@@ -28,6 +31,35 @@ fn what_cannot_be_read_is_refused_by_name() {
 }
 
 #[test]
+fn fields_that_a_kind_does_not_have_are_let_pass_where_asked() {
+    let wrong = |annotations: &Value| object("ConfigMap", "web", annotations, &json!({"dato": {"a": "1"}}));
+    let place = Place::new(&[("app/a.yaml", wrong(&json!({})))]);
+    let ran = place.gitops("sync").code(3);
+    assert!(ran.stdout.contains("dato") && !place.has("configmap web"), "{}", ran.stdout);
+    place.commit(&[("app/a.yaml", wrong(&json!({"argocd.argoproj.io/sync-options": "Validate=false"})))]);
+    place.gitops("sync").ok();
+    assert!(place.has("configmap web"));
+}
+
+#[test]
+fn what_a_pruned_object_owns_may_stay() {
+    let place = Place::with(
+        &[
+            ("app/a.yaml", config("web", &json!({}))),
+            ("app/b.yaml", DEPLOYMENT.replace("replicas: 2", "replicas: 0")),
+        ],
+        &json!({"sync": {"options": ["PrunePropagationPolicy=orphan"]}}),
+    );
+    place.gitops("sync --wait --timeout 60s").ok();
+    let sets = || place.kubectl("get replicaset -o name").stdout.lines().count();
+    assert_eq!(sets(), 1);
+    place.repo.remove("no deployment", &["app/b.yaml"]);
+    place.gitops("sync --prune").ok();
+    eventually("it is gone", Duration::from_secs(30), || (!place.has("deployment web")).then_some(()));
+    assert_eq!(sets(), 1);
+}
+
+#[test]
 fn what_asks_to_be_kept_is_kept_and_budgets_hold() {
     let names = ["a", "b", "c", "d"];
     let mut files: Vec<(String, String)> =
@@ -36,6 +68,9 @@ fn what_asks_to_be_kept_is_kept_and_budgets_hold() {
         "app/kept.yaml".into(),
         config("kept", &json!({"argocd.argoproj.io/sync-options": "Prune=false"})),
     ));
+    files.push(("app/chart.yaml".into(), config("chart", &json!({"helm.sh/resource-policy": "keep"}))));
+    let extraneous = json!({"argocd.argoproj.io/compare-options": "IgnoreExtraneous"});
+    files.push(("app/extra.yaml".into(), config("extra", &extraneous)));
     files.push((
         "app/asks.yaml".into(),
         config("asks", &json!({"argocd.argoproj.io/sync-options": "Prune=confirm"})),
@@ -43,13 +78,12 @@ fn what_asks_to_be_kept_is_kept_and_budgets_hold() {
     let files: Vec<(&str, String)> = files.iter().map(|(path, text)| (path.as_str(), text.clone())).collect();
     let place = Place::new(&files);
     place.gitops("sync").ok();
-    place.repo.remove("less", &["app/a.yaml", "app/kept.yaml"]);
+    place.repo.remove("extra", &["app/extra.yaml"]);
+    place.gitops("diff").ok();
+    place.repo.remove("less", &["app/a.yaml", "app/kept.yaml", "app/chart.yaml"]);
     let ran = place.gitops("sync --prune").ok();
-    assert!(
-        ran.stdout.contains("Prune=false") && place.has("configmap kept") && !place.has("configmap a"),
-        "{}",
-        ran.stdout
-    );
+    assert!(ran.stdout.contains("Prune=false") && !place.has("configmap a"), "{}", ran.stdout);
+    assert!(["kept", "chart", "extra"].iter().all(|name| place.has(&format!("configmap {name}"))));
     place.repo.remove("one that asks", &["app/asks.yaml"]);
     let ran = place.gitops("sync --prune").code(6);
     assert!(ran.stderr.contains("Prune=confirm") && ran.stderr.contains("--confirm-prune"), "{}", ran.stderr);
@@ -57,7 +91,7 @@ fn what_asks_to_be_kept_is_kept_and_budgets_hold() {
     place.repo.remove("too many", &["app/b.yaml", "app/c.yaml"]);
     let ran = place.gitops("sync --prune").code(6);
     assert!(
-        ran.stderr.contains("2 of 4 objects would be pruned; the budget is 20 and 30%"),
+        ran.stderr.contains("2 of 5 objects would be pruned; the budget is 20 and 30%"),
         "{}",
         ran.stderr
     );

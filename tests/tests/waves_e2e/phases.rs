@@ -75,8 +75,10 @@ fn phases_and_waves_follow_each_other_and_wait_for_health() {
 
 #[test]
 fn a_failed_hook_ends_the_sync_and_runs_those_for_failure() {
+    let failing =
+        json!({"argocd.argoproj.io/hook": "PreSync", "argocd.argoproj.io/hook-delete-policy": "HookFailed"});
     let place = Place::new(&[
-        ("app/a.yaml", job("before", &hook("PreSync"), None)),
+        ("app/a.yaml", job("before", &failing, None)),
         ("app/b.yaml", config("web", &json!({}))),
         ("app/c.yaml", config("failed", &hook("SyncFail"))),
     ]);
@@ -92,6 +94,7 @@ fn a_failed_hook_ends_the_sync_and_runs_those_for_failure() {
         ran.stdout
     );
     assert!(!place.has("configmap web") && place.has("configmap failed"));
+    assert!(!place.has("job before"), "it goes, as its policy says");
     place.commit(&[("app/a.yaml", job("before", &hook("PostSync"), None))]);
     place.gitops("sync --timeout 60s").code(7);
     assert!(place.has("configmap web"));
@@ -110,6 +113,25 @@ fn a_wave_that_does_not_get_healthy_holds_up_the_next() {
         ran.stdout
     );
     assert!(!place.has("configmap late"));
+    // Unless its health does not count.
+    let mut web: Value = serde_json::to_value(serde_saphyr::from_str::<Value>(DEPLOYMENT).unwrap()).unwrap();
+    web["metadata"]["annotations"] = json!({"argocd.argoproj.io/ignore-healthcheck": "true"});
+    place.commit(&[("app/a.yaml", web.to_string())]);
+    place.gitops("sync --wait --timeout 20s").ok();
+    assert!(place.has("configmap late"));
+    place.gitops("status").ok();
+}
+
+#[test]
+fn what_is_pruned_last_waits_for_all_the_rest() {
+    let last = config("last", &json!({"argocd.argoproj.io/sync-options": "PruneLast=true"}));
+    let place = Place::new(&[("app/a.yaml", last), ("app/b.yaml", config("first", &json!({})))]);
+    place.gitops("sync").ok();
+    place.commit(&[("app/c.yaml", DEPLOYMENT.to_owned())]);
+    place.repo.remove("less", &["app/a.yaml", "app/b.yaml"]);
+    let ran = place.gitops("sync --prune --confirm-prune --timeout 2s").code(8);
+    assert!(ran.stdout.contains("the last prune waits for Deployment"), "{}", ran.stdout);
+    assert!(place.has("configmap last") && !place.has("configmap first"));
 }
 
 #[test]
@@ -127,6 +149,10 @@ fn generated_names_are_for_hooks_and_each_run_has_one() {
     let names = place.kubectl("get configmap -o name").stdout;
     assert_eq!(names.matches("/run-").count(), 2, "{names}");
     place.gitops("diff").ok();
+    place.commit(&[("app/a.yaml", config("other", &json!({})))]);
+    place.gitops("sync --hooks=never").ok();
+    let names = place.kubectl("get configmap -o name").stdout;
+    assert_eq!((names.matches("/run-").count(), names.contains("/other")), (2, true), "{names}");
     place.commit(&[("app/b.yaml", generated("ConfigMap", &json!({})))]);
     assert!(place.gitops("sync").code(4).stderr.contains("that is no hook needs a name"));
 }

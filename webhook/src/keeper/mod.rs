@@ -50,6 +50,9 @@ const OLDER: usize = 64;
 /// Changes of Applications that come together are taken together.
 const TOGETHER: usize = 1000;
 
+/// Application, how it and its Project were by then, revision.
+type OlderKey = (AppRef, Arc<str>, String);
+
 /// What was declared at an older commit, once it was read.
 type Older = Arc<Mutex<Option<Arc<Part>>>>;
 
@@ -71,7 +74,7 @@ pub struct Keeper {
     /// An Application's Rollouts are worked in one time after the other, so that
     /// it never goes back to what was seen before.
     gating: std::sync::Mutex<HashMap<AppRef, Arc<Mutex<Option<Instant>>>>>,
-    older: Mutex<HashMap<(AppRef, String), Older>>,
+    older: Mutex<HashMap<OlderKey, Older>>,
     history: History,
     surroundings: Mutex<Option<(Instant, Surroundings)>>,
     /// What was written last.
@@ -230,12 +233,7 @@ impl Keeper {
             let project =
                 projects.iter().find(|project| project.name_any() == application.spec.project).cloned();
             self.wait_for(application, project.as_deref()).await;
-            let version = format!(
-                "{} {:?} {:?}",
-                application.uid().unwrap_or_default(),
-                application.metadata.generation,
-                project.as_ref().map(|p| (p.uid(), p.metadata.generation))
-            );
+            let version = pass::version(application, project.as_deref());
             if followers.get(&name).is_some_and(|follower| follower.version == version) {
                 continue;
             }
@@ -254,6 +252,7 @@ impl Keeper {
             self.held.lock().await.remove(&name);
             self.gating.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             self.history.forget(&name);
+            self.older.lock().await.retain(|(application, ..), _| *application != name);
             if let Err(error) = self.copies().forget(&name).await {
                 tracing::warn!(application = %name, %error, "its copy in the cluster stays behind");
             }

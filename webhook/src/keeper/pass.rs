@@ -19,6 +19,12 @@ use crate::metrics::ApplicationLabels;
 use crate::status;
 use crate::world::Held;
 
+/// Tells an Application and its Project from those of another time.
+pub(super) fn version(application: &Application, project: Option<&Project>) -> String {
+    let project = project.map(|project| (project.uid(), project.metadata.generation));
+    format!("{} {:?} {project:?}", application.uid().unwrap_or_default(), application.metadata.generation,)
+}
+
 impl Keeper {
     /// Looks at one Application: fetches, renders, and holds the result. What
     /// cannot be rendered leaves the last good commit in force.
@@ -180,7 +186,8 @@ impl Keeper {
             admit::object(project, &application.spec.destination.cluster, (key, gvk), value)?;
         }
         let policy = loaded.policy()?;
-        Ok(Held { loaded, policy, part: Arc::new(part), gates: None })
+        let version = version(application, Some(project)).into();
+        Ok(Held { loaded, version, policy, part: Arc::new(part), gates: None })
     }
 
     /// The file in which an Application's last good commit is kept.

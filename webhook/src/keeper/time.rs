@@ -7,12 +7,11 @@ use std::time::Instant;
 use gitops_api::Application;
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
-use gitops_engine::desired::packed;
-use gitops_engine::trust::signed;
 use gitops_engine::{EngineError, Environment, Loaded, revisions};
 use tokio::sync::watch;
 
 use super::{BUDGET, Keeper, MINIMUM, News, OLDER, Passes, Standing};
+use crate::history::part_at;
 use crate::metrics::ResultLabels;
 use crate::world::Held;
 
@@ -149,7 +148,8 @@ impl Keeper {
         {
             return None;
         }
-        let key = (held.loaded.application.clone(), revision.to_owned());
+        // Another path or other signers make something else of the same commit.
+        let key = (held.loaded.application.clone(), held.version.clone(), revision.to_owned());
         let one = {
             let mut older = self.older.lock().await;
             if older.len() >= OLDER && !older.contains_key(&key) {
@@ -161,18 +161,10 @@ impl Keeper {
         // What cannot be read now is read by who asks next.
         let mut one = one.lock().await;
         if one.is_none() {
-            *one = self.rendered_at(held, revision).await;
+            let known = self.surroundings().await.ok()?;
+            let part = part_at(held, &known.environment, revision, &known.discovery).await;
+            *one = part.map(Arc::new);
         }
         one.clone()
-    }
-
-    /// What an Application declared at another commit, if it is signed as its
-    /// Project asks.
-    async fn rendered_at(&self, held: &Held, revision: &str) -> Option<Arc<Part>> {
-        let known = self.surroundings().await.ok()?;
-        signed(&held.loaded, &known.environment, revision).await.ok()?;
-        let precedence = held.part.precedence.clone();
-        let part = packed(&held.loaded, &known.environment, revision, &*known.discovery, precedence).await;
-        Some(Arc::new(part.ok()?))
     }
 }

@@ -33,6 +33,10 @@ pub struct ApplicationStatus {
     pub history: Vec<HistoryEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationStatus>,
+    /// What Git and the spec said when the cluster was last as they say, as a
+    /// hash: what differs while they say the same is drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<String>,
 }
 
 /// How many objects there are.

@@ -1,4 +1,5 @@
-//! What makes up the cluster: namespaces, nodes, definitions, API services.
+//! What makes up the cluster: namespaces, nodes, definitions, API services, stored
+//! versions.
 
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ pub(super) fn health(group: &str, kind: &str, object: &Value) -> Option<HealthRe
         ("", "Node") => node(object),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => definition(object),
         ("apiregistration.k8s.io", "APIService") => api_service(object),
+        ("storagemigration.k8s.io", "StorageVersionMigration") => migration(object),
         _ => return None,
     })
 }
@@ -72,5 +74,16 @@ fn api_service(object: &Value) -> HealthReport {
         }
         Some(condition) => of_condition(Health::Degraded, condition),
         None => becomes(object, "Available"),
+    }
+}
+
+fn migration(object: &Value) -> HealthReport {
+    if let Some(condition) = when(object, "Failed", "True") {
+        return of_condition(Health::Degraded, condition);
+    }
+    match (when(object, "Succeeded", "True"), when(object, "Running", "True")) {
+        (Some(_), _) => HealthReport::healthy("all objects are stored in the newest version"),
+        (None, Some(condition)) => of_condition(Health::Progressing, condition),
+        (None, None) => HealthReport::progressing("Pending", "it has not begun yet"),
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn health(group: &str, kind: &str, object: &Value) -> Option<HealthRe
             admission(object)
         }
         ("certificates.k8s.io", "CertificateSigningRequest") => signing(object),
+        ("certificates.k8s.io", "PodCertificateRequest") => pod_certificate(object),
         _ => return None,
     })
 }
@@ -114,5 +115,15 @@ fn signing(object: &Value) -> HealthReport {
         (None, _) => HealthReport::progressing("Pending", "nobody has approved it yet"),
         (Some(_), "") => HealthReport::progressing("Approved", "it is approved, but not signed yet"),
         (Some(_), _) => HealthReport::healthy("it is signed"),
+    }
+}
+
+fn pod_certificate(object: &Value) -> HealthReport {
+    if let Some(condition) = ["Denied", "Failed"].iter().find_map(|kind| when(object, kind, "True")) {
+        return of_condition(Health::Degraded, condition);
+    }
+    match when(object, "Issued", "True") {
+        Some(_) => HealthReport::healthy("its certificate is issued"),
+        None => HealthReport::progressing("Pending", "its signer has not issued a certificate yet"),
     }
 }

@@ -202,3 +202,14 @@ pub fn options(object: &Value) -> Result<Options, Mistake> {
     }
     Ok(options)
 }
+
+/// Whether it is no difference that an object is there which Git does not declare.
+pub fn may_be_extraneous(object: &Value) -> bool {
+    let told = either(object, "compare-options");
+    told.is_some_and(|(_, text)| words(text).any(|word| word == "IgnoreExtraneous"))
+}
+
+/// Whether the health of an object counts for nothing.
+pub fn ignores_health(object: &Value) -> bool {
+    either(object, "ignore-healthcheck").is_some_and(|(_, text)| text.trim() == "true")
+}

@@ -27,7 +27,7 @@ use crate::verdict::Policy;
 pub use annotations::{DeletePolicy, Phase, Role, is_hook};
 pub use budget::{Budget, Doubt};
 pub use hooks::{HookState, hook_state};
-pub use options::{Options, Propagation, Pruning};
+pub use options::{Conflicts, Options, Propagation, Pruning};
 pub use order::order_of;
 pub use select::Select;
 
@@ -212,9 +212,10 @@ fn read(object: &DesiredObject) -> Result<(Role, i32, Options), DesiredError> {
 }
 
 /// What Git no longer declares goes as the live object says; one whose word
-/// cannot be read stays. Hooks are left to their own delete policies.
+/// cannot be read stays. Hooks are left to their own delete policies, and what is
+/// not to be counted is let be.
 fn prune(key: &ObjectKey, gvk: &Gvk, live: Option<&Value>, options: &Options) -> Option<Step> {
-    if live.is_some_and(is_hook) {
+    if live.is_some_and(|live| is_hook(live) || annotations::may_be_extraneous(live)) {
         return None;
     }
     let own = live.map_or_else(|| Ok(Options::default()), annotations::options);

@@ -20,6 +20,14 @@ pub enum Propagation {
     Orphan,
 }
 
+/// How a field that someone else has set is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflicts {
+    Take,
+    Keep,
+    Fail,
+}
+
 /// Sync options; what is not set is left to the Application, then to the
 /// default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +46,8 @@ pub struct Options {
     pub validate: Option<bool>,
     /// Move fields from client-side managers to ours.
     pub migrate: Option<bool>,
+    /// None: by who has set a field.
+    pub conflicts: Option<Conflicts>,
 }
 
 fn truth(name: &str, value: &str) -> Result<bool, String> {
@@ -54,6 +64,15 @@ fn pruning(name: &str, value: &str) -> Result<Pruning, String> {
         "false" => Ok(Pruning::Never),
         "confirm" => Ok(Pruning::Confirm),
         _ => Err(format!("sync option {name} takes true, false or confirm, not {value:?}")),
+    }
+}
+
+fn conflicts(name: &str, value: &str) -> Result<Conflicts, String> {
+    match value {
+        "take" => Ok(Conflicts::Take),
+        "keep" => Ok(Conflicts::Keep),
+        "fail" => Ok(Conflicts::Fail),
+        _ => Err(format!("sync option {name} takes take, keep or fail, not {value:?}")),
     }
 }
 
@@ -83,6 +102,7 @@ impl Options {
             "Force" => self.force = Some(truth(name, value)?),
             "SkipDryRunOnMissingResource" => self.skip_missing = Some(truth(name, value)?),
             "Validate" => self.validate = Some(truth(name, value)?),
+            "Conflicts" => self.conflicts = Some(conflicts(name, value)?),
             // Objects are always applied on the server's side, whichever way
             // is asked for: what comes out is the same.
             "ServerSideApply" => drop(truth(name, value)?),
@@ -137,6 +157,7 @@ impl Options {
             propagation: self.propagation.or(application.propagation),
             validate: self.validate.or(application.validate),
             migrate: self.migrate.or(application.migrate),
+            conflicts: self.conflicts.or(application.conflicts),
         }
     }
 

@@ -228,6 +228,12 @@ fn an_objects_options_go_before_its_applications() {
     assert_eq!(own("Prune=true").prune, Some(Pruning::Allowed));
     assert_eq!((own("Force=true").prune, own("Force=true").force), (Some(Pruning::Never), Some(true)));
     assert_eq!(own("Delete=confirm").propagation, Some(Propagation::Orphan));
+    let keeps = Options::read(["Conflicts=keep"], false).unwrap();
+    let conflicts = |text: &str| Options::read([text], true).unwrap().over(&keeps).conflicts;
+    assert_eq!(
+        [conflicts("Conflicts=take"), conflicts("Prune=true")],
+        [Some(Conflicts::Take), Some(Conflicts::Keep)]
+    );
     let kept = annotated("Job", "j", json!({"helm.sh/resource-policy": "keep"}));
     let kept = annotations::options(&kept.value).unwrap();
     assert_eq!((kept.prune, kept.delete), (Some(Pruning::Never), Some(Pruning::Never)));
@@ -237,6 +243,7 @@ fn an_objects_options_go_before_its_applications() {
         ("Sorcery=true", "Sorcery is unknown"),
         ("RespectIgnoreDifferences=false", "not supported"),
         ("PrunePropagationPolicy=slow", "background, foreground or orphan"),
+        ("Conflicts=force", "take, keep or fail"),
     ] {
         assert!(Options::read([word], false).unwrap_err().contains(part), "{word}");
     }
@@ -256,6 +263,7 @@ fn what_is_pruned_goes_in_reverse_and_hooks_stay() {
         ("ConfigMap", "kept", json!({"argocd.argoproj.io/sync-options": "Prune=false"})),
         ("ConfigMap", "unread", json!({"argocd.argoproj.io/sync-options": "Prume=true"})),
         ("Job", "hook", json!({"argocd.argoproj.io/hook": "PreSync"})),
+        ("ConfigMap", "extra", json!({"argocd.argoproj.io/compare-options": "IgnoreExtraneous"})),
     ]
     .into_iter()
     .map(|(kind, name, annotations)| annotated(kind, name, annotations).value)

@@ -29,6 +29,26 @@ pub(crate) enum Type {
     List(TypeId, ListKind),
 }
 
+impl Type {
+    /// The same, with the types that it names at other places.
+    fn moved(&self, mut to: impl FnMut(&TypeId) -> TypeId) -> Self {
+        match self {
+            Self::Any => Self::Any,
+            Self::Scalar(scalar) => Self::Scalar(*scalar),
+            Self::Map(value) => Self::Map(to(value)),
+            Self::List(item, kind) => Self::List(to(item), kind.clone()),
+            Self::Struct(structure) => Self::Struct(Struct {
+                name: structure.name.clone(),
+                fields: structure
+                    .fields
+                    .iter()
+                    .map(|field| Field { ty: to(&field.ty), ..field.clone() })
+                    .collect(),
+            }),
+        }
+    }
+}
+
 /// How two scalars are held to be equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Scalar {
@@ -121,19 +141,30 @@ impl Schemas {
         }
         let offset = u32::try_from(self.types.len()).unwrap_or(u32::MAX);
         let moved = |id: &TypeId| TypeId(id.0 + offset);
-        self.types.extend(other.types.iter().map(|ty| match ty {
-            Type::Any => Type::Any,
-            Type::Scalar(scalar) => Type::Scalar(*scalar),
-            Type::Map(value) => Type::Map(moved(value)),
-            Type::List(item, kind) => Type::List(moved(item), kind.clone()),
-            Type::Struct(structure) => Type::Struct(Struct {
-                name: structure.name.clone(),
-                fields: structure.fields.iter().map(|f| Field { ty: moved(&f.ty), ..f.clone() }).collect(),
-            }),
-        }));
+        self.types.extend(other.types.iter().map(|ty| ty.moved(moved)));
         for (gvk, id) in &other.kinds {
             self.kinds.entry(gvk.clone()).or_insert_with(|| moved(id));
         }
+    }
+
+    /// What belongs to one kind, numbered by itself: it is the same whatever else has
+    /// been compiled beside it. Empty for a kind that is not here.
+    #[must_use]
+    pub fn only(&self, gvk: &Gvk) -> Self {
+        let mut order: Vec<TypeId> = self.root(gvk).into_iter().collect();
+        let mut numbers: HashMap<u32, TypeId> = order.iter().map(|root| (root.0, TypeId(0))).collect();
+        let mut types = Vec::new();
+        while let Some(id) = order.get(types.len()).copied() {
+            let ty = self.get(id).moved(|id| {
+                *numbers.entry(id.0).or_insert_with(|| {
+                    order.push(*id);
+                    TypeId(u32::try_from(order.len() - 1).unwrap_or(u32::MAX))
+                })
+            });
+            types.push(ty);
+        }
+        let kinds = self.has(gvk).then(|| (gvk.clone(), TypeId(0)));
+        Self { types, kinds: kinds.into_iter().collect() }
     }
 
     pub(crate) fn root(&self, gvk: &Gvk) -> Option<TypeId> {
@@ -175,5 +206,35 @@ impl Schemas {
     /// a cluster.
     pub fn builtin() -> Self {
         serde_json::from_str(BUILTIN).expect("generated, and read by a test")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_alone_is_the_same_whatever_is_beside_it() {
+        let all = Schemas::builtin();
+        let (pod, deployment) = (Gvk::new("v1", "Pod"), Gvk::new("apps/v1", "Deployment"));
+        let text = |schemas: &Schemas| serde_json::to_string(schemas).unwrap();
+        let alone = all.only(&deployment);
+        assert_eq!(alone.kinds().collect::<Vec<_>>(), [&deployment]);
+        assert!(alone.types.len() < all.types.len() / 3, "{} of {}", alone.types.len(), all.types.len());
+        let mut other = all.only(&pod);
+        other.extend(&alone);
+        assert_eq!(text(&other.only(&deployment)), text(&alone));
+        assert_ne!(text(&other.only(&pod)), text(&alone));
+        assert!(all.only(&Gvk::new("example.com/v1", "None")).types.is_empty());
+        // What is found through it is what is found in all.
+        let place = |schemas: &Schemas| match schemas.get(schemas.root(&deployment).unwrap()) {
+            Type::Struct(structure) => match schemas.get(structure.field("spec").unwrap().ty) {
+                Type::Struct(spec) => spec.name.clone(),
+                other => format!("{other:?}"),
+            },
+            other => format!("{other:?}"),
+        };
+        assert_eq!((place(&alone), place(&other)), (place(&all), place(&all)));
     }
 }

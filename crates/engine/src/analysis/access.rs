@@ -20,6 +20,11 @@ use crate::load::decode;
 /// Shorter values are no secrets, and would mask every word.
 const SHORTEST: usize = 4;
 
+/// The number of a tenant is no secret where it has no more digits than this, or
+/// is sent in the header that is for it; hiding it would change what is measured.
+const LONGEST_TENANT: usize = 6;
+const TENANT: &str = "x-scope-orgid";
+
 /// What stands where a secret stood.
 const MASKED: &str = "***";
 
@@ -30,6 +35,8 @@ pub(super) struct Entry {
     /// PEM; none: the system's.
     pub(super) ca: Option<String>,
     secrets: Vec<String>,
+    /// One of them, which values may hold.
+    tenant: Option<String>,
 }
 
 impl Entry {
@@ -40,21 +47,40 @@ impl Entry {
 
     /// A text of others without what was sent to them.
     pub(super) fn mask(&self, text: &str) -> String {
-        let secrets = self.secrets.iter().flat_map(|secret| forms(secret));
-        secrets.fold(text.to_owned(), |text, secret| text.replace(&secret, MASKED))
+        without(text, self.secrets.iter())
     }
 
-    /// The same of all texts in a document; numbers stay.
+    /// The same of all texts in a document of which values are taken: the number of
+    /// a tenant stays.
     pub(super) fn masked(&self, document: Value) -> Value {
-        match document {
-            _ if self.secrets.is_empty() => document,
-            Value::String(text) => self.mask(&text).into(),
-            Value::Array(all) => all.into_iter().map(|one| self.masked(one)).collect(),
-            Value::Object(all) => {
-                all.into_iter().map(|(key, value)| (self.mask(&key), self.masked(value))).collect()
-            }
-            other => other,
+        let secrets: Vec<&String> =
+            self.secrets.iter().filter(|secret| Some(*secret) != self.tenant.as_ref()).collect();
+        if secrets.is_empty() { document } else { documented(document, &secrets) }
+    }
+
+    /// A document that is told, of which no value is taken.
+    pub(super) fn told(&self, document: Value) -> String {
+        let secrets: Vec<&String> = self.secrets.iter().collect();
+        self.mask(&documented(document, &secrets).to_string())
+    }
+}
+
+fn without<'a>(text: &str, secrets: impl Iterator<Item = &'a String>) -> String {
+    let forms = secrets.flat_map(|secret| forms(secret));
+    forms.fold(text.to_owned(), |text, secret| text.replace(&secret, MASKED))
+}
+
+/// A document without these texts; a number stays unless it is one of them.
+fn documented(document: Value, secrets: &[&String]) -> Value {
+    let mask = |text: &str| without(text, secrets.iter().copied());
+    match document {
+        Value::String(text) => mask(&text).into(),
+        Value::Number(number) if secrets.iter().any(|secret| **secret == number.to_string()) => MASKED.into(),
+        Value::Array(all) => all.into_iter().map(|one| documented(one, secrets)).collect(),
+        Value::Object(all) => {
+            all.into_iter().map(|(key, value)| (mask(&key), documented(value, secrets))).collect()
         }
+        other => other,
     }
 }
 
@@ -185,12 +211,12 @@ impl Found {
         if let (Some(name), Some(text)) = (self.field("header"), self.field("value")) {
             let name = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| self.wrong("its header is no name of one"))?;
-            entry.headers.insert(name, value("value", &text)?);
-            // The number of a tenant is no secret, and hiding it would change numbers
-            // that are measured.
-            if serde_json::from_str::<Value>(&text).is_err() {
-                entry.secrets.push(text);
+            let is_number = text.len() <= LONGEST_TENANT && text.bytes().all(|sign| sign.is_ascii_digit());
+            if is_number || name == TENANT {
+                entry.tenant = Some(text.clone());
             }
+            entry.headers.insert(name, value("value", &text)?);
+            entry.secrets.push(text);
         }
         let ca = self.field("ca.crt");
         if entry.headers.is_empty() && ca.is_none() {
@@ -264,7 +290,23 @@ mod tests {
         assert!(format!("{:?}", entry.headers).contains("Sensitive"));
         assert_eq!(entry.mask("no hunter2 of team-a"), "no *** of ***");
         let tenant = entered(&[("header", "X-Scope-OrgID"), ("value", "1435")]).unwrap_or_default();
-        assert_eq!(tenant.mask("[1435811.4, 1435]"), "[1435811.4, 1435]");
+        assert_eq!(tenant.masked(json!(["1435811.4", 1435])), json!(["1435811.4", 1435]));
+        assert_eq!(tenant.mask("no tenant 1435"), "no tenant ***");
+        // Whatever it is: a number, an object, a text in quotes.
+        for key in ["881234567890", r#"{"token":"s3cr3t"}"#, r#""s3cr3t""#] {
+            let keyed = entered(&[("header", "X-Api-Key"), ("value", key)]).unwrap_or_default();
+            assert_eq!(keyed.mask(&format!("bad key {key}")), "bad key ***", "{key}");
+            let document = json!({"key": key, "error": format!("bad key {key}"), "value": 8812});
+            let masked = json!({"key": "***", "error": "bad key ***", "value": 8812});
+            assert_eq!(keyed.masked(document.clone()), masked, "{key}");
+            assert_eq!(keyed.told(document), masked.to_string(), "{key}");
+        }
+        let keyed = entered(&[("header", "X-Api-Key"), ("value", "881234567890")]).unwrap_or_default();
+        let number = || json!({"bad": 881_234_567_890_u64});
+        assert_eq!(
+            (keyed.masked(number()), keyed.told(number())),
+            (json!({"bad": "***"}), r#"{"bad":"***"}"#.into())
+        );
         // However it is written.
         let odd = entered(&[("token", "a&b<\"c\">/é")]).unwrap_or_default();
         let text = r#"is a&b<"c">/é, "a&b<\"c\">/é", a\u0026b\u003c\"c\"\u003e/é, a&amp;b&lt;&#34;c&#34;&gt;/é, a%26b%3C%22c%22%3E%2F%C3%A9"#;

@@ -112,7 +112,7 @@ impl Asking {
         Ok(Answer { status: response.status().as_u16(), body })
     }
 
-    /// A document without what was sent to get it.
+    /// A document of which values are taken, without what was sent to get it.
     pub(super) fn masked(&self, document: Value) -> Value {
         self.entry.masked(document)
     }
@@ -125,7 +125,7 @@ impl Asking {
     /// What to tell of an answer that is no success.
     pub(super) fn told(&self, answer: &Answer) -> String {
         let text = match serde_json::from_slice::<Value>(&answer.body) {
-            Ok(document) => self.masked(document).to_string(),
+            Ok(document) => self.entry.told(document),
             Err(_) => self.mask(&String::from_utf8_lossy(&answer.body)),
         };
         text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_TOLD).collect()

@@ -26,7 +26,7 @@ pub(super) async fn read(asking: &Asking, url: &Url, metric: &Http) -> Result<Re
         let (status, reason) = (answer.status, asking.told(&answer));
         return Err(AnalysisError::Status { address: shown(url), status, reason });
     }
-    let failed = |reason: String| AnalysisError::Answer { address: shown(url), reason };
+    let failed = |reason: String| AnalysisError::Answer { address: shown(url), reason: asking.mask(&reason) };
     let document = serde_json::from_slice(&answer.body);
     let document: Value = document.map_err(|error| failed(format!("it is no JSON: {error}")))?;
     let (document, path) = (asking.masked(document), metric.json_path.clone());

@@ -41,6 +41,8 @@ const TIME: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Analyser {
     cluster: Cluster,
+    /// In whose name Jobs are run.
+    worker: Cluster,
     fetcher: Fetcher,
 }
 
@@ -71,7 +73,13 @@ impl Analyser {
     /// # Errors
     /// When there can be no HTTP client.
     pub fn new(cluster: Cluster) -> Result<Self, AnalysisError> {
-        Ok(Self { cluster, fetcher: Fetcher::new()? })
+        Ok(Self { worker: cluster.clone(), cluster, fetcher: Fetcher::new()? })
+    }
+
+    /// The same in another cluster; Jobs are run in this name there.
+    #[must_use]
+    pub fn of(&self, cluster: Cluster, worker: Cluster) -> Self {
+        Self { cluster, worker, fetcher: self.fetcher.clone() }
     }
 
     /// Measures everything that is due at `now`, in seconds since 1970. What
@@ -129,7 +137,7 @@ impl Analyser {
             };
             wanted.extend(all.map(name));
         }
-        if let Err(error) = job::tidy(&self.cluster, subject, &wanted).await {
+        if let Err(error) = job::tidy(&self.worker, subject, &wanted).await {
             tracing::warn!(rollout = subject.rollout, namespace = subject.namespace, %error, "Jobs that measured were not deleted");
         }
     }
@@ -140,7 +148,7 @@ impl Analyser {
         if let Some(found) = &metric.job {
             let rule = &ready.rule.name;
             let name = jobs::name(&subject.rollout, &subject.uid, turn.scope, rule, turn.state);
-            let read = job::read(&self.cluster, subject, &name, rule, &found.template).await?;
+            let read = job::read(&self.worker, subject, &name, rule, &found.template).await?;
             // Clocks differ; it was not begun before its analysis was.
             return Ok(read.map(|(reading, begun)| (reading, begun.max(turn.since()))));
         }

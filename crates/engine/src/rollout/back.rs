@@ -87,26 +87,55 @@ pub async fn push(ground: &Ground<'_>, failure: &Failure<'_>) -> Result<String, 
     }
 }
 
-/// Why a commit that takes a version back would not count, as far as signatures
-/// go; none: it would, or what is loaded does not say.
-pub async fn doubt(loaded: &Loaded) -> Option<String> {
-    let home = restore::home(loaded)?;
-    let project = loaded.project.as_ref()?;
+/// Whether a commit that takes a version back would count, as far as signatures
+/// go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Counts,
+    /// Why it would not.
+    CountsNot(String),
+    /// What it takes to know is not there, and what that is.
+    Unknown(String),
+}
+
+impl Standing {
+    /// Why it would not count, if that is known.
+    pub fn doubt(&self) -> Option<&str> {
+        match self {
+            Self::CountsNot(why) => Some(why),
+            Self::Counts | Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// Whether a commit that takes a version of this Application back would count.
+pub async fn standing(loaded: &Loaded) -> Standing {
+    let Some(home) = restore::home(loaded) else {
+        return Standing::Unknown("it has no source in Git".into());
+    };
+    let Some(project) = &loaded.project else {
+        return Standing::Unknown(format!("Project {} cannot be read", loaded.spec.project));
+    };
     let named = home.source.repo.clone().unwrap_or_else(|| home.repo.to_string());
     let rules: Vec<_> = project.rules_of(&named).collect();
-    if rules.is_empty() || rules.iter().any(|rule| rule.signers.is_empty()) {
-        return None;
+    if rules.is_empty() {
+        return Standing::Unknown(format!("Project {} does not take {named}", loaded.spec.project));
+    }
+    if rules.iter().any(|rule| rule.signers.is_empty()) {
+        return Standing::Counts;
     }
     let signers: Vec<String> = rules.into_iter().flat_map(|rule| rule.signers.clone()).collect();
     let why = match home.signing_key.clone() {
         None => "the Secret of its source holds no signingKey".to_owned(),
         Some(key) => {
             let found = blocking(move || Ok(signing_key_counts_not(&key, &signers)?)).await;
-            let why = found.unwrap_or_else(|error| Some(error.to_string()))?;
+            let Some(why) = found.unwrap_or_else(|error| Some(error.to_string())) else {
+                return Standing::Counts;
+            };
             format!("the signingKey of its source's Secret does not count: {why}")
         }
     };
-    Some(format!(
+    Standing::CountsNot(format!(
         "its Project takes signed commits only, and {why}: a commit that takes a version back will not count; give the source's Secret a signingKey that the Project names, or say onFailure: Branch"
     ))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use gitops_api::rollout::{Measurement, RolloutStatus};
-use gitops_cluster::DeleteOptions;
+use gitops_cluster::{Cluster, DeleteOptions};
 use gitops_core::desired::DesiredSet;
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::analysis::{Scope, measuring};
@@ -41,6 +41,8 @@ const PARALLEL: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct Driver<'a> {
     pub ground: Ground<'a>,
+    /// Who deletes Pods; states are written by whoever drives.
+    pub writer: &'a Cluster,
     pub analyser: &'a Analyser,
     /// A new version may be let in: else only what is under way goes on.
     pub may_begin: bool,
@@ -263,7 +265,7 @@ impl Driver<'_> {
             }
             let options =
                 DeleteOptions { uid: Some(text("/metadata/uid").to_owned()), ..DeleteOptions::default() };
-            self.ground.cluster.delete(kind, &key, &options).await?;
+            self.writer.delete(kind, &key, &options).await?;
         }
         Ok(())
     }

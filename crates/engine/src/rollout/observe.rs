@@ -91,7 +91,7 @@ impl Sight<'_> {
         let newest = observed.is_some_and(|observed| observed >= count("/metadata/generation"));
         let seen = newest && self.shared.is_same(key);
         let healthy = self.spec.means() == Means::Field && {
-            matches!(self.shared.rules.health(live).health, Health::Healthy)
+            matches!(self.shared.rules.state(live).health, Health::Healthy)
         };
         Some(Workload {
             hash: self.hash(key, live),

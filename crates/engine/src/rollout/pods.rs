@@ -51,7 +51,7 @@ impl Pods {
         let unwell: Vec<&Value> = keys
             .iter()
             .filter_map(|key| sight.survey.live.get(key))
-            .filter(|live| !matches!(rules.health(live).health, Health::Healthy | Health::Suspended))
+            .filter(|live| !matches!(rules.state(live).health, Health::Healthy | Health::Suspended))
             .collect();
         if unwell.is_empty() {
             return;

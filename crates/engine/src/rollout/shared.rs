@@ -32,7 +32,7 @@ pub(super) struct Shared {
     differs: BTreeSet<ObjectKey>,
     kin: Mutex<HashMap<String, Arc<Kin>>>,
     near: Mutex<HashMap<String, Arc<Near>>>,
-    doubt: OnceCell<Option<String>>,
+    standing: OnceCell<back::Standing>,
 }
 
 /// What serves requests in a namespace.
@@ -59,7 +59,7 @@ impl Shared {
             differs: differs.map(|step| step.key.clone()).collect(),
             kin: Mutex::default(),
             near: Mutex::default(),
-            doubt: OnceCell::new(),
+            standing: OnceCell::new(),
         })
     }
 
@@ -73,7 +73,7 @@ impl Shared {
         if spec.on_failure != OnFailure::Revert {
             return None;
         }
-        self.doubt.get_or_init(|| back::doubt(ground.loaded)).await.as_deref()
+        self.standing.get_or_init(|| back::standing(ground.loaded)).await.doubt()
     }
 
     /// What the objects of a namespace own, and what was told of them.

@@ -1,21 +1,17 @@
 //! Fields that others have set. In: an object to apply, and how conflicts are
-//! decided. Out: the object applied; what client-side tools said before no
-//! longer holds on to fields that Git declares, and nothing else is lost.
+//! decided. Out: the object applied; what other tools said before no longer
+//! holds on to fields that Git declares, and nothing else is lost.
 
-use gitops_cluster::{ApplyOptions, Cluster, ClusterError, ErrorKind, FieldConflict, Kind};
+use gitops_cluster::{ApplyOptions, Cluster, ClusterError, ErrorKind, FieldConflict, Kind, UNDECLARED};
 use gitops_core::names::FIELD_MANAGER;
 use gitops_core::object::ObjectKey;
+use gitops_core::plan::{Conflicts, Step};
 use serde_json::{Value, json};
 
 use super::Run;
 
-/// How a field that someone else has set is decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conflicts {
-    Take,
-    Keep,
-    Fail,
-}
+/// How our own other field managers begin: they share fields with a sync.
+const OURS: &str = "gitops-";
 
 /// Tools by which people, and what was here before, have written: their word
 /// is over when Git speaks. Everything else is taken for a live controller.
@@ -25,7 +21,11 @@ const TOOLS: &[&str] = &[
     "argocd",
     "kustomize-controller",
     "before-first-apply",
-    "gitops-",
+    OURS,
+    "flux",
+    "kapp-server",
+    "configsync",
+    "fleet",
     "k9s",
     "lens",
     "freelens",
@@ -44,21 +44,23 @@ fn is_tool(manager: &str) -> bool {
     TOOLS.iter().any(|tool| manager.starts_with(tool))
 }
 
-/// Applies; conflicts are decided by the option, else by who has set the field.
+/// Applies; conflicts are decided as the command says, else Git, else by who has
+/// set the field.
 pub(super) async fn apply(
     run: &Run<'_>,
     kind: &Kind,
-    key: &ObjectKey,
+    step: &Step,
     object: &Value,
     options: &ApplyOptions,
 ) -> Result<(Value, String), ClusterError> {
+    let key = &step.key;
     let asked = ApplyOptions { force: false, ..options.clone() };
     let (what, conflicts) = match run.cluster.apply(kind, key, object, &asked).await {
         Ok(applied) => return Ok((applied.object, String::new())),
         Err(ClusterError::Fields { what, conflicts }) => (what, conflicts),
         Err(error) => return Err(error),
     };
-    let decided = |conflict: &FieldConflict| match run.options.conflicts {
+    let decided = |conflict: &FieldConflict| match run.options.conflicts.or(step.options.conflicts) {
         Some(decided) => decided,
         None if is_tool(&conflict.manager) => Conflicts::Take,
         None => Conflicts::Fail,
@@ -113,6 +115,15 @@ fn remove(value: &mut Value, path: &str) {
     }
 }
 
+/// The object without the fields that its kind does not have, by what the API server
+/// says of them; none where it says nothing of the sort.
+pub(super) fn declared(object: &Value, message: &str) -> Option<Value> {
+    let named = message.split(UNDECLARED).filter_map(|part| part.rsplit(char::is_whitespace).next());
+    let mut declared = object.clone();
+    named.filter(|path| path.starts_with('.')).for_each(|path| remove(&mut declared, path));
+    (declared != *object).then_some(declared)
+}
+
 /// Whether an item of a list is the one of these keys.
 fn is_meant(item: &Value, keys: &str) -> bool {
     keys.split(',').all(|pair| {
@@ -122,9 +133,8 @@ fn is_meant(item: &Value, keys: &str) -> bool {
     })
 }
 
-/// After an adoption, client-side tools let go of the fields that are ours now:
-/// else a field that Git drops would stay for their sake. What only they have
-/// set stays theirs.
+/// After an adoption, tools let go of the fields that are ours now: else a field
+/// that Git drops would stay for their sake. What only they have set stays theirs.
 pub(super) async fn migrate(
     cluster: &Cluster,
     kind: &Kind,
@@ -152,9 +162,10 @@ fn release(applied: &Value) -> Option<Value> {
     let ours = ours.get("fieldsV1")?;
     let mut after = entries.clone();
     for entry in &mut after {
-        let tool = text(entry, "operation") == "Update"
-            && text(entry, "subresource").is_empty()
-            && is_tool(&text(entry, "manager"));
+        let (manager, applies) = (text(entry, "manager"), text(entry, "operation") == "Apply");
+        let tool = text(entry, "subresource").is_empty()
+            && is_tool(&manager)
+            && !(applies && (manager == FIELD_MANAGER || manager.starts_with(OURS)));
         if let Some(fields) = entry.get_mut("fieldsV1").filter(|_| tool) {
             subtract(fields, ours);
         }
@@ -221,6 +232,20 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_a_kind_does_not_have_are_taken_out() {
+        let object = json!({"dato": {"a": "1"}, "spec": {"containers": [{"name": "web", "imago": "i", "image": "i"}]}});
+        let said = |path: &str| {
+            format!("failed to create typed patch object (shop/web; apps/v1, Kind=Pod): {path}{UNDECLARED}")
+        };
+        assert_eq!(declared(&object, &said(".dato")).unwrap_or_default().get("dato"), None);
+        let both =
+            format!("{}\n  .dato{UNDECLARED}", said("errors:\n  .spec.containers[name=\"web\"].imago"));
+        let expected = json!({"spec": {"containers": [{"name": "web", "image": "i"}]}});
+        assert_eq!(declared(&object, &both), Some(expected));
+        assert_eq!(declared(&object, "no room"), None);
+    }
+
+    #[test]
     fn tools_let_go_of_what_is_ours_and_keep_the_rest() {
         let entry = |manager: &str, operation: &str, fields: Value| json!({"manager": manager, "operation": operation, "fieldsV1": fields});
         let ours = json!({"f:data": {"f:a": {}}, "f:metadata": {"f:labels": {"f:x": {}}}});
@@ -228,6 +253,10 @@ mod tests {
             entry(FIELD_MANAGER, "Apply", ours.clone()),
             entry("kubectl-client-side-apply", "Update", json!({"f:data": {".": {}, "f:a": {}, "f:b": {}}})),
             entry("helm", "Update", json!({"f:data": {"f:a": {}}})),
+            entry("argocd-controller", "Apply", json!({"f:data": {"f:a": {}, "f:c": {}}})),
+            entry("kustomize-controller", "Apply", ours.clone()),
+            entry("gitops-rollout", "Apply", json!({"f:data": {"f:a": {}}})),
+            entry("my-operator", "Apply", json!({"f:data": {"f:a": {}}})),
             entry("operator", "Update", json!({"f:data": {"f:a": {}}})),
         ]}});
         let patch = release(&applied).unwrap_or_default();
@@ -236,6 +265,9 @@ mod tests {
             json!([
                 entry(FIELD_MANAGER, "Apply", ours.clone()),
                 entry("kubectl-client-side-apply", "Update", json!({"f:data": {".": {}, "f:b": {}}})),
+                entry("argocd-controller", "Apply", json!({"f:data": {"f:c": {}}})),
+                entry("gitops-rollout", "Apply", json!({"f:data": {"f:a": {}}})),
+                entry("my-operator", "Apply", json!({"f:data": {"f:a": {}}})),
                 entry("operator", "Update", json!({"f:data": {"f:a": {}}})),
             ])
         );

@@ -77,6 +77,13 @@ pub async fn delete(
     })
 }
 
+/// Notes that another replica, whose notes are not here, has begun: the hooks
+/// before it have run, those after it are due.
+pub fn goes_on(cluster: &Cluster, loaded: &Loaded, environment: &Environment) {
+    let memory = memory(cluster, loaded, environment);
+    memory.write(&Places { deleting: true, ..memory.read() });
+}
+
 /// What may go side by side, the last made first.
 fn waves<'a>(going: &[&'a Step]) -> Vec<Vec<&'a Step>> {
     let place = |step: &Step| std::cmp::Reverse((step.wave, order_of(&step.key.kind)));
@@ -121,6 +128,7 @@ impl Course<'_> {
                         return;
                     }
                 }
+                self.run.progress.waiting(&[]);
                 if self.run.stop.reason().is_some() {
                     return;
                 }

@@ -69,6 +69,7 @@ pub(super) async fn until_healthy(
     for result in results.iter().filter(|result| counts(result)) {
         wanted.entry(result.gvk.clone()).or_default().insert(result.key.namespace.clone());
     }
+    let mut waiting = Vec::new();
     loop {
         let live = match run.cluster.list(discovery, &wanted).await {
             Ok(live) => live,
@@ -76,12 +77,13 @@ pub(super) async fn until_healthy(
                 if run.stop.reason().is_some() {
                     return Ok(Waited::Stopped);
                 }
+                run.progress.waiting(&waiting);
                 tokio::time::sleep(INTERVAL).await;
                 continue;
             }
             Err(error) => return Ok(Waited::Broken(error)),
         };
-        let mut waiting = Vec::new();
+        waiting.clear();
         for result in results.iter_mut().filter(|result| counts(result)) {
             let state = match live.get(&result.key) {
                 None if result.action == Action::Unchanged && result.is_expiring => HealthReport::expired(),

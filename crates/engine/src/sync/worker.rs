@@ -209,8 +209,16 @@ impl<'a> Worker<'a> {
         let kind = discovery
             .kind(&object.gvk)
             .ok_or_else(|| ClusterError::NotFound { what: object.gvk.to_string() })?;
-        let stamped = self.stamped(object, live, kind);
-        match self.change(step, kind, &stamped, live, differences).await {
+        let mut stamped = self.stamped(object, live, kind);
+        let mut changed = self.change(step, kind, &stamped, live, differences).await;
+        // An apply never lets them pass by itself.
+        if let Err(ClusterError::Invalid { message, .. }) = &changed
+            && let Some(known) = adopt::declared(&stamped, message).filter(|_| !strict(step))
+        {
+            stamped = known;
+            changed = self.change(step, kind, &stamped, live, differences).await;
+        }
+        match changed {
             Err(ClusterError::Immutable { what, message, fields }) => {
                 let claim = kind.gvk.group.is_empty() && kind.gvk.kind == "PersistentVolumeClaim";
                 let allowed = (step.options.may_recreate() || self.run.options.replace)
@@ -275,7 +283,7 @@ impl<'a> Worker<'a> {
             let patch = patch::to_git(live, stamped, differences);
             cluster.patch(kind, key, &patch, &options).await?;
         }
-        let (applied, note) = adopt::apply(self.run, kind, key, stamped, &options).await?;
+        let (applied, note) = adopt::apply(self.run, kind, step, stamped, &options).await?;
         if step.options.migrate != Some(false) && !options.dry_run {
             adopt::migrate(cluster, kind, key, &applied).await?;
         }

@@ -3,10 +3,12 @@
 //! cannot be read counts as absent, and a disk that takes nothing only costs
 //! time. What nobody has read for a month goes.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use gitops_core::desired::Rendered;
 use serde::de::IgnoredAny;
@@ -14,8 +16,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Part of the key: what rendering means. Raise it when that changes.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A folder is swept once in so long.
+const SWEEP: Duration = Duration::from_secs(3600);
 
 static KEPT: AtomicU64 = AtomicU64::new(0);
 static ANEW: AtomicU64 = AtomicU64::new(0);
@@ -94,9 +99,11 @@ impl Entry {
         objects
     }
 
-    /// The sweep leaves it.
+    /// The sweep leaves it. What was read today is not marked again.
     fn in_use(&self) {
-        let _ = std::fs::File::open(&self.path).and_then(|file| file.set_modified(SystemTime::now()));
+        if age(&self.path).is_some_and(|age| age > DAY) {
+            let _ = std::fs::File::open(&self.path).and_then(|file| file.set_modified(SystemTime::now()));
+        }
     }
 
     /// Keeps what it is given, if all of it comes.
@@ -183,11 +190,20 @@ impl Writer {
     }
 }
 
+/// How long ago a file was written, or marked as in use.
+fn age(path: &Path) -> Option<Duration> {
+    path.metadata().and_then(|file| file.modified()).ok()?.elapsed().ok()
+}
+
 /// Removes what is old from a folder that something was just put into.
 fn sweep(folder: &Path) {
+    static SWEPT: Mutex<BTreeMap<PathBuf, Instant>> = Mutex::new(BTreeMap::new());
+    let last = SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.into(), Instant::now());
+    if last.is_some_and(|last| last.elapsed() < SWEEP) {
+        return;
+    }
     for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
-        let age = entry.metadata().and_then(|file| file.modified()).ok().and_then(|time| time.elapsed().ok());
-        if age.is_some_and(|age| age > MONTH) {
+        if age(&entry.path()).is_some_and(|age| age > MONTH) {
             let _ = std::fs::remove_file(entry.path());
         }
     }

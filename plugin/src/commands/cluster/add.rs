@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use gitops_cluster::{ApplyOptions, Cluster, Discovery, Endpoint, ErrorKind};
 use gitops_core::names::{
-    ANNOTATION_MIRROR_SECRETS, FIELD_MANAGER, IN_CLUSTER, LABEL_SECRET_TYPE, SECRET_TYPE_CLUSTER,
-    SYSTEM_NAMESPACE,
+    ANNOTATION_MIRROR_SECRETS, FIELD_MANAGER, IN_CLUSTER, LABEL_SECRET_TYPE, OUTPUT_API_VERSION,
+    SECRET_TYPE_CLUSTER, SYSTEM_NAMESPACE,
 };
 use gitops_core::object::{Gvk, ObjectKey};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Registry;
 use super::access::Access;
 use crate::error::{Failure, code};
-use crate::output::{self, Format};
+use crate::output::{self, Format, ObjectId};
 use crate::printer::Printer;
 use crate::settings::Settings;
 
@@ -30,7 +31,7 @@ const TOKEN: Duration = Duration::from_secs(30);
 /// after the cluster was made anew.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl gitops cluster add east --namespaces shop,team-a\n  kubectl gitops cluster add kind-east --name east --address https://east.internal:6443 --cluster-admin\n  kubectl gitops cluster add east --namespaces shop --print"
+    after_help = "Examples:\n  kubectl gitops cluster add east --namespaces shop,team-a\n  kubectl gitops cluster add kind-east --name east --address https://east.internal:6443 --cluster-admin\n  kubectl gitops cluster add east --namespaces shop --print\n  kubectl gitops cluster add east --namespaces shop -o json"
 )]
 pub struct Arguments {
     /// A context of the kubeconfig, of the cluster that is added
@@ -59,6 +60,25 @@ pub struct Arguments {
     print: bool,
     #[command(flatten)]
     registry: Registry,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What was registered.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Added<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    name: &'a str,
+    /// As the hub reaches it.
+    server: &'a str,
+    /// The hub's Secret that describes it.
+    secret: ObjectId,
+    account: &'a str,
+    namespaces: &'a [String],
+    cluster_admin: bool,
 }
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
@@ -70,7 +90,8 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
         cluster_admin: arguments.cluster_admin,
     };
     if arguments.print {
-        output::print(&access.objects(), Format::Yaml, printer)?;
+        let format = if arguments.output.is_text() { Format::Yaml } else { arguments.output };
+        output::print(&access.objects(), format, printer)?;
         return Ok(code::YES);
     }
     if arguments.namespaces.is_empty() && !arguments.cluster_admin {
@@ -86,8 +107,25 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     }
     let token = give_access(&there, &access, printer).await?;
     let endpoint = settings.endpoint(&arguments.of)?;
-    register(&hub, arguments, &name, &endpoint, &token).await?;
-    printer.line(&format!("cluster {name} is registered: kubectl gitops cluster check {name}"));
+    let server = arguments.address.as_deref().unwrap_or(&endpoint.server);
+    let secret = register(&hub, arguments, &name, (&endpoint, server), &token).await?;
+    let added = Added {
+        api_version: OUTPUT_API_VERSION,
+        kind: "ClusterAdded",
+        name: &name,
+        server,
+        secret,
+        account: &arguments.account,
+        namespaces: &arguments.namespaces,
+        cluster_admin: arguments.cluster_admin,
+    };
+    match arguments.output {
+        Format::Text | Format::Wide => {
+            printer.line(&format!("cluster {name} is registered: kubectl gitops cluster check {name}"));
+        }
+        Format::Name => printer.line(&name),
+        format => output::print(&[added], format, printer)?,
+    }
     Ok(code::YES)
 }
 
@@ -183,9 +221,9 @@ async fn register(
     hub: &Cluster,
     arguments: &Arguments,
     name: &str,
-    endpoint: &Endpoint,
+    (endpoint, server): (&Endpoint, &str),
     token: &Token,
-) -> Result<(), Failure> {
+) -> Result<ObjectId, Failure> {
     let namespace = &arguments.registry.clusters_namespace;
     let authority = endpoint.authority.clone().unwrap_or_else(|| token.authority.clone());
     let tls = if endpoint.insecure {
@@ -194,7 +232,6 @@ async fn register(
         json!({"caData": authority, "serverName": endpoint.server_name.clone().unwrap_or_default()})
     };
     let config = json!({"bearerToken": token.token, "tlsClientConfig": tls});
-    let server = arguments.address.clone().unwrap_or_else(|| endpoint.server.clone());
     let mut secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
         "metadata": {"name": format!("cluster-{name}"), "namespace": namespace,
             "labels": {LABEL_SECRET_TYPE: SECRET_TYPE_CLUSTER}},
@@ -217,5 +254,12 @@ async fn register(
         ErrorKind::Forbidden => Failure::from(error)
             .hint(format!("have the right to write Secrets in {namespace} of the hub given to you")),
         _ => error.into(),
-    })
+    })?;
+    let key = ObjectKey {
+        group: String::new(),
+        kind: "Secret".into(),
+        namespace: namespace.clone(),
+        name: format!("cluster-{name}"),
+    };
+    Ok(ObjectId::new(&Gvk::new("v1", "Secret"), &key))
 }

@@ -1,8 +1,10 @@
 //! `kubectl gitops cluster remove`
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
-use gitops_cluster::{Cluster, DeleteOptions, Discovery, ErrorKind};
-use gitops_core::names::{GROUP, LABEL_HUB, OUTPUT_API_VERSION};
+use gitops_cluster::{ApplyOptions, Cluster, DeleteOptions, Discovery, ErrorKind, Kind};
+use gitops_core::names::{FIELD_MANAGER, FINALIZER_PRUNE, GROUP, LABEL_HUB, OUTPUT_API_VERSION};
 use gitops_core::object::{Gvk, ObjectKey};
 use serde::Serialize;
 use serde_json::Value;
@@ -13,6 +15,13 @@ use crate::error::{Failure, code};
 use crate::output::{self, Format, ObjectId};
 use crate::printer::Printer;
 use crate::settings::Settings;
+
+/// Somebody else may write a mirror, too.
+const TRIES: usize = 3;
+/// How long what was deleted may take to be gone.
+const GONE: Duration = Duration::from_secs(10);
+/// Between two looks whether it is.
+const INTERVAL: Duration = Duration::from_millis(200);
 
 /// What `add` makes, the rights last, so that an interruption leaves none behind.
 const MADE: &[(&str, &str)] = &[
@@ -55,9 +64,18 @@ struct Report {
     api_version: &'static str,
     kind: &'static str,
     cluster: String,
-    /// What was taken away there; none: nobody looked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    taken: Option<Vec<ObjectId>>,
+    /// Nobody looked: there is neither.
+    #[serde(flatten)]
+    there: Option<There>,
+}
+
+/// What became of what was there.
+#[derive(Serialize, Default)]
+struct There {
+    taken: Vec<ObjectId>,
+    /// Deleted, but held by a finalizer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left: Vec<ObjectId>,
 }
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
@@ -79,8 +97,8 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     if is_text {
         printer.line(&format!("cluster {name} is no longer registered; what is there stays"));
     }
-    let taken = match context {
-        Some(context) => Some(take_away(&settings.context(&context).await?).await?),
+    let there = match context {
+        Some(context) => Some(take_away(&settings.context(&context).await?, printer).await?),
         None => {
             printer.warning(&format!(
                 "the hub's account is still in the cluster. Take it away: kubectl delete clusterroles,clusterrolebindings,rolebindings,serviceaccounts,secrets -A -l {LABEL_ACCESS}"
@@ -89,14 +107,19 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
         }
     };
     match arguments.output {
-        Format::Text | Format::Wide => taken.iter().for_each(|taken| printer.line(&text(taken))),
-        Format::Name => taken.iter().flatten().for_each(|object| printer.line(&object.short())),
+        Format::Text | Format::Wide => {
+            there.iter().for_each(|there| printer.line(&text(&there.taken)));
+        }
+        Format::Name => {
+            let taken = there.iter().flat_map(|there| &there.taken);
+            taken.for_each(|object| printer.line(&object.short()));
+        }
         format => {
             let report = Report {
                 api_version: OUTPUT_API_VERSION,
                 kind: "ClusterRemoval",
                 cluster: name.clone(),
-                taken,
+                there,
             };
             output::print(&[report], format, printer)?;
         }
@@ -105,30 +128,100 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
 }
 
 fn text(taken: &[ObjectId]) -> String {
-    let name = |object: &ObjectId| {
-        let ObjectId { kind, namespace, name, .. } = object;
-        if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
-    };
-    let names: Vec<String> = taken.iter().map(name).collect();
+    let names: Vec<String> = taken.iter().map(named).collect();
     format!("taken away there: {}", if names.is_empty() { "nothing".to_owned() } else { names.join(", ") })
 }
 
-/// Mirrors and the account; what was taken away.
-async fn take_away(there: &Cluster) -> Result<Vec<ObjectId>, Failure> {
+fn named(object: &ObjectId) -> String {
+    let ObjectId { kind, namespace, name, .. } = object;
+    if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
+}
+
+/// Mirrors and the account; what is gone, and what is held.
+async fn take_away(there: &Cluster, printer: &Printer) -> Result<There, Failure> {
     let discovery = there.discovery().await?;
-    let mut taken = Vec::new();
+    let mut deleted = Vec::new();
     if let Some(kind) = discovery.preferred(GROUP, "Application") {
         let version = kind.gvk.api_version();
         for mirror in labelled(there, &discovery, &version, "Application", LABEL_HUB).await? {
-            taken.push(delete(there, &discovery, &version, "Application", &mirror).await?);
+            release(there, kind, mirror.clone()).await?;
+            deleted.push(delete(there, &discovery, &version, "Application", &mirror).await?);
         }
     }
     for (version, kind) in MADE {
         for object in labelled(there, &discovery, version, kind, LABEL_ACCESS).await? {
-            taken.push(delete(there, &discovery, version, kind, &object).await?);
+            deleted.push(delete(there, &discovery, version, kind, &object).await?);
         }
     }
-    Ok(taken)
+    let (start, mut all) = (Instant::now(), There::default());
+    for object in deleted {
+        match held_by(there, &discovery, &object, start).await? {
+            None => all.taken.push(object.id),
+            Some(holders) => {
+                let id = &object.id;
+                printer.warning(&format!(
+                    "{} is deleted there, and stays until this is done: {holders}",
+                    named(id)
+                ));
+                all.left.push(object.id);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Takes off a mirror what the hub would: that knows the cluster no longer.
+async fn release(there: &Cluster, kind: &Kind, mut mirror: Value) -> Result<(), Failure> {
+    let key = key_of(&kind.gvk, &mirror);
+    let options = ApplyOptions { field_manager: FIELD_MANAGER, ..ApplyOptions::default() };
+    for attempt in 1.. {
+        let finalizers = mirror.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut);
+        let Some(finalizers) = finalizers else { break };
+        let before = finalizers.len();
+        finalizers.retain(|known| known != FINALIZER_PRUNE);
+        if finalizers.len() == before {
+            break;
+        }
+        match there.replace(kind, &key, &mirror, &options).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => break,
+            Err(error) if error.kind() == ErrorKind::Conflict && attempt < TRIES => {
+                let Some(live) = there.get(kind, &key).await? else { break };
+                mirror = live;
+            }
+            other => return Ok(other.map(drop)?),
+        }
+    }
+    Ok(())
+}
+
+/// An object that was deleted.
+struct Deleted {
+    id: ObjectId,
+    gvk: Gvk,
+    key: ObjectKey,
+    uid: String,
+}
+
+/// The finalizers that hold an object some time after it was deleted; none: it
+/// is gone.
+async fn held_by(
+    there: &Cluster,
+    discovery: &Discovery,
+    object: &Deleted,
+    start: Instant,
+) -> Result<Option<String>, Failure> {
+    let Some(kind) = discovery.kind(&object.gvk) else { return Ok(None) };
+    loop {
+        let live = there.get(kind, &object.key).await?;
+        let uid = |live: &Value| live.pointer("/metadata/uid").and_then(Value::as_str) == Some(&object.uid);
+        let Some(live) = live.filter(uid) else { return Ok(None) };
+        if start.elapsed() > GONE {
+            let finalizers = live.pointer("/metadata/finalizers").and_then(Value::as_array);
+            let names: Vec<&str> = finalizers.into_iter().flatten().filter_map(Value::as_str).collect();
+            return Ok(Some(names.join(", ")));
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
 }
 
 async fn labelled(
@@ -144,26 +237,31 @@ async fn labelled(
     Ok(list.get("items").and_then(Value::as_array).cloned().unwrap_or_default())
 }
 
+fn text_of(object: &Value, pointer: &str) -> String {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn key_of(gvk: &Gvk, object: &Value) -> ObjectKey {
+    ObjectKey {
+        group: gvk.group.clone(),
+        kind: gvk.kind.clone(),
+        namespace: text_of(object, "/metadata/namespace"),
+        name: text_of(object, "/metadata/name"),
+    }
+}
+
 async fn delete(
     cluster: &Cluster,
     discovery: &Discovery,
     version: &str,
     kind: &str,
     object: &Value,
-) -> Result<ObjectId, Failure> {
+) -> Result<Deleted, Failure> {
     let gvk = Gvk::new(version, kind);
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let key = ObjectKey {
-        group: gvk.group.clone(),
-        kind: gvk.kind.clone(),
-        namespace: text("/metadata/namespace"),
-        name: text("/metadata/name"),
-    };
-    let id = ObjectId::new(&gvk, &key);
-    let Some(kind) = discovery.kind(&gvk) else { return Ok(id) };
-    let options = DeleteOptions { uid: Some(text("/metadata/uid")), ..DeleteOptions::default() };
-    match cluster.delete(kind, &key, &options).await {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(id),
-    }
+    let (key, uid) = (key_of(&gvk, object), text_of(object, "/metadata/uid"));
+    let deleted = Deleted { id: ObjectId::new(&gvk, &key), gvk, key, uid };
+    let Some(kind) = discovery.kind(&deleted.gvk) else { return Ok(deleted) };
+    let options = DeleteOptions { uid: Some(deleted.uid.clone()), ..DeleteOptions::default() };
+    cluster.delete(kind, &deleted.key, &options).await?;
+    Ok(deleted)
 }

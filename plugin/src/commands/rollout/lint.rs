@@ -10,7 +10,7 @@ use gitops_engine::load::find_file;
 use gitops_source::yaml;
 use serde::Serialize;
 
-use crate::applications::{declared, revert_doubt, select};
+use crate::applications::{declared, revert, select};
 use crate::cli::Selection;
 use crate::error::{Failure, code};
 use crate::layout;
@@ -118,8 +118,8 @@ async fn look(
             let linted = lint_all(&ours, Some(&set.objects), &loaded.namespace);
             all.read += linted.read;
             all.found.extend(linted.found);
-            let doubt = revert_doubt(place.cluster(), &loaded.application, settings).await;
-            all.found.extend(doubt.into_iter().flat_map(|doubt| not_trusted(&set.objects, &doubt)));
+            let standing = revert(place.cluster(), &loaded.application, settings).await;
+            all.found.extend(standing.doubt().into_iter().flat_map(|doubt| not_trusted(&set.objects, doubt)));
         }
         home.clone_from(&loaded.namespace);
         objects.extend(set.objects);

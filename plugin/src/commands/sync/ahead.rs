@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::Stream;
 use gitops_core::desired::DesiredSet;
-use gitops_engine::{Loaded, Survey, owners};
+use gitops_engine::{Ahead, Loaded, Survey, desired, owners};
 use gitops_source::Commit;
 
-use crate::applications::{Destination, declared};
+use crate::applications::{Destination, meant};
 use crate::beside::beside;
 use crate::error::Failure;
 
@@ -83,12 +83,14 @@ async fn look(
     writes: &Writes,
 ) -> Result<Look, Failure> {
     let destination = &*destination.of(loaded).await?;
-    let (commit, set) = declared(loaded, &destination.environment, revision, &destination.discovery).await?;
-    if writes.lately.load(Ordering::SeqCst) {
+    let commit = meant(loaded, &destination.environment, revision).await?;
+    let (lately, count) = (writes.lately.load(Ordering::SeqCst), writes.count());
+    let ahead = if lately { None } else { destination.look_ahead(loaded) };
+    let set = desired(loaded, &destination.environment, &commit.id, &destination.discovery).await?;
+    if lately {
         return Ok(Look { commit, seen: Seen::Declared(set) });
     }
-    let count = writes.count();
-    let survey = settled(destination, loaded, known, set).await?;
+    let survey = settled(destination, loaded, known, set, ahead).await?;
     Ok(Look { commit, seen: Seen::Survey(Box::new(survey), count) })
 }
 
@@ -98,8 +100,9 @@ pub async fn settled(
     loaded: &Loaded,
     known: &[Loaded],
     set: DesiredSet,
+    ahead: Option<Ahead>,
 ) -> Result<Survey, Failure> {
-    let mut survey = destination.resurvey(loaded, set).await?;
+    let mut survey = destination.survey_of(loaded, set, ahead).await?;
     owners::settle(&destination.cluster, loaded, &destination.environment, &mut survey, known).await?;
     Ok(survey)
 }
@@ -118,6 +121,6 @@ impl Look {
             Seen::Survey(survey, _) => survey.desired,
             Seen::Declared(set) => set,
         };
-        Ok((self.commit, settled(destination, loaded, known, set).await?))
+        Ok((self.commit, settled(destination, loaded, known, set, None).await?))
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use gitops_core::plan::Doubt;
-use gitops_engine::lease::{self, Claim, Last, Lease};
+use gitops_engine::memory::Memory;
 use gitops_engine::{
     DryRun, Loaded, Report as SyncReport, Stop, Survey, SyncOptions, has_work, namespaces, sync,
 };
@@ -13,10 +13,10 @@ use gitops_source::Commit;
 use super::Arguments;
 use super::ahead::{Look, Writes, settled};
 use crate::applications::{Destination, declared, tell_mistakes};
+use crate::claiming::claim;
 use crate::error::{Failure, code};
 use crate::output::Report;
 use crate::printer::Printer;
-use crate::settings::who;
 use crate::synctext::{self, Lines};
 
 /// How it ended.
@@ -57,7 +57,9 @@ impl Case<'_> {
         let drives = options.wait && !survey.rollouts.is_empty();
         let works = writes && (drives || has_work(cluster, loaded, environment, &survey, options));
         if works {
-            lease = self.claim().await?;
+            let lost = &self.stop.lost;
+            lease = claim(cluster, &loaded.application, &survey, lost, "nothing was applied", self.printer)
+                .await?;
             // Someone has synced since Git was looked at, or may have where no
             // Lease tells: what it said is over.
             if lease.as_ref().is_none_or(|lease| lease.before != self.version) {
@@ -76,12 +78,17 @@ impl Case<'_> {
         let done = done.await;
         self.writes.note(works);
         if let Some(lease) = lease {
-            lease.release().await;
+            lease
+                .release(&Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application))
+                .await;
         }
         let (done, rolled) = done?;
         let is_whole = !done.interrupted && !done.lost && done.broken.is_none();
+        let report = synctext::report(loaded, &survey, &done);
+        // It is large: nobody waits until it is gone, the end of the program least.
+        tokio::task::spawn_blocking(move || drop(survey));
         Ok(Done {
-            report: synctext::report(loaded, &survey, &done),
+            report,
             code: synctext::exit_code(&done).max(rolled),
             goes_on: is_whole && rolled != code::INTERRUPTED,
         })
@@ -91,7 +98,7 @@ impl Case<'_> {
         let revision = self.arguments.selection.revision.as_deref();
         let Destination { environment, discovery, .. } = self.destination;
         let (commit, set) = declared(self.loaded, environment, revision, discovery).await?;
-        let survey = settled(self.destination, self.loaded, self.known, set).await?;
+        let survey = settled(self.destination, self.loaded, self.known, set, None).await?;
         tell_mistakes(&survey, self.printer);
         Ok((commit, survey))
     }
@@ -117,27 +124,6 @@ impl Case<'_> {
             self.printer.failure(&Failure::from(error.clone()));
         }
         Ok(done)
-    }
-
-    /// Claims the Application, so that no two syncs mix.
-    async fn claim(&self) -> Result<Option<Lease>, Failure> {
-        let (cluster, application) = (&self.destination.cluster, &self.loaded.application);
-        match lease::claim(cluster, application, &holder(), &Last::Unknown, &self.stop.lost).await {
-            Claim::Held(lease) => Ok(Some(*lease)),
-            Claim::Taken { holder } => Err(Failure {
-                message: format!(
-                    "Application {application} is being synced by {holder}; nothing was applied"
-                ),
-                hint: Some("wait until it is done, and try again".into()),
-                code: code::CONFLICT,
-            }),
-            Claim::Unusable(error) => {
-                self.printer.warning(&format!(
-                    "without a Lease, two syncs of {application} at once are not kept apart: {error}"
-                ));
-                Ok(None)
-            }
-        }
     }
 
     /// Asks a person before much is deleted; where there is none to ask,
@@ -168,9 +154,4 @@ impl Case<'_> {
             code: code::CONFLICT,
         })
     }
-}
-
-/// Who syncs, for whoever meets the Lease.
-fn holder() -> String {
-    format!("{}, process {}, since {}", who(), std::process::id(), jiff::Timestamp::now())
 }

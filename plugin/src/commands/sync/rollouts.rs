@@ -57,6 +57,7 @@ impl Case<'_> {
         let discovery = &self.destination.discovery;
         let driver = Driver {
             ground: Ground { cluster, discovery, loaded: self.loaded, environment },
+            writer: cluster,
             analyser: &analyser,
             may_begin: true,
             is_judged: true,

@@ -369,3 +369,40 @@ fn strangers_and_nonsense_do_not_break_it() {
         assert!(!health(&object).message.is_empty(), "{object}");
     }
 }
+
+#[test]
+fn certificates_of_pods_and_migrations_of_what_is_stored() {
+    let of = |api: &str, kind: &str, conditions: Value| {
+        object(api, kind, json!({}), json!({"conditions": conditions}))
+    };
+    let request = |conditions| of("certificates.k8s.io/v1beta1", "PodCertificateRequest", conditions);
+    let migration = |conditions| of("storagemigration.k8s.io/v1beta1", "StorageVersionMigration", conditions);
+    check(&[
+        (request(json!([])), "Progressing Pending: its signer has not issued a certificate yet"),
+        (
+            request(json!([condition("Denied", "True", "UnsupportedKeyType", "ED25519 is not taken.")])),
+            "Degraded UnsupportedKeyType: ED25519 is not taken",
+        ),
+        (
+            request(json!([condition("Failed", "True", "SignerDown", "no answer")])),
+            "Degraded SignerDown: no answer",
+        ),
+        (request(json!([condition("Issued", "True", "Signed", "")])), "Healthy: its certificate is issued"),
+        (migration(json!([])), "Progressing Pending: it has not begun yet"),
+        (
+            migration(json!([condition("Running", "True", "StorageVersionMigrationInProgress", "")])),
+            "Progressing StorageVersionMigrationInProgress: condition Running is True",
+        ),
+        (
+            migration(json!([
+                condition("Running", "False", "", ""),
+                condition("Failed", "True", "StorageVersionMigrationFailed", "the kind is gone")
+            ])),
+            "Degraded StorageVersionMigrationFailed: the kind is gone",
+        ),
+        (
+            migration(json!([condition("Succeeded", "True", "StorageVersionMigrationSucceeded", "")])),
+            "Healthy: all objects are stored in the newest version",
+        ),
+    ]);
+}

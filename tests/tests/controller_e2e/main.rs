@@ -2,6 +2,8 @@
 //! pushed becomes live, what drifts is healed, what a policy says is heard.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod stuck;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -70,6 +72,10 @@ fn what_is_pushed_becomes_live_and_the_status_is_true() {
     assert_eq!(status["objects"]["outOfSync"], 0, "{status}");
     // No node runs the pods of this cluster.
     assert_eq!(status["health"], "Progressing", "{status}");
+    eventually("each commit has its Event", LONG, || {
+        let told = |part: &str| events(&shop, "Synced").iter().any(|event| says_so(event, part));
+        (told("2 created") && told(&commit[..12])).then_some(())
+    });
     assert_eq!(condition(&status, "Enforced")["status"], "True", "what the webhook says stays: {status}");
     let metrics = controller.get("/metrics").unwrap();
     for name in [
@@ -81,6 +87,16 @@ fn what_is_pushed_becomes_live_and_the_status_is_true() {
     ] {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }
+}
+
+fn events(shop: &Shop, reason: &str) -> Vec<Value> {
+    let all = shop.kubectl("get events.events.k8s.io -o json").ok().json()["items"].take();
+    let all = all.as_array().cloned().unwrap_or_default();
+    all.into_iter().filter(|event| event["reason"] == reason).collect()
+}
+
+fn says_so(event: &Value, part: &str) -> bool {
+    event["note"].as_str().is_some_and(|note| note.contains(part))
 }
 
 /// A shop whose repository is on a server, perhaps behind a login.
@@ -149,7 +165,36 @@ fn drift_that_arose_without_the_webhook_is_healed() {
     greets(&shop, "hello");
     shop.kubectl("delete configmap web").ok();
     greets(&shop, "hello");
-    assert!(controller.get("/metrics").unwrap().contains("gitops_drift_total{action=\"healed\"}"));
+    let counted = |found: u32, healed: u32| {
+        eventually(&format!("{found} drifts are found and {healed} healed"), LONG, || {
+            let metrics = controller.get("/metrics")?;
+            let has = |action: &str, count: u32| {
+                metrics.contains(&format!("gitops_drift_total{{action=\"{action}\"}} {count}\n"))
+            };
+            (has("found", found) && has("healed", healed)).then_some(())
+        });
+    };
+    counted(2, 2);
+
+    // A commit that says nothing to the Application makes no news of drift.
+    shop.change(&json!({"sync": {"selfHeal": false}}));
+    let other = CONFIG.replace("hello", "other");
+    let tip = shop.repo.commit("beside", &[("README.md", "beside"), ("other/config.yaml", &other)]);
+    says(&shop, "Synced");
+    shop.kubectl_args(&["patch", "configmap", "web", "--type=merge", "-p", &drifted]).ok();
+    says(&shop, "Drift");
+    counted(3, 2);
+    assert_eq!(greeting(&shop).unwrap(), "drifted");
+    assert_ne!(status(&shop)["history"][0]["revision"], *tip);
+    // A commit that does is applied, and drift goes with it.
+    change(&shop, "goodbye");
+    greets(&shop, "goodbye");
+    says(&shop, "Synced");
+    // So is a spec that renders something else.
+    shop.kubectl_args(&["patch", "configmap", "web", "--type=merge", "-p", &drifted]).ok();
+    says(&shop, "Drift");
+    shop.change(&json!({"source": {"path": "other"}}));
+    greets(&shop, "other");
 }
 
 #[test]
@@ -210,6 +255,12 @@ fn a_service_account_cannot_be_exceeded() {
     let message = status["operation"]["message"].as_str().unwrap();
     assert!(message.contains("forbidden") && message.contains("deployer"), "{message}");
     assert_eq!(greeting(&shop), None);
+    eventually("what fails in the same way is one Event, and counted", LONG, || {
+        let events = events(&shop, "SyncFailed");
+        let count = |event: &Value| event["series"]["count"].as_i64().unwrap_or(1);
+        assert!(events.len() < 3, "{events:?}");
+        events.iter().any(|event| count(event) > 2).then_some(())
+    });
     shop.kubectl("create role deployer --verb=get,list,create,patch,update --resource=configmaps").ok();
     shop.kubectl(&format!(
         "create rolebinding deployer --role=deployer --serviceaccount={}:deployer",

@@ -1,0 +1,51 @@
+//! One sync or deletion of an Application at a time. In: an Application. Out: its
+//! Lease, for as long as something is written; none where it cannot be used.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gitops_cluster::Cluster;
+use gitops_core::desired::AppRef;
+use gitops_engine::Survey;
+use gitops_engine::lease::{self, Claim, Last, Lease};
+
+use crate::error::{Failure, code};
+use crate::printer::Printer;
+use crate::settings::who;
+
+/// Claims an Application for what its survey says is to be done. `lost` is set when
+/// it is lost later; `undone` says what has not happened where somebody else has it.
+pub async fn claim(
+    cluster: &Cluster,
+    application: &AppRef,
+    survey: &Survey,
+    lost: &Arc<AtomicBool>,
+    undone: &str,
+    printer: &Printer,
+) -> Result<Option<Lease>, Failure> {
+    match lease::claim(cluster, application, &holder(), &Last::Unknown, survey.places(), lost).await {
+        Claim::Held(lease) => Ok(Some(*lease)),
+        Claim::Taken { holder } => Err(Failure {
+            message: format!("Application {application} is being synced by {holder}; {undone}"),
+            hint: Some("wait until it is done, and try again".into()),
+            code: code::CONFLICT,
+        }),
+        Claim::Unusable(error) => {
+            printer.warning(&format!(
+                "without a Lease, two syncs of {application} at once are not kept apart: {error}"
+            ));
+            Ok(None)
+        }
+        Claim::Failed(error) => {
+            let failure = Failure::from(error);
+            let message =
+                format!("whether {application} is being synced is not known, {undone}: {}", failure.message);
+            Err(Failure { message, ..failure })
+        }
+    }
+}
+
+/// Who syncs, for whoever meets the Lease.
+fn holder() -> String {
+    format!("{}, process {}, since {}", who(), std::process::id(), jiff::Timestamp::now())
+}
