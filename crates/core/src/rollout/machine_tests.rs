@@ -55,11 +55,11 @@ fn a_pod_in_the_place_of_another_is_progress() {
 fn until(world: &mut World, what: &str, reached: impl Fn(&World) -> bool) {
     for _ in 0..100 {
         if reached(world) {
-            return;
+            break;
         }
         world.tick(None, Crash::No);
     }
-    panic!("{what}: {:?}", world.state());
+    assert!(reached(world), "{what}: {:?}", world.state());
 }
 
 fn phase(world: &mut World, phase: Phase) {
