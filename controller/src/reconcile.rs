@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gitops_api::{Application, Project};
 use gitops_api::application::ApplicationStatus;
+use gitops_api::{Application, Project};
 use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
 use gitops_engine::desired::reading;

@@ -10,8 +10,8 @@ use gitops_engine::rollout::resources;
 use gitops_engine::trust::trust;
 use gitops_engine::{Loaded, Survey};
 
-use super::rollouts::{Driven, MOVED};
 use super::Look;
+use super::rollouts::{Driven, MOVED};
 use crate::clusters::{Far, Surroundings};
 use crate::drift::Drift;
 use crate::error::Error;
@@ -115,6 +115,7 @@ impl<'a> Look<'a> {
         if resources(declared.objects.values().map(|object| (&object.key, &object.gvk))).is_empty() {
             return Ok(());
         }
+        self.read(loaded, known, &good).await;
         let ready = self.surveyed(project, loaded, known, good).await?;
         let Ready { loaded, far, mut known, mut survey, revision } = ready;
         Drift::track(self.controller, &known, &self.name, &survey);
@@ -129,8 +130,10 @@ impl<'a> Look<'a> {
         }
         self.memory.phases = survey.rollouts.iter().map(|rolling| rolling.state.phase).collect();
         let rolls = self.rolls || survey.rollouts.iter().any(|rolling| rolling.state.is_under_way());
-        if rolls && self.decide(&loaded, &known, &survey)? == Decision::Sync {
-            self.brought(&sight, known, survey, &revision).await?;
+        let decision = self.decide(&loaded, &known, &survey)?;
+        if rolls && decision == Decision::Sync {
+            let (_, _, failure) = self.brought(&sight, known, survey, &revision).await?;
+            self.settle(&decision, failure.as_ref());
         }
         Ok(())
     }

@@ -198,7 +198,8 @@ fn a_failing_version_goes_back_while_the_git_host_is_away() {
         let all = stage.runs("web") == Some(("web:1".into(), 4)) && stage.available("web") == 4;
         (all && stage.images() == ["web:1"; 4] && stage.runs("web-canary").is_none()).then_some(())
     });
-    let _server = stage.eventually("the address is free", |_| GitServer::start(bare.path(), &address, None).ok());
+    let _server =
+        stage.eventually("the address is free", |_| GitServer::start(bare.path(), &address, None).ok());
     stage.eventually("Git goes back", |stage| {
         let head = stage.shop.repo.git(&["--git-dir", &root, "rev-parse", "main"]);
         (head.trim() != bad).then_some(())

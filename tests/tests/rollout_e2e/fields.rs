@@ -6,8 +6,8 @@ use gitops_tests::{Controller, Shop};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{LONG, Stage};
 use crate::stage::automatic;
+use crate::{LONG, Stage};
 
 fn service(image: &str) -> String {
     json!({"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {

@@ -45,7 +45,10 @@ fn blue_green_switches_all_requests_at_once() {
     let swapped = stage.shop.kubectl_args(&["patch", "service", "web", "-p", &swap.to_string()]);
     assert!(swapped.stderr.contains("denied the request"), "{swapped:?}");
     let all = json!({"spec": {"selector": {"kubectl-gitops.dev/track": null}}}).to_string();
-    stage.shop.kubectl_args(&["patch", "service", "web-preview", "-p", &all]).refused(&["denied the request"]);
+    stage
+        .shop
+        .kubectl_args(&["patch", "service", "web-preview", "-p", &all])
+        .refused(&["denied the request"]);
     stage.ask("promote", json!({})).ok();
     stage.eventually("it is full-size before the switch", |stage| {
         (stage.runs("web-canary") == Some(("web:2".into(), 4))).then_some(())

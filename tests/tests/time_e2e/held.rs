@@ -41,6 +41,6 @@ pub fn a_held_version_stays_held_without_a_webhook_and_with_a_cold_one() {
     eventually("the cold replica is asked", LIMIT, || {
         stage.set_image("evil").stderr.contains("is kept as Git says").then_some(())
     });
-    stage.set_image("web:2").refused(&["web:1"]);
+    stage.set_image("web:2").refused(&["is kept as Git says"]);
     assert_eq!(stage.image(), "web:1");
 }

@@ -353,8 +353,13 @@ mod tests {
         assert_eq!(obstacle(&stateful, &stands), None);
         stands.get_mut(&stateful.target).unwrap().value["spec"]["replicas"] = json!(1);
         assert_eq!(obstacle(&stateful, &stands), None, "what may surprise holds nothing up");
-        stands.get_mut(&stateful.target).unwrap().value["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
-        assert!(obstacle(&stateful, &stands).unwrap().starts_with("spec.target: StatefulSet shop/web has updateStrategy"));
+        stands.get_mut(&stateful.target).unwrap().value["spec"]["updateStrategy"] =
+            json!({"type": "OnDelete"});
+        assert!(
+            obstacle(&stateful, &stands)
+                .unwrap()
+                .starts_with("spec.target: StatefulSet shop/web has updateStrategy")
+        );
         let mut missing = deployment;
         missing.target.name = "other".into();
         assert!(told_missing(&missing).contains("Deployment shop/other is not declared"));

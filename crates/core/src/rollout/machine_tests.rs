@@ -55,11 +55,11 @@ fn a_pod_in_the_place_of_another_is_progress() {
 fn until(world: &mut World, what: &str, reached: impl Fn(&World) -> bool) {
     for _ in 0..100 {
         if reached(world) {
-            return;
+            break;
         }
         world.tick(None, Crash::No);
     }
-    panic!("{what}: {:?}", world.state());
+    assert!(reached(world), "{what}: {:?}", world.state());
 }
 
 fn phase(world: &mut World, phase: Phase) {
@@ -74,7 +74,10 @@ fn an_image_that_is_being_pulled_is_progress() {
     (world.pulling, world.trouble) = (true, Some("Pod web-1: it pulls web:2".into()));
     world.now += 1_000;
     world.tick(None, Crash::No);
-    assert_eq!((world.state().phase, &*world.state().message), (Phase::Progressing, "Pod web-1: it pulls web:2"));
+    assert_eq!(
+        (world.state().phase, &*world.state().message),
+        (Phase::Progressing, "Pod web-1: it pulls web:2")
+    );
     (world.pulling, world.trouble) = (false, Some("Pod web-1: it crashes".into()));
     world.tick(None, Crash::No);
     assert_eq!(world.state().phase, Phase::Aborting);
@@ -125,7 +128,11 @@ fn what_is_not_known_waits_for_a_person() {
             assert_eq!((world.state().phase, world.state().held), (Phase::Paused, Some(Held::Inconclusive)));
             (0..20).for_each(|_| world.tick(None, Crash::No));
             assert_eq!(world.state().held, Some(Held::Inconclusive));
-            assert!(world.state().message.contains("inconclusive: errors/rate: 2 of 2"), "{:?}", world.state());
+            assert!(
+                world.state().message.contains("inconclusive: errors/rate: 2 of 2"),
+                "{:?}",
+                world.state()
+            );
             world.unsure.clear();
             world.tick(asked(ask), Crash::No);
             phase(&mut world, ended);
@@ -176,7 +183,9 @@ fn what_finds_no_room_does_not_stop_the_old_version() {
         assert_eq!(world.reached("web").len(), 5, "{:?}", world.state());
     }
     assert_eq!(world.state().phase, Phase::Aborted);
-    assert!(world.state().message.contains("there is no room for the new version: the nodes have room for 1"));
+    assert!(
+        world.state().message.contains("there is no room for the new version: the nodes have room for 1")
+    );
 }
 
 /// Whatever Git says by then of how its Pods are updated.

@@ -294,11 +294,15 @@ mod tests {
             over_quota(&gpus(count), 2, freed, std::slice::from_ref(&quota)).unwrap_or_default()
         };
         assert_eq!(told("2", freed.as_ref()), "");
-        assert!(told("3", freed.as_ref()).contains("leaves 4 of requests.nvidia.com/gpu, and 2 more Pods take 6"));
+        assert!(
+            told("3", freed.as_ref()).contains("leaves 4 of requests.nvidia.com/gpu, and 2 more Pods take 6")
+        );
         assert!(told("2", None).contains("leaves 0"));
         let pod = |namespace: &str, app: &str| json!({"metadata": {"namespace": namespace, "labels": {"app": app, "x": "y"}}});
         let freed = freed.unwrap();
-        assert!(freed.holds(&pod("n", "web")) && !freed.holds(&pod("n", "api")) && !freed.holds(&pod("m", "web")));
+        assert!(
+            freed.holds(&pod("n", "web")) && !freed.holds(&pod("n", "api")) && !freed.holds(&pod("m", "web"))
+        );
         assert!(Freed::of(&json!({"spec": {"selector": {"matchLabels": {}}}}), 2).is_none());
     }
 

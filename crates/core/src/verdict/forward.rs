@@ -92,9 +92,10 @@ pub(super) fn recorded(review: &Review<'_>, context: &Context<'_>) -> Option<Obj
         return None;
     }
     let candidate = context.candidates.iter().find(|candidate| Some(candidate.revision) == new);
-    let matches = candidate.and_then(|candidate| candidate.object).zip(review.new).is_some_and(
-        |(want, new)| context.differences(want, new).iter().all(|difference| is_restart(difference, review)),
-    );
+    let matches =
+        candidate.and_then(|candidate| candidate.object).zip(review.new).is_some_and(|(want, new)| {
+            context.differences(want, new).iter().all(|difference| is_restart(difference, review))
+        });
     // An object without a record may be made without one.
     if matches {
         return None;

@@ -251,9 +251,8 @@ fn mixed_commits(review: &Review<'_>, context: &Context<'_>) -> Option<Objection
         let Ok(unit) = unit.parse::<Path>() else { continue };
         let within = |live: &Value, want| -> Vec<Difference> {
             let mut differences = context.differences(want, live);
-            differences.retain(|difference| {
-                difference.path.starts_with(&unit) && !is_restart(difference, review)
-            });
+            differences
+                .retain(|difference| difference.path.starts_with(&unit) && !is_restart(difference, review));
             differences
         };
         let mut wants = context.candidates.iter().filter_map(|candidate| candidate.object);

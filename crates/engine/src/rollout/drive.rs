@@ -125,7 +125,9 @@ impl Driver<'_> {
             Ok(spec) => spec,
             // The way back takes no analysis.
             Err(_) if self.goes_back(rolling) => rolling.spec.clone(),
-            Err(error) => return self.stand_still(rolling, live, ("Analysis", &error.to_string()), time).await,
+            Err(error) => {
+                return self.stand_still(rolling, live, ("Analysis", &error.to_string()), time).await;
+            }
         };
         let begins = rolling.is_waiting() || rolling.state.phase == Phase::Gated && !self.goes_back(rolling);
         if let Some(why) = begins.then(|| obstacle(&spec, &declared(survey, rolling))).flatten() {
@@ -150,8 +152,10 @@ impl Driver<'_> {
         let mut decision = step(&spec, &before, &observed, now);
         let more = room::more(&spec, &before, &decision.next);
         if more > 0 {
-            let room::Found { shortage, unseen } =
-                shared.room.look(&self.ground, rolling, (&decision.next, survey.live.get(&spec.target)), more).await?;
+            let room::Found { shortage, unseen } = shared
+                .room
+                .look(&self.ground, rolling, (&decision.next, survey.live.get(&spec.target)), more)
+                .await?;
             (observed.shortage, observed.unseen) = (shortage, unseen);
             if observed.shortage.is_some() || observed.unseen.is_some() {
                 decision = step(&spec, &before, &observed, now);

@@ -64,7 +64,9 @@ impl Pushes {
         let wish = one.wishes.first()?;
         let (Wish::Revert(bad) | Wish::Branch(bad) | Wish::Clear(bad)) = wish;
         let tried = self.0.get(&one.key).filter(|pushed| pushed.hash == bad.hash);
-        if tried.is_some_and(|pushed| pushed.result.is_ok() || pushed.at.is_some_and(|at| at.elapsed() < PAUSE)) {
+        if tried
+            .is_some_and(|pushed| pushed.result.is_ok() || pushed.at.is_some_and(|at| at.elapsed() < PAUSE))
+        {
             return None;
         }
         let failure = Failure { rollout: &one.key, state: &one.state, wish, tip };

@@ -98,7 +98,8 @@ pub async fn until_ended(
             match git.newest(&seen).await {
                 Ok(newest) => goal.means(newest),
                 Err(failure) if asked.is_none() => {
-                    printer.talk(&format!("whether Git says a newer version is not known: {}", failure.message));
+                    printer
+                        .talk(&format!("whether Git says a newer version is not known: {}", failure.message));
                 }
                 Err(_) => {}
             }
@@ -211,7 +212,11 @@ fn taken_back(seen: &Seen, end: &End) -> String {
     let short = |revision: &str| revision.chars().take(12).collect::<String>();
     let runs = state.stable.as_ref().map(|stable| short(&stable.revision)).unwrap_or_default();
     let why = if end.message.is_empty() { String::new() } else { format!(": {}", end.message) };
-    let what = if end.outcome == ABORTED { format!("{} was aborted{why}", short(&end.revision)) } else { "the version that was on its way was taken back".into() };
+    let what = if end.outcome == ABORTED {
+        format!("{} was aborted{why}", short(&end.revision))
+    } else {
+        "the version that was on its way was taken back".into()
+    };
     format!("Rollout {}: {runs} runs; {what}", seen.reference())
 }
 
