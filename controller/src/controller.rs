@@ -62,6 +62,8 @@ pub struct Memory {
     pub labelled: Option<(String, Instant)>,
     /// Where each Rollout stood at the last look.
     pub phases: Vec<Phase>,
+    /// The last commit that could be compared with the cluster.
+    pub good: Option<String>,
     /// The commits that failed Rollouts ask for.
     pub pushes: Pushes,
 }

@@ -1,6 +1,6 @@
-//! Events of Kubernetes about Applications. Nothing waits
-//! for one: they are written one after the other, so that they hold up no sync.
-//! One that cannot be written in time, or for which there is no room, is logged.
+//! Events of Kubernetes about Applications. Nothing waits for one: they are written
+//! one after the other, so that they hold up no sync. One that cannot be written in
+//! time, or for which there is no room, is logged.
 
 use std::time::Duration;
 

@@ -111,18 +111,33 @@ fn from_flags(
     Ok(load::from_flags(&name, namespace, url, &revision, &path, settings.credentials.clone()))
 }
 
+/// Whether an Application is called so: by its name, or by namespace/name.
+pub fn is_called(application: &AppRef, name: &str) -> bool {
+    name.split_once('/').map_or(application.name == name, |(namespace, name)| {
+        application.namespace == namespace && application.name == name
+    })
+}
+
 fn by_name(all: Vec<Loaded>, selection: &Selection, file: &str) -> Result<Vec<Loaded>, Failure> {
     if selection.names.is_empty() {
         return Ok(all);
     }
-    let known: Vec<String> = all.iter().map(|loaded| loaded.application.name.clone()).collect();
+    let listed = |loaded: &[&Loaded]| {
+        loaded.iter().map(|loaded| loaded.application.to_string()).collect::<Vec<_>>().join(", ")
+    };
     let mut found = Vec::new();
     for name in &selection.names {
-        match all.iter().find(|loaded| loaded.application.name == *name) {
-            Some(loaded) => found.push(loaded.clone()),
-            None => {
+        let called: Vec<&Loaded> = all.iter().filter(|loaded| is_called(&loaded.application, name)).collect();
+        match called.as_slice() {
+            [one] => found.push((*one).clone()),
+            [] => {
+                let names: Vec<&str> = all.iter().map(|loaded| loaded.application.name.as_str()).collect();
                 return Err(Failure::usage(format!("{file} holds no Application {name:?}"))
-                    .hint(format!("it holds: {}", known.join(", "))));
+                    .hint(format!("it holds: {}", names.join(", "))));
+            }
+            several => {
+                return Err(Failure::usage(format!("{file} holds several Applications {name:?}"))
+                    .hint(format!("say which: {}", listed(several))));
             }
         }
     }

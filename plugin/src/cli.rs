@@ -43,11 +43,10 @@ pub enum Command {
     Cluster(commands::cluster::Arguments),
     Override(commands::overriding::Arguments),
     Completion(commands::completion::Arguments),
+    ManPages(commands::man::Arguments),
     Version(commands::version::Arguments),
     #[command(hide = true)]
     Complete(commands::complete::Arguments),
-    #[command(hide = true)]
-    ManPages(commands::man::Arguments),
     /// Prints the reference of all commands.
     #[command(hide = true)]
     MarkdownHelp,

@@ -127,19 +127,45 @@ const CASES: [Case; 37] = [
     case("{repo: \"oci://127.0.0.1:1/x\", type: OCI}", &[], "cannot be reached"),
 ];
 
+/// What was synced before stays as it was: nothing is changed, made or pruned.
 #[test]
 fn nothing_is_applied_of_a_source_with_a_mistake() {
     let namespace = cluster().namespace("mistakes");
-    for Case { source, files, told, code } in CASES {
-        let source = if source.starts_with('{') { source.to_owned() } else { format!("{{{source}}}") };
-        let application = format!(
+    let application = |source: &str| {
+        format!(
             "apiVersion: kubectl-gitops.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: {0}}}\nspec:\n  source: {source}\n  destination: {{namespace: {0}}}\n",
             namespace.name
-        );
-        let repo = Repo::with(&[("gitops.yaml", &application), ("app/good.yaml", GOOD)]);
-        for (path, text) in files {
-            repo.commit("mistake", &[(&format!("app/{path}"), text)]);
-        }
+        )
+    };
+    let kept = GOOD.replace("good", "kept");
+    let repo = Repo::with(&[
+        ("gitops.yaml", &application("{path: app}")),
+        ("app/good.yaml", GOOD),
+        ("app/kept.yaml", &kept),
+    ]);
+    let first = repo.head();
+    cluster().gitops(repo.path(), "sync").ok();
+    let live = || {
+        let get = format!("get configmap good kept new --ignore-not-found -o json -n {}", namespace.name);
+        let list = cluster().kubectl(&get).ok().json();
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|item| item["metadata"]["resourceVersion"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let before = live();
+    assert_eq!(before.len(), 2);
+    for Case { source, files, told, code } in CASES {
+        let source = if source.starts_with('{') { source.to_owned() } else { format!("{{{source}}}") };
+        repo.git(&["reset", "--quiet", "--hard", &first]);
+        std::fs::remove_file(repo.file("app/kept.yaml")).unwrap();
+        let mut changed = vec![
+            ("gitops.yaml".to_owned(), application(&source)),
+            ("app/good.yaml".to_owned(), format!("{GOOD}data: {{changed: here}}\n")),
+            ("app/new.yaml".to_owned(), GOOD.replace("good", "new")),
+        ];
+        changed.extend(files.iter().map(|(path, text)| (format!("app/{path}"), (*text).to_owned())));
+        let changed: Vec<(&str, &str)> =
+            changed.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        repo.commit("mistake", &changed);
         for command in ["diff", "sync --prune --confirm-prune"] {
             let ran = cluster().gitops(repo.path(), command);
             let shown =
@@ -150,9 +176,7 @@ fn nothing_is_applied_of_a_source_with_a_mistake() {
             assert!(!ran.stderr.contains("/tmp/.tmp") && !ran.stderr.contains("panicked"), "{shown}");
             assert_eq!(ran.stdout, "", "{shown}");
         }
-        let live = cluster()
-            .kubectl(&format!("get configmap good --namespace {} --ignore-not-found", namespace.name));
-        assert_eq!(live.ok().stdout, "", "{source} {files:?}");
+        assert_eq!(live(), before, "{source} {files:?}");
     }
 }
 

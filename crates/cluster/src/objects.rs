@@ -123,9 +123,10 @@ impl Cluster {
         &self,
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+        recorded: impl Fn(&Gvk) -> bool,
         live: &mut Live,
     ) -> Result<Vec<ClusterError>, ClusterError> {
-        let (more, errors) = self.list_leaving_out(discovery, wanted, Reading::Asked).await;
+        let (more, errors) = self.list_leaving_out(discovery, wanted, recorded, Reading::Asked).await;
         live.extend(more);
         let (left_out, failed): (Vec<_>, Vec<_>) =
             errors.into_iter().partition(|error| error.kind() == ErrorKind::Forbidden);
@@ -160,21 +161,22 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> (Live, Vec<ClusterError>) {
-        self.list_leaving_out(discovery, wanted, Reading::All).await
+        self.list_leaving_out(discovery, wanted, |_| false, Reading::All).await
     }
 
     async fn list_leaving_out(
         &self,
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
+        recorded: impl Fn(&Gvk) -> bool,
         reading: Reading,
     ) -> (Live, Vec<ClusterError>) {
         let paths = list_paths(discovery, wanted);
         let (mut live, mut errors) = (Live::default(), Vec::new());
-        let asked: Vec<_> = paths
-            .into_iter()
-            .map(|(path, kind)| self.list_one(format!("{path}{CACHED}"), kind, false, reading))
-            .collect();
+        let marked =
+            paths.into_iter().map(|(path, kind)| (format!("{path}{CACHED}"), kind, recorded(&kind.gvk)));
+        let asked: Vec<_> =
+            marked.map(|(path, kind, recorded)| self.list_one(path, kind, recorded, reading)).collect();
         let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             match objects {

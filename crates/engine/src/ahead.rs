@@ -2,21 +2,24 @@
 //! Application has had objects so far. Out: their lists, for the survey that
 //! follows: the API server works meanwhile.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use gitops_cluster::{Cluster, ClusterError, Discovery, Live};
+use gitops_cluster::{Cluster, ClusterError, Discovery, Live, NAMESPACES};
 use gitops_core::object::Gvk;
 use gitops_core::verdict::Policy;
 use tokio::task::JoinHandle;
 
 use crate::desired::Environment;
 use crate::load::Loaded;
-use crate::memory::Memory;
-use crate::places::Wanted;
+use crate::memory::{Memory, Places};
 use crate::survey::policy;
 
 /// What was listed longer ago is listed anew.
 const FRESH: Duration = Duration::from_secs(5);
+
+/// Kinds, and the namespaces to look for them in.
+pub(crate) type Wanted = BTreeMap<Gvk, BTreeSet<String>>;
 
 /// Lists on their way.
 #[derive(Debug)]
@@ -41,9 +44,7 @@ impl Ahead {
         environment: &Environment,
     ) -> Option<Self> {
         let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
-        let places = memory.read();
-        let wanted: Wanted =
-            places.kinds.iter().map(|gvk| (gvk.clone(), places.namespaces.clone())).collect();
+        let wanted = remembered(&memory.read(), discovery);
         let policy = policy(loaded).ok().filter(|_| !wanted.is_empty())?;
         let (cluster, discovery, kinds) = (cluster.clone(), discovery.clone(), wanted.clone());
         let lists =
@@ -51,42 +52,64 @@ impl Ahead {
         Some(Self { since: Instant::now(), wanted, lists: tokio::spawn(lists) })
     }
 
-    /// Its lists, unless they are old by now, or something remembered may not be
-    /// listed: it need not be among what is wanted.
+    /// Its lists, unless they are old by now, or something of them may not be listed:
+    /// not all that is remembered is declared.
     async fn take(mut self) -> Option<(Wanted, Live)> {
         if self.since.elapsed() > FRESH {
             return None;
         }
-        let live = (&mut self.lists).await.ok()?.ok()?;
+        let Ok(Ok(live)) = (&mut self.lists).await else { return None };
         Some((std::mem::take(&mut self.wanted), live))
     }
 }
 
+/// Where what is remembered was.
+fn remembered(places: &Places, discovery: &Discovery) -> Wanted {
+    let of = |gvk: &Gvk| {
+        let namespaced = discovery.kind(gvk)?.namespaced;
+        let namespaces = places.namespaces.iter().filter(|name| name.is_empty() != namespaced);
+        Some((gvk.clone(), namespaces.cloned().collect()))
+    };
+    places.kinds.iter().filter_map(of).collect()
+}
+
 /// Whether who holds a kind's fields decides whether they differ.
-fn by_manager(policy: &Policy, gvk: &Gvk) -> bool {
+pub(crate) fn by_manager(policy: &Policy, gvk: &Gvk) -> bool {
     policy.grants.iter().any(|grant| grant.free.manager.is_some() && grant.is_of(&gvk.group, &gvk.kind))
 }
 
-/// What is there of what is wanted; only what is not on its way is asked for.
+/// What is there of what is wanted; only what is not on its way is asked for. And
+/// where has been looked: with no name among the namespaces, everywhere.
 pub(crate) async fn list(
     (cluster, discovery): (&Cluster, &Discovery),
-    wanted: &Wanted,
+    mut wanted: Wanted,
     policy: &Policy,
     ahead: Option<Ahead>,
-) -> Result<Live, ClusterError> {
+) -> Result<(Live, Wanted), ClusterError> {
     let taken = match ahead {
         Some(ahead) => ahead.take().await,
         None => None,
     };
-    let (listed, mut live) = taken.unwrap_or_default();
-    let mut wanted = wanted.clone();
+    let (mut listed, mut live) = taken.unwrap_or_default();
     wanted.retain(|gvk, namespaces| {
         let Some(listed) = listed.get(gvk) else { return true };
         namespaces.retain(|namespace| !listed.contains(namespace));
         !namespaces.is_empty()
     });
+    mark_whole(&mut listed);
     if !wanted.is_empty() {
         live.extend(cluster.list_unread(discovery, &wanted, |gvk| by_manager(policy, gvk)).await?);
     }
-    Ok(live)
+    mark_whole(&mut wanted);
+    for (gvk, namespaces) in wanted {
+        listed.entry(gvk).or_default().extend(namespaces);
+    }
+    Ok((live, listed))
+}
+
+/// More namespaces than a few are listed at once, with all others.
+fn mark_whole(listed: &mut Wanted) {
+    for namespaces in listed.values_mut().filter(|namespaces| namespaces.len() > NAMESPACES) {
+        namespaces.insert(String::new());
+    }
 }

@@ -3,6 +3,7 @@
 
 mod cluster;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gitops_api::ProjectSpec;
@@ -236,7 +237,8 @@ pub fn read_text(
     credentials: &Credentials,
 ) -> Result<Vec<Loaded>, EngineError> {
     let bad = |reason: String| EngineError::Application { file: shown.to_owned(), reason };
-    let mut loaded = Vec::new();
+    let mut loaded: Vec<Loaded> = Vec::new();
+    let mut places: BTreeMap<AppRef, String> = BTreeMap::new();
     for document in yaml::documents(shown, text)? {
         let at = format!("{shown}:{}", document.line);
         let gvk = Gvk::of(&document.value)
@@ -263,6 +265,10 @@ pub fn read_text(
         let namespace =
             application.metadata.namespace.clone().unwrap_or_else(|| default_namespace.to_owned());
         let reference = AppRef { namespace: namespace.clone(), name };
+        if let Some(before) = places.insert(reference.clone(), at.clone()) {
+            let reason = format!("Application {reference} is described already, at {before}");
+            return Err(EngineError::Application { file: at, reason });
+        }
         loaded.push(Loaded::new(&application, reference, &at, root, (&[], credentials), &namespace)?);
     }
     if loaded.is_empty() {

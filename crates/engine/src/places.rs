@@ -2,20 +2,19 @@
 //! here, and what the last sync from anywhere has noted with its Lease. Out: kinds
 //! and namespaces, so that what has left Git altogether is found from any computer.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
-use gitops_cluster::{Cluster, Discovery, Kind, Live, NAMESPACES};
+use gitops_cluster::{Cluster, ClusterError, Discovery, Kind, Live};
 use gitops_core::desired::DesiredSet;
 use gitops_core::names::LABEL_APPLICATION;
 use gitops_core::object::Gvk;
+use gitops_core::verdict::Policy;
 
+use crate::ahead::{Wanted, by_manager};
 use crate::error::EngineError;
 use crate::lease::{Noted, noted};
 use crate::load::Loaded;
 use crate::memory::{Memory, Places};
-
-/// Kinds, and the namespaces in which they are looked for.
-pub(crate) type Wanted = BTreeMap<Gvk, BTreeSet<String>>;
 
 /// Where a commit declares objects.
 pub(crate) fn declared(set: &DesiredSet) -> Wanted {
@@ -31,20 +30,19 @@ pub(crate) fn declared(set: &DesiredSet) -> Wanted {
 }
 
 /// Where else there may be objects.
-fn beside(declared: &Wanted, places: &Places, discovery: &Discovery) -> Wanted {
+fn beside(listed: &Wanted, places: &Places, discovery: &Discovery) -> Wanted {
     let none = BTreeSet::new();
     let mut more = Wanted::new();
     for gvk in &places.kinds {
         let Some(kind) = discovery.kind(gvk) else { continue };
-        let listed = declared.get(gvk);
-        let namespaces: BTreeSet<String> = if kind.namespaced {
-            let listed = listed.unwrap_or(&none);
-            // More than so many are listed at once, wherever they are.
-            let is_whole = listed.len() > NAMESPACES;
-            let others = places.namespaces.iter().filter(|name| !name.is_empty() && !is_whole);
+        let listed = listed.get(gvk).unwrap_or(&none);
+        let namespaces: BTreeSet<String> = if listed.contains("") {
+            continue;
+        } else if kind.namespaced {
+            let others = places.namespaces.iter().filter(|name| !name.is_empty());
             others.filter(|name| !listed.contains(*name)).cloned().collect()
         } else {
-            [String::new()].into_iter().filter(|_| listed.is_none()).collect()
+            [String::new()].into()
         };
         if !namespaces.is_empty() {
             more.insert(gvk.clone(), namespaces);
@@ -53,22 +51,27 @@ fn beside(declared: &Wanted, places: &Places, discovery: &Discovery) -> Wanted {
     more
 }
 
-/// Adds what there is beside what is declared. What may not be listed is told.
+/// Adds what there is beside what is listed. What may not be listed is told.
 pub(crate) async fn list_beside(
-    cluster: &Cluster,
-    discovery: &Discovery,
-    declared: &Wanted,
+    (cluster, discovery): (&Cluster, &Discovery),
+    listed: &Wanted,
     places: &Places,
+    policy: &Policy,
     live: &mut Live,
 ) -> Result<(), EngineError> {
-    let more = beside(declared, places, discovery);
+    let more = beside(listed, places, discovery);
     if !more.is_empty() {
-        let left_out = cluster.list_more(discovery, &more, live).await?;
-        if let Some(error) = left_out.first() {
-            tracing::warn!(kinds = left_out.len(), %error, "what has left Git is not found where it may not be listed");
-        }
+        let recorded = |gvk: &Gvk| by_manager(policy, gvk);
+        tell(&cluster.list_more(discovery, &more, recorded, live).await?);
     }
     Ok(())
+}
+
+fn tell(left_out: &[ClusterError]) {
+    if let Some(error) = left_out.first() {
+        let kinds = left_out.len();
+        tracing::warn!(kinds, %error, "what has left Git is not found where it may not be listed");
+    }
 }
 
 /// What is remembered of an Application, by whoever synced it. Where nothing is,
@@ -101,9 +104,7 @@ async fn looked(
     namespaces.remove("");
     let label = (LABEL_APPLICATION, loaded.application.name.as_str());
     let (found, left_out) = cluster.list_marked(preferred(discovery), label, &namespaces).await?;
-    if let Some(error) = left_out.first() {
-        tracing::warn!(kinds = left_out.len(), %error, "what has left Git is not found where it may not be listed");
-    }
+    tell(&left_out);
     let owner = loaded.application.to_string();
     let mut places = Places::default();
     for (kind, objects) in found {

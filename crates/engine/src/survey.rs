@@ -180,11 +180,12 @@ pub async fn survey(
     let declared = places::declared(&set);
     let kinds = declared.keys().cloned().collect();
     let policy = policy(loaded)?;
-    let lists = async { Ok(ahead::list((cluster, discovery), &declared, &policy, ahead).await?) };
+    let lists = ahead::list((cluster, discovery), declared, &policy, ahead);
     let schemas = async { Ok(cluster.schemas(&kinds).await?) };
     let places = places::find(cluster, discovery, loaded, &memory, &set);
-    let (mut live, schemas, places) = tokio::try_join!(lists, schemas, places)?;
-    places::list_beside(cluster, discovery, &declared, &places, &mut live).await?;
+    let lists = async { Ok(lists.await?) };
+    let ((mut live, listed), schemas, places) = tokio::try_join!(lists, schemas, places)?;
+    places::list_beside((cluster, discovery), &listed, &places, &policy, &mut live).await?;
     let (earlier, leftovers) = earlier(loaded, environment, discovery, &set, &live).await?;
     let options = loaded.sync_options()?;
     let delegated = set.delegated();

@@ -29,7 +29,7 @@ mod waiting;
 mod waves;
 mod worker;
 
-pub use deletion::{delete, goes_on};
+pub use deletion::delete;
 pub use marking::unmarked;
 
 /// Whether anything is really written.
@@ -240,7 +240,8 @@ fn is_meant(step: &Step, survey: &Survey, options: &SyncOptions) -> bool {
     options.select.takes(&step.key, &step.gvk, step.action, object)
 }
 
-fn memory(cluster: &Cluster, loaded: &Loaded, environment: &Environment) -> Memory {
+/// Where a sync and a deletion note what whoever goes on with them has to know.
+pub fn memory(cluster: &Cluster, loaded: &Loaded, environment: &Environment) -> Memory {
     Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application)
 }
 

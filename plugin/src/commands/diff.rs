@@ -19,8 +19,8 @@ use crate::settings::Settings;
 /// Shows where the cluster differs from Git, field by field
 ///
 /// Nothing is written. What `diff` shows is exactly what `sync` would change.
-/// With --base and --head: what a pull request changes in every Application of
-/// gitops.yaml, without a cluster. Exit code 0: no difference; 1: there is one.
+/// With --base and --head: what a pull request changes in every Application that
+/// the repository's gitops.yaml files describe, without a cluster. Exit code 0: no difference; 1: there is one.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  kubectl gitops diff\n  kubectl gitops diff web --revision v1.2\n  kubectl gitops diff --repo https://git.example/shop.git --path apps/web -o json\n  kubectl gitops diff --base origin/main --head HEAD -o markdown"

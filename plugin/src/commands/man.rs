@@ -10,6 +10,9 @@ use crate::printer::Printer;
 
 /// Writes manual pages into a folder
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kubectl gitops man-pages ~/.local/share/man/man1\n  man kubectl-gitops-sync"
+)]
 pub struct Arguments {
     /// Such as ~/.local/share/man/man1
     folder: PathBuf,

@@ -84,6 +84,60 @@ fn a_pull_request_shows_what_it_changes_and_nothing_else() {
     }
 }
 
+/// Each folder of a monorepo may describe its own Applications, and each namespace
+/// have one of the same name.
+#[test]
+fn a_monorepo_describes_applications_in_many_files() {
+    let bench = Bench::new();
+    let prod = described(&["web"]).replace("team", "prod").replace("path: web", "path: prod");
+    let repo = Repo::with(&[
+        ("gitops.yaml", &format!("{}---\n{prod}", described(&["web"]))),
+        ("web/a.yaml", &config_map("a", "1")),
+        ("prod/a.yaml", &config_map("a", "1")),
+        ("teams/api/gitops.yaml", &described(&["api"])),
+        ("api/b.yaml", &config_map("b", "1")),
+    ]);
+    let base = repo.head();
+    repo.commit("two", &[("prod/a.yaml", &config_map("a", "2")), ("api/b.yaml", &config_map("b", "2"))]);
+    let changed = |arguments: &str| {
+        let (_, out, err) =
+            bench.gitops(repo.path(), &format!("diff --base {base} -o jsonl {arguments}"), &[]);
+        let names = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        names
+            .map(|report| report["application"].as_str().unwrap().to_owned())
+            .chain([err])
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(changed(""), ["prod/web", "team/api", ""]);
+    assert_eq!(changed("web"), ["prod/web", ""]);
+    assert_eq!(changed("prod/web api"), ["prod/web", "team/api", ""]);
+    assert_eq!(changed("team/web"), [""]);
+    assert_eq!(changed("-f gitops.yaml"), ["prod/web", ""]);
+    assert_eq!(changed("-f teams/api/gitops.yaml"), ["team/api", ""]);
+    // One name means one Application.
+    for (arguments, code, told) in
+        [("render web", 2, "holds several Applications \"web\""), ("render prod/web -o name", 0, "")]
+    {
+        let (found, _, err) = bench.gitops(repo.path(), arguments, &[]);
+        assert_eq!(found, code, "{arguments}: {err}");
+        assert!(err.contains(told), "{arguments}: {err}");
+    }
+    repo.commit("twice", &[("teams/gitops.yaml", &described(&["api"]))]);
+    let twice = changed("").pop().unwrap();
+    assert!(
+        twice.contains("team/api is described twice")
+            && twice.contains("by teams/api/gitops.yaml and teams/gitops.yaml"),
+        "{twice}"
+    );
+    repo.commit("again", &[("gitops.yaml", &described(&["web", "web"]))]);
+    let (code, _, err) = bench.gitops(repo.path(), "render", &[]);
+    assert_eq!(code, 2, "{err}");
+    assert!(
+        err.contains("gitops.yaml:7: Application team/web is described already, at gitops.yaml:1"),
+        "{err}"
+    );
+}
+
 #[test]
 fn rendered_manifests_go_to_a_branch() {
     let bench = Bench::new();

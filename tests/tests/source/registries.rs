@@ -9,6 +9,7 @@ use gitops_source::registry::{Wanted, fetch, mark};
 use gitops_source::{Credentials, Login, RepoUrl, Secret, SourceError};
 use gitops_tests::Repo;
 use gitops_tests::chart_repository::{ChartRepository as Server, helm, package};
+use sha2::{Digest, Sha256};
 
 use super::oci_registry::{Registry, packed};
 use super::{Bench, LONG, application, config_map};
@@ -61,6 +62,9 @@ fn a_chart_repository_is_read_by_its_index() {
         "{error}"
     );
     assert!(find("newest", "").unwrap_err().contains("neither a version nor a range"));
+    let archive = std::fs::read(folder.path().join("web-1.0.0.tgz")).unwrap();
+    let pinned = format!("1.0.0@sha256:{}", hex::encode(Sha256::digest(archive)));
+    assert_eq!(find(&pinned, "").unwrap(), "web 1.0.0");
     let wrong = format!("1.0.0@sha256:{}", "0".repeat(64));
     let error = find(&wrong, "").unwrap_err();
     assert!(error.contains("has the digest sha256:") && error.contains(", not sha256:000"), "{error}");
@@ -320,6 +324,11 @@ fn charts_lie_in_a_registry() {
     let find = |version: &str, beside: &str| title(&bench, &url, &chart(version), beside);
     assert_eq!(find("1.0.0", "").unwrap(), "web 1.0.0");
     assert_eq!(find("^1", "a").unwrap(), "web 1.2.0+build.1");
+    let mark = marked(&url, &chart("1.0.0"));
+    let pinned = format!("1.0.0@{}", mark.rsplit(' ').next().unwrap());
+    assert_eq!(find(&pinned, "").unwrap(), "web 1.0.0");
+    let error = find(&format!("1.0.0@sha256:{}", "0".repeat(64)), "").unwrap_err();
+    assert!(error.contains(&"0".repeat(64)), "{error}");
     let error = find("2.0.0", "").unwrap_err();
     assert!(error.contains(&format!("there is no {}/charts/web:2.0.0", registry.host())), "{error}");
     let error = find("^2", "").unwrap_err();

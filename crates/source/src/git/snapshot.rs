@@ -228,6 +228,33 @@ impl Snapshot {
         Ok(files)
     }
 
+    /// The paths of all files of this name, sorted.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn named(&self, name: &str) -> Result<Vec<String>, SourceError> {
+        let repository = self.repository.to_thread_local();
+        let mut found = Vec::new();
+        let mut todo = vec![(String::new(), self.root)];
+        while let Some((prefix, id)) = todo.pop() {
+            let tree = repository.find_tree(id).map_err(|e| self.error(&e))?;
+            for entry in tree.iter() {
+                let entry = entry.map_err(|e| self.error(&e))?;
+                match entry.mode().kind() {
+                    EntryKind::Tree => {
+                        todo.push((format!("{prefix}{}/", entry.filename()), entry.object_id()));
+                    }
+                    EntryKind::Blob | EntryKind::BlobExecutable if entry.filename() == name => {
+                        found.push(format!("{prefix}{name}"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// The files at some paths, folders with all that is below them.
     fn files_at(&self, paths: &[String]) -> Result<Vec<FileEntry>, SourceError> {
         let mut files = Vec::new();

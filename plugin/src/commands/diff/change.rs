@@ -1,19 +1,21 @@
 //! `kubectl gitops diff --base A --head B`: what a pull request changes. In:
-//! two revisions of this repository, each with its own gitops.yaml. Out: what
+//! two revisions of this repository, each with its own gitops.yaml files. Out: what
 //! differs between what they render, without touching a cluster.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use gitops_core::compare::Op;
-use gitops_core::desired::DesiredSet;
+use gitops_core::desired::{AppRef, DesiredSet};
 use gitops_core::plan::Action;
 use gitops_core::schema::Schemas;
 use gitops_engine::change::change;
 use gitops_engine::desired::{commit, desired};
-use gitops_engine::load::{self, FILE, Loaded};
+use gitops_engine::load::{self, FILE, Loaded, Place as Source};
 use gitops_source::{RepoUrl, git};
 
 use super::Arguments;
+use crate::applications::is_called;
 use crate::difftext;
 use crate::error::{Failure, code};
 use crate::output::{self, Format, ObjectReport, Report};
@@ -24,7 +26,33 @@ use crate::settings::Settings;
 /// One side: a commit, and the Applications that it describes.
 struct Side {
     commit: String,
-    applications: Vec<Loaded>,
+    applications: BTreeMap<AppRef, Loaded>,
+}
+
+/// Where Applications are described.
+struct Files {
+    /// Of the repository.
+    root: PathBuf,
+    /// The one that was named, from there; none: all there are.
+    one: Option<String>,
+}
+
+impl Files {
+    fn of(named: Option<&Path>, folder: &Path) -> Result<Self, Failure> {
+        let shown = named.unwrap_or(folder);
+        let outside = || {
+            Failure::usage(format!("{} is in no Git repository", shown.display()))
+                .hint("commit it, and try again")
+        };
+        let within = match named {
+            Some(file) => file.canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned())),
+            None => folder.canonicalize().ok(),
+        };
+        let (root, inside) = git::enclosing(&within.ok_or_else(outside)?).ok_or_else(outside)?;
+        let name = named.map(|file| file.file_name().unwrap_or_default());
+        let one = name.map(|name| inside.join(name).to_string_lossy().into_owned());
+        Ok(Self { root, one })
+    }
 }
 
 pub(super) async fn run(
@@ -33,24 +61,9 @@ pub(super) async fn run(
     settings: &Settings,
     printer: &Printer,
 ) -> Result<u8, Failure> {
-    let file = arguments.selection.file.clone().or_else(|| load::find_file(&settings.folder));
-    let file = file.ok_or_else(|| {
-        Failure::usage(format!("there is no {FILE} here or above"))
-            .hint("make one with `kubectl gitops init`")
-    })?;
-    let outside = || {
-        Failure::usage(format!("{} is in no Git repository", file.display())).hint("commit it, and try again")
-    };
-    let folder =
-        file.canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned())).ok_or_else(outside)?;
-    let (root, inside) = git::enclosing(&folder).ok_or_else(outside)?;
-    let name = file.file_name().unwrap_or_default();
-    let path = inside.join(name).to_string_lossy().into_owned();
+    let files = Files::of(arguments.selection.file.as_deref(), &settings.folder)?;
     let place = if arguments.live { Place::reach(settings).await? } else { Place::nowhere(settings, "") };
-    let sides = [
-        side(base, &root, &path, &place, settings).await?,
-        side(head, &root, &path, &place, settings).await?,
-    ];
+    let sides = [side(base, &files, &place, settings)?, side(head, &files, &place, settings)?];
     let mut reports = Vec::new();
     for application in names(&sides, &arguments.selection.names)? {
         let base = render(&sides[0], &application, &place).await?;
@@ -70,63 +83,73 @@ pub async fn schemas(place: &Place, base: &DesiredSet, head: &DesiredSet) -> Res
     place.schemas(&objects.map(|object| object.gvk.clone()).collect()).await
 }
 
-async fn side(
-    revision: &str,
-    root: &Path,
-    file: &str,
-    place: &Place,
-    settings: &Settings,
-) -> Result<Side, Failure> {
-    let (git, repo) = (place.environment().git(), RepoUrl::local(root));
+fn side(revision: &str, files: &Files, place: &Place, settings: &Settings) -> Result<Side, Failure> {
+    let (git, repo) = (place.environment().git(), RepoUrl::local(&files.root));
     let commit = git.resolve(&repo, revision)?.id;
     let snapshot = git.snapshot(&repo, &commit)?;
     let namespace = settings.namespace.clone().unwrap_or_else(|| "default".into());
-    // A commit may be older than the file, or have removed it.
-    let mut applications = match snapshot.read(file) {
-        Ok(bytes) => {
-            let shown = format!("{file} at {}", &commit[..12]);
-            let text = String::from_utf8_lossy(&bytes);
-            load::read_text(&shown, &text, Some(root), &namespace, &settings.credentials)?
-        }
-        Err(_) => Vec::new(),
+    let paths = match &files.one {
+        Some(file) => vec![file.clone()],
+        None => snapshot.named(FILE)?,
     };
-    let origin = git::origin(root);
-    for place in applications.iter_mut().flat_map(|loaded| &mut loaded.sources) {
-        // The repository under its address elsewhere is this one, too.
-        if place.source.repo.is_some() && place.source.repo == origin {
-            place.repo = repo.clone();
-        }
-        if place.repo == repo {
-            place.source.revision.clone_from(&commit);
+    let origin = git::origin(&files.root);
+    let (mut applications, mut described) = (BTreeMap::new(), BTreeMap::new());
+    for file in paths {
+        // A commit may be older than the file, or have removed it.
+        let Ok(bytes) = snapshot.read(&file) else { continue };
+        let shown = format!("{file} at {}", &commit[..12]);
+        let text = String::from_utf8_lossy(&bytes);
+        for mut loaded in
+            load::read_text(&shown, &text, Some(&files.root), &namespace, &settings.credentials)?
+        {
+            loaded.sources.iter_mut().for_each(|place| at(place, &repo, origin.as_deref(), &commit));
+            let name = loaded.application.clone();
+            if let Some(before) = described.insert(name.clone(), file.clone()) {
+                let message = format!(
+                    "Application {name} is described twice at {}: by {before} and {file}",
+                    &commit[..12]
+                );
+                return Err(Failure::usage(message).hint(
+                    "give each a name and a namespace of its own (metadata), or say which file is meant by -f FILE",
+                ));
+            }
+            applications.insert(name, loaded);
         }
     }
     Ok(Side { commit, applications })
 }
 
-/// The Applications of both sides, or those that were named.
-fn names(sides: &[Side; 2], wanted: &[String]) -> Result<Vec<String>, Failure> {
-    let mut names: Vec<String> = sides
-        .iter()
-        .flat_map(|side| &side.applications)
-        .map(|loaded| loaded.application.name.clone())
-        .collect();
-    names.sort();
-    names.dedup();
-    if let Some(name) = wanted.iter().find(|name| !names.contains(name)) {
-        return Err(Failure::usage(format!("neither side has an Application {name:?}"))
-            .hint(format!("there are: {}", names.join(", "))));
+/// The repository under its address elsewhere is this one, too.
+fn at(place: &mut Source, repo: &RepoUrl, origin: Option<&str>, commit: &str) {
+    if origin.is_some() && place.source.repo.as_deref() == origin {
+        place.repo = repo.clone();
     }
+    if place.repo == *repo {
+        commit.clone_into(&mut place.source.revision);
+    }
+}
+
+/// The Applications of both sides, or those that were named.
+fn names(sides: &[Side; 2], wanted: &[String]) -> Result<BTreeSet<AppRef>, Failure> {
+    let mut names: BTreeSet<AppRef> =
+        sides.iter().flat_map(|side| side.applications.keys().cloned()).collect();
     if names.is_empty() {
         return Err(Failure::git(format!("{FILE} is in neither commit")).hint("commit it, and try again"));
     }
-    names.retain(|name| wanted.is_empty() || wanted.contains(name));
+    let unknown = |name: &&String| !names.iter().any(|application| is_called(application, name));
+    if let Some(name) = wanted.iter().find(unknown) {
+        let listed: Vec<String> = names.iter().map(ToString::to_string).collect();
+        return Err(Failure::usage(format!("neither side has an Application {name:?}"))
+            .hint(format!("there are: {}", listed.join(", "))));
+    }
+    names.retain(|application| wanted.is_empty() || wanted.iter().any(|name| is_called(application, name)));
     Ok(names)
 }
 
 /// What one side declares; nothing where it has no such Application.
-async fn render(side: &Side, name: &str, place: &Place) -> Result<DesiredSet, Failure> {
-    let Some(loaded) = side.applications.iter().find(|loaded| loaded.application.name == name) else {
-        let application = gitops_core::desired::AppRef { namespace: String::new(), name: name.to_owned() };
+async fn render(side: &Side, application: &AppRef, place: &Place) -> Result<DesiredSet, Failure> {
+    let Some(loaded) = side.applications.get(application) else {
+        let application = AppRef { namespace: String::new(), name: application.name.clone() };
         return Ok(DesiredSet { application, revision: side.commit.clone(), objects: Default::default() });
     };
     let revision = commit(loaded, place.environment(), None).await?.id;
