@@ -175,7 +175,8 @@ impl<'a> Look<'a> {
             None => (loaded, None),
         };
         let project = project.as_deref();
-        let sight = Sight { controller, application, project, far: far.as_ref(), loaded: &loaded };
+        let (far, synced) = (far.as_ref(), self.synced());
+        let sight = Sight { controller, application, project, far, loaded: &loaded, synced };
         let (mut known, mut survey) = sight.survey(known, &commit.id).await?;
         let mut decision = self.decide(&loaded, &known, &survey)?;
         let failed = match self.drive(&sight, &known, &survey).await? {
