@@ -24,7 +24,7 @@ test-core: ## the pure tests of core alone: seconds
 test-e2e: ## the tests on a real Kubernetes alone
 	tests/run e2e
 
-soak: ## property tests, fuzz targets and round trips with many more cases; kill -9 fifty times; a repository of 2 GB
+soak: ## property tests, fuzz targets and round trips with many more cases; kill -9 fifty times; 200 Rollouts at once; a repository of 2 GB
 	tests/run soak
 
 bench: ## the benchmarks, each beside its peer (NAMES="sync.10000 rollout": those alone); also to target/bench.jsonl

@@ -211,7 +211,9 @@ pub fn ended(report: &Report) -> Ended {
     }
     let words = [(Action::Create, "created"), (Action::Update, "updated"), (Action::Prune, "pruned")];
     let counts = words.iter().map(|(action, word)| (report.done(*action), *word));
-    let counts = counts.chain([(report.hooks(), "hooks run")]).filter(|(count, _)| *count > 0);
+    let counts = counts
+        .chain([(report.adopted(), "adopted"), (report.hooks(), "hooks run")])
+        .filter(|(count, _)| *count > 0);
     Ended::Well(counts.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", "))
 }
 

@@ -2,7 +2,7 @@
 //! Applications and Projects, the queue, and what is remembered between two
 //! looks at an Application.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
+use gitops_core::object::ObjectKey;
 use gitops_core::rollout::state::Phase;
 use gitops_engine::EngineError;
 use gitops_engine::analysis::Analyser;
@@ -47,6 +48,8 @@ pub struct Memory {
     pub still: Still,
     /// What Git and the spec say at a commit and generation, as one hash.
     pub said: Option<((String, i64), String)>,
+    /// What the last sync could not mark.
+    pub unmarked: BTreeSet<ObjectKey>,
     /// It has drifted, and that was counted.
     pub drifts: bool,
     /// Of one that is being deleted: whether its objects are going, and since when.
@@ -59,6 +62,8 @@ pub struct Memory {
     pub labelled: Option<(String, Instant)>,
     /// Where each Rollout stood at the last look.
     pub phases: Vec<Phase>,
+    /// The last commit that could be compared with the cluster.
+    pub good: Option<String>,
     /// The commits that failed Rollouts ask for.
     pub pushes: Pushes,
 }

@@ -17,8 +17,8 @@ use gitops_core::plan::{HookStep, Phase, Propagation, Step};
 use gitops_engine::follow::reference;
 use gitops_engine::lease::{self, Claim, Last};
 use gitops_engine::leaving::{Consent, left_behind, sorted};
-use gitops_engine::memory::Memory;
-use gitops_engine::sync::{Result as Done, delete, goes_on};
+use gitops_engine::memory::Places;
+use gitops_engine::sync::{Result as Done, delete, memory};
 use gitops_engine::{Loaded, Outcome, Progress, RunHooks, Stop, Survey, SyncOptions, Synced, admit};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -263,8 +263,10 @@ impl Deletion<'_> {
             Claim::Unusable(_) => (None, false),
             Claim::Failed(error) => return Err(error.into()),
         };
+        let notes = memory(&cluster, loaded, environment);
         if self.begun {
-            goes_on(&cluster, loaded, environment);
+            // Another replica may have begun.
+            notes.write(&Places { deleting: true, ..notes.read() });
         }
         let options = SyncOptions {
             timeout: TIMEOUT,
@@ -276,9 +278,7 @@ impl Deletion<'_> {
         let what = (going, Propagation::Background);
         let done = delete(&cluster, loaded, environment, survey, what, &options, &progress, &stop).await;
         if let Some(lease) = lease {
-            lease
-                .release(&Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application))
-                .await;
+            lease.release(&notes).await;
         }
         let report = done?;
         let gone = report.results.iter().any(|result| result.hook.is_none());

@@ -1,6 +1,6 @@
-//! Events of Kubernetes about Applications. Nothing waits
-//! for one: they are written one after the other, so that they hold up no sync.
-//! One that cannot be written in time, or for which there is no room, is logged.
+//! Events of Kubernetes about Applications. Nothing waits for one: they are written
+//! one after the other, so that they hold up no sync. One that cannot be written in
+//! time, or for which there is no room, is logged.
 
 use std::time::Duration;
 
@@ -11,8 +11,6 @@ use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 use tokio::sync::mpsc;
 
-/// The API server takes notes of up to 1 KiB.
-const NOTE: usize = 1000;
 /// Events that wait to be written.
 const ROOM: usize = 512;
 /// How long one may take: the client waits for as long as a watch does.

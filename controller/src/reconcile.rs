@@ -6,35 +6,36 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gitops_api::Application;
 use gitops_api::application::ApplicationStatus;
+use gitops_api::{Application, Project};
 use gitops_core::desired::AppRef;
 use gitops_core::names::FIELD_MANAGER;
 use gitops_engine::desired::reading;
 use gitops_engine::follow::reference;
 use gitops_engine::rollout::{Rolling, until};
-use gitops_engine::trust::trust;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
-use crate::clusters::{Far, Surroundings, is_mirror};
+use crate::clusters::{Surroundings, is_mirror};
 use crate::controller::{Controller, Memory};
 use crate::deletion;
 use crate::drift::Drift;
 use crate::error::Error;
 use crate::request::{Asked, Prune, What};
 use crate::schedule::{Backoff, Decision, Situation, decide};
-use crate::sight::{Sight, prunes};
+use crate::sight::prunes;
 use crate::status::{self, Found, Suspended};
-use crate::windows;
+use crate::windows::Windows;
 
+mod commits;
 mod labels;
 mod rollouts;
 mod saying;
 mod settled;
 mod syncing;
 
+use commits::Ready;
 use rollouts::Driven;
 
 /// However quiet it is, everybody is looked at again after this.
@@ -156,33 +157,30 @@ impl<'a> Look<'a> {
             self.speaks = self.found.operation.is_some();
             return Ok(());
         };
-        let begun = Instant::now();
-        let Some(commit) = controller.poller.commit(&loaded, &known.environment, since).await? else {
-            // Unless a person is to be answered, there is nothing to say yet.
-            self.speaks = self.found.operation.is_some();
-            return Ok(());
-        };
-        trust(&loaded, &known.environment, &commit.id).await?;
-        self.moves_forward(&loaded, &known, &commit.id).await?;
-        controller.metrics.phase("commit", begun.elapsed());
-        tracing::Span::current().record("revision", &commit.id);
-        self.found.revision = self.news(&loaded, &known, &commit.id).await;
-        self.read(&loaded, &known, &commit.id).await;
-        let far = Far::bring(controller, application, &known, &loaded, &commit.id).await?;
-        self.found.far = status::far(&known, far.as_ref());
-        let (loaded, far) = match far {
-            Some(far) => (far.loaded, Some(far.project)),
-            None => (loaded, None),
-        };
         let project = project.as_deref();
-        let (far, synced) = (far.as_ref(), self.synced());
-        let sight = Sight { controller, application, project, far, loaded: &loaded, synced };
-        let (mut known, mut survey) = sight.survey(known, &commit.id).await?;
+        match self.newest(project, &loaded, &known, since).await {
+            Ok(Some(ready)) => self.bring(project, ready).await,
+            // Unless a person is to be answered, there is nothing to say yet.
+            Ok(None) => {
+                self.speaks = self.found.operation.is_some();
+                Ok(())
+            }
+            Err(error) => {
+                self.go_on(project, &loaded, &known, &error).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn bring(&mut self, project: Option<&Project>, ready: Ready) -> Result<(), Error> {
+        let Ready { loaded, far, mut known, mut survey, revision } = ready;
+        let controller = self.controller;
+        let sight = self.sight(project, far.as_ref(), &loaded);
         let mut decision = self.decide(&loaded, &known, &survey)?;
         let failed = match self.drive(&sight, &known, &survey).await? {
             Driven::Still => Vec::new(),
             Driven::Moved(failed) => {
-                (known, survey) = sight.survey(known, &commit.id).await?;
+                (known, survey) = sight.survey(known, &revision).await?;
                 decision = self.decide(&loaded, &known, &survey)?;
                 failed
             }
@@ -190,14 +188,14 @@ impl<'a> Look<'a> {
         self.count_drift(self.has_work(&loaded, &known, &survey));
         let mut failure = None;
         if decision == Decision::Sync {
-            (known, survey, failure) = self.brought(&sight, known, survey, &commit.id).await?;
+            (known, survey, failure) = self.brought(&sight, known, survey, &revision).await?;
         }
-        self.settle(&decision, failure.as_ref());
+        self.settle(&decision, &survey, failure.as_ref());
         if self.suspension().is_none() && survey.rollouts.iter().any(Rolling::is_new) {
             self.again = self.again.min(SOON);
         }
         self.memory.phases = survey.rollouts.iter().map(|rolling| rolling.state.phase).collect();
-        self.push(&sight, &known, &failed, &commit.id).await;
+        self.push(&sight, &known, &failed, &revision).await;
         Drift::track(controller, &known, &self.name, &survey);
         self.label(&sight, &known, &survey).await;
         self.say_synced(&loaded, &survey, &decision, failure);
@@ -274,8 +272,10 @@ impl<'a> Look<'a> {
         self.memory.attempts.meant_for(revision, generation);
         let waits_for = self.waits_for();
         let waits = survey.rollouts.iter().any(Rolling::is_waiting);
-        let has_work = waits || self.has_work(loaded, known, survey);
+        let differs = waits || self.has_work(loaded, known, survey);
+        let has_work = differs || self.adopts(survey);
         let suspended = self.suspension();
+        let windows = Windows::at(&spec.sync.windows, jiff::Timestamp::now())?;
         let situation = Situation {
             policy: &spec.sync,
             has_work,
@@ -283,11 +283,15 @@ impl<'a> Look<'a> {
             is_asked: self.asked.is_some(),
             suspended: suspended.as_deref(),
             waits_for: waits_for.as_deref(),
-            closed: windows::closed(&spec.sync.windows, jiff::Timestamp::now())?,
+            windows: &windows,
             attempts: &self.memory.attempts,
             backoff: Backoff::of(&spec.sync.retry)?,
         };
-        let decided = decide(&situation, Instant::now());
+        let decided = match decide(&situation, Instant::now()) {
+            // What is as Git says can wait to be marked.
+            Decision::Leave { reason, .. } if reason != "Suspended" && !differs => Decision::Settled,
+            decided => decided,
+        };
         self.may_begin = decided == Decision::Sync;
         let decision = self.goes_on(survey, has_work, decided);
         if decision == Decision::Settled {

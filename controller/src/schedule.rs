@@ -7,7 +7,7 @@ use gitops_api::application::{Retry, SyncMode, SyncPolicy};
 use gitops_engine::program::duration;
 
 use crate::error::Error;
-use crate::windows::Closed;
+use crate::windows::Windows;
 
 /// How failed syncs are tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +84,8 @@ pub struct Situation<'a> {
     pub suspended: Option<&'a str>,
     /// What has to be healthy first, and is not.
     pub waits_for: Option<&'a str>,
-    /// Whether the windows keep automatic syncs out.
-    pub closed: Option<Closed>,
+    /// They may keep automatic syncs out.
+    pub windows: &'a Windows,
     pub attempts: &'a Attempts,
     pub backoff: Backoff,
 }
@@ -131,7 +131,7 @@ pub fn decide(situation: &Situation<'_>, now: Instant) -> Decision {
     if !policy.self_heal && situation.is_drift {
         return leave("Drift", "it has drifted, and spec.sync.selfHeal is false", None);
     }
-    if let Some(closed) = situation.closed {
+    if let Some(closed) = situation.windows.closed() {
         let until = closed.until.map_or("now".into(), |until| format!("before {until}"));
         let message = format!("its windows allow no automatic sync {until}");
         return leave("Window", message, Some(closed.again));
@@ -158,6 +158,8 @@ pub fn decide(situation: &Situation<'_>, now: Instant) -> Decision {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use gitops_api::application::{Window, WindowKind};
+
     use super::*;
 
     fn automatic() -> SyncPolicy {
@@ -168,7 +170,19 @@ mod tests {
         Backoff::of(&Retry::default()).unwrap()
     }
 
-    fn situation<'a>(policy: &'a SyncPolicy, attempts: &'a Attempts) -> Situation<'a> {
+    /// At midday: without windows, or with one that keeps syncs out in this hour.
+    fn windows(is_closed: bool) -> Windows {
+        let window = Window {
+            kind: WindowKind::Deny,
+            schedule: "0 12 * * *".into(),
+            duration: "1h".into(),
+            time_zone: String::new(),
+        };
+        let all = if is_closed { vec![window] } else { Vec::new() };
+        Windows::at(&all, "2026-11-24T12:30:00Z".parse().unwrap()).unwrap()
+    }
+
+    fn situation<'a>(policy: &'a SyncPolicy, attempts: &'a Attempts, windows: &'a Windows) -> Situation<'a> {
         Situation {
             policy,
             has_work: true,
@@ -176,7 +190,7 @@ mod tests {
             is_asked: false,
             suspended: None,
             waits_for: None,
-            closed: None,
+            windows,
             attempts,
             backoff: backoff(),
         }
@@ -193,19 +207,19 @@ mod tests {
     #[test]
     fn every_policy_is_heard() {
         let (now, none, policy) = (Instant::now(), Attempts::default(), automatic());
-        let base = situation(&policy, &none);
-        let closed = Closed { again: Duration::from_secs(1), until: None };
+        let (open, closed) = (windows(false), windows(true));
+        let base = situation(&policy, &none, &open);
         let decided = |situation: Situation<'_>| reason(decide(&situation, now));
         assert_eq!(decided(base), "sync");
         assert_eq!(decided(Situation { has_work: false, ..base }), "settled");
-        assert_eq!(decided(Situation { closed: Some(closed), ..base }), "Window");
+        assert_eq!(decided(Situation { windows: &closed, ..base }), "Window");
         assert_eq!(decided(Situation { waits_for: Some("db"), ..base }), "Waiting");
         assert_eq!(decided(Situation { waits_for: Some("db"), is_asked: true, ..base }), "Waiting");
         assert_eq!(decided(Situation { suspended: Some("x"), is_asked: true, ..base }), "Suspended");
         let manual = SyncPolicy::default();
         assert_eq!(decided(Situation { policy: &manual, ..base }), "Manual");
         assert_eq!(decided(Situation { policy: &manual, is_asked: true, ..base }), "sync");
-        assert_eq!(decided(Situation { closed: Some(closed), is_asked: true, ..base }), "sync");
+        assert_eq!(decided(Situation { windows: &closed, is_asked: true, ..base }), "sync");
         let no_heal = SyncPolicy { self_heal: false, ..automatic() };
         assert_eq!(decided(Situation { policy: &no_heal, ..base }), "sync");
         assert_eq!(decided(Situation { policy: &no_heal, is_drift: true, ..base }), "Drift");
@@ -214,13 +228,13 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_most_and_end() {
-        let (policy, start) = (automatic(), Instant::now());
+        let (policy, start, open) = (automatic(), Instant::now(), windows(false));
         let mut attempts = Attempts::default();
         attempts.meant_for("b", 1);
         let mut pauses = Vec::new();
         loop {
             attempts.failed(start, "no".into());
-            match decide(&situation(&policy, &attempts), start) {
+            match decide(&situation(&policy, &attempts, &open), start) {
                 Decision::Leave { again: Some(pause), .. } => pauses.push(pause.as_secs()),
                 other => break assert_eq!(reason(other), "Failed"),
             }
@@ -229,6 +243,6 @@ mod tests {
         assert_eq!(backoff().pause(60), Duration::from_secs(180));
         // A newer commit begins anew.
         attempts.meant_for("c", 1);
-        assert_eq!(decide(&situation(&policy, &attempts), start), Decision::Sync);
+        assert_eq!(decide(&situation(&policy, &attempts, &open), start), Decision::Sync);
     }
 }

@@ -101,7 +101,7 @@ impl Known {
                 Changed::Application(name) => {
                     applications.insert(name);
                 }
-                Changed::Project(_) | Changed::Anything => has_project = true,
+                Changed::Project | Changed::Anything => has_project = true,
             }
         }
         if has_project {

@@ -25,37 +25,65 @@ pub struct Closed {
     pub until: Option<Timestamp>,
 }
 
-/// Whether automatic syncs are kept out, and how long; none: they may run. A
-/// window that denies wins over one that allows; where some allow and none is
-/// open, they are kept out.
-///
-/// # Errors
-/// When a schedule, duration or time zone cannot be read.
-pub fn closed(windows: &[Window], now: Timestamp) -> Result<Option<Closed>, Error> {
-    let (is_closed, Some(first)) = all(windows, now)? else { return Ok(None) };
-    if !is_closed {
-        return Ok(None);
+/// The windows of an Application at a time.
+#[derive(Debug)]
+pub struct Windows {
+    all: Vec<Read>,
+    now: Timestamp,
+    /// Whether automatic syncs are kept out, and when that may change.
+    state: (bool, Option<Timestamp>),
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Read {
+    kind: WindowKind,
+    begins: Crontab,
+    length: Duration,
+}
+
+fn bad(reason: String) -> Error {
+    Error::Policy { field: "windows", reason }
+}
+
+impl Windows {
+    /// # Errors
+    /// When a schedule, duration or time zone cannot be read.
+    pub fn at(windows: &[Window], now: Timestamp) -> Result<Self, Error> {
+        let all: Vec<Read> = windows.iter().map(Read::of).collect::<Result<_, _>>()?;
+        let state = state(&all, now)?;
+        Ok(Self { all, now, state })
     }
-    let (mut until, mut still) = (first, true);
-    for _ in 0..AHEAD {
-        let (is_closed, change) = all(windows, until)?;
-        still = is_closed;
-        match change.filter(|_| still) {
-            Some(change) => until = change,
-            None => break,
+
+    /// Whether automatic syncs are kept out, and how long; none: they may run. A
+    /// window that denies wins over one that allows; where some allow and none is
+    /// open, they are kept out.
+    pub fn closed(&self) -> Option<Closed> {
+        let (true, Some(first)) = self.state else { return None };
+        let again = Duration::try_from(first.duration_since(self.now)).unwrap_or(LOOK_AGAIN);
+        let again = again.clamp(Duration::from_secs(1), LOOK_AGAIN);
+        Some(Closed { again, until: self.until(first) })
+    }
+
+    /// When they may run, from the first change on; none where that is not known.
+    fn until(&self, first: Timestamp) -> Option<Timestamp> {
+        let mut until = first;
+        for _ in 0..AHEAD {
+            match state(&self.all, until).ok()? {
+                (false, _) => return Some(until),
+                (true, change) => until = change?,
+            }
         }
+        None
     }
-    let again = Duration::try_from(first.duration_since(now)).unwrap_or(LOOK_AGAIN);
-    let again = again.clamp(Duration::from_secs(1), LOOK_AGAIN);
-    Ok(Some(Closed { again, until: (!still).then_some(until) }))
 }
 
 /// Whether automatic syncs are kept out, and when that may change.
-fn all(windows: &[Window], now: Timestamp) -> Result<(bool, Option<Timestamp>), Error> {
+fn state(windows: &[Read], now: Timestamp) -> Result<(bool, Option<Timestamp>), Error> {
     let (mut allowing, mut allowed, mut denied) = (false, false, false);
     let mut changes: Option<Timestamp> = None;
     for window in windows {
-        let (is_open, change) = state(window, now)?;
+        let (is_open, change) = window.state(now)?;
         changes = Some(changes.map_or(change, |known| known.min(change)));
         match window.kind {
             WindowKind::Allow => (allowing, allowed) = (true, allowed || is_open),
@@ -65,28 +93,39 @@ fn all(windows: &[Window], now: Timestamp) -> Result<(bool, Option<Timestamp>), 
     Ok((denied || allowing && !allowed, changes))
 }
 
-/// Whether a window is open, and when that may change.
-fn state(window: &Window, now: Timestamp) -> Result<(bool, Timestamp), Error> {
-    let bad = |reason: String| Error::Policy { field: "windows", reason };
-    let zone = if window.time_zone.is_empty() { "UTC" } else { &window.time_zone };
-    let schedule = format!("{} {zone}", window.schedule);
-    let crontab: Crontab = cronexpr::parse_crontab(&schedule)
-        .map_err(|error| bad(format!("{schedule:?} is no schedule in a time zone: {error}")))?;
-    let length = duration(&window.duration)
-        .map_err(|reason| bad(format!("{:?} is no duration: {reason}", window.duration)))?;
-    let next = |after: Timestamp| -> Result<Timestamp, Error> {
-        crontab.find_next(after).map(|at| at.timestamp()).map_err(|error| bad(error.to_string()))
-    };
-    let too_long = |_| bad(format!("{:?} is too long", window.duration));
-    // The first beginning after the latest one that would be over by now.
-    let begun = next(now.checked_sub(length).map_err(too_long)?)?;
-    if begun <= now { Ok((true, begun.checked_add(length).map_err(too_long)?)) } else { Ok((false, begun)) }
+impl Read {
+    fn of(window: &Window) -> Result<Self, Error> {
+        let zone = if window.time_zone.is_empty() { "UTC" } else { &window.time_zone };
+        let schedule = format!("{} {zone}", window.schedule);
+        let begins = cronexpr::parse_crontab(&schedule)
+            .map_err(|error| bad(format!("{schedule:?} is no schedule in a time zone: {error}")))?;
+        let length = duration(&window.duration)
+            .map_err(|reason| bad(format!("{:?} is no duration: {reason}", window.duration)))?;
+        Ok(Self { kind: window.kind, begins, length })
+    }
+
+    /// Whether it is open, and when that may change.
+    fn state(&self, now: Timestamp) -> Result<(bool, Timestamp), Error> {
+        let too_long = |_| bad(format!("{:?} is too long", self.length));
+        // The first beginning after the latest one that would be over by now.
+        let begun = self.begins.find_next(now.checked_sub(self.length).map_err(too_long)?);
+        let begun = begun.map_err(|error| bad(error.to_string()))?.timestamp();
+        if begun <= now {
+            Ok((true, begun.checked_add(self.length).map_err(too_long)?))
+        } else {
+            Ok((false, begun))
+        }
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    fn closed(windows: &[Window], now: Timestamp) -> Result<Option<Closed>, Error> {
+        Ok(Windows::at(windows, now)?.closed())
+    }
 
     fn window(kind: WindowKind, schedule: &str, duration: &str, zone: &str) -> Window {
         Window { kind, schedule: schedule.into(), duration: duration.into(), time_zone: zone.into() }
@@ -125,6 +164,17 @@ mod tests {
         let until = |time: &str| closed(&both, at(time)).unwrap().unwrap().until;
         assert_eq!(until("2026-11-27T12:30:00Z"), Some(at("2026-11-27T13:00:00Z")));
         assert!(closed(&both, at("2026-11-26T12:30:00Z")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_time_that_never_comes_is_not_told() {
+        let always = [window(WindowKind::Deny, "0 0 * * *", "24h", "")];
+        let kept = closed(&always, at("2026-11-24T12:00:00Z")).unwrap().unwrap();
+        assert_eq!(kept, Closed { again: LOOK_AGAIN, until: None });
+        // Of leap years, with which one of the next changes cannot be found: 2100 is none.
+        let leap = [window(WindowKind::Deny, "0 0 29 2 *", "35064h", "")];
+        let kept = closed(&leap, at("2093-01-01T00:00:00Z")).unwrap().unwrap();
+        assert_eq!(kept, Closed { again: LOOK_AGAIN, until: None });
     }
 
     #[test]

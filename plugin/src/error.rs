@@ -106,6 +106,9 @@ impl From<SourceError> for Failure {
             (_, SourceKind::Unsigned) => {
                 "sign the commit with a key that the Project names: git commit --amend -S, then push".into()
             }
+            (SourceError::Authority { .. }, _) => {
+                "name a file of certificates in PEM; where it is named: git config --show-origin --get-regexp sslcainfo".into()
+            }
             (_, SourceKind::Unsupported) => "change it in Git, and commit".into(),
             _ => "check that the disk has room and the cache folder is yours (--cache-dir)".into(),
         };

@@ -164,22 +164,31 @@ pub fn namespace(settings: &Settings, cluster: &Cluster) -> String {
 
 /// The Rollout of this name, written as `web` or `rollout/web`.
 pub async fn find(cluster: &Cluster, namespace: &str, name: &str) -> Result<Seen, Failure> {
-    let name = name.strip_prefix("rollout/").unwrap_or(name);
+    if let Some(seen) = look(cluster, namespace, name).await? {
+        return Ok(seen);
+    }
+    let there = list(cluster, "rollouts", Some(namespace)).await?;
+    let there: Vec<Rollout> = there.into_iter().filter_map(|live| read(live).ok()).collect();
+    Err(missing(&there, namespace, bare(name)))
+}
+
+/// The same; none where it is not there.
+pub async fn look(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<Seen>, Failure> {
     let key = ObjectKey {
         group: GROUP.into(),
         kind: "Rollout".into(),
         namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        name: bare(name).to_owned(),
     };
     let templates = Templates::read(cluster, Some(namespace)).await;
     match cluster.get(&kind(), &key).await? {
-        Some(live) => Seen::new(read(live)?, &templates),
-        None => {
-            let there = list(cluster, "rollouts", Some(namespace)).await?;
-            let there: Vec<Rollout> = there.into_iter().filter_map(|live| read(live).ok()).collect();
-            Err(missing(&there, namespace, name))
-        }
+        Some(live) => Seen::new(read(live)?, &templates).map(Some),
+        None => Ok(None),
     }
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_prefix("rollout/").unwrap_or(name)
 }
 
 /// All Rollouts of a namespace, or of all of them; one that cannot be read is

@@ -75,12 +75,13 @@ impl Progress for Lines<'_> {
             self.line(&format!("{} {object}: {why}", self.printer.ink(Ink::Live, "failed")));
         };
         match &result.outcome {
-            Outcome::Done if result.action == Action::Unchanged => {}
+            Outcome::Done if result.action == Action::Unchanged && !result.marked => {}
             Outcome::Done => {
                 let (word, ink) = match result.action {
                     _ if result.hook.is_some() => ("ran", Ink::Git),
                     Action::Create => ("created", Ink::Git),
                     Action::Update => ("changed", Ink::Change),
+                    Action::Unchanged => ("adopted", Ink::Dim),
                     _ => (self.went, Ink::Live),
                 };
                 let note = if result.note.is_empty() { String::new() } else { format!(": {}", result.note) };
@@ -124,7 +125,8 @@ pub fn summary(
         format!("{} unchanged", done.done(Action::Unchanged)),
     ];
     let hooks = (done.hooks(), if done.hooks() == 1 { "hook run" } else { "hooks run" });
-    for (count, word) in [hooks, (done.failed(), "failed"), (skipped, "skipped")] {
+    for (count, word) in [hooks, (done.adopted(), "adopted"), (done.failed(), "failed"), (skipped, "skipped")]
+    {
         if count > 0 {
             parts.push(format!("{count} {word}"));
         }

@@ -7,6 +7,8 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use gitops_tests::cluster::{eventually, ran};
 use gitops_tests::{Controller, GitServer, NodeCluster, Repo, TestCluster};
 use hmac::{Hmac, Mac};
@@ -57,10 +59,51 @@ fn send(port: u16, headers: &[String], body: &str) -> (u16, String) {
 
 /// What GitHub sends.
 fn github(key: &str, body: &str) -> Vec<String> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
-    mac.update(body.as_bytes());
-    let signature = hex::encode(mac.finalize().into_bytes());
+    let signature = hex::encode(signature(key, &[body]));
     vec!["x-github-event: push".into(), format!("x-hub-signature-256: sha256={signature}")]
+}
+
+fn signature(key: &str, parts: &[&str]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+    parts.iter().for_each(|part| mac.update(part.as_bytes()));
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// What hosts send of a push: headers and body. Each writes the URL in its own
+/// way, and none with the server's port.
+fn hosts(commit: &str) -> Vec<(Vec<String>, String)> {
+    let cloud = json!({"push": {"changes": [{"new": {"target": {"hash": commit}}}]},
+        "repository": {"full_name": "shop", "links": {"html": {"href": "https://127.0.0.1/shop"}}}});
+    let center = json!({"eventKey": "repo:refs_changed", "changes": [{"toHash": commit}],
+        "repository": {"slug": "shop", "links": {"clone": [{"name": "ssh", "href": "ssh://git@127.0.0.1:7999/shop.git"}]}}});
+    let gitea = json!({"ref": "refs/heads/main", "after": commit, "repository": {"clone_url": "https://127.0.0.1/Shop.git"}});
+    let plain = json!({"repository": "https://127.0.0.1/shop.git", "after": commit});
+    let hex = |body: &Value| hex::encode(signature(KEY, &[&body.to_string()]));
+    let bitbucket = |event: &str, body: &Value| {
+        vec![format!("x-event-key: {event}"), format!("x-hub-signature: sha256={}", hex(body))]
+    };
+    let (id, time) = (format!("msg-{commit}"), jiff::Timestamp::now().as_second().to_string());
+    let signed = STANDARD.encode(signature(KEY, &[&id, ".", &time, ".", &plain.to_string()]));
+    vec![
+        (bitbucket("repo:push", &cloud), cloud.to_string()),
+        (bitbucket("repo:refs_changed", &center), center.to_string()),
+        (
+            vec!["x-gitea-event: push".into(), format!("x-gitea-signature: {}", hex(&gitea))],
+            gitea.to_string(),
+        ),
+        (
+            vec!["x-forgejo-event: push".into(), format!("x-forgejo-signature: {}", hex(&gitea))],
+            gitea.to_string(),
+        ),
+        (
+            vec![
+                format!("webhook-id: {id}"),
+                format!("webhook-timestamp: {time}"),
+                format!("webhook-signature: v1,{signed}"),
+            ],
+            plain.to_string(),
+        ),
+    ]
 }
 
 /// A cluster with a Project and this many Applications of one repository.
@@ -140,8 +183,9 @@ fn a_push_that_is_told_of_is_live_at_once_and_concerns_who_reads_it() {
     let mut before = versions(cluster);
     for at in 0..COUNT {
         let commit = host.push(at, "two");
-        let body = host.told(&commit);
-        assert_eq!(send(port, &github(KEY, &body), &body), (202, "taken\n".into()));
+        let github = (github(KEY, &host.told(&commit)), host.told(&commit));
+        let (headers, body) = hosts(&commit).into_iter().nth(at).unwrap_or(github);
+        assert_eq!(send(port, &headers, &body), (202, "taken\n".into()), "{headers:?}");
         eventually(&format!("app-{at} is live"), LONG, || (says(cluster, at) == "two").then_some(()));
         eventually("its status says so", LONG, || {
             let now = cluster.kubectl(&format!("get application app-{at} -n shop -o json")).ok().json();
@@ -157,6 +201,11 @@ fn a_push_that_is_told_of_is_live_at_once_and_concerns_who_reads_it() {
 
     // Nothing that is not new and signed makes anybody look.
     let asked = host.server.requests();
+    for (mut headers, body) in hosts("of nobody") {
+        assert_eq!(send(port, &headers, &body.replace("of nobody", "of somebody")).0, 401, "{headers:?}");
+        headers.pop();
+        assert_eq!(send(port, &headers, &body).0, 401, "{headers:?}");
+    }
     let body = host.told("again");
     let signed = github(KEY, &body);
     assert_eq!(send(port, &signed[..1], &body).0, 401);

@@ -148,6 +148,8 @@ fn by_the_controller(cluster: &TestCluster, node: &FakeNode) {
     };
     stands("phase:    Idle");
     repo.commit("Second", &[("app/web.yaml", &web(node, "web:2"))]);
+    // Whether or not the controller has seen it: it is not promoted.
+    run("status web --watch=false").code(8);
     stands("▶  2 pause until promoted");
     let paused = run("pause web --reason INC-12").ok();
     assert!(paused.stdout.contains("paused it: INC-12"), "{}", paused.stdout);
@@ -173,6 +175,8 @@ fn by_the_controller(cluster: &TestCluster, node: &FakeNode) {
     assert!(promoted.stdout.contains("Idle"), "{}", promoted.stdout);
     let asked = run("get web -o json").ok().json()["asked"].clone();
     assert_eq!((&asked["verb"], &asked["reason"]), (&json!("promote --full"), &json!("tried")));
+    let promoted = run("status web").ok();
+    assert!(!promoted.stderr.contains("is not known"), "{}", promoted.stderr);
 
     let bad = repo.commit("Third", &[("app/web.yaml", &web(node, "web:3"))]);
     stands("▶  2 pause until promoted");
@@ -182,6 +186,9 @@ fn by_the_controller(cluster: &TestCluster, node: &FakeNode) {
     });
     assert!(repo.git(&["show", "-s", "--format=%B", &head]).contains("INC-13"));
     stands("phase:    Idle");
+    // Git says the old version again, and the new one is not in.
+    let taken = run("status web").code(1);
+    assert!(taken.stdout.contains("was aborted: ") && taken.stdout.contains("INC-13"), "{}", taken.stdout);
     let versions = run("history web").ok().stdout;
     // The status has forgotten nothing, though it is at rest again.
     assert!(versions.contains("promoted") && versions.contains("aborted"), "{versions}");
@@ -235,6 +242,11 @@ fn from_here(cluster: &TestCluster, node: &FakeNode) {
     let picture = run("rollout get web").ok().stdout;
     assert!(picture.contains("▶  2 pause until promoted") && picture.contains("web:2"), "{picture}");
 
+    let paused = run("rollout pause web --local --timeout 2m").ok();
+    assert!(paused.stdout.contains("pause, now Paused"), "{}{}", paused.stdout, paused.stderr);
+    assert_eq!(run("rollout get web -o json").ok().json()["requests"], json!(["promote", "resume", "abort"]));
+    let resumed = run("rollout resume web --local --timeout 2m").ok();
+    assert!(resumed.stdout.contains("resume, now Paused"), "{}{}", resumed.stdout, resumed.stderr);
     let promoted = run("rollout promote web --local --reason INC-12 --timeout 2m").ok();
     assert!(promoted.stdout.contains("promote, now Idle"), "{}{}", promoted.stdout, promoted.stderr);
     assert_eq!(image(), "web:2");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gitops_tests::cluster::eventually;
 use gitops_tests::hub::far;
 use gitops_tests::{Controller, FakeNode, Hub, Repo};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Patience with a machine that does other things as well.
@@ -44,7 +44,19 @@ fn a_rollout_is_found_where_its_application_goes() {
         })
     };
     stands("phase:    Idle");
+    // Whoever syncs there drives its Rollouts meanwhile.
+    let holds = |who: Value| {
+        let lease =
+            json!({"spec": {"holderIdentity": who, "renewTime": format!("{:.6}", jiff::Timestamp::now())}});
+        let patch =
+            ["patch", "lease", "gitops-sync-web", "-n", "shop", "--type=merge", "-p", &lease.to_string()];
+        east.cluster.kubectl_args(&patch).ok();
+    };
+    holds("somebody".into());
     repo.commit("Second", &[("web/web.yaml", &web(&node, "web:2"))]);
+    std::thread::sleep(Duration::from_secs(5));
+    stands("phase:    Idle");
+    holds(Value::Null);
     let seen = stands("phase:    Paused");
     assert!(seen.contains("web:2"), "{seen}\n{}", controller.log());
     run("status web --watch=false").code(8);

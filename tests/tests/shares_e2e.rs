@@ -2,7 +2,8 @@
 //! is synced by one, and a lost replica's are taken over.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use gitops_tests::cluster::eventually;
 use gitops_tests::{Controller, NodeCluster, Repo, TestCluster};
@@ -79,9 +80,23 @@ fn replicas_share_applications_and_take_over_from_a_lost_one() {
     });
     assert!(syncs(&first) > 0 && syncs(&second) > 0, "both have a share");
 
+    let before = syncs(&second);
     first.kill();
     commit(&repo, "three");
+    let lost = Instant::now();
     all_say(cluster, "three");
+    // A Lease lives for ten seconds; the rest is for a machine that does other
+    // things as well.
+    assert!(lost.elapsed() < Duration::from_secs(45), "taken over after {:?}", lost.elapsed());
+    eventually("all are synced by the other one", LONG, || (syncs(&second) == before + COUNT).then_some(()));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(syncs(&second), before + COUNT, "each once");
+    let list = cluster.kubectl("get applications -n shop -o json").ok().json();
+    for one in list["items"].as_array().unwrap() {
+        let history = one["status"]["history"].as_array().unwrap();
+        let revisions: BTreeSet<String> = history.iter().map(|entry| entry["revision"].to_string()).collect();
+        assert_eq!((history.len(), revisions.len()), (3, 3), "{history:?}");
+    }
     // One that comes back takes its share again.
     let first = Controller::replica(cluster, "first", &cache.path().join("first"));
     second.stop();

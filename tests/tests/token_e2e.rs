@@ -50,46 +50,65 @@ fn the_controllers_token_deploys_what_git_says_and_nothing_else() {
     let rbac = "rbac.authorization.k8s.io/v1";
     let tries = [
         (
-            "another image",
+            "the network of its node",
+            "spec.template.spec.hostNetwork",
             patch("deployment web", &json!({"spec": {"template": {"spec": {"hostNetwork": true}}}})),
         ),
-        ("more replicas", run("scale deployment web --replicas=7")),
-        ("another value", patch("configmap web", &json!({"data": {"greeting": "evil"}}))),
-        ("a declared object less", run("delete deployment web")),
-        ("a Pod of its own", create(of("v1", "Pod", pod))),
-        ("a ConfigMap of its own", create(of("v1", "ConfigMap", json!({"data": {}})))),
-        ("another source", patch("application web", &json!({"spec": {"source": {"path": "evil"}}}))),
-        ("no enforcement", patch("application web", &json!({"spec": {"enforcement": {"mode": "Off"}}}))),
+        ("more replicas", "cannot patch resource", run("scale deployment web --replicas=7")),
+        ("another value", "data.greeting", patch("configmap web", &json!({"data": {"greeting": "evil"}}))),
+        ("a declared object less", "denied the request", run("delete deployment web")),
+        ("a Pod of its own", "takes only what Git declares", create(of("v1", "Pod", pod))),
+        (
+            "a ConfigMap of its own",
+            "takes only what Git declares",
+            create(of("v1", "ConfigMap", json!({"data": {}}))),
+        ),
+        (
+            "another source",
+            "takes the verb `manage`",
+            patch("application web", &json!({"spec": {"source": {"path": "evil"}}})),
+        ),
+        (
+            "no enforcement",
+            "takes the verb `manage`",
+            patch("application web", &json!({"spec": {"enforcement": {"mode": "Off"}}})),
+        ),
         (
             "an Application of its own",
+            "denied the request",
             create(of(
                 ours,
                 "Application",
                 json!({"spec": {"project": namespace, "source": {"repo": "https://evil.example/x"}}}),
             )),
         ),
-        ("a Project of its own", create(of(ours, "Project", json!({"spec": {}})))),
+        ("a Project of its own", "forbidden", create(of(ours, "Project", json!({"spec": {}})))),
         (
             "an Override",
+            "forbidden",
             create(of(
                 ours,
                 "Override",
                 json!({"spec": {"reason": "mine", "expiresAt": "2099-01-01T00:00:00Z"}}),
             )),
         ),
-        ("a request", patch("application web", &asks)),
-        ("a binding", create(of(rbac, "RoleBinding", everything))),
-        ("a role", create(of(rbac, "Role", manage))),
-        ("another's name", run("get pods --as=system:admin --as-group=system:masters")),
+        ("a request", "denied the request", patch("application web", &asks)),
+        ("a binding", "forbidden", create(of(rbac, "RoleBinding", everything))),
+        ("a role", "forbidden", create(of(rbac, "Role", manage))),
+        ("another's name", "cannot impersonate", run("get pods --as=system:admin --as-group=system:masters")),
         (
             "work in a Pod",
+            "no",
             thief.kubectl(&format!("auth can-i create pods --subresource=exec -n {namespace}")),
         ),
-        ("Secrets elsewhere", thief.kubectl("get secrets -n kube-system")),
+        ("Secrets elsewhere", "forbidden", thief.kubectl("get secrets -n kube-system")),
     ];
-    for (what, ran) in &tries {
-        assert_ne!(ran.code, 0, "{what}: {}{}", ran.stdout, ran.stderr);
-    }
+    let wrong = tries.iter().filter_map(|(what, why, ran)| {
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        let is_refused = ran.code != 0 && said.contains(why);
+        (!is_refused).then(|| format!("{what}, since {why}: {said}"))
+    });
+    assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
     let live = shop.get("deployment", "web").unwrap();
     assert_eq!(
         (&live["spec"]["replicas"], &live["spec"]["template"]["spec"]["hostNetwork"]),

@@ -18,7 +18,7 @@ use crate::schedule::Decision;
 use crate::sight::Sight;
 
 /// After a state was written: what follows from it takes a moment.
-const MOVED: Duration = Duration::from_millis(500);
+pub(super) const MOVED: Duration = Duration::from_millis(500);
 /// Before a commit that could not be pushed is looked at again.
 const PUSH: Duration = Duration::from_secs(20);
 

@@ -103,17 +103,20 @@ impl Look<'_> {
             sync: Some("Unknown"),
             synced: Some(("Unknown", reason, error.to_string())),
             operation: self.asked.as_ref().map(|asked| asked.operation("Failed", &error.to_string())),
+            // Of a Rollout that went on all the same.
+            entry: self.found.entry.take(),
+            settled: self.found.settled.take(),
             ..Found::default()
         };
         let pause = FAILED.pause(self.memory.failed);
         self.again = match error {
             // What is asked with a Secret may be asked with another one by now.
-            Error::Git(_) if self.has_secrets() => pause.min(SECRETS),
+            Error::Git(_) if self.has_secrets() => pause.min(SECRETS).min(self.again),
             // Git wakes its Applications itself.
             Error::Git(_) => self.again,
             // It comes back for all at once, and nobody tells of that.
             _ if error.is_of_the_way() => pause.min(AWAY),
-            _ => pause,
+            _ => pause.min(self.again),
         };
     }
 

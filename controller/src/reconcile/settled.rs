@@ -2,8 +2,9 @@
 //! cluster was as they say. Out: whether what differs has arisen in the cluster;
 //! it is counted when it arises, and once more when it is healed.
 
-use gitops_engine::Loaded;
 use gitops_engine::desired::reading;
+use gitops_engine::sync::unmarked;
+use gitops_engine::{Loaded, Survey, SyncOptions};
 use sha2::{Digest, Sha256};
 
 use super::{Failure, Look};
@@ -19,6 +20,11 @@ impl Look<'_> {
             let read = read.unwrap_or_else(|| tip.to_owned());
             self.memory.said = Some((of, said(loaded, &read)));
         }
+    }
+
+    /// Whether there is something to be marked that the last sync has not tried to.
+    pub(super) fn adopts(&self, survey: &Survey) -> bool {
+        unmarked(survey, &SyncOptions::default()).any(|key| !self.memory.unmarked.contains(key))
     }
 
     /// Whether what differs has arisen in the cluster: Git and the spec say what
@@ -49,7 +55,10 @@ impl Look<'_> {
     }
 
     /// After everything: whether the cluster is as Git says.
-    pub(super) fn settle(&mut self, decision: &Decision, failure: Option<&Failure>) {
+    pub(super) fn settle(&mut self, decision: &Decision, survey: &Survey, failure: Option<&Failure>) {
+        if *decision == Decision::Sync && failure.is_none() {
+            self.memory.unmarked = unmarked(survey, &SyncOptions::default()).cloned().collect();
+        }
         self.found.settled = match (decision, failure) {
             (Decision::Leave { .. }, _) | (_, Some(("Locked", _))) => return,
             (Decision::Sync, Some(_)) if self.is_drift() => return,

@@ -68,6 +68,7 @@ impl Cluster {
             return self.read(sorted(kinds, &self.documents().await?)).await;
         };
         // One at a time: what one has read, the others have then.
+        let begun = Instant::now();
         let mut known = types.root.lock().await;
         let fresh = known.as_ref().filter(|(since, _)| since.elapsed() < FRESH);
         if let Some(by_document) = fresh.map(|(_, root)| sorted(kinds, root)) {
@@ -78,10 +79,17 @@ impl Cluster {
                 return Ok(schemas);
             }
             known = types.root.lock().await;
+            // Another one has asked since this one wants to know.
+            let newer = known.as_ref().filter(|(since, _)| *since >= begun);
+            if let Some(by_document) = newer.map(|(_, root)| sorted(kinds, root)) {
+                drop(known);
+                return self.read(by_document).await;
+            }
         }
+        let asked = Instant::now();
         let root = self.documents().await?;
         let by_document = sorted(kinds, &root);
-        *known = Some((Instant::now(), root));
+        *known = Some((asked, root));
         drop(known);
         self.read(by_document).await
     }
@@ -166,5 +174,57 @@ impl Cluster {
             .await?;
         serde_json::from_slice(&answer.body)
             .map_err(|error| ClusterError::Other { what: path.into(), message: error.to_string() })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    /// An API server that knows a kind only after a while; how often it was asked
+    /// which documents there are.
+    fn server(later: Arc<AtomicUsize>, roots: Arc<AtomicUsize>) -> Cluster {
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (later, roots) = (later.clone(), roots.clone());
+            async move {
+                let is_defined = later.load(Ordering::Relaxed) > 0;
+                let answer = if request.uri().path() == "/openapi/v3" {
+                    roots.fetch_add(1, Ordering::Relaxed);
+                    // Long enough that the others wait for it.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let url = format!("/openapi/v3/apis/example.com/v1?hash={is_defined}");
+                    json!({"paths": {"apis/example.com/v1": {"serverRelativeURL": url}}})
+                } else {
+                    let kind = json!([{"group": "example.com", "version": "v1", "kind": "Shop"}]);
+                    let shop = json!({"type": "object", "x-kubernetes-group-version-kind": kind});
+                    let schemas = if is_defined { json!({"shop": shop}) } else { json!({}) };
+                    json!({"components": {"schemas": schemas}})
+                };
+                Ok::<_, std::io::Error>(Response::new(Body::from(answer.to_string().into_bytes())))
+            }
+        });
+        Cluster::from_client(kube::Client::new(service, "default"), "https://test", "default", None)
+            .remembering()
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_new_is_asked_for_once() {
+        let (later, roots) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let cluster = server(later.clone(), roots.clone());
+        let shop = Gvk { group: "example.com".into(), version: "v1".into(), kind: "Shop".into() };
+        let kinds: BTreeSet<Gvk> = [shop.clone()].into();
+        assert!(!cluster.schemas(&kinds).await.unwrap().has(&shop));
+        later.store(1, Ordering::Relaxed);
+        let before = roots.load(Ordering::Relaxed);
+        let many = futures::future::join_all((0..8).map(|_| cluster.schemas(&kinds))).await;
+        assert!(many.into_iter().all(|found| found.unwrap().has(&shop)));
+        assert_eq!(roots.load(Ordering::Relaxed) - before, 1);
     }
 }

@@ -38,7 +38,10 @@ impl Recorder {
     /// # Errors
     /// When the API server does not take it.
     pub async fn publish(&self, event: Event, about: &ObjectReference) -> Result<(), kube::Error> {
-        let note = event.note.map(|note| note.chars().take(NOTE).collect::<String>());
+        let note = event.note.map(|mut note| {
+            note.truncate(note.floor_char_boundary(NOTE));
+            note
+        });
         let single = self.of(note.as_deref().unwrap_or_default(), Instant::now());
         single.publish(&Event { note, ..event }, about).await
     }

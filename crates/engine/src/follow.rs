@@ -23,7 +23,8 @@ pub struct Stores {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
     Application(AppRef),
-    Project(String),
+    /// Whichever it is, all are looked at.
+    Project,
     /// A watch has begun anew: anything may have changed meanwhile.
     Anything,
 }
@@ -62,9 +63,7 @@ pub fn follow(
     let project_stream = watcher(Api::<Project>::all(client), watcher::Config::default())
         .default_backoff()
         .reflect(project_writer)
-        .map(|event| {
-            event.map(|event| Changed::of(event, |known| Changed::Project(known.name_any()))).transpose()
-        })
+        .map(|event| event.map(|event| Changed::of(event, |_| Changed::Project)).transpose())
         .filter_map(ready);
     let changes = futures::stream::select(application_stream, project_stream);
     (Stores { applications, projects }, changes)

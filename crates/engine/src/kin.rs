@@ -270,6 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_told_last_of_an_image_says_whether_it_is_pulled() {
+        let set = object("ReplicaSet", "s", "d");
+        let event = |reason: &str, time: &str| json!({"reason": reason, "lastTimestamp": time});
+        let pulls = |told: &[(&str, &str)]| {
+            let mut kin = Kin::default();
+            kin.by_owner.insert("d".into(), vec![set.clone()]);
+            kin.by_owner.insert("s".into(), vec![object("Pod", "p", "s")]);
+            let events = told.iter().map(|(reason, time)| event(reason, time)).collect();
+            kin.events.insert("p".into(), events);
+            kin.is_pulling(&object("Deployment", "d", ""))
+        };
+        assert!(!pulls(&[]));
+        assert!(pulls(&[("Scheduled", "10:00:03Z"), ("Pulling", "10:00:01Z")]));
+        assert!(!pulls(&[("Pulling", "10:00:01Z"), ("Pulled", "10:00:02Z")]));
+        // Another container's, and one that is tried again.
+        assert!(pulls(&[("Pulled", "10:00:02Z"), ("Pulling", "10:00:03Z")]));
+        assert!(!pulls(&[("Pulling", "10:00:01Z"), ("Failed", "10:00:01Z")]));
+    }
+
+    #[test]
     fn a_pods_reason_may_be_its_claim() {
         let mut pod = object("Pod", "p", "s");
         pod["spec"] = json!({"volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]});

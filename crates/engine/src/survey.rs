@@ -125,6 +125,9 @@ impl Survey {
         for result in report.results {
             match (result.action, result.outcome, result.answer) {
                 _ if result.hook.is_some() => return Ok(None),
+                (Action::Unchanged, Outcome::Done, Some(answer)) if result.marked => {
+                    self.live.put(result.key, answer);
+                }
                 (Action::Unchanged, Outcome::Done, _) | (Action::Prune, Outcome::Skipped(_), _) => {}
                 (Action::Create | Action::Update, Outcome::Done, Some(answer)) => {
                     self.live.put(result.key, answer);

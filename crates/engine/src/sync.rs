@@ -23,12 +23,14 @@ use crate::survey::{Survey, remember, remember_run};
 mod adopt;
 mod deletion;
 mod hooks;
+mod marking;
 mod patch;
 mod waiting;
 mod waves;
 mod worker;
 
-pub use deletion::{delete, goes_on};
+pub use deletion::delete;
+pub use marking::unmarked;
 
 /// Whether anything is really written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,6 +162,8 @@ pub struct Result {
     pub hook: Option<Phase>,
     /// What a person should know of how it was done; often empty.
     pub note: String,
+    /// It is as Git says and was marked as the Application's.
+    pub marked: bool,
 }
 
 /// What a sync did.
@@ -185,6 +189,11 @@ impl Report {
     pub fn done(&self, action: Action) -> usize {
         let counts = |result: &&Result| result.hook.is_none() && result.action == action;
         self.results.iter().filter(counts).filter(|result| matches!(result.outcome, Outcome::Done)).count()
+    }
+
+    /// How many objects were as Git says and were marked.
+    pub fn adopted(&self) -> usize {
+        self.results.iter().filter(|result| result.marked).count()
     }
 
     /// How many hooks were run and ended well.
@@ -231,7 +240,8 @@ fn is_meant(step: &Step, survey: &Survey, options: &SyncOptions) -> bool {
     options.select.takes(&step.key, &step.gvk, step.action, object)
 }
 
-fn memory(cluster: &Cluster, loaded: &Loaded, environment: &Environment) -> Memory {
+/// Where a sync and a deletion note what whoever goes on with them has to know.
+pub fn memory(cluster: &Cluster, loaded: &Loaded, environment: &Environment) -> Memory {
     Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application)
 }
 

@@ -76,6 +76,9 @@ pub enum SourceError {
     /// Work in a checkout that a commit of ours would mix with.
     #[error("{}: {reason}", folder.display())]
     Unfinished { folder: PathBuf, reason: String },
+    /// Certificates that Git's configuration names and that cannot be used.
+    #[error("{}, which Git's http.sslCAInfo names: {reason}", path.display())]
+    Authority { path: PathBuf, reason: String },
     #[error("{repo}: {reason}")]
     Git { repo: String, reason: String },
 }
@@ -103,7 +106,7 @@ impl SourceError {
             Self::NotABranch { .. } => ErrorKind::NotABranch,
             Self::Nameless => ErrorKind::Nameless,
             Self::Unfinished { .. } => ErrorKind::Unfinished,
-            Self::Io { .. } | Self::Git { .. } => ErrorKind::Local,
+            Self::Io { .. } | Self::Git { .. } | Self::Authority { .. } => ErrorKind::Local,
         }
     }
 

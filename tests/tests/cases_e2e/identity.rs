@@ -42,6 +42,32 @@ fn objects_of_another_identity_are_left_alone() {
 }
 
 #[test]
+fn objects_that_are_as_git_says_get_marks_and_nothing_else() {
+    let shop = Shop::unheld(&[("app/config.yaml", CONFIG), ("app/web.yaml", DEPLOYMENT)]);
+    for object in [CONFIG, DEPLOYMENT] {
+        shop.kubectl_stdin("apply -f -", object).ok();
+    }
+    shop.hold(json!({}));
+    let ran = |what: &str| {
+        let arguments = format!("{what} web --namespace {}", shop.name());
+        shop.cluster.gitops(std::path::Path::new("/"), &arguments)
+    };
+    assert_eq!(ran("diff").code, 0);
+    let before = shop.get("deployment", "web").unwrap()["spec"].clone();
+    let adopted = ran("sync --local").ok();
+    let told = adopted.stdout + &adopted.stderr;
+    for part in ["adopted ConfigMap", "adopted Deployment", "2 unchanged", "2 adopted"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(shop.get("deployment", "web").unwrap()["spec"], before);
+    let again = ran("sync --local").ok().stdout;
+    assert!(!again.contains("adopted"), "{again}");
+    shop.repo.remove("less", &["app/config.yaml"]);
+    shop.sync().ok();
+    assert!(shop.get("configmap", "web").is_none());
+}
+
+#[test]
 fn objects_applied_client_side_are_adopted() {
     let shop = Shop::unheld(&[("app/config.yaml", CONFIG), ("app/web.yaml", DEPLOYMENT)]);
     for object in [CONFIG, DEPLOYMENT] {

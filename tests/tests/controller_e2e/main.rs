@@ -2,6 +2,9 @@
 //! pushed becomes live, what drifts is healed, what a policy says is heard.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod adopted;
+mod between;
+mod requests;
 mod stuck;
 
 use std::path::Path;
@@ -77,6 +80,10 @@ fn what_is_pushed_becomes_live_and_the_status_is_true() {
         (told("2 created") && told(&commit[..12])).then_some(())
     });
     assert_eq!(condition(&status, "Enforced")["status"], "True", "what the webhook says stays: {status}");
+    let printed = shop.kubectl("get application web").ok().stdout;
+    let rows: Vec<Vec<&str>> = printed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["NAME", "SYNC", "HEALTH", "ENFORCED", "AGE"]);
+    assert_eq!(rows[1][..4], ["web", "Synced", "Progressing", "True"]);
     let metrics = controller.get("/metrics").unwrap();
     for name in [
         "gitops_sync_duration_seconds_bucket{",
@@ -251,8 +258,8 @@ fn a_service_account_cannot_be_exceeded() {
     shop.hold(json!({"serviceAccountName": "deployer", "sync": {"mode": "Automatic", "retry": {"limit": 100, "backoff": "1s", "max": "2s"}}}));
     let cache = TempDir::new().unwrap();
     let _controller = Controller::start(shop.cluster, shop.name(), cache.path());
-    let status = says(&shop, "Failed");
-    let message = status["operation"]["message"].as_str().unwrap();
+    let failed = says(&shop, "Failed");
+    let message = failed["operation"]["message"].as_str().unwrap();
     assert!(message.contains("forbidden") && message.contains("deployer"), "{message}");
     assert_eq!(greeting(&shop), None);
     eventually("what fails in the same way is one Event, and counted", LONG, || {
@@ -274,82 +281,13 @@ fn a_service_account_cannot_be_exceeded() {
             shop.name()
         ))
         .ok();
+    // Its errors stay until there is something else to say.
+    assert_eq!(failed["operation"]["phase"], "Failed", "{failed}");
     greets(&shop, "hello");
+    eventually("the error is superseded", LONG, || {
+        (status(&shop)["operation"]["phase"] == "Succeeded").then_some(())
+    });
     shop.cluster.kubectl(&format!("delete clusterrolebinding {}", shop.name())).ok();
-}
-
-#[test]
-fn a_restart_with_nothing_changed_writes_nothing() {
-    let (shop, controller, cache) = kept(json!({"mode": "Automatic"}));
-    greets(&shop, "hello");
-    says(&shop, "Synced");
-    let version = |shop: &Shop| {
-        let versions = ["application", "configmap", "deployment"];
-        versions.map(|kind| shop.get(kind, "web").unwrap()["metadata"]["resourceVersion"].clone())
-    };
-    // The webhook's own word comes a moment later.
-    let settled = eventually("it is quiet", LONG, || {
-        let before = version(&shop);
-        std::thread::sleep(Duration::from_secs(3));
-        (before == version(&shop)).then_some(before)
-    });
-    controller.kill();
-    let before = writes(&shop).len();
-    let controller = Controller::start(shop.cluster, shop.name(), cache.path());
-    looked_at(&controller);
-    assert_eq!(settled, version(&shop), "{}", controller.log());
-    // Not even what changes nothing.
-    assert_eq!(writes(&shop)[before..], Vec::<String>::new(), "{}", controller.log());
-}
-
-/// The writes to a shop's namespace, but for those of Kubernetes itself, as the
-/// API server's audit log has them.
-fn writes(shop: &Shop) -> Vec<String> {
-    let is_write = |event: &Value| {
-        let verb = event["verb"].as_str().unwrap_or_default();
-        ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
-    };
-    requests(shop).iter().filter(|event| is_write(event)).map(Value::to_string).collect()
-}
-
-/// The requests about a shop's namespace, but for those of Kubernetes itself.
-fn requests(shop: &Shop) -> Vec<Value> {
-    let log = shop.cluster.kubeconfig().parent().unwrap().join("logs/audit.log");
-    let text = std::fs::read_to_string(log).unwrap();
-    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let is_ours = |event: &Value| {
-        let user = event["user"]["username"].as_str().unwrap_or_default();
-        event["objectRef"]["namespace"] == shop.name() && !user.starts_with("system:")
-    };
-    events.filter(is_ours).collect()
-}
-
-/// With many Applications, this is what their first reconcile takes.
-#[test]
-fn a_sync_asks_for_no_more_than_it_has_to() {
-    let (shop, controller, _cache) = kept(json!({"mode": "Automatic"}));
-    let leases = || -> Vec<String> {
-        let all = requests(&shop);
-        let about = all.iter().filter(|event| event["objectRef"]["resource"] == "leases");
-        about.map(|event| event["verb"].as_str().unwrap().to_owned()).collect()
-    };
-    greets(&shop, "hello");
-    says(&shop, "Synced");
-    // It is neither read before it is taken nor before it is given back.
-    assert_eq!(leases(), ["create", "update"], "{}", controller.log());
-    change(&shop, "goodbye");
-    greets(&shop, "goodbye");
-    eventually("it is given back", LONG, || {
-        (leases() == ["create", "update", "update", "update"]).then_some(())
-    });
-    // As whoever else syncs leaves it: another version.
-    shop.kubectl("annotate lease gitops-sync-web by=somebody").ok();
-    let before = leases().len();
-    change(&shop, "again");
-    greets(&shop, "again");
-    eventually("it is read", LONG, || leases()[before..].contains(&"get".to_owned()).then_some(()));
-    let holder = || shop.get("lease", "gitops-sync-web").map(|lease| lease["spec"]["holderIdentity"].clone());
-    eventually("nobody holds it", LONG, || (holder()? == Value::Null).then_some(()));
 }
 
 #[test]
@@ -392,40 +330,4 @@ fn deleting_takes_along_what_the_finalizer_asks_for() {
     shop.kubectl("delete application web --wait=false").ok();
     eventually("the Application is gone", LONG, || shop.get("application", "web").is_none().then_some(()));
     assert_eq!((greeting(&shop), shop.get("deployment", "web")), (None, None));
-}
-
-/// Waits until everything has been looked at once.
-fn looked_at(controller: &Controller) {
-    let count = || {
-        let metrics = controller.get("/metrics")?;
-        let line = metrics.lines().find(|line| line.contains("count{phase=\"health\"}"))?.to_owned();
-        line.rsplit(' ').next()?.parse::<u64>().ok()
-    };
-    eventually("it was looked at", LONG, || count().filter(|count| *count > 0));
-    std::thread::sleep(Duration::from_secs(2));
-}
-
-#[test]
-fn of_two_controllers_one_syncs_at_a_time_and_both_agree() {
-    let (shop, _first, _cache) = kept(json!({"mode": "Automatic"}));
-    let cache = TempDir::new().unwrap();
-    let _second = Controller::start(shop.cluster, shop.name(), cache.path());
-    for number in 0..5 {
-        let greeting = format!("hello-{number}");
-        change(&shop, &greeting);
-        greets(&shop, &greeting);
-    }
-    says(&shop, "Synced");
-}
-
-#[test]
-fn a_hundred_commits_in_a_row_end_with_the_last() {
-    let (shop, _controller, _cache) = kept(json!({"mode": "Automatic"}));
-    let commits: Vec<String> = (0..100).map(|number| change(&shop, &format!("hello-{number}"))).collect();
-    let last = commits.last().unwrap();
-    greets(&shop, "hello-99");
-    eventually("the status is true", LONG, || {
-        (status(&shop)["history"][0]["revision"] == **last).then_some(())
-    });
-    says(&shop, "Synced");
 }

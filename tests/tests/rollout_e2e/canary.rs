@@ -9,12 +9,17 @@ fn a_push_is_let_out_step_by_step_and_promoted() {
     let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {"duration": "1s"}}]);
     let stage = Stage::new(&json!({"strategy": {"canary": {"steps": steps}}}));
     let first = stage.shop.repo.head();
+    // What only the old version needs goes in the same commit.
+    std::fs::remove_file(stage.shop.repo.file("app/config.yaml")).unwrap();
     let commit = stage.push("web:2");
     let status = stage.phase("Paused");
     assert_eq!((&status["step"], &status["weight"]), (&json!(1), &json!(25)), "{status}");
     assert_eq!(status["promotedRevision"], first, "{status}");
     assert_eq!(stage.runs("web-canary"), Some(("web:2".into(), 1)));
     assert_eq!(stage.runs("web"), Some(("web:1".into(), 3)));
+    let config = |stage: &Stage| stage.shop.get("configmap", "web");
+    assert!(config(&stage).is_some(), "the old version still reads it");
+    stage.shop.kubectl("delete configmap web").refused(&["denied the request"]);
     stage.ask("promote", json!({})).ok();
     let status = stage.eventually("it is promoted", |stage| {
         let status = stage.rollout()["status"].clone();
@@ -24,6 +29,7 @@ fn a_push_is_let_out_step_by_step_and_promoted() {
     stage.eventually("the second workload goes", |stage| stage.runs("web-canary").is_none().then_some(()));
     assert_eq!(stage.runs("web"), Some(("web:2".into(), 4)));
     assert_eq!(stage.available("web"), 4);
+    stage.eventually("and what it needed", |stage| config(stage).is_none().then_some(()));
 }
 
 #[test]
@@ -41,7 +47,7 @@ fn a_failing_version_goes_back_by_itself_in_the_cluster_and_in_git() {
         stage.shop.repo.git(&["rev-parse", &format!("{head}^")]),
     );
     assert_eq!(parent.trim(), bad);
-    assert!(message.contains("no progress for 5 seconds") && message.contains(&first), "{message}");
+    assert!(message.contains("no progress for 5 seconds: ") && message.contains(&first), "{message}");
     let restored = stage.shop.repo.git(&["diff", "--stat", &first, &head]);
     assert_eq!(restored, "");
     let status = stage.eventually("it is at rest", |stage| {

@@ -43,3 +43,24 @@ fn versions_come_and_go_by_commits_of_the_plugin() {
     });
     assert_eq!(stage.rollout()["status"]["phase"], "Idle");
 }
+
+#[test]
+fn a_history_says_where_nobody_can_be_asked() {
+    let stage = stage();
+    let history = |cluster: &str| {
+        let name = stage.shop.name();
+        let described = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application",
+            "metadata": {"name": "web", "namespace": name}, "spec": {"project": name,
+                "source": {"repo": stage.shop.repo.url(), "revision": "main", "path": "app"},
+                "destination": {"namespace": name, "cluster": cluster}}});
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("gitops.yaml"), described.to_string()).unwrap();
+        stage.shop.cluster.gitops(folder.path(), &format!("rollout history web -n {name}")).ok()
+    };
+    let here = history("in-cluster");
+    assert!(!here.stderr.contains("not known"), "{}", here.stderr);
+    let elsewhere = history("nowhere");
+    assert!(elsewhere.stdout.contains("web:1"), "{}", elsewhere.stdout);
+    let told = &elsewhere.stderr;
+    assert!(told.contains("nowhere") && told.contains("what became of versions is not known"), "{told}");
+}

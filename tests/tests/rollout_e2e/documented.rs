@@ -62,13 +62,34 @@ fn runs(mut objects: Vec<Value>) {
     }
 }
 
+/// What the tests below run, by strategy and kind.
+const RUN: [(&str, &str); 6] = [
+    ("canary", "Deployment"),
+    ("blueGreen", "Deployment"),
+    ("rolling", "Deployment"),
+    ("recreate", "Deployment"),
+    ("canary", "StatefulSet"),
+    ("canary", "InferenceService"),
+];
+
+fn is_of(block: &[Value], (strategy, kind): (&str, &str)) -> bool {
+    let spec = &block[0]["spec"];
+    spec["target"]["kind"] == kind && spec["strategy"].get(strategy).is_some()
+}
+
 fn documented(strategy: &str, kind: &str) {
-    let mut found = blocks().into_iter().filter(|block| {
-        let spec = &block[0]["spec"];
-        spec["target"]["kind"] == kind && spec["strategy"].get(strategy).is_some()
-    });
+    assert!(RUN.contains(&(strategy, kind)));
+    let mut found = blocks().into_iter().filter(|block| is_of(block, (strategy, kind)));
     runs(found.next().unwrap());
     found.for_each(runs);
+}
+
+#[test]
+fn no_block_is_passed_over() {
+    let blocks = blocks();
+    let left = blocks.iter().find(|block| !RUN.iter().any(|pair| is_of(block, *pair)));
+    assert!(left.is_none(), "no test runs {left:?}");
+    assert!(RUN.iter().all(|pair| blocks.iter().any(|block| is_of(block, *pair))));
 }
 
 #[test]
@@ -99,14 +120,6 @@ fn stateful_sets() {
 
 #[test]
 fn model_servers() {
-    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "inferenceservices.serving.kserve.io"}, "spec": {"group": "serving.kserve.io", "scope": "Namespaced",
-            "names": {"kind": "InferenceService", "plural": "inferenceservices"}, "versions": [{"name": "v1beta1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
-    let cluster = webhook_cluster();
-    cluster.kubectl_stdin("apply --server-side -f -", &definition.to_string()).ok();
-    cluster
-        .kubectl("wait --for=condition=Established --timeout=60s crd/inferenceservices.serving.kserve.io")
-        .ok();
+    crate::fields::inference_services();
     documented("canary", "InferenceService");
 }

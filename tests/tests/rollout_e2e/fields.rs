@@ -6,14 +6,54 @@ use gitops_tests::{Controller, Shop};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::LONG;
 use crate::stage::automatic;
+use crate::{LONG, Stage};
 
 fn service(image: &str) -> String {
     json!({"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {
         "template": {"spec": {"containers": [{"image": image}]}},
         "traffic": [{"latestRevision": true, "percent": 100}, {"revisionName": "web-1", "percent": 0}]}})
     .to_string()
+}
+
+/// A definition that is established.
+fn define(definition: &Value) {
+    let cluster = webhook_cluster();
+    cluster.kubectl_stdin("apply --server-side -f -", &definition.to_string()).ok();
+    let name = definition["metadata"]["name"].as_str().unwrap();
+    cluster.kubectl(&format!("wait --for=condition=Established --timeout=60s crd/{name}")).ok();
+}
+
+/// KServe's kind, without a controller.
+pub fn inference_services() {
+    define(&json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "inferenceservices.serving.kserve.io"}, "spec": {"group": "serving.kserve.io", "scope": "Namespaced",
+            "names": {"kind": "InferenceService", "plural": "inferenceservices"}, "versions": [{"name": "v1beta1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}}));
+}
+
+#[test]
+fn an_inference_service_is_stepped_through_its_percent_and_back() {
+    inference_services();
+    let rollout = json!({"strategy": {"canary": {"steps": [{"setWeight": 10}, {"pause": {}}]}},
+        "traffic": {"weightPath": "spec.predictor.canaryTrafficPercent"}, "onFailure": "Hold"});
+    let stage = Stage::of("InferenceService", &rollout, &[]);
+    let runs = |stage: &Stage| {
+        let live = stage.shop.get("inferenceservice", "web").unwrap_or_default();
+        let predictor = &live["spec"]["predictor"];
+        (predictor["model"]["storageUri"].clone(), predictor["canaryTrafficPercent"].clone())
+    };
+    stage.push("web:2");
+    stage.phase("Paused");
+    assert_eq!(runs(&stage), (json!("web:2"), json!(10)));
+    let more = json!({"spec": {"predictor": {"canaryTrafficPercent": 100}}}).to_string();
+    let patch = ["patch", "inferenceservice", "web", "--type=merge", "-p", more.as_str()];
+    stage.shop.kubectl_args(&patch).refused(&["denied the request", "canaryTrafficPercent"]);
+    stage.ask("abort", json!({})).ok();
+    stage.phase("Aborted");
+    stage.eventually("the old version alone", |stage| {
+        (runs(stage) == (json!("web:1"), Value::Null)).then_some(())
+    });
 }
 
 /// Image, and percent of the newest and of the other revision.
@@ -26,14 +66,11 @@ fn runs(shop: &Shop) -> (Value, Value, Value) {
 
 #[test]
 fn a_knative_service_is_stepped_through_its_traffic() {
-    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+    define(&json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "services.serving.knative.dev"}, "spec": {"group": "serving.knative.dev", "scope": "Namespaced",
             "names": {"kind": "Service", "plural": "services"}, "versions": [{"name": "v1", "served": true, "storage": true,
                 "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
-    let cluster = webhook_cluster();
-    cluster.kubectl_stdin("apply --server-side -f -", &definition.to_string()).ok();
-    cluster.kubectl("wait --for=condition=Established --timeout=60s crd/services.serving.knative.dev").ok();
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}}));
     let rollout = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"}, "spec": {
         "target": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "web"},
         "strategy": {"canary": {"steps": [{"setWeight": 10}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}]}},

@@ -1,6 +1,8 @@
 //! No version gets out around its Rollout: a canary is held at its pause, and
 //! everybody tries.
 
+use std::path::Path;
+
 use gitops_tests::cluster::Ran;
 use serde_json::{Value, json};
 
@@ -67,9 +69,15 @@ fn nobody_lets_a_version_out_by_hand() {
         refused(what, &ran);
     }
     is_held(&stage);
+    // What is held is as Git says, worked in as it is.
+    let name = stage.shop.name();
+    let diff = stage.shop.cluster.gitops(Path::new("/"), &format!("diff web --namespace {name}")).code(0);
+    assert!(!diff.stdout.contains("web:2") && !diff.stdout.contains("replicas"), "{}", diff.stdout);
     // A restart changes no version.
-    stage.shop.kubectl("rollout restart deployment/web").ok();
-    stage.eventually("it has restarted", |stage| (stage.available("web") == 3).then_some(()));
+    stage.shop.kubectl("rollout restart deployment/web deployment/web-canary").ok();
+    stage.eventually("it has restarted", |stage| {
+        (stage.available("web") == 3 && stage.available("web-canary") == 1).then_some(())
+    });
     is_held(&stage);
     assert_eq!(stage.rollout()["status"]["phase"], "Paused");
 }

@@ -8,7 +8,7 @@ use gitops_tests::{Controller, Shop};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Two hundred where a test is told so; by default as many as take little time.
+/// Two hundred in `make soak`; by default as many as take little time.
 fn many() -> usize {
     std::env::var("GITOPS_TEST_ROLLOUTS").ok().and_then(|count| count.parse().ok()).unwrap_or(60)
 }

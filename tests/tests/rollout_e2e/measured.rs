@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use gitops_tests::cluster::webhook_cluster;
 use gitops_tests::prometheus::Prometheus;
 use serde_json::{Value, json};
 
 use crate::Stage;
+use crate::stage::service;
 
 fn template(name: &str, metric: Value) -> Value {
     json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": name}, "spec": {"metrics": [metric]}})
@@ -146,11 +148,20 @@ fn who(stage: &Stage, verb: &str) -> BTreeSet<String> {
 fn pods_that_restart_take_the_version_back_in_the_background() {
     let metric =
         json!({"name": "pods", "interval": "1s", "kubernetes": {"signals": ["Restarts", "Readiness"]}});
+    let shared = format!("shared-{}", std::process::id());
     let spec = json!({"strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}},
-        "analysis": {"templates": [{"name": "pods"}]}, "onFailure": "Hold"});
-    let stage = Stage::of("Deployment", &spec, &[template("pods", metric)]);
+        "analysis": {"templates": [{"name": shared}]}, "onFailure": "Hold"});
+    // Usable everywhere, and declared by no Application.
+    let system = "apply -n gitops-system -f -";
+    webhook_cluster().kubectl_stdin(system, &template(&shared, metric).to_string()).ok();
+    let stage = Stage::new(&spec);
     stage.push("web:2");
     stage.phase("Paused");
+    // Held by a person it is measured all the same.
+    stage.ask("pause", json!({})).ok();
+    stage.eventually("it is held", |stage| {
+        (stage.rollout()["status"]["state"]["held"] == "Asked").then_some(())
+    });
     let pod = stage
         .shop
         .kubectl("get pods -l kubectl-gitops.dev/track=canary -o jsonpath={.items[0].metadata.name}")
@@ -171,12 +182,13 @@ fn pods_that_restart_take_the_version_back_in_the_background() {
         ])
         .ok();
     let status = stage.phase("Aborted");
-    assert!(status["message"].to_string().contains("pods/pods"), "{status}");
+    assert!(status["message"].to_string().contains(&format!("{shared}/pods")), "{status}");
     let values = status["measurements"].to_string();
     assert!(values.contains("restarted web 3 times: Error") || values == "null", "{status}");
     stage.eventually("the old version has all Pods", |stage| {
         (stage.images() == vec!["web:1"; 4]).then_some(())
     });
+    stage.shop.cluster.kubectl(&format!("delete analysistemplate {shared} -n gitops-system")).ok();
 }
 
 #[test]
@@ -212,4 +224,24 @@ fn a_template_that_is_not_there_is_told_with_a_way_out() {
         (&Value::Null, &json!("Promoted")),
         "{status}"
     );
+    a_rollout_that_cannot_work_lets_nothing_out(&stage);
+}
+
+/// Without its Service everybody would be sent to the new version at once.
+fn a_rollout_that_cannot_work_lets_nothing_out(stage: &Stage) {
+    let blue_green = json!({"strategy": {"blueGreen": {"activeService": "front", "scaleDownDelay": "1s"}}});
+    let rollout = crate::stage::rollout_of("Deployment", &blue_green);
+    let workload = stage.workload("web:3");
+    stage.shop.repo.commit("fourth", &[("app/rollout.yaml", &rollout), ("app/web.yaml", &workload)]);
+    let condition = stage.eventually("it says why it stands still", |stage| {
+        let status = stage.rollout()["status"].clone();
+        status["conditions"].as_array()?.iter().find(|known| known["type"] == "Stalled").cloned()
+    });
+    assert_eq!(condition["reason"], "Strategy", "{condition}");
+    let told = condition["message"].as_str().unwrap();
+    assert!(told.contains("Service front is not declared beside the Rollout"), "{told}");
+    assert_eq!(stage.images(), ["web:2"; 4]);
+    let front = service("front").to_string();
+    let commit = stage.shop.repo.commit("fifth", &[("app/front.yaml", &front)]);
+    stage.promoted(&commit, "web:3");
 }

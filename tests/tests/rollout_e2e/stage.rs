@@ -80,7 +80,8 @@ impl Stage {
     /// The workload as Git has it, with this image.
     pub fn workload(&self, image: &str) -> String {
         let mut pod = self.node.placement();
-        pod["containers"] = json!([{"name": "web", "image": image}]);
+        let reads = json!([{"configMapRef": {"name": "web"}}]);
+        pod["containers"] = json!([{"name": "web", "image": image, "envFrom": reads}]);
         if self.kind == "InferenceService" {
             return json!({"apiVersion": "serving.kserve.io/v1beta1", "kind": self.kind, "metadata": {"name": "web"},
                 "spec": {"predictor": {"model": {"storageUri": image}}}})

@@ -4,7 +4,7 @@ use gitops_tests::gateway;
 use serde_json::{Value, json};
 
 use crate::Stage;
-use crate::stage::service;
+use crate::stage::{rollout_of, service};
 
 #[test]
 fn rolling_goes_in_batches() {
@@ -31,11 +31,11 @@ fn recreate_lets_no_two_versions_run_at_once() {
 #[test]
 fn blue_green_switches_all_requests_at_once() {
     let rollout = json!({"strategy": {"blueGreen": {"activeService": "web", "previewService": "web-preview",
-        "autoPromote": false, "scaleDownDelay": "1s"}}});
+        "autoPromote": false, "previewReplicas": "50%", "scaleDownDelay": "1s"}}});
     let stage = Stage::of("Deployment", &rollout, &[service("web"), service("web-preview")]);
     let commit = stage.push("web:2");
     stage.phase("Paused");
-    assert_eq!(stage.runs("web-canary"), Some(("web:2".into(), 4)));
+    assert_eq!(stage.runs("web-canary"), Some(("web:2".into(), 2)), "for the preview, half of them");
     assert_eq!(stage.runs("web"), Some(("web:1".into(), 4)));
     let (active, preview) = (stage.selector("web"), stage.selector("web-preview"));
     assert_eq!(preview["kubectl-gitops.dev/track"], "preview", "{preview}");
@@ -44,7 +44,15 @@ fn blue_green_switches_all_requests_at_once() {
         json!({"spec": {"selector": {"pod-template-hash": null, "kubectl-gitops.dev/track": "preview"}}});
     let swapped = stage.shop.kubectl_args(&["patch", "service", "web", "-p", &swap.to_string()]);
     assert!(swapped.stderr.contains("denied the request"), "{swapped:?}");
+    let all = json!({"spec": {"selector": {"kubectl-gitops.dev/track": null}}}).to_string();
+    stage
+        .shop
+        .kubectl_args(&["patch", "service", "web-preview", "-p", &all])
+        .refused(&["denied the request"]);
     stage.ask("promote", json!({})).ok();
+    stage.eventually("it is full-size before the switch", |stage| {
+        (stage.runs("web-canary") == Some(("web:2".into(), 4))).then_some(())
+    });
     stage.promoted(&commit, "web:2");
     assert_eq!(stage.selector("web"), json!({"app": "web"}));
     assert_eq!(stage.selector("web-preview"), json!({"app": "web"}));
@@ -78,7 +86,7 @@ fn routes_divide_requests_by_weight() {
 
 #[test]
 fn a_stateful_set_goes_by_its_partition_and_back() {
-    let rollout =
+    let mut rollout =
         json!({"strategy": {"canary": {"steps": [{"setWeight": 25}, {"pause": {}}]}}, "onFailure": "Hold"});
     let stage = Stage::of("StatefulSet", &rollout, &[service("web")]);
     let bad = stage.push("web:2");
@@ -90,6 +98,15 @@ fn a_stateful_set_goes_by_its_partition_and_back() {
         let tried = stage.shop.kubectl_args(&["patch", "statefulset", "web", "-p", &patch]);
         assert!(tried.stderr.contains("denied the request"), "{tried:?}");
     }
+    // A restart lets nothing out: what is below the partition stays as it is.
+    let last = |stage: &Stage| stage.shop.get("pod", "web-3").unwrap_or_default()["metadata"]["uid"].clone();
+    let before = last(&stage);
+    stage.shop.kubectl("rollout restart statefulset/web").ok();
+    stage.eventually("the updated Pod has restarted", |stage| {
+        (last(stage).is_string() && last(stage) != before && stage.available("web") == 4).then_some(())
+    });
+    assert_eq!(stage.images(), images(1));
+    assert_eq!(stage.rollout()["status"]["phase"], "Paused");
     stage.ask("abort", json!({})).ok();
     let status = stage.phase("Aborted");
     assert!(status["message"].as_str().unwrap().contains("admin aborted it: a test"), "{status}");
@@ -100,6 +117,14 @@ fn a_stateful_set_goes_by_its_partition_and_back() {
     stage.phase("Paused");
     stage.ask("promote", json!({"full": "true"})).ok();
     stage.promoted(&commit, "web:3");
+    // Kubernetes would wait for a broken Pod for ever before it rolls back.
+    rollout["deadlines"] = json!({"progress": "5s"});
+    let (hurried, broken) = (rollout_of("StatefulSet", &rollout), stage.workload("web:broken"));
+    stage.shop.repo.commit("broken", &[("app/rollout.yaml", &hurried), ("app/web.yaml", &broken)]);
+    stage.phase("Aborted");
+    stage.eventually("the old version alone", |stage| {
+        (stage.images() == ["web:3"; 4] && stage.available("web") == 4).then_some(())
+    });
 }
 
 #[test]

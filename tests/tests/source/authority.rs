@@ -68,13 +68,22 @@ fn gits_own_configuration_names_it_as_well() {
     assert!(stderr.contains("caBundle") && !stderr.contains("hunter2"), "{stderr}");
     let ca = bench.home.path().join("ca.pem");
     std::fs::write(&ca, &tls.authority).unwrap();
-    std::fs::write(
-        bench.home.path().join(".gitconfig"),
-        format!("[http \"{}\"]\n\tsslCAInfo = {}\n", tls.url(""), ca.display()),
-    )
-    .unwrap();
-    let (code, stdout, stderr) = bench.gitops(bench.home.path(), &render, &[]);
-    assert!(code == 0 && stdout.contains("key: one"), "{stderr}");
+    let name = |path: &str| {
+        let config = format!("[http \"{}\"]\n\tsslCAInfo = {path}\n", tls.url(""));
+        std::fs::write(bench.home.path().join(".gitconfig"), config).unwrap();
+        bench.gitops(bench.home.path(), &render, &[])
+    };
+    let path = ca.display().to_string();
+    let elsewhere = path.replace("ca.pem", "none.pem");
+    let (code, _, stderr) = name(&elsewhere);
+    assert!(
+        code == 4 && stderr.contains(&format!("{elsewhere}, which Git's http.sslCAInfo names")),
+        "{stderr}"
+    );
+    for path in [path.as_str(), "~/ca.pem"] {
+        let (code, stdout, stderr) = name(path);
+        assert!(code == 0 && stdout.contains("key: one"), "{path}: {stderr}");
+    }
 }
 
 #[test]

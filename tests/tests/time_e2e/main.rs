@@ -2,6 +2,7 @@
 //! of its own, with replicas that are started, cut off and killed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod held;
 mod hidden;
 
 use std::path::Path;
@@ -136,6 +137,7 @@ fn replicas_git_and_time() {
     a_cut_off_replica_takes_nothing_back();
     nothing_older_gets_in_after_a_restart_a_revert_or_a_force_push();
     a_cold_restart_without_git_holds_from_the_copy_in_the_cluster();
+    held::a_held_version_stays_held_without_a_webhook_and_with_a_cold_one();
     hidden::what_git_keeps_encrypted_is_nowhere_in_clear();
     git_that_hangs_delays_no_answer();
     a_dead_repository_holds_up_nobody_else();

@@ -104,9 +104,6 @@ pub fn judge(rules: &[Rule], tallies: &BTreeMap<String, Tally>, background: bool
 
 /// What is to be measured now.
 pub fn due(spec: &Spec, state: &State, now: i64) -> Vec<(Scope, Rule)> {
-    if state.held.is_some() {
-        return Vec::new();
-    }
     let ripe = |(scope, rule): &(Scope, Rule)| {
         let tallies = if *scope == Scope::Background { &state.background } else { &state.tallies };
         tallies.get(&rule.name).is_none_or(|tally| now >= tally.last.saturating_add(rule.interval))
@@ -114,7 +111,8 @@ pub fn due(spec: &Spec, state: &State, now: i64) -> Vec<(Scope, Rule)> {
     measuring(spec, state).into_iter().filter(ripe).collect()
 }
 
-/// What is being measured, sooner or later.
+/// What is being measured, sooner or later. While it is held no move goes on, but
+/// requests reach the new version all the same.
 pub fn measuring(spec: &Spec, state: &State) -> Vec<(Scope, Rule)> {
     let running = state.is_under_way() && state.phase != Phase::Gated && state.back.is_none();
     if !running {
@@ -122,9 +120,8 @@ pub fn measuring(spec: &Spec, state: &State) -> Vec<(Scope, Rule)> {
     }
     let background = spec.analysis.iter();
     let mut due: Vec<_> = background.map(|rule| (Scope::Background, rule.clone())).collect();
-    if let Some(Move::Analyse(rules)) =
-        program(spec).moves.into_iter().nth(state.at).map(|planned| planned.act)
-    {
+    let act = program(spec).moves.into_iter().nth(state.at).map(|planned| planned.act);
+    if let Some(Move::Analyse(rules)) = act.filter(|_| state.held.is_none()) {
         let wanting = rules
             .into_iter()
             .filter(|rule| state.tallies.get(&rule.name).map_or(0, Tally::taken) < rule.count);

@@ -198,9 +198,14 @@ fn held(
 fn size(target: &mut Value, spec: &Spec, state: &State) {
     let setting = &state.setting;
     match spec.means() {
-        Means::Partition if setting.target == Holds::New => {
+        // On the way back to the last Pod, whatever Git says of updates.
+        Means::Partition if setting.target == Holds::New || setting.updated > 0 => {
             let updated = updated(state.replicas, setting.updated);
-            let partition = if updated == 0 { GATED } else { (state.replicas - updated).max(0) };
+            let partition = match (setting.target, updated) {
+                (Holds::Stable, _) => 0,
+                (Holds::New, 0) => GATED,
+                (Holds::New, updated) => (state.replicas - updated).max(0),
+            };
             target["spec"]["updateStrategy"]["type"] = "RollingUpdate".into();
             target["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = partition.into();
         }

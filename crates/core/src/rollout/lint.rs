@@ -52,6 +52,13 @@ pub fn lint_alone(spec: &Spec) -> Vec<Finding> {
     found.all
 }
 
+/// Why no new version may begin, if something cannot work: it would get out
+/// otherwise than the Rollout says, or not come back.
+pub fn obstacle(spec: &Spec, objects: &Objects) -> Option<String> {
+    let Finding { field, message, hint, .. } = lint(spec, objects).into_iter().find(|found| found.error)?;
+    Some(format!("{field}: {message} ({hint})"))
+}
+
 const TARGET: &str = "spec.target";
 const STRATEGY: &str = "spec.strategy";
 const TRAFFIC: &str = "spec.traffic";
@@ -342,6 +349,17 @@ mod tests {
         ] {
             assert!(found.contains(expected), "{expected}: {found}");
         }
+        let mut stands = commit("StatefulSet", "v1");
+        assert_eq!(obstacle(&stateful, &stands), None);
+        stands.get_mut(&stateful.target).unwrap().value["spec"]["replicas"] = json!(1);
+        assert_eq!(obstacle(&stateful, &stands), None, "what may surprise holds nothing up");
+        stands.get_mut(&stateful.target).unwrap().value["spec"]["updateStrategy"] =
+            json!({"type": "OnDelete"});
+        assert!(
+            obstacle(&stateful, &stands)
+                .unwrap()
+                .starts_with("spec.target: StatefulSet shop/web has updateStrategy")
+        );
         let mut missing = deployment;
         missing.target.name = "other".into();
         assert!(told_missing(&missing).contains("Deployment shop/other is not declared"));

@@ -27,6 +27,8 @@ pub struct Observed {
     pub pushed: Option<Result<String, String>>,
     /// What would be lacking for more Pods, in words.
     pub shortage: Option<String>,
+    /// Why that is not known for sure, in words.
+    pub unseen: Option<String>,
     /// An image is being pulled: slow, but not stuck.
     pub pulling: bool,
     /// Why Pods are not ready, in words.

@@ -298,6 +298,20 @@ pub fn next(spec: &Spec, setting: &Setting) -> Vec<Setting> {
     forward.chain(back(spec.means(), setting)).chain([Setting::REST]).collect()
 }
 
+/// Pods of the new version for which there has to be room before a setting takes
+/// the place of another: those that are more than now, and all before the old
+/// version makes room for them.
+pub fn grows(means: Means, replicas: i64, from: &Setting, to: &Setting) -> i64 {
+    if means == Means::Alone {
+        return if to.share == 0 && from.share > 0 { replicas } else { 0 };
+    }
+    let pods = |setting: &Setting| {
+        let second = setting.second.map_or(0, |size| count(replicas, size));
+        kept(replicas, setting.share).saturating_add(second)
+    };
+    pods(to).saturating_sub(pods(from)).max(0)
+}
+
 /// Replicas of a size; at least one of anything.
 pub fn count(replicas: i64, size: Size) -> i64 {
     match size {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::observe::{Ask, Asked};
 use super::program::{back, next, program};
-use super::simulation::{Crash, REPLICAS, World};
+use super::simulation::{Crash, MODEL, MODEL_WEIGHT, REPLICAS, World};
 use super::spec::{Header, Means, OnFailure, Route, Rule, Size, Spec, Step, Strategy as Way, Traffic};
 use super::state::{Holds, Phase, Setting};
 use crate::object::ObjectKey;
@@ -62,10 +62,15 @@ fn way() -> impl Strategy<Value = Way> {
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    (way(), any::<bool>(), any::<bool>(), rules()).prop_map(|(strategy, stateful, routes, analysis)| {
-        let kind = if stateful { "StatefulSet" } else { "Deployment" };
-        let divided = routes && matches!(strategy, Way::Canary(_) | Way::Rolling { .. });
-        let traffic = match divided {
+    let kinds = prop::sample::select(vec!["Deployment", "Deployment", "StatefulSet", "StatefulSet", MODEL]);
+    (way(), kinds, any::<bool>(), rules()).prop_map(|(strategy, kind, routes, analysis)| {
+        let stepped = matches!(strategy, Way::Canary(_) | Way::Rolling { .. });
+        // Only such a kind steps by its own field.
+        let kind = if stepped || kind != MODEL { kind } else { "Deployment" };
+        let traffic = match routes && stepped {
+            _ if kind == MODEL => {
+                Traffic { weight_path: Some(MODEL_WEIGHT.parse().unwrap()), ..Traffic::default() }
+            }
             false => Traffic::default(),
             true => Traffic {
                 stable_service: Some("web".into()),
@@ -76,7 +81,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         };
         Spec {
             target: ObjectKey {
-                group: "apps".into(),
+                group: if kind == MODEL { "serving.kserve.io" } else { "apps" }.into(),
                 kind: kind.into(),
                 namespace: "shop".into(),
                 name: "web".into(),
@@ -146,8 +151,11 @@ fn holds(world: &World) -> Result<(), TestCaseError> {
             prop_assert!(weight == 0 || !world.reached(&service).is_empty(), "{service}: {}", told());
         }
     }
-    // No requests but those of its weight reach the new version.
     let stable = state.stable.as_ref().unwrap();
+    // What the old version refers to is there as long as it runs.
+    let runs = world.pods.iter().any(|pod| pod.image == stable.revision);
+    prop_assert!(!runs || world.has_config_of(&stable.revision), "{}", told());
+    // No requests but those of its weight reach the new version.
     let apart = world.spec.means() == Means::Routes && setting.target == Holds::Stable && setting.weight == 0;
     if apart && matches!(state.phase, Phase::Gated | Phase::Progressing | Phase::Paused) {
         let leaked = world.reached("web").iter().any(|pod| pod.image != stable.revision);
@@ -224,8 +232,29 @@ fn ends(world: &mut World) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Few by default; as many as PROPTEST_CASES says.
+fn few() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 24 };
+    ProptestConfig { cases, ..usual }
+}
+
+/// Whether every version is measured on its way.
+fn measures(spec: &Spec) -> bool {
+    let strategy = match &spec.strategy {
+        Way::Canary(steps) => steps.iter().any(|step| matches!(step, Step::Analysis(_))),
+        Way::Rolling { batches, analysis } => {
+            !analysis.is_empty() && batches.iter().any(|batch| *batch < 100)
+        }
+        Way::Recreate { before, after } | Way::BlueGreen { before, after, .. } => {
+            !before.is_empty() || !after.is_empty()
+        }
+    };
+    strategy || !spec.analysis.is_empty()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(few())]
 
     #[test]
     fn from_every_state_it_ends_with_one_version_serving(spec in spec(), events in prop::collection::vec(event(), 0..14)) {
@@ -254,6 +283,16 @@ proptest! {
         ends(&mut crashing)?;
         let (calm, crashing) = (calm.state(), crashing.state());
         prop_assert_eq!((calm.phase, calm.stable, calm.refused), (crashing.phase, crashing.stable, crashing.refused));
+    }
+
+    #[test]
+    fn what_fails_its_analysis_is_not_promoted(spec in spec().prop_filter("it is measured", measures)) {
+        let mut world = world(spec);
+        world.tip = "failing".into();
+        ends(&mut world)?;
+        let state = world.state();
+        prop_assert_eq!((state.phase, state.stable.unwrap().revision), (Phase::Aborted, "v1".into()));
+        prop_assert!(world.reverts > 0);
     }
 
     #[test]

@@ -78,26 +78,78 @@ fn told(name: &str, amount: i128) -> String {
     }
 }
 
-/// What a quota of the namespace leaves too little of.
-pub fn over_quota(template: &Value, more: i64, quotas: &[Value]) -> Option<String> {
-    let spec = template.get("spec")?;
-    let (requests, limits) = (asked(spec, "requests"), asked(spec, "limits"));
-    let need = |resource: &str| match resource {
-        "pods" | "count/pods" => Some(ONE),
-        _ => match resource.split_once('.') {
-            Some(("requests", name)) => requests.get(name).copied(),
-            Some(("limits", name)) => limits.get(name).copied(),
-            _ => requests.get(resource).copied(),
-        },
-    };
+/// Pods that go before others come in their place.
+#[derive(Clone, Debug)]
+pub struct Freed<'a> {
+    live: &'a Value,
+    count: i64,
+}
+
+impl<'a> Freed<'a> {
+    /// Those of a live workload; none where it does not say which they are.
+    pub fn of(live: &'a Value, count: i64) -> Option<Self> {
+        let labels = live.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+        labels.is_some_and(|labels| !labels.is_empty()).then_some(Self { live, count })
+    }
+
+    /// Whether a Pod is one of them.
+    pub fn holds(&self, pod: &Value) -> bool {
+        let wanted = self.live.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+        let labels = pod.pointer("/metadata/labels");
+        let same = |(key, value): (&String, &Value)| labels.and_then(|labels| labels.get(key)) == Some(value);
+        text(pod, "/metadata/namespace") == text(self.live, "/metadata/namespace")
+            && wanted.is_some_and(|wanted| wanted.iter().all(same))
+    }
+
+    fn amount(&self, resource: &str) -> i128 {
+        let spec = self.live.pointer("/spec/template/spec");
+        let each = spec.and_then(|spec| Need::of(spec).of_quota(resource)).unwrap_or(0);
+        each.saturating_mul(i128::from(self.count))
+    }
+}
+
+/// What one Pod takes, as a quota counts it.
+struct Need {
+    requests: Amounts,
+    limits: Amounts,
+}
+
+impl Need {
+    fn of(spec: &Value) -> Self {
+        Self { requests: asked(spec, "requests"), limits: asked(spec, "limits") }
+    }
+
+    fn of_quota(&self, resource: &str) -> Option<i128> {
+        match resource {
+            "pods" | "count/pods" => Some(ONE),
+            _ => match resource.split_once('.') {
+                Some(("requests", name)) => self.requests.get(name).copied(),
+                Some(("limits", name)) => self.limits.get(name).copied(),
+                _ => self.requests.get(resource).copied(),
+            },
+        }
+    }
+}
+
+/// What a quota of the namespace leaves too little of, once those that go are
+/// gone.
+pub fn over_quota(
+    template: &Value,
+    more: i64,
+    freed: Option<&Freed<'_>>,
+    quotas: &[Value],
+) -> Option<String> {
+    let need = Need::of(template.get("spec")?);
     let whole = |quota: &&Value| {
         quota.pointer("/spec/scopes").is_none() && quota.pointer("/spec/scopeSelector").is_none()
     };
     for quota in quotas.iter().filter(whole) {
         let used = amounts(quota.pointer("/status/used"));
         for (resource, hard) in amounts(quota.pointer("/status/hard")) {
-            let wanted = need(&resource).unwrap_or(0).saturating_mul(i128::from(more));
-            let left = hard.saturating_sub(used.get(&resource).copied().unwrap_or(0)).max(0);
+            let wanted = need.of_quota(&resource).unwrap_or(0).saturating_mul(i128::from(more));
+            let freed = freed.map_or(0, |freed| freed.amount(&resource));
+            let used = used.get(&resource).copied().unwrap_or(0).saturating_sub(freed).max(0);
+            let left = hard.saturating_sub(used).max(0);
             if wanted > left {
                 return Some(format!(
                     "ResourceQuota {} leaves {} of {resource}, and {more} more Pods take {}",
@@ -117,10 +169,10 @@ pub struct Taken(BTreeMap<String, Amounts>);
 
 impl Taken {
     /// By these Pods, as far as they have not ended.
-    pub fn by(pods: &[Value]) -> Self {
+    pub fn by<'a>(pods: impl IntoIterator<Item = &'a Value>) -> Self {
         let mut taken = Self::default();
         let counts = |pod: &&Value| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
-        for pod in pods.iter().filter(counts) {
+        for pod in pods.into_iter().filter(counts) {
             let Some(spec) = pod.get("spec") else { continue };
             let sum = taken.0.entry(text(pod, "/spec/nodeName").to_owned()).or_default();
             add(sum, &asked(spec, "requests"), 1);
@@ -189,6 +241,7 @@ fn tolerates(toleration: &Value, taint: &Value) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use serde_json::json;
 
@@ -202,7 +255,7 @@ mod tests {
     fn a_quota_that_leaves_too_little_is_named() {
         let quota = |hard: Value, used: Value| json!({"metadata": {"name": "team"}, "status": {"hard": hard, "used": used}});
         let told = |resources: Value, more: i64, hard: Value, used: Value| {
-            over_quota(&template(resources), more, &[quota(hard, used)]).unwrap_or_default()
+            over_quota(&template(resources), more, None, &[quota(hard, used)]).unwrap_or_default()
         };
         let half = json!({"requests": {"cpu": "500m", "memory": "1Gi"}});
         for (more, hard, used, expected) in [
@@ -231,6 +284,29 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_first_makes_room() {
+        let gpus = |count: &str| template(json!({"limits": {"nvidia.com/gpu": count}}));
+        let live = json!({"metadata": {"namespace": "n"}, "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": gpus("2")}});
+        let freed = Freed::of(&live, 2);
+        let quota = json!({"metadata": {"name": "team"}, "status": {
+            "hard": {"requests.nvidia.com/gpu": "4", "pods": "2"}, "used": {"requests.nvidia.com/gpu": "4", "pods": "2"}}});
+        let told = |count: &str, freed: Option<&Freed<'_>>| {
+            over_quota(&gpus(count), 2, freed, std::slice::from_ref(&quota)).unwrap_or_default()
+        };
+        assert_eq!(told("2", freed.as_ref()), "");
+        assert!(
+            told("3", freed.as_ref()).contains("leaves 4 of requests.nvidia.com/gpu, and 2 more Pods take 6")
+        );
+        assert!(told("2", None).contains("leaves 0"));
+        let pod = |namespace: &str, app: &str| json!({"metadata": {"namespace": namespace, "labels": {"app": app, "x": "y"}}});
+        let freed = freed.unwrap();
+        assert!(
+            freed.holds(&pod("n", "web")) && !freed.holds(&pod("n", "api")) && !freed.holds(&pod("m", "web"))
+        );
+        assert!(Freed::of(&json!({"spec": {"selector": {"matchLabels": {}}}}), 2).is_none());
+    }
+
+    #[test]
     fn gpus_and_other_room_are_counted_node_by_node() {
         let node = |name: &str, gpus: &str, taint: bool| {
             let taints =
@@ -241,9 +317,9 @@ mod tests {
         let gpu = template(json!({"limits": {"nvidia.com/gpu": "2"}}));
         let pod = json!({"spec": {"nodeName": "a", "containers": gpu["spec"]["containers"]}, "status": {"phase": "Running"}});
         let nodes = [node("a", "4", false), node("b", "3", false), node("c", "8", true)];
-        assert_eq!(no_node(&gpu, 2, &nodes, &Taken::by(std::slice::from_ref(&pod))), None);
+        assert_eq!(no_node(&gpu, 2, &nodes, &Taken::by([&pod])), None);
         assert_eq!(
-            no_node(&gpu, 3, &nodes, &Taken::by(&[pod])).unwrap_or_default(),
+            no_node(&gpu, 3, &nodes, &Taken::by([&pod])).unwrap_or_default(),
             "the nodes have room for 2 of 3 more Pods: each takes 2 of nvidia.com/gpu"
         );
         let mut elsewhere = gpu.clone();

@@ -59,10 +59,18 @@ pub struct World {
     pub now: i64,
     pub broken: Vec<String>,
     pub failing: Vec<String>,
+    /// Measurements of these versions say nothing.
+    pub unsure: Vec<String>,
+    pub pulling: bool,
+    pub trouble: Option<String>,
+    pub shortage: Option<String>,
     pub reverts: usize,
 }
 
 pub const REPLICAS: i64 = 5;
+/// A kind with a weight field, and that field.
+pub const MODEL: &str = "InferenceService";
+pub const MODEL_WEIGHT: &str = "spec.canaryTrafficPercent";
 
 /// A Rollout of a Deployment.
 pub fn spec(strategy: Strategy) -> Spec {
@@ -89,13 +97,17 @@ fn object(value: Value) -> (ObjectKey, DesiredObject) {
     (key.clone(), DesiredObject { key, gvk, value, origin })
 }
 
+fn version_of(kind: &str) -> &'static str {
+    if kind == MODEL { "serving.kserve.io/v1beta1" } else { "apps/v1" }
+}
+
 /// What Git says at the commit of this image.
 pub fn commit(kind: &str, image: &str) -> Objects {
     let metadata = |name: &str| json!({"name": name, "namespace": "shop"});
     let config = format!("config-{image}");
     let service = |name: &str| json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(name), "spec": {"selector": {"app": "web"}}});
     [
-        json!({"apiVersion": "apps/v1", "kind": kind, "metadata": metadata("web"), "spec": {"replicas": REPLICAS,
+        json!({"apiVersion": version_of(kind), "kind": kind, "metadata": metadata("web"), "spec": {"replicas": REPLICAS,
             "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [
                 {"name": "web", "image": image, "envFrom": [{"configMapRef": {"name": config}}]}]}}}}),
@@ -124,6 +136,10 @@ impl World {
             now: 1_000,
             broken: Vec::new(),
             failing: Vec::new(),
+            unsure: Vec::new(),
+            pulling: false,
+            trouble: None,
+            shortage: None,
             reverts: 0,
         };
         for _ in 0..4 * REPLICAS {
@@ -214,8 +230,11 @@ impl World {
         let same = |key: &ObjectKey| self.live.get(key) == desired.get(key).map(|object| &object.value);
         let measured = due(&self.spec, state, self.now).into_iter().filter_map(|(scope, rule)| {
             let new = state.new.as_ref()?;
-            let failing = self.failing.contains(&new.revision);
-            let outcome = if failing { Outcome::Failure } else { Outcome::Success };
+            let outcome = match &new.revision {
+                image if self.failing.contains(image) => Outcome::Failure,
+                image if self.unsure.contains(image) => Outcome::Inconclusive,
+                _ => Outcome::Success,
+            };
             Some(Measured { version: new.hash.clone(), scope, rule: rule.name, outcome, at: self.now })
         });
         Observed {
@@ -226,15 +245,30 @@ impl World {
             second: self.workload(&self.spec.second(), &same),
             traffic: desired
                 .keys()
-                .filter(|key| matches!(key.kind.as_str(), "Service" | "HTTPRoute"))
+                .filter(|key| matches!(key.kind.as_str(), "Service" | "HTTPRoute" | MODEL))
                 .all(same),
             measured: measured.collect(),
             request,
             pushed: None,
-            shortage: None,
-            pulling: false,
-            trouble: None,
+            shortage: self.shortage.clone(),
+            unseen: None,
+            pulling: self.pulling,
+            trouble: self.trouble.clone(),
         }
+    }
+
+    /// Changes what all commits say of the target.
+    pub fn declare(&mut self, change: impl Fn(&mut Value)) {
+        let target = self.spec.target.clone();
+        for objects in self.commits.values_mut() {
+            change(&mut objects.get_mut(&target).unwrap().value);
+        }
+    }
+
+    /// Whether what this version's Pods refer to is there.
+    pub fn has_config_of(&self, image: &str) -> bool {
+        let name = format!("config-{image}");
+        self.live.keys().any(|key| key.kind == "ConfigMap" && key.name == name)
     }
 
     fn workload(&self, key: &ObjectKey, same: &dyn Fn(&ObjectKey) -> bool) -> Option<Workload> {
@@ -249,7 +283,7 @@ impl World {
             updated,
             ready: pods.iter().filter(|pod| pod.ready()).count() as i64,
             pods: Some(format!("{}-{image}", key.name)),
-            healthy: true,
+            healthy: updated == REPLICAS && pods.iter().all(|pod| pod.image != image || pod.ready()),
         })
     }
 
@@ -257,17 +291,23 @@ impl World {
         for pod in &mut self.pods {
             pod.age += 1;
         }
-        let live: Vec<_> = self.live.iter().filter(|(key, _)| key.group == "apps").collect();
+        let runs = |key: &ObjectKey| key.group == "apps" || key.kind == MODEL;
+        let live: Vec<_> = self.live.iter().filter(|(key, _)| runs(key)).collect();
         let names: Vec<&str> = live.iter().map(|(key, _)| key.name.as_str()).collect();
         self.pods.retain(|pod| names.contains(&pod.workload.as_str()));
         for (key, object) in live {
             let want = object["spec"]["replicas"].as_i64().unwrap();
             let new = pod(key, object, &self.broken);
-            if key.kind == "Deployment" {
-                roll(&mut self.pods, &new, want);
-            } else {
-                let partition = object.pointer("/spec/updateStrategy/rollingUpdate/partition");
-                partitioned(&mut self.pods, &new, want, partition.and_then(Value::as_i64).unwrap_or(0));
+            match key.kind.as_str() {
+                "Deployment" => roll(&mut self.pods, &new, want),
+                MODEL => serve(&mut self.pods, &new, want, object["spec"]["canaryTrafficPercent"].as_i64()),
+                _ => {
+                    let partition = object.pointer("/spec/updateStrategy/rollingUpdate/partition");
+                    let by_hand = object["spec"]["updateStrategy"]["type"] == "OnDelete";
+                    let partition = partition.and_then(Value::as_i64).filter(|_| !by_hand);
+                    let none = if by_hand { i64::MAX } else { 0 };
+                    partitioned(&mut self.pods, &new, want, partition.unwrap_or(none));
+                }
             }
         }
     }
@@ -344,6 +384,20 @@ fn roll(pods: &mut Vec<Pod>, new: &Pod, want: i64) {
     let surge = i64::from(want > 0 && count(pods, &|pod| pod.image != new.image) > 0);
     while count(pods, &|pod| pod.image == new.image) < want && count(pods, &|_| true) < want + surge {
         pods.push(new.clone());
+    }
+}
+
+/// As KServe does it: the version before stays as long as it gets requests, and
+/// until the new one is ready.
+fn serve(pods: &mut Vec<Pod>, new: &Pod, want: i64, weight: Option<i64>) {
+    let count = |pods: &[Pod], ready: bool| {
+        pods.iter().filter(|pod| pod.image == new.image && (pod.ready() || !ready)).count() as i64
+    };
+    while count(pods, false) < want {
+        pods.push(new.clone());
+    }
+    if weight.is_none_or(|weight| weight == 100) && count(pods, true) >= want {
+        pods.retain(|pod| pod.image == new.image);
     }
 }
 

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::marks::{self, difference};
+use super::rules::is_restart;
 use super::{Context, Objection, Operation, Review};
 use crate::delegation;
 use crate::names::ANNOTATION_REVISION;
@@ -91,10 +92,10 @@ pub(super) fn recorded(review: &Review<'_>, context: &Context<'_>) -> Option<Obj
         return None;
     }
     let candidate = context.candidates.iter().find(|candidate| Some(candidate.revision) == new);
-    let matches = candidate
-        .and_then(|candidate| candidate.object)
-        .zip(review.new)
-        .is_some_and(|(want, new)| context.differences(want, new).is_empty());
+    let matches =
+        candidate.and_then(|candidate| candidate.object).zip(review.new).is_some_and(|(want, new)| {
+            context.differences(want, new).iter().all(|difference| is_restart(difference, review))
+        });
     // An object without a record may be made without one.
     if matches {
         return None;

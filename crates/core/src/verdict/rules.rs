@@ -178,7 +178,7 @@ fn toward_git(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
             let before = context.differences(want, old);
             added.retain(|difference| !contains(&before, difference));
         }
-        added.retain(|difference| !is_restart_of_now(difference, review.now));
+        added.retain(|difference| !is_restart(difference, review));
         if added.is_empty() {
             return None;
         }
@@ -202,18 +202,20 @@ pub(super) fn is_whole_write(review: &Review<'_>) -> bool {
         && matches!(review.subresource, "" | "status" | "finalize")
 }
 
-/// `kubectl rollout restart` writes the time into the template.
-fn is_restart_of_now(difference: &Difference, now: i64) -> bool {
+/// `kubectl rollout restart` writes the time into the template: of now, or of
+/// before, which stays there.
+pub(super) fn is_restart(difference: &Difference, review: &Review<'_>) -> bool {
     const TOLERANCE: i64 = 300;
     let restarted = Segment::Field("kubectl.kubernetes.io/restartedAt".into());
-    difference.path.0.last() == Some(&restarted)
-        && difference.path.to_string().starts_with("spec.template.metadata.annotations")
-        && difference
-            .tried
-            .as_ref()
-            .and_then(Value::as_str)
-            .and_then(crate::compare::unix_seconds)
-            .is_some_and(|at| (at - now).abs() <= TOLERANCE)
+    let Difference { path, tried, .. } = difference;
+    if path.0.last() != Some(&restarted)
+        || !path.to_string().starts_with("spec.template.metadata.annotations")
+    {
+        return false;
+    }
+    let at = tried.as_ref().and_then(Value::as_str).and_then(crate::compare::unix_seconds);
+    let stays = tried.is_some() && review.old.and_then(|old| path.find(old)) == tried.as_ref();
+    stays || at.is_some_and(|at| (at - review.now).abs() <= TOLERANCE)
 }
 
 /// Parts of an object that have one meaning as a whole (rule 1).
@@ -249,9 +251,8 @@ fn mixed_commits(review: &Review<'_>, context: &Context<'_>) -> Option<Objection
         let Ok(unit) = unit.parse::<Path>() else { continue };
         let within = |live: &Value, want| -> Vec<Difference> {
             let mut differences = context.differences(want, live);
-            differences.retain(|difference| {
-                difference.path.starts_with(&unit) && !is_restart_of_now(difference, review.now)
-            });
+            differences
+                .retain(|difference| difference.path.starts_with(&unit) && !is_restart(difference, review));
             differences
         };
         let mut wants = context.candidates.iter().filter_map(|candidate| candidate.object);

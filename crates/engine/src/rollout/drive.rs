@@ -12,7 +12,8 @@ use gitops_cluster::{Cluster, DeleteOptions};
 use gitops_core::desired::DesiredSet;
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::analysis::{Scope, measuring};
-use gitops_core::rollout::desired::{Declares, version};
+use gitops_core::rollout::desired::{Declares, Objects, concerned, version};
+use gitops_core::rollout::lint::obstacle;
 use gitops_core::rollout::machine::{Wish, again, step, waits_for_a_person};
 use gitops_core::rollout::observe::{Ask, Asked};
 use gitops_core::rollout::spec::Spec;
@@ -124,8 +125,14 @@ impl Driver<'_> {
             Ok(spec) => spec,
             // The way back takes no analysis.
             Err(_) if self.goes_back(rolling) => rolling.spec.clone(),
-            Err(error) => return self.stand_still(rolling, live, &error.to_string(), time).await,
+            Err(error) => {
+                return self.stand_still(rolling, live, ("Analysis", &error.to_string()), time).await;
+            }
         };
+        let begins = rolling.is_waiting() || rolling.state.phase == Phase::Gated && !self.goes_back(rolling);
+        if let Some(why) = begins.then(|| obstacle(&spec, &declared(survey, rolling))).flatten() {
+            return self.stand_still(rolling, live, ("Strategy", &why), time).await;
+        }
         let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before, shared };
         let beside = Beside { is_judged: self.is_judged, pushed };
         let Some(mut observed) = sight.observe(beside).await? else { return Ok(None) };
@@ -143,10 +150,14 @@ impl Driver<'_> {
             observed.measured = taken.into_iter().map(|taken| taken.measured).collect();
         }
         let mut decision = step(&spec, &before, &observed, now);
-        let more = room::more(&before, &decision.next);
+        let more = room::more(&spec, &before, &decision.next);
         if more > 0 {
-            observed.shortage = shared.room.shortage(&self.ground, rolling, &decision.next, more).await?;
-            if observed.shortage.is_some() {
+            let room::Found { shortage, unseen } = shared
+                .room
+                .look(&self.ground, rolling, (&decision.next, survey.live.get(&spec.target)), more)
+                .await?;
+            (observed.shortage, observed.unseen) = (shortage, unseen);
+            if observed.shortage.is_some() || observed.unseen.is_some() {
                 decision = step(&spec, &before, &observed, now);
             }
         }
@@ -181,7 +192,8 @@ impl Driver<'_> {
         let asked = observe::asked(rolling.live.as_ref(), self.is_judged);
         let is_new = |asked: &Asked| rolling.state.record.as_ref().is_none_or(|record| record.id != asked.id);
         let aborts = asked.is_some_and(|asked| asked.ask == Ask::Abort && is_new(&asked));
-        rolling.state.phase == Phase::Aborting || rolling.state.is_under_way() && aborts
+        let returned = !rolling.is_behind();
+        rolling.state.phase == Phase::Aborting || rolling.state.is_under_way() && (aborts || returned)
     }
 
     /// Says in its status why a Rollout cannot go on.
@@ -189,12 +201,12 @@ impl Driver<'_> {
         &self,
         rolling: &Rolling,
         live: &Value,
-        why: &str,
+        (reason, why): (&str, &str),
         time: Timestamp,
     ) -> Result<Option<Moved>, EngineError> {
         let words = format!("{why}; {}", way_out(&rolling.state));
         let last = status_of(live);
-        let status = last.clone().stalled("Analysis", &words, time.as_second());
+        let status = last.clone().stalled(reason, &words, time.as_second());
         if status != last {
             match write(&self.ground, live, &status).await? {
                 Written::Yes | Written::Refused(_) => {}
@@ -294,7 +306,15 @@ fn missed(rolling: &Rolling, time: Timestamp) -> Moved {
     Moved { missed: true, again: Some(after(time, MISSED)), ..stands(rolling) }
 }
 
-/// What gets a Rollout on that cannot be measured.
+/// What the newest commit says of the objects that a Rollout changes.
+fn declared(survey: &Survey, rolling: &Rolling) -> Objects {
+    let mut objects = concerned(&rolling.spec, &survey.desired);
+    let newest = rolling.tip.as_ref().and_then(|tip| rolling.versions.get(&tip.hash));
+    objects.extend(newest.map(|target| (target.key.clone(), target.clone())));
+    objects
+}
+
+/// What gets a Rollout on that cannot go on as it is.
 fn way_out(state: &State) -> &'static str {
     if state.is_under_way() {
         "mend it in Git (kubectl gitops rollout lint), or take the version back (kubectl gitops rollout abort)"
@@ -373,5 +393,5 @@ fn next_measurement(spec: &Spec, state: &State, now: i64) -> Option<i64> {
     let at = measuring(spec, state).into_iter().map(|(scope, rule)| {
         tally(&scope, &rule.name).map_or(soon, |tally| tally.last.saturating_add(rule.interval).max(soon))
     });
-    at.min().filter(|_| state.held.is_none())
+    at.min()
 }

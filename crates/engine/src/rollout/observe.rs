@@ -56,6 +56,7 @@ impl Sight<'_> {
             request: asked(self.rolling.live.as_ref(), beside.is_judged),
             pushed: beside.pushed,
             shortage: None,
+            unseen: None,
             pulling: pods.pulling,
             trouble: pods.trouble,
         }))

@@ -24,7 +24,8 @@ struct Pushed {
     /// The hash of the version that failed.
     hash: String,
     result: Result<String, String>,
-    at: Instant,
+    /// None: it was not tried.
+    at: Option<Instant>,
 }
 
 impl Pushes {
@@ -38,6 +39,20 @@ impl Pushes {
         self.0.remove(rollout);
     }
 
+    /// Says why what a Rollout asks for is not tried now; whether that is news.
+    pub fn wait(&mut self, one: &Moved, why: &str) -> bool {
+        let Some(Wish::Revert(bad) | Wish::Branch(bad) | Wish::Clear(bad)) = one.wishes.first() else {
+            return false;
+        };
+        let result = Err(why.to_owned());
+        let known = self.0.get(&one.key).filter(|pushed| pushed.hash == bad.hash);
+        if known.is_some_and(|known| known.result.is_ok() || known.result == result) {
+            return false;
+        }
+        self.0.insert(one.key.clone(), Pushed { hash: bad.hash.clone(), result, at: None });
+        true
+    }
+
     /// Pushes what a Rollout asks for, unless that was tried a moment ago; what
     /// became of it, if something did.
     pub async fn push(
@@ -49,12 +64,14 @@ impl Pushes {
         let wish = one.wishes.first()?;
         let (Wish::Revert(bad) | Wish::Branch(bad) | Wish::Clear(bad)) = wish;
         let tried = self.0.get(&one.key).filter(|pushed| pushed.hash == bad.hash);
-        if tried.is_some_and(|pushed| pushed.result.is_ok() || pushed.at.elapsed() < PAUSE) {
+        if tried
+            .is_some_and(|pushed| pushed.result.is_ok() || pushed.at.is_some_and(|at| at.elapsed() < PAUSE))
+        {
             return None;
         }
         let failure = Failure { rollout: &one.key, state: &one.state, wish, tip };
         let result = back::push(ground, &failure).await.map_err(|error| error.to_string());
-        let pushed = Pushed { hash: bad.hash.clone(), result: result.clone(), at: Instant::now() };
+        let pushed = Pushed { hash: bad.hash.clone(), result: result.clone(), at: Some(Instant::now()) };
         self.0.insert(one.key.clone(), pushed);
         Some(result)
     }

@@ -77,13 +77,6 @@ pub async fn delete(
     })
 }
 
-/// Notes that another replica, whose notes are not here, has begun: the hooks
-/// before it have run, those after it are due.
-pub fn goes_on(cluster: &Cluster, loaded: &Loaded, environment: &Environment) {
-    let memory = memory(cluster, loaded, environment);
-    memory.write(&Places { deleting: true, ..memory.read() });
-}
-
 /// What may go side by side, the last made first.
 fn waves<'a>(going: &[&'a Step]) -> Vec<Vec<&'a Step>> {
     let place = |step: &Step| std::cmp::Reverse((step.wave, order_of(&step.key.kind)));
@@ -186,6 +179,7 @@ fn result(step: &Step, outcome: Outcome) -> Result {
         health: None,
         hook: None,
         note: String::new(),
+        marked: false,
     }
 }
 

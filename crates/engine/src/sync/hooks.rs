@@ -51,6 +51,7 @@ pub(super) async fn start(
         health: None,
         hook: Some(hook.phase),
         note: String::new(),
+        marked: false,
     };
     let run = worker.run;
     if let Some(reason) = run.stop.reason().or(failure) {

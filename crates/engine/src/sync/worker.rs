@@ -15,6 +15,7 @@ use gitops_core::plan::{Action, Step};
 use gitops_core::verdict::Policy;
 use serde_json::Value;
 
+use super::marking::is_unmarked;
 use super::waiting::generation;
 use super::{DryRun, Outcome, Result, Run, adopt, hooks, patch};
 use crate::contest::{conflict, contested};
@@ -27,11 +28,12 @@ struct Written {
     note: String,
     /// The object as it is now.
     answer: Option<Value>,
+    marked: bool,
 }
 
 impl Written {
     fn now(answer: Value, note: impl Into<String>) -> Self {
-        Self { generation: generation(&answer), note: note.into(), answer: Some(answer) }
+        Self { generation: generation(&answer), note: note.into(), answer: Some(answer), marked: false }
     }
 }
 
@@ -75,6 +77,7 @@ impl<'a> Worker<'a> {
             health: None,
             hook: None,
             note: written.note,
+            marked: written.marked,
         }
     }
 
@@ -93,7 +96,7 @@ impl<'a> Worker<'a> {
             return skipped(reason);
         }
         if step.action == Action::Unchanged {
-            return Ok(Written::default());
+            return Ok(self.mark(step, discovery).await);
         }
         if let Some(reason) = self.run.stop.reason().or(failure) {
             return skipped(reason);
@@ -112,6 +115,27 @@ impl<'a> Worker<'a> {
                 self.elsewhere(step, discovery).await
             }
             other => other.map_err(Outcome::Failed),
+        }
+    }
+
+    /// Marks an object that is as Git says. It stays as it is where that is refused.
+    async fn mark(&self, step: &Step, discovery: &Discovery) -> Written {
+        let (run, key) = (self.run, &step.key);
+        let (object, live) = (run.survey.desired.objects.get(key), run.survey.live.get(key));
+        let known = object.zip(live).zip(discovery.kind(&step.gvk));
+        let Some(((object, live), kind)) = known else { return Written::default() };
+        let writes = run.options.dry_run == DryRun::None && run.stop.reason().is_none();
+        if !writes || !is_unmarked(step, run.survey) {
+            return Written::default();
+        }
+        let stamped = self.stamped(object, Some(live), kind);
+        // Never made anew for that.
+        match self.change(step, kind, &stamped, Some(live), &[]).await {
+            Ok(written) => Written { marked: true, ..written },
+            Err(error) => {
+                tracing::info!(object = %key, %error, "it is as Git says, but cannot be marked");
+                Written::default()
+            }
         }
     }
 

@@ -210,7 +210,7 @@ impl Way {
         let address = self.repo.address();
         let options = repository.transport_options(address.as_str(), None).map_err(fail)?;
         if let Some(mut options) = options.and_then(|options| options.downcast().ok()) {
-            authority::configure(&mut options, repository, &address, &self.credentials);
+            authority::configure(&mut options, repository, &address, &self.credentials)?;
             connection = connection.with_transport_options(options);
         }
         let connection = match &self.credentials.login {

@@ -95,7 +95,7 @@ impl Program {
         }
         let Some(host) = self.repo.host() else { return Ok(self) };
         if let Some(pem) = credentials.authority.as_deref() {
-            let file = authority::file(pem)?;
+            let file = authority::file(pem, self.configured_authority()?.as_deref())?;
             // Stronger than what the user's environment says of all hosts.
             let path = file.path().display().to_string();
             self.authority = Some(file);
@@ -105,6 +105,14 @@ impl Program {
         let helper = r#"!printf 'username=%s\npassword=%s\n' "$GITOPS_USERNAME" "$GITOPS_PASSWORD" #"#;
         self.settings.extend(["", helper].map(|value| format!("credential.{host}.helper={value}")));
         Ok(self.with("GITOPS_USERNAME", username).with("GITOPS_PASSWORD", password.reveal()))
+    }
+
+    /// The file of certificates that Git's configuration names for the repository.
+    fn configured_authority(&self) -> Result<Option<PathBuf>, SourceError> {
+        let url = self.repo.to_string();
+        let ran = self.output(&["config", "--type=path", "--get-urlmatch", "http.sslCAInfo", &url], &[])?;
+        let path = ran.stdout.trim_end_matches('\n');
+        Ok((ran.status.success() && !path.is_empty()).then(|| PathBuf::from(path)))
     }
 
     /// What it prints, without the last line end.
@@ -190,6 +198,38 @@ mod tests {
         let of = |wanted: &str| command.get_envs().find(|(name, _)| *name == wanted).unwrap().1;
         assert_eq!(of("GIT_WORK_TREE"), None);
         assert_eq!(of("GIT_DIR"), Some(OsStr::new("/tmp/draft")));
+    }
+
+    #[test]
+    fn an_authority_is_known_beside_what_git_knows() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let repo: RepoUrl = "https://git.example/shop.git".parse().unwrap();
+        let program = || Program::new(folder.path(), &repo, Duration::from_secs(60));
+        let system = rustls_native_certs::load_native_certs().certs.len();
+        let own = pem::encode(&pem::Pem::new("CERTIFICATE", *b"own"));
+        let configured = pem::encode(&pem::Pem::new("CERTIFICATE", *b"configured"));
+        program().run(&["init", "--quiet"], &[]).unwrap();
+        let name = |path: &str| {
+            program().run(&["config", "http.https://git.example/.sslCAInfo", path], &[]).unwrap();
+            let credentials = Credentials { authority: Some(own.as_str().into()), ..Credentials::default() };
+            program().entering(&credentials)
+        };
+        let entered = name(&write("ca.pem", &configured)).unwrap();
+        let file = &entered.environment.iter().find(|(name, _)| name == "GIT_SSL_CAINFO").unwrap().1;
+        let known = pem::parse_many(std::fs::read(file).unwrap()).unwrap();
+        let known: Vec<&[u8]> = known.iter().map(pem::Pem::contents).collect();
+        assert_eq!(&known[..2], [b"own".as_slice(), b"configured"]);
+        assert_eq!(known.len(), 2 + system, "the system's are there as well");
+        let nowhere = folder.path().join("nowhere.pem").display().to_string();
+        let missing = name(&nowhere).unwrap_err().to_string();
+        assert!(missing.starts_with(&format!("{nowhere}, which Git's http.sslCAInfo names: ")), "{missing}");
+        let empty = name(&write("empty.pem", "no certificate")).unwrap_err().to_string();
+        assert!(empty.contains("no certificate in PEM"), "{empty}");
     }
 
     #[test]

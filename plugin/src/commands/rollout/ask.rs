@@ -205,7 +205,9 @@ async fn carry_out(
     tell(&carried, word, which.output, printer)?;
     if which.wait {
         let left = limit.saturating_sub(begun.elapsed());
-        let ended = status::until_ended(cluster, &carried.reference(), left, which.output, printer).await?;
+        let meant = status::Meant::Version(carried.state.new.as_ref().map(|new| new.hash.clone()));
+        let ended =
+            status::until_ended(cluster, &carried.reference(), (meant, left), which.output, printer).await?;
         // What was to be aborted and is has gone well.
         return Ok(if verb == Verb::Abort && ended == code::NO { code::YES } else { ended });
     }

@@ -7,14 +7,18 @@ use gitops_core::rollout::state::{Aftermath, Phase, State};
 use gitops_engine::versions::{Known, versions};
 use serde::Serialize;
 
-use super::declared::Which;
+use super::declared::{Declared, Which};
 use crate::error::{Failure, code};
 use crate::layout;
 use crate::output::{self, Format};
 use crate::place::Place;
 use crate::printer::{Ink, Printer};
+use crate::rollouts::Seen;
 use crate::settings::Settings;
 use crate::{reaching, rollouts};
+
+/// What follows where the Rollout cannot be looked at.
+const UNKNOWN: &str = "what became of versions is not known";
 
 /// Lists the versions of a Rollout's target in Git, newest first, and what became of them
 ///
@@ -69,13 +73,15 @@ struct Report {
 }
 
 pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) -> Result<u8, Failure> {
-    let place = Place::reach_if_there(settings, printer, "what became of versions is not known").await?;
+    let place = Place::reach_if_there(settings, printer, UNKNOWN).await?;
     let declared = arguments.which.find(settings, &place).await?;
-    let seen = match reaching::of(&place, &declared.loaded).await.ok().flatten() {
-        Some(cluster) => rollouts::find(&cluster, &declared.spec.target.namespace, &declared.name).await.ok(),
-        None => None,
+    let seen = match seen(&place, &declared).await {
+        Ok(seen) => seen.filter(|seen| seen.is_driven),
+        Err(failure) => {
+            printer.talk(&format!("the Rollout cannot be looked at ({}): {UNKNOWN}", failure.message));
+            None
+        }
     };
-    let seen = seen.filter(|seen| seen.is_driven);
     let ends =
         seen.as_ref().and_then(|seen| seen.rollout.status.as_ref()).map(|status| status.history.clone());
     let past = Past { state: seen.map(|seen| seen.state), ends: ends.unwrap_or_default() };
@@ -108,6 +114,14 @@ pub async fn run(arguments: &Arguments, settings: &Settings, printer: &Printer) 
     Ok(code::YES)
 }
 
+/// The Rollout as the cluster has it that its Application goes to.
+async fn seen(place: &Place, declared: &Declared) -> Result<Option<Seen>, Failure> {
+    match reaching::of(place, &declared.loaded).await? {
+        Some(cluster) => rollouts::look(&cluster, &declared.spec.target.namespace, &declared.name).await,
+        None => Ok(None),
+    }
+}
+
 /// What a Rollout's status says of its versions.
 #[derive(Default)]
 struct Past {
@@ -130,7 +144,7 @@ fn entries(known: Vec<Known>, past: &Past) -> Vec<Entry> {
 }
 
 /// The outcome of a version that was taken back.
-const ABORTED: &str = "Aborted";
+pub(super) const ABORTED: &str = "Aborted";
 /// How a commit begins that takes the version before it back.
 const TAKEN_BACK: &str = "Roll back ";
 

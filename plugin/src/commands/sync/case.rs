@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use gitops_core::plan::Doubt;
 use gitops_engine::memory::Memory;
+use gitops_engine::sync::unmarked;
 use gitops_engine::{
     DryRun, Loaded, Report as SyncReport, Stop, Survey, SyncOptions, has_work, namespaces, sync,
 };
@@ -55,7 +56,8 @@ impl Case<'_> {
         let mut lease = None;
         self.warn_of_rollouts(&survey, options).await?;
         let drives = options.wait && !survey.rollouts.is_empty();
-        let works = writes && (drives || has_work(cluster, loaded, environment, &survey, options));
+        let adopts = unmarked(&survey, options).next().is_some();
+        let works = writes && (drives || has_work(cluster, loaded, environment, &survey, options) || adopts);
         if works {
             let lost = &self.stop.lost;
             lease = claim(cluster, &loaded.application, &survey, lost, "nothing was applied", self.printer)

@@ -7,7 +7,7 @@ mod retreat;
 use super::analysis::{Judgement, Scope, judge};
 use super::observe::{Ask, Asked, Observed, progress, settled};
 use super::outlook::in_vain;
-use super::program::{Move, Program, count, program};
+use super::program::{Move, Program, grows, program};
 use super::spec::{Means, OnFailure, Spec};
 use super::state::{Aftermath, Held, Holds, Phase, Record, Setting, State, Version};
 
@@ -176,7 +176,7 @@ impl Stepping<'_> {
     }
 
     fn gated(&self, next: &mut State) {
-        if self.turned(next) || self.late(next) {
+        if self.turned(next) {
             return;
         }
         next.replicas = self.seen.replicas;
@@ -185,10 +185,16 @@ impl Stepping<'_> {
         next.stable_pods = self.seen.target.pods.clone().filter(|_| told);
         let divided = self.spec.stable_service().is_some()
             && matches!(self.spec.means(), Means::Routes | Means::Partition);
-        if divided && next.stable_pods.is_none() {
-            next.message = "it waits for the old version's Pods to be known by their label".into();
-        } else {
+        if !divided || next.stable_pods.is_some() {
+            next.started = self.now;
             self.enter(next, 0);
+            return;
+        }
+        let waits = "the old version's Pods are not known by their label";
+        if self.now.saturating_sub(next.entered) > self.spec.progress_deadline {
+            self.fail(next, &format!("{waits} after {} seconds", self.spec.progress_deadline));
+        } else {
+            next.message = format!("it waits: {waits}");
         }
     }
 
@@ -245,8 +251,7 @@ impl Stepping<'_> {
 
     /// Goes to a setting, unless more Pods would find no room.
     fn arrange(&self, next: &mut State, setting: Setting) {
-        let pods = |setting: &Setting| setting.second.map_or(0, |size| count(next.replicas, size));
-        let grows = pods(&setting) > pods(&next.setting);
+        let grows = grows(self.spec.means(), next.replicas, &next.setting, &setting) > 0;
         match self.seen.shortage.as_ref().filter(|_| grows) {
             Some(shortage) if self.now.saturating_sub(next.progressed) > self.spec.progress_deadline => {
                 self.fail(next, &format!("there is no room for the new version: {shortage}"));
@@ -256,6 +261,9 @@ impl Stepping<'_> {
                 next.setting = setting;
                 (next.ready, next.progressed) = (progress(next, self.seen), self.now);
                 self.show(next);
+                if let Some(unseen) = self.seen.unseen.as_ref().filter(|_| grows) {
+                    next.message = format!("whether there is room for it is not known: {unseen}");
+                }
             }
         }
     }
@@ -310,8 +318,11 @@ impl Stepping<'_> {
 
     /// While it was held nothing could make progress.
     fn release(&self, next: &mut State) {
-        if next.held.take().is_some() {
-            next.progressed = self.now;
+        let Some(held) = next.held.take() else { return };
+        next.progressed = self.now;
+        // What was not known while somebody decided all the same.
+        if held == Held::Inconclusive {
+            next.background.clear();
         }
     }
 

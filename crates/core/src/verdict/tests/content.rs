@@ -15,9 +15,12 @@ pub(super) fn cases() -> Vec<Case> {
         ..case(name, expect)
     };
     let role = |verb: &str| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r", "namespace": "shop"}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": [verb]}]});
-    let restart = |at: &str| {
-        with(git(), "/spec/template/metadata/annotations", json!({"kubectl.kubernetes.io/restartedAt": at}))
+    const ARGUMENTS: &str = "/spec/template/spec/containers/0/args";
+    let at = |object: Value, at: &str| {
+        with(object, "/spec/template/metadata/annotations", json!({"kubectl.kubernetes.io/restartedAt": at}))
     };
+    let restart = |time: &str| at(git(), time);
+    let restarted = |object: Value| at(object, "2020-01-01T00:00:00Z");
     vec![
         create("what Git says may be created", "", git()),
         create(
@@ -98,5 +101,24 @@ pub(super) fn cases() -> Vec<Case> {
         },
         update("a restart of now", "", git(), restart("2026-05-28T20:26:40Z")),
         update("a restart of long ago", "toward-git", git(), restart("2020-01-01T00:00:00Z")),
+        // One that was restarted once goes on to newer commits all the same.
+        Case {
+            wants: vec![("c2", Some(web("web:2", 2))), ("c1", Some(git()))],
+            ..update(
+                "the next version of what was restarted",
+                "",
+                marked(restarted(git()), "c1"),
+                marked(restarted(web("web:2", 2)), "c2"),
+            )
+        },
+        Case {
+            wants: vec![("c2", Some(with(web("web:2", 2), ARGUMENTS, json!(["b"])))), ("c1", Some(git()))],
+            ..update(
+                "half of it",
+                "mixed-commits",
+                marked(restarted(git()), "c1"),
+                marked(restarted(web("web:2", 2)), "c1"),
+            )
+        },
     ]
 }
