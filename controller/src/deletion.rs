@@ -19,7 +19,7 @@ use gitops_engine::lease::{self, Claim, Last};
 use gitops_engine::leaving::{Consent, left_behind, sorted};
 use gitops_engine::memory::Places;
 use gitops_engine::sync::{Result as Done, delete, memory};
-use gitops_engine::{Loaded, Outcome, Progress, RunHooks, Stop, Survey, SyncOptions, admit};
+use gitops_engine::{Loaded, Outcome, Progress, RunHooks, Stop, Survey, SyncOptions, Synced, admit};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -203,7 +203,8 @@ impl Deletion<'_> {
     /// that is not here.
     async fn survey(&self, loaded: &Loaded, known: Surroundings) -> Result<(Surroundings, Survey), Error> {
         let (controller, application) = (self.controller, self.application);
-        let sight = Sight { controller, application, project: None, far: None, loaded };
+        let (project, far, synced) = (None, None, Synced::Anywhere);
+        let sight = Sight { controller, application, project, far, loaded, synced };
         let tip = controller.poller.commit(loaded, &known.environment, None).await;
         let synced = application.status.as_ref().and_then(|status| status.history.first());
         if let Some(entry) = synced {

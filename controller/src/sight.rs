@@ -9,7 +9,7 @@ use gitops_core::desired::DesiredSet;
 use gitops_core::names::IN_CLUSTER;
 use gitops_core::plan::{Action, Doubt, Select};
 use gitops_engine::desired::desired;
-use gitops_engine::{EngineError, Loaded, Survey, admit, owners, survey};
+use gitops_engine::{EngineError, Loaded, Survey, Synced, admit, owners, survey};
 
 use crate::clusters::Surroundings;
 use crate::controller::Controller;
@@ -25,6 +25,8 @@ pub struct Sight<'a> {
     /// that knows Projects.
     pub far: Option<&'a Project>,
     pub loaded: &'a Loaded,
+    /// Who may have synced it.
+    pub synced: Synced,
 }
 
 impl Sight<'_> {
@@ -80,7 +82,8 @@ impl Sight<'_> {
     async fn beside(&self, known: Surroundings, set: DesiredSet) -> Result<(Surroundings, Survey), Error> {
         let (begun, metrics) = (Instant::now(), &self.controller.metrics);
         let (cluster, discovery) = (known.cluster(), &known.discovery);
-        let mut survey = survey(cluster, discovery, self.loaded, &known.environment, set, None).await?;
+        let (loaded, environment) = (self.loaded, &known.environment);
+        let mut survey = survey(cluster, discovery, loaded, environment, set, None, self.synced).await?;
         owners::settle(cluster, self.loaded, &known.environment, &mut survey, &[]).await?;
         metrics.phase("survey", begun.elapsed());
         Ok((known, survey))

@@ -16,7 +16,7 @@ use gitops_engine::desired::{commit, desired};
 use gitops_engine::load::{self, FILE, Loaded};
 use gitops_engine::rollout::back::{Standing, standing};
 use gitops_engine::trust::trust;
-use gitops_engine::{Ahead, Environment, Kin, Reach, Rules, Survey, healths, survey};
+use gitops_engine::{Ahead, Environment, Kin, Reach, Rules, Survey, Synced, healths, survey};
 use gitops_source::{Commit, RepoUrl};
 use tokio::sync::Mutex;
 
@@ -284,7 +284,8 @@ impl Destination {
         set: DesiredSet,
         ahead: Option<Ahead>,
     ) -> Result<Survey, Failure> {
-        Ok(survey(&self.cluster, &self.discovery, loaded, &self.environment, set, ahead).await?)
+        let (cluster, discovery) = (&self.cluster, &self.discovery);
+        Ok(survey(cluster, discovery, loaded, &self.environment, set, ahead, Synced::Anywhere).await?)
     }
 
     /// Begins to ask what the cluster holds of an Application, while Git is rendered.

@@ -79,7 +79,14 @@ impl<'a> Look<'a> {
         'a: 's,
     {
         let (controller, application) = (self.controller, self.application);
-        Sight { controller, application, project, far: far.map(|far| &far.project), loaded }
+        Sight {
+            controller,
+            application,
+            project,
+            far: far.map(|far| &far.project),
+            loaded,
+            synced: self.synced(),
+        }
     }
 
     /// While the newest commit cannot be had or does not count, Rollouts that are

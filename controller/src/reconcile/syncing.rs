@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use gitops_api::application::{HistoryEntry, OperationStatus};
 use gitops_engine::lease::Last;
-use gitops_engine::{Loaded, Survey};
+use gitops_engine::{Loaded, Survey, Synced};
 
 use super::{FAILED, Failure, Look, SOON, now};
 use crate::carry_out::{Case, Ended, Tried};
@@ -42,6 +42,15 @@ impl Look<'_> {
         Ok((known, survey, failure))
     }
 
+    /// Who may have synced it, as far as is known before its Lease is read.
+    pub(super) fn synced(&self) -> Synced {
+        match self.memory.lease {
+            Last::Unknown if self.before.history.is_empty() => Synced::Never,
+            Last::Unknown | Last::Never => Synced::Anywhere,
+            Last::GivenBack(_) => Synced::Here,
+        }
+    }
+
     /// Syncs; what went wrong, if so, and what is there then, if that is known.
     async fn sync(
         &mut self,
@@ -60,7 +69,9 @@ impl Look<'_> {
             self.found.operation = None;
         }
         let case = Case { controller, application: self.application, loaded, known };
-        let again = async || sight.survey(known.clone(), revision).await.map(|(_, survey)| survey);
+        // Whoever has synced meanwhile has noted what is to be known of it.
+        let anew = Sight { synced: Synced::Anywhere, ..*sight };
+        let again = async || anew.survey(known.clone(), revision).await.map(|(_, survey)| survey);
         let last = std::mem::take(&mut self.memory.lease);
         let last = match last {
             Last::Unknown if self.before.history.is_empty() => Last::Never,

@@ -47,6 +47,7 @@ pub use error::EngineError;
 pub use kin::{Kin, Reach, healths};
 pub use load::{Loaded, read_file};
 pub use looks::Looks;
+pub use places::Synced;
 pub use rules::Rules;
 pub use survey::{Survey, survey};
 pub use sync::{DryRun, Outcome, Progress, Report, RunHooks, Stop, SyncOptions, has_work, sync};

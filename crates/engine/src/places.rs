@@ -16,6 +16,17 @@ use crate::lease::{Noted, noted};
 use crate::load::Loaded;
 use crate::memory::{Memory, Places};
 
+/// Who may have synced an Application since this program last did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synced {
+    /// Nobody has ever.
+    Never,
+    /// As far as is known, nobody else: a claim tells otherwise.
+    Here,
+    /// Somebody may have, from anywhere.
+    Anywhere,
+}
+
 /// Where a commit declares objects.
 pub(crate) fn declared(set: &DesiredSet) -> Wanted {
     let mut wanted = Wanted::new();
@@ -74,15 +85,22 @@ fn tell(left_out: &[ClusterError]) {
     }
 }
 
-/// What is remembered of an Application, by whoever synced it. Where nothing is,
-/// but somebody has synced, its mark is looked for on objects of all kinds.
+/// What is remembered of an Application, by whoever synced it: its Lease is read where
+/// that may be more than what is known here. Where nothing is, but somebody has
+/// synced, its mark is looked for on objects of all kinds.
 pub(crate) async fn find(
     cluster: &Cluster,
     discovery: &Discovery,
     loaded: &Loaded,
     memory: &Memory,
     set: &DesiredSet,
+    synced: Synced,
 ) -> Result<Places, EngineError> {
+    match (synced, memory.known()) {
+        (Synced::Never, before) => return Ok(before.unwrap_or_default()),
+        (Synced::Here, Some(before)) => return Ok(before),
+        (Synced::Here | Synced::Anywhere, _) => {}
+    }
     let places = match (noted(cluster, &loaded.application).await?, memory.known()) {
         (Noted::Places(noted), before) => before.unwrap_or_default().joined(noted),
         (Noted::Unknown | Noted::Never, Some(before)) => before,

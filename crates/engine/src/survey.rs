@@ -18,7 +18,7 @@ use crate::error::EngineError;
 use crate::known::{self, Known};
 use crate::load::Loaded;
 use crate::memory::{Memory, Places, expiring, may_expire};
-use crate::places;
+use crate::places::{self, Synced};
 use crate::rollout::gate::{Ground, Rolling, resources};
 use crate::sync::{Outcome, Report};
 
@@ -173,6 +173,7 @@ pub async fn survey(
     environment: &Environment,
     set: DesiredSet,
     ahead: Option<Ahead>,
+    synced: Synced,
 ) -> Result<Survey, EngineError> {
     let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
     let ground = Ground { cluster, discovery, loaded, environment };
@@ -182,7 +183,7 @@ pub async fn survey(
     let policy = policy(loaded)?;
     let lists = ahead::list((cluster, discovery), declared, &policy, ahead);
     let schemas = async { Ok(cluster.schemas(&kinds).await?) };
-    let places = places::find(cluster, discovery, loaded, &memory, &set);
+    let places = places::find(cluster, discovery, loaded, &memory, &set, synced);
     let lists = async { Ok(lists.await?) };
     let ((mut live, listed), schemas, places) = tokio::try_join!(lists, schemas, places)?;
     places::list_beside((cluster, discovery), &listed, &places, &policy, &mut live).await?;
