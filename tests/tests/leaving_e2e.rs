@@ -91,6 +91,8 @@ fn its_last_hooks_run_though_the_controller_starts_anew(stage: &Stage) {
     };
     its_objects_go();
     assert_eq!([greeting(&stage.east, "pre"), greeting(&stage.east, "post")], ["ran", ""]);
+    let mirror = get(&stage.east, "application going").unwrap();
+    assert!(mirror["metadata"]["deletionTimestamp"].is_string(), "it waits for its hub: {mirror}");
     controller.kill();
     patch(&stage.east, "configmap going", &json!({"metadata": {"finalizers": null}}));
     eventually("everything is gone", LONG, || get(&stage.east, "configmap going").is_none().then_some(()));
