@@ -65,7 +65,7 @@ pub async fn look(controller: &Arc<Controller>, application: &Application) -> Op
     if !application.finalizers().iter().any(|known| known == FINALIZER_PRUNE) {
         return None;
     }
-    let begun = has_begun(application);
+    let begun = is_begun(controller, application);
     let left = match (Deletion { controller, application, begun }).go_on().await {
         Ok(Came::Gone { kept }) => {
             if !kept.is_empty() {
@@ -74,7 +74,9 @@ pub async fn look(controller: &Arc<Controller>, application: &Application) -> Op
             return release(controller, application).await;
         }
         Ok(Came::Left(left)) => left,
-        Err(error) => Left { begun, why: error.to_string(), again: FAILED },
+        Err(error) => {
+            Left { begun: is_begun(controller, application), why: error.to_string(), again: FAILED }
+        }
     };
     tracing::info!(application = %reference(application), why = left.why, "it is being deleted");
     let tried = tried(controller, application, left.begun);
@@ -87,6 +89,13 @@ pub async fn look(controller: &Arc<Controller>, application: &Application) -> Op
     let why = format!("deleted without what it had ({find}): {}", left.why);
     controller.events.warn(application, "Orphaned", &why);
     release(controller, application).await
+}
+
+/// Whether its objects are going already. What is watched may lag behind what this
+/// replica has said itself.
+fn is_begun(controller: &Controller, application: &Application) -> bool {
+    let is_known = controller.memory(application).deletion.is_some_and(|(begun, _)| begun);
+    is_known || has_begun(application)
 }
 
 /// For how long it has been tried here where it is.
@@ -333,6 +342,7 @@ impl Progress for Watchman<'_> {
         self.look();
         let goes = result.hook.is_none() && matches!(result.outcome, Outcome::Done);
         if goes && !self.told.swap(true, Ordering::Relaxed) {
+            tried(self.controller, self.application, true);
             let (controller, application) = (self.controller.clone(), self.application.clone());
             let left = Left { begun: true, why: "its objects are going".into(), again: INTERVAL };
             tokio::spawn(async move { say(&controller, &application, &left).await });
