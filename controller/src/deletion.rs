@@ -41,6 +41,8 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Between two tries that fail.
 const FAILED: Duration = Duration::from_secs(10);
+/// Tries to take the finalizer off, while others write.
+const RELEASES: usize = 5;
 /// Objects that stay and are named.
 const NAMED: usize = 5;
 
@@ -162,7 +164,11 @@ impl Deletion<'_> {
         let known = known.ok_or_else(|| Error::Git("its cluster has not answered yet".into()))?;
         if !known.member.is_here() {
             // Unless its mirror is on its way out, that cluster's webhook lets nothing go.
-            clusters::leave(controller, &known, &loaded.application).await?;
+            let is_there = clusters::leave(controller, &known, &loaded.application).await?;
+            // It was released when all was done.
+            if self.begun && !is_there {
+                return Ok(Came::Gone { kept: Vec::new() });
+            }
         }
         let came = self.clear(&loaded, known.clone(), refusal).await?;
         if matches!(came, Came::Gone { .. }) && !known.member.is_here() {
@@ -354,21 +360,32 @@ impl Progress for Watchman<'_> {
     }
 }
 
-/// Takes the finalizer off; a moment later, if that is refused.
+/// Takes the finalizer off; a moment later, if that is refused. Its status has been
+/// written since it was read, so it is read again.
 async fn release(controller: &Arc<Controller>, application: &Application) -> Option<Duration> {
-    let kept: Vec<&String> =
-        application.finalizers().iter().filter(|known| *known != FINALIZER_PRUNE).collect();
-    let patch = json!({"metadata": {"finalizers": kept, "resourceVersion": application.resource_version()}});
     let api: Api<Application> =
         Api::namespaced(controller.cluster.client(), &application.namespace().unwrap_or_default());
-    match api.patch(&application.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
-        Ok(_) => None,
-        Err(kube::Error::Api(status)) if status.code == 404 => None,
-        // It has changed meanwhile: the next look has it as it is.
-        Err(kube::Error::Api(status)) if status.code == 409 => Some(INTERVAL),
-        Err(error) => {
-            tracing::warn!(application = %reference(application), %error, "its finalizer could not be taken off");
-            Some(FAILED)
+    let (name, uid) = (application.name_any(), application.uid());
+    for _ in 0..RELEASES {
+        let now = match api.get_opt(&name).await {
+            Ok(Some(now)) if now.uid() == uid => now,
+            Ok(_) => return None,
+            Err(error) => return failed(application, &error),
+        };
+        let kept: Vec<&String> = now.finalizers().iter().filter(|known| *known != FINALIZER_PRUNE).collect();
+        let patch = json!({"metadata": {"finalizers": kept, "resourceVersion": now.resource_version()}});
+        match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => return None,
+            Err(kube::Error::Api(status)) if status.code == 404 => return None,
+            // It has changed meanwhile.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return failed(application, &error),
         }
     }
+    Some(INTERVAL)
+}
+
+fn failed(application: &Application, error: &kube::Error) -> Option<Duration> {
+    tracing::warn!(application = %reference(application), %error, "its finalizer could not be taken off");
+    Some(FAILED)
 }

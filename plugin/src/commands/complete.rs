@@ -199,7 +199,7 @@ mod tests {
             ("rollout promote ", Expected::Rollout),
             ("rollout promote -n shop w", Expected::Rollout),
             ("rollout lint ", Expected::File),
-            ("man", words(&[])),
+            ("man", words(&["man-pages"])),
             ("version ", words(&[])),
         ] {
             assert_eq!(after(line), expected, "{line:?}");

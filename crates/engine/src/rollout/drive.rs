@@ -68,6 +68,8 @@ pub struct Moved {
     /// It was written meanwhile, by a person's request or another driver: it is
     /// to be looked at again.
     pub missed: bool,
+    /// Its status was refused, as by a webhook that does not know the commit yet.
+    pub refused: bool,
     /// Why it stands still, if it does.
     pub error: Option<String>,
 }
@@ -176,7 +178,9 @@ impl Driver<'_> {
             match write(&self.ground, live, &status).await? {
                 Written::Yes => {}
                 Written::Missed => return Ok(Some(missed(rolling, time))),
-                Written::Refused(why) => return Ok(Some(stands_still(rolling, why, time))),
+                Written::Refused(why) => {
+                    return Ok(Some(Moved { refused: true, ..stands_still(rolling, why, time) }));
+                }
             }
         }
         self.clear(&spec, &state, &decision.wishes).await?;
@@ -184,7 +188,19 @@ impl Driver<'_> {
         let again = when(&spec, &state, time);
         let (key, before) = (rolling.key.clone(), rolling.state.clone());
         let waits = waits_for_a_person(&spec, &state);
-        Ok(Some(Moved { key, spec, before, state, wishes, again, waits, doubt, missed: false, error: None }))
+        Ok(Some(Moved {
+            key,
+            spec,
+            before,
+            state,
+            wishes,
+            again,
+            waits,
+            doubt,
+            missed: false,
+            refused: false,
+            error: None,
+        }))
     }
 
     /// Whether it is on its way back, or is to be, whatever else is wrong.
@@ -298,6 +314,7 @@ fn stands(rolling: &Rolling) -> Moved {
         waits: false,
         doubt: None,
         missed: false,
+        refused: false,
         error: None,
     }
 }

@@ -15,6 +15,10 @@ use crate::sync::Stop;
 /// Between two looks, at most.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// For how long a status that is refused is tried again: whoever judges it may not
+/// know the commit yet.
+const REFUSED: Duration = Duration::from_secs(30);
+
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -47,7 +51,7 @@ pub async fn to_the_end<E: From<EngineError>>(
     stop: &Stop,
     limit: Duration,
 ) -> Result<Ended, E> {
-    let (begun, mut pushes) = (Instant::now(), Pushes::default());
+    let (begun, mut pushes, mut refused) = (Instant::now(), Pushes::default(), None);
     loop {
         if stop.reason().is_some() {
             return Ok(Ended::Stopped);
@@ -61,7 +65,9 @@ pub async fn to_the_end<E: From<EngineError>>(
             seen = survey().await?;
         }
         sync(&seen).await?;
-        let mut owed = moved.iter().any(|one| one.missed);
+        refused = moved.iter().any(|one| one.refused).then(|| refused.unwrap_or_else(Instant::now));
+        let mut owed = moved.iter().any(|one| one.missed)
+            || refused.is_some_and(|since: Instant| since.elapsed() < REFUSED);
         for one in moved.iter().filter(|one| !one.wishes.is_empty()) {
             if let Some(result) = pushes.push(&driver.ground, one, &seen.desired.revision).await {
                 told(Told::Pushed(one, &result));
