@@ -140,21 +140,12 @@ mod tests {
 
     use super::*;
     use crate::compare::{CompareOptions, compare, mask};
+    use crate::fixture;
     use crate::schema::Schemas;
 
     fn declared(value: Value) -> DesiredObject {
-        let (key, gvk) = (ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
-        DesiredObject {
-            key,
-            gvk,
-            value,
-            origin: Origin {
-                file: "f".into(),
-                line: 3,
-                lines: Some([3, 3, 4, 5, 6, 7, 8, 9].into()),
-                confidential: Box::default(),
-            },
-        }
+        let lines = Some([3, 3, 4, 5, 6, 7, 8, 9].into());
+        DesiredObject { origin: Origin { lines, ..Origin::at("f", 3) }, ..fixture::declared(value) }
     }
 
     #[test]

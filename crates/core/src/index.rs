@@ -243,8 +243,8 @@ mod tests {
         let application = AppRef { namespace: "a".into(), name: name.into() };
         let objects = objects.iter().map(|object| {
             let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": object, "namespace": "shop"}});
-            let key = ObjectKey::of(&value).unwrap();
-            (key.clone(), DesiredObject { key, gvk: Gvk::of(&value).unwrap(), value, origin: Origin { file: "f".into(), line: 1, lines: None, confidential: Box::default() } })
+            let object = crate::fixture::declared(value);
+            (object.key.clone(), object)
         });
         let set = DesiredSet { application, revision: "c".into(), objects: objects.collect() };
         Arc::new(Part::of(set, (created.into(), name.into())))

@@ -11,6 +11,8 @@ pub mod copy;
 pub mod delegation;
 pub mod desired;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod fuzz;
 pub mod health;
 pub mod image;

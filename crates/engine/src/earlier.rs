@@ -138,14 +138,7 @@ mod tests {
         ] {
             objects.put(ObjectKey::of(&object).unwrap(), object);
         }
-        let loaded = crate::load::from_flags(
-            "web",
-            "shop",
-            "https://git.example/shop.git".parse().unwrap(),
-            "main",
-            "app",
-            gitops_source::Credentials::default(),
-        );
+        let loaded = crate::fixture::loaded();
         let order = in_order(left(&loaded, &set(config("declared"), &[]), &objects));
         let order: Vec<_> =
             order.iter().map(|(revision, left)| (revision.as_str(), left.objects.len())).collect();

@@ -2,7 +2,10 @@
 
 use gitops_core::desired::{AppRef, DesiredSet, Rendered, Scopes};
 use gitops_core::object::Gvk;
+use gitops_source::Credentials;
 use serde_json::Value;
+
+use crate::load::{Loaded, from_flags};
 
 struct Namespaced;
 
@@ -15,6 +18,13 @@ impl Scopes for Namespaced {
 /// The Application shop/web.
 pub(crate) fn application() -> AppRef {
     AppRef { namespace: "shop".into(), name: "web".into() }
+}
+
+/// The same as flags describe it, of a repository that is nowhere.
+#[allow(clippy::unwrap_used, reason = "tests")]
+pub(crate) fn loaded() -> Loaded {
+    let repo = "https://git.example/shop.git".parse().unwrap();
+    from_flags("web", "shop", repo, "main", "app", Credentials::default())
 }
 
 /// Its set with this one object, of which these texts are confidential.

@@ -116,14 +116,7 @@ mod tests {
 
     #[test]
     fn only_what_is_its_own_goes() {
-        let loaded = crate::load::from_flags(
-            "web",
-            "shop",
-            "https://git.example/shop.git".parse().unwrap(),
-            "main",
-            "app",
-            gitops_source::Credentials::default(),
-        );
+        let loaded = crate::fixture::loaded();
         let live = |owner: &str, name: &str| json!({"metadata": {"labels": {"kubectl-gitops.dev/application": name}, "annotations": {"kubectl-gitops.dev/owner": owner}}});
         let why = |live: &Value, kind: &str, all: bool| why_it_stays(&loaded, live, kind, all);
         assert_eq!(why(&live("shop/web", "web"), "Deployment", false), None);

@@ -8,7 +8,7 @@ use gitops_tests::{Controller, Shop};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{LONG, greeting, greets, says, status};
+use super::{LONG, drift_is_let, greeting, greets, says, status};
 
 #[test]
 fn what_is_as_git_says_already_is_kept_so_from_then_on() {
@@ -39,12 +39,7 @@ fn what_is_as_git_says_already_is_kept_so_from_then_on() {
     assert_eq!(status(&shop)["history"].as_array().unwrap().len(), 1, "{}", status(&shop));
 
     // Long before the next look that no watch asks for.
-    shop.hold_off();
-    let drifted = json!({"data": {"greeting": "drifted"}}).to_string();
-    eventually("the webhook lets drift arise", LONG, || {
-        (shop.kubectl_args(&["patch", "configmap", "web", "--type=merge", "-p", &drifted]).code == 0)
-            .then_some(())
-    });
+    drift_is_let(&shop);
     greets(&shop, "hello");
     shop.repo.remove("no config", &["app/config.yaml"]);
     eventually("it is pruned", LONG, || greeting(&shop).is_none().then_some(()));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use gitops_tests::cluster::eventually;
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
-use gitops_tests::{Controller, GitServer, Shop, Tls};
+use gitops_tests::{Controller, GitServer, Ran, Shop, Tls};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -158,17 +158,24 @@ fn a_git_server_of_an_own_authority_is_known_by_the_secret() {
     says(&shop, "Synced");
 }
 
+/// Takes the cluster away from what Git says.
+fn drift(shop: &Shop) -> Ran {
+    let drifted = json!({"data": {"greeting": "drifted"}}).to_string();
+    shop.kubectl_args(&["patch", "configmap", "web", "--type=merge", "-p", &drifted])
+}
+
+/// The same from when the webhook no longer holds the cluster.
+fn drift_is_let(shop: &Shop) {
+    shop.hold_off();
+    eventually("the webhook lets drift arise", LONG, || (drift(shop).code == 0).then_some(()));
+}
+
 #[test]
 fn drift_that_arose_without_the_webhook_is_healed() {
     let (shop, controller, _cache) = kept(json!({"mode": "Automatic"}));
     greets(&shop, "hello");
     says(&shop, "Synced");
-    shop.hold_off();
-    let drifted = json!({"data": {"greeting": "drifted"}}).to_string();
-    eventually("the webhook lets drift arise", LONG, || {
-        (shop.kubectl_args(&["patch", "configmap", "web", "--type=merge", "-p", &drifted]).code == 0)
-            .then_some(())
-    });
+    drift_is_let(&shop);
     greets(&shop, "hello");
     shop.kubectl("delete configmap web").ok();
     greets(&shop, "hello");
@@ -188,7 +195,7 @@ fn drift_that_arose_without_the_webhook_is_healed() {
     let other = CONFIG.replace("hello", "other");
     let tip = shop.repo.commit("beside", &[("README.md", "beside"), ("other/config.yaml", &other)]);
     says(&shop, "Synced");
-    shop.kubectl_args(&["patch", "configmap", "web", "--type=merge", "-p", &drifted]).ok();
+    drift(&shop).ok();
     says(&shop, "Drift");
     counted(3, 2);
     assert_eq!(greeting(&shop).unwrap(), "drifted");
@@ -198,7 +205,7 @@ fn drift_that_arose_without_the_webhook_is_healed() {
     greets(&shop, "goodbye");
     says(&shop, "Synced");
     // So is a spec that renders something else.
-    shop.kubectl_args(&["patch", "configmap", "web", "--type=merge", "-p", &drifted]).ok();
+    drift(&shop).ok();
     says(&shop, "Drift");
     shop.change(&json!({"source": {"path": "other"}}));
     greets(&shop, "other");

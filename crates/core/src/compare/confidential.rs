@@ -127,8 +127,7 @@ mod tests {
     #[test]
     fn a_message_quotes_no_secret() {
         let value = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "aHVudGVyMg==", "b": 123_456}});
-        let (key, gvk) = (crate::object::ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
-        let object = DesiredObject { key, gvk, value, origin: crate::desired::Origin::at("f", 1) };
+        let object = crate::fixture::declared(value);
         let told = mask_message("a: aHVudGVyMg== is hunter2, b: 123456", &object);
         assert_eq!(told, "a: *** is ***, b: ***");
         // As servers quote it.

@@ -1,17 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::desired::Origin;
-
-fn declared(value: Value) -> DesiredObject {
-    let (key, gvk) = (ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
-    DesiredObject {
-        key,
-        gvk,
-        value,
-        origin: Origin { file: "f".into(), line: 1, lines: None, confidential: Box::default() },
-    }
-}
+use crate::fixture::declared;
 
 fn told(value: Value) -> Vec<String> {
     let tell = |(key, free): (ObjectKey, Free)| {

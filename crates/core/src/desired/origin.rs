@@ -5,90 +5,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{self, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::DesiredObject;
 use crate::path::{Path, Segment, plain};
 
-/// The lines of a document, as its loader saw them: parallel to the value. Written
-/// as a number, or as a number and what is below: `[1, {"spec": 2}]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The lines of a document, as its loader saw them: parallel to the value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineTree {
     /// Counted from 1.
     pub line: u32,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, LineTree>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<LineTree>,
-}
-
-impl Serialize for LineTree {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if !self.fields.is_empty() {
-            (self.line, &self.fields).serialize(serializer)
-        } else if !self.items.is_empty() {
-            (self.line, &self.items).serialize(serializer)
-        } else {
-            self.line.serialize(serializer)
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for LineTree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Tree)
-    }
-}
-
-/// Reads a line, or a line and what is below.
-struct Tree;
-
-impl<'de> Visitor<'de> for Tree {
-    type Value = LineTree;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a line, or a line and those below")
-    }
-
-    fn visit_u64<E: de::Error>(self, line: u64) -> Result<LineTree, E> {
-        let line = u32::try_from(line).map_err(E::custom)?;
-        Ok(LineTree { line, ..LineTree::default() })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<LineTree, A::Error> {
-        let line = parts.next_element()?.unwrap_or_default();
-        let Below(fields, items) = parts.next_element()?.unwrap_or_default();
-        Ok(LineTree { line, fields, items })
-    }
-}
-
-/// What is below a line: fields, or items.
-#[derive(Default)]
-struct Below(BTreeMap<String, LineTree>, Vec<LineTree>);
-
-impl<'de> Deserialize<'de> for Below {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(BelowVisitor)
-    }
-}
-
-struct BelowVisitor;
-
-impl<'de> Visitor<'de> for BelowVisitor {
-    type Value = Below;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("lines of fields or of items")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Below, A::Error> {
-        Ok(Below(BTreeMap::deserialize(MapAccessDeserializer::new(map))?, Vec::new()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Below, A::Error> {
-        Ok(Below(BTreeMap::new(), Vec::deserialize(SeqAccessDeserializer::new(items))?))
-    }
 }
 
 impl LineTree {
@@ -219,23 +150,4 @@ pub(super) fn flatten(value: &Value, tree: &LineTree) -> Box<[u32]> {
     let mut out = Vec::new();
     visit(value, Some(tree), tree.line, &mut out);
     out.into_boxed_slice()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_written_short_and_read_again() {
-        let leaf = |line| LineTree { line, ..LineTree::default() };
-        let items = LineTree { items: vec![leaf(3), leaf(4)], ..leaf(2) };
-        let tree = LineTree { fields: [("a".into(), items), ("b".into(), leaf(5))].into(), ..leaf(1) };
-        let text = serde_json::to_string(&tree).unwrap();
-        assert_eq!(text, r#"[1,{"a":[2,[3,4]],"b":5}]"#);
-        assert_eq!(serde_json::from_str::<LineTree>(&text).unwrap(), tree);
-        for broken in ["{}", "[1,2]", "-1", "\"a\"", "[1,{},3]", "99999999999"] {
-            assert!(serde_json::from_str::<LineTree>(broken).is_err(), "{broken}");
-        }
-    }
 }

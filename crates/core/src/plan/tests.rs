@@ -7,16 +7,12 @@ use serde_json::{Value, json};
 
 use super::order::ORDER;
 use super::*;
-use crate::desired::{AppRef, DesiredObject, Origin};
+use crate::desired::{AppRef, DesiredObject};
+use crate::fixture::declared;
 
 fn object(kind: &str, name: &str) -> DesiredObject {
     let value = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "data": {"a": "1"}});
-    DesiredObject {
-        key: ObjectKey::of(&value).unwrap(),
-        gvk: Gvk::of(&value).unwrap(),
-        value,
-        origin: Origin { file: "f".into(), line: 1, lines: None, confidential: Box::default() },
-    }
+    declared(value)
 }
 
 fn set(objects: &[(&str, &str)]) -> DesiredSet {
@@ -125,12 +121,7 @@ fn annotated(kind: &str, name: &str, annotations: Value) -> DesiredObject {
     let api = if kind == "Job" { "batch/v1" } else { "v1" };
     let value =
         json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "annotations": annotations}});
-    DesiredObject {
-        key: ObjectKey::of(&value).unwrap(),
-        gvk: Gvk::of(&value).unwrap(),
-        value,
-        origin: Origin { file: "f".into(), line: 1, lines: None, confidential: Box::default() },
-    }
+    declared(value)
 }
 
 fn of(objects: Vec<DesiredObject>) -> DesiredSet {
