@@ -55,6 +55,8 @@ fn hooks_are_run_before_and_after() {
     // All is done: nothing is run again.
     let again = place.gitops("delete --yes --no-hooks").ok();
     assert!(!again.stdout.contains("ran"), "{}", again.stdout);
+    let none = place.gitops("delete --yes --no-hooks").ok().stdout;
+    assert!(none.starts_with("nothing to delete: "), "{none}");
 }
 
 #[test]

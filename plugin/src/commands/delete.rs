@@ -173,6 +173,10 @@ impl Case<'_> {
             report.counts.skipped += 1;
             report.objects.push(kept(step, why));
         }
+        let is_whole = !done.interrupted && !done.lost && done.broken.is_none();
+        if report.objects.is_empty() && is_whole && self.arguments.output.is_text() {
+            self.printer.line(&format!("nothing to delete: {application} has no objects in the cluster"));
+        }
         Ok((report, done))
     }
 
