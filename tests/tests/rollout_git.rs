@@ -6,7 +6,7 @@ use std::process::Command;
 
 use gitops_tests::cluster::{Ran, ran};
 use gitops_tests::shop::DEPLOYMENT;
-use gitops_tests::{Repo, binary};
+use gitops_tests::{GitServer, Repo, binary};
 use serde_json::json;
 
 const ROLLOUT: &str = "apiVersion: kubectl-gitops.dev/v1alpha1
@@ -245,6 +245,13 @@ fn versions_are_what_the_target_says() {
         "{}",
         text.stdout
     );
+
+    // From elsewhere, where only the newest commit has been fetched.
+    let root = tempfile::tempdir().unwrap();
+    repo.git(&["clone", "--quiet", "--bare", ".", &root.path().join("shop.git").display().to_string()]);
+    let server = GitServer::start(root.path(), "127.0.0.1:0", None).unwrap();
+    let elsewhere = self::repo(&format!("{{repo: \"{}\", path: app}}", server.url("shop.git")), &[]);
+    assert_eq!(rollout(&elsewhere, "history web -o name").ok().stdout, revisions);
 
     let undone = rollout(&repo, "undo web --branch undo --yes --reason INC-12").ok();
     assert!(

@@ -8,7 +8,7 @@ use gitops_core::rollout::desired::version;
 use gitops_core::rollout::spec::Spec;
 use gitops_source::Commit;
 
-use crate::desired::{Environment, desired};
+use crate::desired::{Environment, blocking, desired};
 use crate::error::EngineError;
 use crate::load::Loaded;
 use crate::restore;
@@ -39,8 +39,10 @@ pub async fn versions(
 ) -> Result<Vec<Known>, EngineError> {
     let Some(home) = restore::home(loaded) else { return Ok(Vec::new()) };
     let read = restore::read(loaded, environment, revision).await?;
-    let base = restore::commit_of(loaded, revision);
-    let commits = environment.git().history(&home.repo, base, &read.paths, limit)?;
+    let base = restore::commit_of(loaded, revision).to_owned();
+    let (place, within) = (home.clone(), environment.clone());
+    let look = move || Ok(within.deeply(&place, |git| git.history(&place.repo, &base, &read.paths, limit))?);
+    let commits = blocking(look).await?;
     let mut known: Vec<Known> = Vec::new();
     let mut broken = false;
     for (commit, _) in commits {
