@@ -91,8 +91,8 @@ impl Case<'_> {
             Ok::<_, Error>((survey, report))
         };
         let done = done.await;
-        let memory = Memory::of(&self.known.environment.cache_dir, &cluster.remembered_as(), name);
-        let lease = lease.release(&memory).await;
+        let memory = Memory::at(cluster, &self.known.environment, name);
+        let lease = lease.release(&memory, done.is_ok()).await;
         let (survey, report) = done?;
         if report.interrupted || report.lost {
             return Ok(Tried { ended: Ended::Stopped, survey: None, lease });

@@ -54,6 +54,8 @@ pub struct Memory {
     pub drifts: bool,
     /// Of one that is being deleted: whether its objects are going, and since when.
     pub deletion: Option<(bool, Instant)>,
+    /// Of one that was deleted: its mirror was let go, and nothing is left to do.
+    pub released: bool,
     /// The Lease of its syncs, as the last one gave it back.
     pub lease: Last,
     /// A Rollout is under way.

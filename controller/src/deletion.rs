@@ -17,8 +17,8 @@ use gitops_core::plan::{HookStep, Phase, Propagation, Step};
 use gitops_engine::follow::reference;
 use gitops_engine::lease::{self, Claim, Last};
 use gitops_engine::leaving::{Consent, left_behind, sorted};
-use gitops_engine::memory::Places;
-use gitops_engine::sync::{Result as Done, delete, memory};
+use gitops_engine::memory::{Memory, Places};
+use gitops_engine::sync::{Result as Done, delete};
 use gitops_engine::{Loaded, Outcome, Progress, RunHooks, Stop, Survey, SyncOptions, Synced, admit};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -163,16 +163,19 @@ impl Deletion<'_> {
         let known = controller.surroundings(application, false).await?;
         let known = known.ok_or_else(|| Error::Git("its cluster has not answered yet".into()))?;
         if !known.member.is_here() {
-            // Unless its mirror is on its way out, that cluster's webhook lets nothing go.
-            let is_there = clusters::leave(controller, &known, &loaded.application).await?;
             // It was released when all was done.
-            if self.begun && !is_there {
+            if controller.memory(application).released {
                 return Ok(Came::Gone { kept: Vec::new() });
             }
+            // Unless its mirror is on its way out, that cluster's webhook lets nothing go.
+            clusters::leave(controller, &known, &loaded.application).await?;
         }
         let came = self.clear(&loaded, known.clone(), refusal).await?;
         if matches!(came, Came::Gone { .. }) && !known.member.is_here() {
             clusters::release(controller, &known, &loaded.application).await?;
+            let mut memory = controller.memory(application);
+            memory.released = true;
+            controller.remember(&loaded.application, memory);
         }
         Ok(came)
     }
@@ -278,7 +281,7 @@ impl Deletion<'_> {
             Claim::Unusable(_) => (None, false),
             Claim::Failed(error) => return Err(error.into()),
         };
-        let notes = memory(&cluster, loaded, environment);
+        let notes = Memory::at(&cluster, environment, &loaded.application);
         if self.begun {
             // Another replica may have begun.
             notes.write(&Places { deleting: true, ..notes.read() });
@@ -293,7 +296,7 @@ impl Deletion<'_> {
         let what = (going, Propagation::Background);
         let done = delete(&cluster, loaded, environment, survey, what, &options, &progress, &stop).await;
         if let Some(lease) = lease {
-            lease.release(&notes).await;
+            lease.release(&notes, done.is_ok()).await;
         }
         let report = done?;
         let gone = report.results.iter().any(|result| result.hook.is_none());

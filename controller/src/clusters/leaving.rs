@@ -13,8 +13,7 @@ use super::mirror::{TRIES, hub_of, key, options, uid_of};
 use crate::controller::Controller;
 
 /// Deletes an Application's mirror, which stays until it is released: that
-/// cluster's webhook goes on judging by it, and lets go what it declares. Whether
-/// it is there, where there are mirrors at all.
+/// cluster's webhook goes on judging by it, and lets go what it declares.
 ///
 /// # Errors
 /// When it cannot be deleted.
@@ -22,13 +21,13 @@ pub async fn leave(
     controller: &Controller,
     known: &Surroundings,
     application: &AppRef,
-) -> Result<bool, ClusterError> {
-    let Some(kind) = known.discovery.preferred(GROUP, "Application") else { return Ok(true) };
+) -> Result<(), ClusterError> {
+    let Some(kind) = known.discovery.preferred(GROUP, "Application") else { return Ok(()) };
     let (cluster, key) = (known.cluster(), key(application));
     for attempt in 1.. {
-        let Some(mut live) = own(controller, known, kind, &key).await? else { return Ok(false) };
+        let Some(mut live) = own(controller, known, kind, &key).await? else { return Ok(()) };
         if is_going(&live) {
-            return Ok(true);
+            return Ok(());
         }
         let mut finalizers = finalizers(&live);
         if !finalizers.iter().any(|known| known == FINALIZER_PRUNE) {
@@ -39,9 +38,9 @@ pub async fn leave(
                 other => other.map(drop)?,
             }
         }
-        return delete(cluster, kind, &key, &live).await.map(|()| true);
+        return delete(cluster, kind, &key, &live).await;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Takes an Application's mirror away; what it has declared stays.

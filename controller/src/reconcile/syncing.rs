@@ -45,10 +45,16 @@ impl Look<'_> {
     /// Who may have synced it, as far as is known before its Lease is read.
     pub(super) fn synced(&self) -> Synced {
         match self.memory.lease {
-            Last::Unknown if self.before.history.is_empty() => Synced::Never,
+            // If it was, the claim tells, or the next look.
+            Last::Unknown if self.is_new() && self.memory.good.is_none() => Synced::Never,
             Last::Unknown | Last::Never => Synced::Anywhere,
             Last::GivenBack(_) => Synced::Here,
         }
+    }
+
+    /// Whether no controller has ever synced it.
+    fn is_new(&self) -> bool {
+        self.before.history.is_empty()
     }
 
     /// Syncs; what went wrong, if so, and what is there then, if that is known.
@@ -74,7 +80,7 @@ impl Look<'_> {
         let again = async || anew.survey(known.clone(), revision).await.map(|(_, survey)| survey);
         let last = std::mem::take(&mut self.memory.lease);
         let last = match last {
-            Last::Unknown if self.before.history.is_empty() => Last::Never,
+            Last::Unknown if self.is_new() => Last::Never,
             last => last,
         };
         let tried = case.run(survey, &last, |survey| prunes(loaded, survey, prune), again).await;

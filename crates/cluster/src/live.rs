@@ -163,6 +163,13 @@ impl Live {
         self.objects.extend(other.objects);
     }
 
+    /// Takes those of another one that are not here.
+    pub(crate) fn fill(&mut self, other: Self) {
+        for (key, object) in other.objects {
+            self.objects.entry(key).or_insert(object);
+        }
+    }
+
     /// Parses an object and asks whether there is nothing to be done about it: then
     /// it is let go again, else it stays parsed. One that is not there is not judged.
     ///

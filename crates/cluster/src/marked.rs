@@ -39,7 +39,10 @@ impl Cluster {
         let (mut found, mut left_out) = (Vec::new(), Vec::new());
         while let Some((kind, answer)) = answers.next().await {
             match answer {
-                Ok(objects) => found.push((kind, objects)),
+                Ok((objects, refused)) => {
+                    found.push((kind, objects));
+                    left_out.extend(refused);
+                }
                 Err(error) if may_be_left_out(&error) => left_out.push(error),
                 Err(error) => return Err(error),
             }
@@ -52,16 +55,20 @@ impl Cluster {
         kind: &Kind,
         selector: (&str, &str),
         namespaces: &BTreeSet<String>,
-    ) -> Result<Vec<(ObjectKey, Marks)>, ClusterError> {
+    ) -> Result<(Vec<(ObjectKey, Marks)>, Option<ClusterError>), ClusterError> {
         match self.marked_at(kind, "", selector).await {
             Err(ClusterError::Forbidden { .. }) if kind.namespaced && !namespaces.is_empty() => {}
-            other => return other,
+            other => return other.map(|found| (found, None)),
         }
-        let mut found = Vec::new();
+        let (mut found, mut refused) = (Vec::new(), None);
         for namespace in namespaces {
-            found.extend(self.marked_at(kind, namespace, selector).await?);
+            match self.marked_at(kind, namespace, selector).await {
+                Ok(objects) => found.extend(objects),
+                Err(error) if error.kind() == ErrorKind::Forbidden => refused = Some(error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(found)
+        Ok((found, refused))
     }
 
     async fn marked_at(

@@ -114,8 +114,8 @@ impl Cluster {
         self.list_at(discovery, wanted, CACHED, recorded, Reading::Asked).await
     }
 
-    /// Adds to a list of objects that are parsed when they are asked for. What may not
-    /// be listed is left out and told.
+    /// Adds what is not there yet to a list of objects that are parsed when they are asked
+    /// for. Kinds that may not be listed are left out and told.
     ///
     /// # Errors
     /// When the API server cannot be asked.
@@ -125,12 +125,12 @@ impl Cluster {
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
         recorded: impl Fn(&Gvk) -> bool,
         live: &mut Live,
-    ) -> Result<Vec<ClusterError>, ClusterError> {
+    ) -> Result<Vec<(Gvk, ClusterError)>, ClusterError> {
         let (more, errors) = self.list_leaving_out(discovery, wanted, recorded, Reading::Asked).await;
-        live.extend(more);
+        live.fill(more);
         let (left_out, failed): (Vec<_>, Vec<_>) =
-            errors.into_iter().partition(|error| error.kind() == ErrorKind::Forbidden);
-        failed.into_iter().next().map_or(Ok(left_out), Err)
+            errors.into_iter().partition(|(_, error)| error.kind() == ErrorKind::Forbidden);
+        failed.into_iter().next().map_or(Ok(left_out), |(_, error)| Err(error))
     }
 
     async fn list_at(
@@ -161,7 +161,8 @@ impl Cluster {
         discovery: &Discovery,
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
     ) -> (Live, Vec<ClusterError>) {
-        self.list_leaving_out(discovery, wanted, |_| false, Reading::All).await
+        let (live, left_out) = self.list_leaving_out(discovery, wanted, |_| false, Reading::All).await;
+        (live, left_out.into_iter().map(|(_, error)| error).collect())
     }
 
     async fn list_leaving_out(
@@ -170,13 +171,16 @@ impl Cluster {
         wanted: &BTreeMap<Gvk, BTreeSet<String>>,
         recorded: impl Fn(&Gvk) -> bool,
         reading: Reading,
-    ) -> (Live, Vec<ClusterError>) {
+    ) -> (Live, Vec<(Gvk, ClusterError)>) {
         let paths = list_paths(discovery, wanted);
         let (mut live, mut errors) = (Live::default(), Vec::new());
         let marked =
             paths.into_iter().map(|(path, kind)| (format!("{path}{CACHED}"), kind, recorded(&kind.gvk)));
-        let asked: Vec<_> =
-            marked.map(|(path, kind, recorded)| self.list_one(path, kind, recorded, reading)).collect();
+        let asked = marked.map(|(path, kind, recorded)| async move {
+            let objects = self.list_one(path, kind, recorded, reading).await;
+            objects.map_err(|error| (kind.gvk.clone(), error))
+        });
+        let asked: Vec<_> = asked.collect();
         let mut answers = futures::stream::iter(asked).buffer_unordered(PARALLEL);
         while let Some(objects) = answers.next().await {
             match objects {

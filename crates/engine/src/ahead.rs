@@ -26,7 +26,8 @@ pub(crate) type Wanted = BTreeMap<Gvk, BTreeSet<String>>;
 pub struct Ahead {
     since: Instant,
     wanted: Wanted,
-    lists: JoinHandle<Result<Live, ClusterError>>,
+    /// And the kinds that may not be listed.
+    lists: JoinHandle<Result<(Live, Vec<Gvk>), ClusterError>>,
 }
 
 impl Drop for Ahead {
@@ -43,33 +44,35 @@ impl Ahead {
         loaded: &Loaded,
         environment: &Environment,
     ) -> Option<Self> {
-        let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
+        let memory = Memory::at(cluster, environment, &loaded.application);
         let wanted = remembered(&memory.read(), discovery);
         let policy = policy(loaded).ok().filter(|_| !wanted.is_empty())?;
         let (cluster, discovery, kinds) = (cluster.clone(), discovery.clone(), wanted.clone());
-        let lists =
-            async move { cluster.list_unread(&discovery, &kinds, |gvk| by_manager(&policy, gvk)).await };
+        let lists = async move {
+            let mut live = Live::default();
+            let recorded = |gvk: &Gvk| by_manager(&policy, gvk);
+            let left_out = cluster.list_more(&discovery, &kinds, recorded, &mut live).await?;
+            Ok((live, left_out.into_iter().map(|(gvk, _)| gvk).collect()))
+        };
         Some(Self { since: Instant::now(), wanted, lists: tokio::spawn(lists) })
     }
 
-    /// Its lists, unless they are old by now, or something of them may not be listed:
-    /// not all that is remembered is declared.
+    /// Its lists, unless they are old by now, and of what: not all that is remembered is
+    /// declared, so what may not be listed is left out.
     async fn take(mut self) -> Option<(Wanted, Live)> {
         if self.since.elapsed() > FRESH {
             return None;
         }
-        let Ok(Ok(live)) = (&mut self.lists).await else { return None };
-        Some((std::mem::take(&mut self.wanted), live))
+        let Ok(Ok((live, left_out))) = (&mut self.lists).await else { return None };
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.retain(|gvk, _| !left_out.contains(gvk));
+        Some((wanted, live))
     }
 }
 
 /// Where what is remembered was.
 fn remembered(places: &Places, discovery: &Discovery) -> Wanted {
-    let of = |gvk: &Gvk| {
-        let namespaced = discovery.kind(gvk)?.namespaced;
-        let namespaces = places.namespaces.iter().filter(|name| name.is_empty() != namespaced);
-        Some((gvk.clone(), namespaces.cloned().collect()))
-    };
+    let of = |gvk: &Gvk| Some((gvk.clone(), places.namespaces_of(discovery.kind(gvk)?.namespaced)));
     places.kinds.iter().filter_map(of).collect()
 }
 
@@ -92,7 +95,9 @@ pub(crate) async fn list(
     };
     let (mut listed, mut live) = taken.unwrap_or_default();
     wanted.retain(|gvk, namespaces| {
-        let Some(listed) = listed.get(gvk) else { return true };
+        // Of a kind in two versions, nobody knows which one came.
+        let is_one = listed.keys().filter(|one| one.group == gvk.group && one.kind == gvk.kind).count() == 1;
+        let Some(listed) = listed.get(gvk).filter(|_| is_one) else { return true };
         namespaces.retain(|namespace| !listed.contains(namespace));
         !namespaces.is_empty()
     });

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use gitops_cluster::{Discovery, Live};
 use gitops_core::desired::DesiredSet;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::plan::{Pruning, annotations};
+use gitops_core::plan::{Pruning, annotations, is_never_pruned};
 
 use crate::desired::{Environment, desired};
 use crate::error::EngineError;
@@ -25,18 +25,30 @@ struct Left {
     going: usize,
 }
 
-/// Live objects that an earlier commit declared and this one does not, and second
-/// workloads of Rollouts among them.
+/// What is left of earlier commits.
+#[derive(Debug, Default)]
+pub(crate) struct Earlier {
+    /// What such a commit declared.
+    pub found: Vec<(ObjectKey, Gvk)>,
+    /// Second workloads of Rollouts among it.
+    pub leftovers: BTreeSet<ObjectKey>,
+    /// All that bears the Application's marks, whether it is known who declared it or
+    /// not.
+    pub marked: Vec<(ObjectKey, Gvk)>,
+}
+
+/// Live objects that an earlier commit declared and this one does not.
 pub(crate) async fn earlier(
     loaded: &Loaded,
     environment: &Environment,
     discovery: &Discovery,
     set: &DesiredSet,
     live: &Live,
-) -> Result<(Vec<(ObjectKey, Gvk)>, BTreeSet<ObjectKey>), EngineError> {
-    let (mut found, mut leftovers) = (Vec::new(), BTreeSet::new());
+) -> Result<Earlier, EngineError> {
+    let (by_revision, marked) = left(loaded, set, live);
+    let Earlier { mut found, mut leftovers, .. } = Earlier::default();
     let (mut rendered, mut failed) = (0, 0);
-    let mut waiting = in_order(left(loaded, set, live)).into_iter();
+    let mut waiting = in_order(by_revision).into_iter();
     for (revision, Left { objects, .. }) in waiting.by_ref() {
         match desired(loaded, environment, &revision, discovery).await {
             Ok(before) => {
@@ -70,15 +82,15 @@ pub(crate) async fn earlier(
             "Git no longer declares objects of more commits than are looked at in one sync: another one, after those of the others are pruned, goes on with them"
         );
     }
-    Ok((found, leftovers))
+    Ok(Earlier { found, leftovers, marked })
 }
 
 /// An Application's objects that Git no longer declares, by the commits that wrote
-/// them.
-fn left(loaded: &Loaded, set: &DesiredSet, live: &Live) -> BTreeMap<String, Left> {
+/// them, and all of them: what is never pruned needs no commit.
+fn left(loaded: &Loaded, set: &DesiredSet, live: &Live) -> (BTreeMap<String, Left>, Vec<(ObjectKey, Gvk)>) {
     let owner = loaded.application.to_string();
     let declared: HashSet<&ObjectKey> = set.objects.keys().collect();
-    let mut by_revision: BTreeMap<String, Left> = BTreeMap::new();
+    let (mut by_revision, mut marked) = (BTreeMap::<String, Left>::new(), Vec::new());
     for (key, marks) in live.marks() {
         let ours = marks.application.as_deref() == Some(&loaded.application.name)
             && marks.owner.as_deref() == Some(&owner);
@@ -87,12 +99,16 @@ fn left(loaded: &Loaded, set: &DesiredSet, live: &Live) -> BTreeMap<String, Left
         }
         let Some((revision, object)) = marks.revision.as_ref().zip(live.get(key)) else { continue };
         let Ok(gvk) = Gvk::of(object) else { continue };
+        marked.push((key.clone(), gvk.clone()));
+        if is_never_pruned(object) {
+            continue;
+        }
         let stays = annotations::options(object).is_ok_and(|own| own.prune == Some(Pruning::Never));
         let left = by_revision.entry(revision.to_string()).or_default();
         left.going += usize::from(!stays);
         left.objects.push((key.clone(), gvk));
     }
-    by_revision
+    (by_revision, marked)
 }
 
 /// Those of which most may go first: what stays for ever holds up nothing.
@@ -139,7 +155,7 @@ mod tests {
             objects.put(ObjectKey::of(&object).unwrap(), object);
         }
         let loaded = crate::fixture::loaded();
-        let order = in_order(left(&loaded, &set(config("declared"), &[]), &objects));
+        let order = in_order(left(&loaded, &set(config("declared"), &[]), &objects).0);
         let order: Vec<_> =
             order.iter().map(|(revision, left)| (revision.as_str(), left.objects.len())).collect();
         assert_eq!(order, [("c", 2), ("b", 1), ("a", 2)]);

@@ -340,12 +340,13 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    /// Gives it back, with what is remembered by then; as it is then. One that cannot
-    /// be given back runs out.
-    pub async fn release(mut self, memory: &Memory) -> Last {
+    /// Gives it back, with what is remembered by then; as it is then. Of what was not
+    /// `done` all is kept that was noted before. One that cannot be given back runs out.
+    pub async fn release(mut self, memory: &Memory, done: bool) -> Last {
         self.renewing.abort();
         if let Some(places) = memory.known() {
-            self.place.places = places;
+            let noted = std::mem::take(&mut self.place.places);
+            self.place.places = if done { places } else { places.joined(noted) };
         }
         let place = &self.place;
         let written = self.written.held().clone();

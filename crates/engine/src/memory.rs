@@ -8,16 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gitops_cluster::NAMESPACES;
+use gitops_cluster::Cluster;
 use gitops_core::desired::{AppRef, DesiredObject};
 use gitops_core::object::{Gvk, ObjectKey};
 use sha2::{Digest, Sha256};
+
+use crate::desired::Environment;
 
 /// Kinds and namespaces in which an Application had objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Places {
     pub kinds: BTreeSet<Gvk>,
     pub namespaces: BTreeSet<String>,
+    /// Raised whenever `hooks` or `run` change: those of the greater one are right.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turn: u64,
     /// The commit whose hooks have all ended well.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hooks: String,
@@ -32,17 +37,39 @@ pub struct Places {
 
 /// Jobs that are kept with a Lease: an annotation has an end.
 const MOST_JOBS: usize = 500;
+/// Namespaces, too.
+const MOST_NAMESPACES: usize = 500;
+/// Stands for all namespaces.
+const ALL: &str = "*";
 /// How the hash of a Job begins that holds a secret. It is kept with no Lease.
 const OWN: &str = "own:";
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_zero(turn: &u64) -> bool {
+    *turn == 0
+}
+
 impl Places {
+    /// In which namespaces objects of a kind may be; an empty name: in all, or in none.
+    pub(crate) fn namespaces_of(&self, namespaced: bool) -> BTreeSet<String> {
+        if !namespaced || self.namespaces.contains(ALL) {
+            return [String::new()].into();
+        }
+        self.namespaces.iter().filter(|name| !name.is_empty()).cloned().collect()
+    }
+
     /// As they are kept with a Lease.
     pub(crate) fn noted(&self) -> String {
         let run = self.run.iter().filter(|(_, hash)| !hash.starts_with(OWN)).take(MOST_JOBS);
+        let namespaces = if self.namespaces.len() > MOST_NAMESPACES {
+            [ALL.to_owned()].into()
+        } else {
+            self.namespaces.clone()
+        };
         let places = Self {
             kinds: self.kinds.clone(),
-            // More are listed at once, and need no names.
-            namespaces: self.namespaces.iter().take(NAMESPACES + 1).cloned().collect(),
+            namespaces,
+            turn: self.turn,
             hooks: self.hooks.clone(),
             run: run.map(|(name, hash)| (name.clone(), hash.clone())).collect(),
             deleting: false,
@@ -55,14 +82,18 @@ impl Places {
         serde_json::from_str(note).ok()
     }
 
-    /// These, and what somebody else remembers of later.
+    /// Where either knows of something; what has run as whoever came last has it. A
+    /// note that is older than what is known here was made before a Lease could not be
+    /// given back.
     #[must_use]
-    pub(crate) fn joined(mut self, later: Self) -> Self {
-        self.kinds.extend(later.kinds);
-        self.namespaces.extend(later.namespaces);
-        self.run.extend(later.run);
-        if !later.hooks.is_empty() {
-            self.hooks = later.hooks;
+    pub(crate) fn joined(mut self, noted: Self) -> Self {
+        self.kinds.extend(noted.kinds);
+        self.namespaces.extend(noted.namespaces);
+        if noted.turn >= self.turn {
+            // Nobody else knows these.
+            self.run.retain(|_, hash| hash.starts_with(OWN));
+            self.run.extend(noted.run);
+            (self.turn, self.hooks) = (noted.turn, noted.hooks);
         }
         self
     }
@@ -98,6 +129,11 @@ impl Memory {
         Self { path: cache_dir.join("applications").join(format!("{}.json", &name[..32])) }
     }
 
+    /// Of an Application in a cluster.
+    pub fn at(cluster: &Cluster, environment: &Environment, application: &AppRef) -> Self {
+        Self::of(&environment.cache_dir, &cluster.remembered_as(), application)
+    }
+
     /// A file of the same Application that holds something else.
     pub(crate) fn beside(&self, extension: &str) -> PathBuf {
         self.path.with_extension(extension)
@@ -118,6 +154,17 @@ impl Memory {
     pub fn write(&self, places: &Places) {
         if self.known().as_ref() != Some(places) {
             keep(&self.path, &serde_json::to_vec(places).unwrap_or_default());
+        }
+    }
+
+    /// Changes what has run, which is right from now on, whoever asks.
+    pub(crate) fn advance(&self, change: impl FnOnce(&mut Places)) {
+        let before = self.read();
+        let mut after = before.clone();
+        change(&mut after);
+        if after != before {
+            after.turn += 1;
+            self.write(&after);
         }
     }
 }
@@ -167,31 +214,58 @@ mod tests {
         let open = |at: usize| (format!("shop/{at}"), "hash".to_owned());
         let places = Places {
             kinds: [Gvk::new("v1", "Secret")].into(),
-            namespaces: (0..99).map(|at| format!("n{at}")).collect(),
+            namespaces: (0..999).map(|at| format!("n{at}")).collect(),
+            turn: 3,
             hooks: "abc".into(),
             run: (0..999).map(open).chain([secret]).collect(),
             deleting: true,
         };
         let noted = Places::of_note(&places.noted()).unwrap();
-        assert_eq!((noted.kinds, noted.hooks.as_str(), noted.deleting), (places.kinds, "abc", false));
-        assert_eq!((noted.namespaces.len(), noted.run.len()), (NAMESPACES + 1, MOST_JOBS));
+        assert_eq!((&noted.kinds, noted.hooks.as_str(), noted.deleting), (&places.kinds, "abc", false));
+        assert_eq!((noted.turn, noted.run.len()), (3, MOST_JOBS));
+        let everywhere = [String::new()].into();
+        assert_eq!(noted.namespaces_of(true), everywhere);
+        assert_eq!(noted.namespaces_of(false), everywhere);
         assert!(noted.run.values().all(|hash| hash == "hash"));
     }
 
     #[test]
     fn what_somebody_else_has_done_later_counts() {
-        let of = |hooks: &str, namespace: &str, hash: &str| Places {
+        let of = |turn: u64, hooks: &str, namespace: &str, hash: &str| Places {
             namespaces: [namespace.to_owned()].into(),
+            turn,
             hooks: hooks.into(),
-            run: [("shop/j".to_owned(), hash.to_owned())].into(),
+            run: [("shop/j".to_owned(), hash.to_owned()), (format!("shop/{hooks}"), OWN.to_owned())].into(),
             ..Places::default()
         };
-        let both = of("one", "a", "1").joined(of("two", "b", "2"));
-        assert_eq!(
-            (both.hooks.as_str(), both.namespaces.len(), both.run["shop/j"].as_str()),
-            ("two", 2, "2")
-        );
-        assert_eq!(of("one", "a", "1").joined(Places::default()), of("one", "a", "1"));
+        for turn in [1, 2] {
+            let both = of(1, "one", "a", "1").joined(of(turn, "two", "b", "2"));
+            assert_eq!((both.hooks.as_str(), both.namespaces.len(), both.turn), ("two", 2, turn));
+            assert_eq!(both.run["shop/j"], "2");
+            assert!(both.run.contains_key("shop/one"), "nobody else knows it");
+        }
+        let deleted = Places { turn: 2, ..Places::default() };
+        let after = of(1, "one", "a", "1").joined(deleted);
+        assert!(after.hooks.is_empty() && !after.run.contains_key("shop/j"), "it is made anew");
+    }
+
+    #[test]
+    fn a_note_from_before_a_lease_that_was_not_given_back_is_old() {
+        let run = [("shop/j".to_owned(), "1".to_owned())];
+        let here = Places { turn: 2, hooks: "new".into(), run: run.into(), ..Places::default() };
+        let noted = Places { turn: 1, hooks: "old".into(), ..Places::default() };
+        assert_eq!(here.clone().joined(noted), here);
+    }
+
+    #[test]
+    fn only_what_has_run_is_a_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory::of(folder.path(), "here", &crate::fixture::loaded().application);
+        memory.write(&Places { namespaces: ["shop".to_owned()].into(), ..Places::default() });
+        for _ in 0..2 {
+            memory.advance(|places| places.hooks = "abc".into());
+        }
+        assert_eq!((memory.read().turn, memory.read().namespaces.len()), (1, 1));
     }
 
     #[test]

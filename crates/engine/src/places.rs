@@ -41,20 +41,15 @@ pub(crate) fn declared(set: &DesiredSet) -> Wanted {
 }
 
 /// Where else there may be objects.
-fn beside(listed: &Wanted, places: &Places, discovery: &Discovery) -> Wanted {
-    let none = BTreeSet::new();
+fn beside(listed: &Wanted, places: &Places, namespaced: impl Fn(&Gvk) -> Option<bool>) -> Wanted {
     let mut more = Wanted::new();
     for gvk in &places.kinds {
-        let Some(kind) = discovery.kind(gvk) else { continue };
-        let listed = listed.get(gvk).unwrap_or(&none);
-        let namespaces: BTreeSet<String> = if listed.contains("") {
-            continue;
-        } else if kind.namespaced {
-            let others = places.namespaces.iter().filter(|name| !name.is_empty());
-            others.filter(|name| !listed.contains(*name)).cloned().collect()
-        } else {
-            [String::new()].into()
-        };
+        let Some(namespaced) = namespaced(gvk) else { continue };
+        // An object is the same in every version of its kind.
+        let same = listed.iter().filter(|(known, _)| known.group == gvk.group && known.kind == gvk.kind);
+        let listed: BTreeSet<&String> = same.flat_map(|(_, namespaces)| namespaces).collect();
+        let mut namespaces = places.namespaces_of(namespaced);
+        namespaces.retain(|name| !listed.contains(name) && !listed.iter().any(|listed| listed.is_empty()));
         if !namespaces.is_empty() {
             more.insert(gvk.clone(), namespaces);
         }
@@ -62,25 +57,27 @@ fn beside(listed: &Wanted, places: &Places, discovery: &Discovery) -> Wanted {
     more
 }
 
-/// Adds what there is beside what is listed. What may not be listed is told.
+/// Adds what there is beside what is listed. Out: where that may not be, which is told.
 pub(crate) async fn list_beside(
     (cluster, discovery): (&Cluster, &Discovery),
     listed: &Wanted,
     places: &Places,
     policy: &Policy,
     live: &mut Live,
-) -> Result<(), EngineError> {
-    let more = beside(listed, places, discovery);
-    if !more.is_empty() {
-        let recorded = |gvk: &Gvk| by_manager(policy, gvk);
-        tell(&cluster.list_more(discovery, &more, recorded, live).await?);
+) -> Result<Wanted, EngineError> {
+    let mut more = beside(listed, places, |gvk| Some(discovery.kind(gvk)?.namespaced));
+    if more.is_empty() {
+        return Ok(more);
     }
-    Ok(())
+    let left_out = cluster.list_more(discovery, &more, |gvk| by_manager(policy, gvk), live).await?;
+    tell(left_out.iter().map(|(_, error)| error));
+    more.retain(|gvk, _| left_out.iter().any(|(kind, _)| kind == gvk));
+    Ok(more)
 }
 
-fn tell(left_out: &[ClusterError]) {
-    if let Some(error) = left_out.first() {
-        let kinds = left_out.len();
+fn tell<'a>(mut left_out: impl ExactSizeIterator<Item = &'a ClusterError>) {
+    let kinds = left_out.len();
+    if let Some(error) = left_out.next() {
         tracing::warn!(kinds, %error, "what has left Git is not found where it may not be listed");
     }
 }
@@ -122,7 +119,7 @@ async fn looked(
     namespaces.remove("");
     let label = (LABEL_APPLICATION, loaded.application.name.as_str());
     let (found, left_out) = cluster.list_marked(preferred(discovery), label, &namespaces).await?;
-    tell(&left_out);
+    tell(left_out.iter());
     let owner = loaded.application.to_string();
     let mut places = Places::default();
     for (kind, objects) in found {
@@ -138,4 +135,38 @@ async fn looked(
 fn preferred(discovery: &Discovery) -> impl Iterator<Item = &Kind> {
     let mut seen = HashSet::new();
     discovery.kinds().iter().filter(move |kind| seen.insert((&kind.gvk.group, &kind.gvk.kind)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(of: &[(&str, &str, &[&str])]) -> Wanted {
+        let one = |(version, kind, namespaces): &(&str, &str, &[&str])| {
+            (Gvk::new(version, kind), namespaces.iter().map(|name| (*name).to_owned()).collect())
+        };
+        of.iter().map(one).collect()
+    }
+
+    #[test]
+    fn what_is_listed_already_is_not_looked_at_twice() {
+        let places = |namespaces: &[&str]| Places {
+            kinds: wanted(&[("v1", "ConfigMap", &[]), ("v1", "Node", &[]), ("x.io/v1beta1", "Thing", &[])])
+                .into_keys()
+                .collect(),
+            namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
+            ..Places::default()
+        };
+        let namespaced =
+            |gvk: &Gvk| (gvk.kind != "Thing" || gvk.group == "x.io").then_some(gvk.kind != "Node");
+        let listed = wanted(&[("v1", "ConfigMap", &["a"]), ("x.io/v1", "Thing", &[""])]);
+        assert_eq!(
+            beside(&listed, &places(&["a", "b", ""]), namespaced),
+            wanted(&[("v1", "ConfigMap", &["b"]), ("v1", "Node", &[""])]),
+            "a kind is the same in all its versions"
+        );
+        let everywhere = beside(&listed, &places(&["*"]), namespaced);
+        assert_eq!(everywhere, wanted(&[("v1", "ConfigMap", &[""]), ("v1", "Node", &[""])]));
+        assert_eq!(beside(&listed, &places(&["b"]), |_| None), Wanted::new(), "kinds that are no more");
+    }
 }

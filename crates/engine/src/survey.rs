@@ -11,9 +11,9 @@ use gitops_core::plan::{Action, Budget, Doubt, Options, Plan, Select, Step, plan
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 
-use crate::ahead::{self, Ahead};
+use crate::ahead::{self, Ahead, Wanted};
 use crate::desired::Environment;
-use crate::earlier::earlier;
+use crate::earlier::{Earlier, earlier};
 use crate::error::EngineError;
 use crate::known::{self, Known};
 use crate::load::Loaded;
@@ -48,6 +48,8 @@ pub struct Survey {
     pub leftovers: BTreeSet<ObjectKey>,
     /// What was remembered of the Application.
     places: Places,
+    /// Where else it may have objects: what may not be listed, and what bears its marks.
+    elsewhere: Wanted,
 }
 
 impl Survey {
@@ -81,7 +83,9 @@ impl Survey {
     fn places_after(&self, before: Places) -> Places {
         let jobs: BTreeSet<String> =
             self.desired.objects.values().filter_map(expiring).map(|(name, _)| name).collect();
-        let mut places = Places { kinds: BTreeSet::new(), namespaces: BTreeSet::new(), ..before };
+        let (kinds, namespaces) =
+            (self.elsewhere.keys().cloned().collect(), self.elsewhere.values().flatten().cloned().collect());
+        let mut places = Places { kinds, namespaces, ..before };
         places.run.retain(|name, _| jobs.contains(name));
         let mut note = |key: &ObjectKey, gvk: &Gvk| {
             if !places.kinds.contains(gvk) {
@@ -138,7 +142,7 @@ impl Survey {
         let prunes = self.plan.steps.iter().filter(|step| step.action == Action::Prune);
         let earlier: Vec<(ObjectKey, Gvk)> =
             prunes.map(|step| (step.key.clone(), step.gvk.clone())).collect();
-        let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
+        let memory = Memory::at(cluster, environment, &loaded.application);
         let known = (&self.schemas, &policy, &self.options);
         let unchanged = self.plan.steps.iter().filter(|step| step.action == Action::Unchanged);
         let same: HashSet<&ObjectKey> = unchanged.map(|step| &step.key).collect();
@@ -175,7 +179,7 @@ pub async fn survey(
     ahead: Option<Ahead>,
     synced: Synced,
 ) -> Result<Survey, EngineError> {
-    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
+    let memory = Memory::at(cluster, environment, &loaded.application);
     let ground = Ground { cluster, discovery, loaded, environment };
     let (set, rollouts, plain) = gated(&ground, set).await?;
     let declared = places::declared(&set);
@@ -186,8 +190,13 @@ pub async fn survey(
     let places = places::find(cluster, discovery, loaded, &memory, &set, synced);
     let lists = async { Ok(lists.await?) };
     let ((mut live, listed), schemas, places) = tokio::try_join!(lists, schemas, places)?;
-    places::list_beside((cluster, discovery), &listed, &places, &policy, &mut live).await?;
-    let (earlier, leftovers) = earlier(loaded, environment, discovery, &set, &live).await?;
+    let mut elsewhere =
+        places::list_beside((cluster, discovery), &listed, &places, &policy, &mut live).await?;
+    let Earlier { found: earlier, leftovers, marked } =
+        earlier(loaded, environment, discovery, &set, &live).await?;
+    for (key, gvk) in marked {
+        elsewhere.entry(gvk).or_default().insert(key.namespace);
+    }
     let options = loaded.sync_options()?;
     let delegated = set.delegated();
     let mut known =
@@ -198,7 +207,7 @@ pub async fn survey(
     known.keep(&plan);
     let (discovery, moved, beside, held) =
         (discovery.clone(), BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-    Ok(Survey {
+    let survey = Survey {
         desired: set,
         live,
         plan,
@@ -212,7 +221,13 @@ pub async fn survey(
         plain,
         leftovers,
         places,
-    })
+        elsewhere,
+    };
+    // Nobody syncs what is as Git says, and it may leave Git later.
+    if survey.plan.is_settled() {
+        memory.write(&survey.places());
+    }
+    Ok(survey)
 }
 
 /// What differs. A Job that has run and is gone is not made again. What is the
@@ -275,7 +290,7 @@ pub fn policy(loaded: &Loaded) -> Result<Policy, EngineError> {
 
 /// Remembers where a survey has found objects, and where a sync of it makes some.
 pub(crate) fn remember(cluster: &Cluster, loaded: &Loaded, environment: &Environment, survey: &Survey) {
-    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
+    let memory = Memory::at(cluster, environment, &loaded.application);
     let before = memory.read();
     memory.write(&survey.places_after(Places { deleting: false, ..before }));
 }
@@ -288,9 +303,7 @@ pub(crate) fn remember_run(
     survey: &Survey,
     report: &Report,
 ) {
-    let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application);
-    let mut places = memory.read();
+    let memory = Memory::at(cluster, environment, &loaded.application);
     let done = report.results.iter().filter(|result| matches!(result.outcome, Outcome::Done));
-    places.run.extend(done.filter_map(|result| survey.expiring(&result.key)));
-    memory.write(&places);
+    memory.advance(|places| places.run.extend(done.filter_map(|result| survey.expiring(&result.key))));
 }

@@ -240,11 +240,6 @@ fn is_meant(step: &Step, survey: &Survey, options: &SyncOptions) -> bool {
     options.select.takes(&step.key, &step.gvk, step.action, object)
 }
 
-/// Where a sync and a deletion note what whoever goes on with them has to know.
-pub fn memory(cluster: &Cluster, loaded: &Loaded, environment: &Environment) -> Memory {
-    Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application)
-}
-
 /// Whether hooks are to be run.
 fn hooks_due(survey: &Survey, options: &SyncOptions, memory: &Memory) -> bool {
     let regular = |phase: Phase| matches!(phase, Phase::PreSync | Phase::Sync | Phase::PostSync);
@@ -271,7 +266,8 @@ pub fn has_work(
 ) -> bool {
     let changes = |step: &Step| is_work(step, survey, options) && is_meant(step, survey, options);
     survey.plan.steps.iter().any(changes)
-        || !survey.plan.hooks.is_empty() && hooks_due(survey, options, &memory(cluster, loaded, environment))
+        || !survey.plan.hooks.is_empty()
+            && hooks_due(survey, options, &Memory::at(cluster, environment, &loaded.application))
 }
 
 /// Carries out a survey's plan. `stop` ends it between objects.
@@ -293,7 +289,7 @@ pub async fn sync(
         // Before the first write, so that even an interrupted sync is found.
         remember(cluster, loaded, environment, survey);
     }
-    let memory = memory(cluster, loaded, environment);
+    let memory = Memory::at(cluster, environment, &loaded.application);
     let hooks = hooks_due(survey, options, &memory);
     let run = Run { cluster, loaded, survey, options, progress, stop };
     let mut report = waves::carry_out(&run, hooks).await?;
@@ -308,7 +304,7 @@ pub async fn sync(
         && report.broken.is_none()
         && stop.reason().is_none();
     if whole && hooks {
-        memory.write(&crate::memory::Places { hooks: survey.desired.revision.clone(), ..memory.read() });
+        memory.advance(|places| places.hooks.clone_from(&survey.desired.revision));
     }
     if whole && options.wait {
         waiting::at_the_end(&run, &mut report).await?;

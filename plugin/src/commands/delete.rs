@@ -142,7 +142,7 @@ impl Case<'_> {
         let agreed = self.going(&survey);
         self.confirm(&agreed, &BTreeSet::new())?;
         let environment = &self.destination.environment;
-        let memory = Memory::of(&environment.cache_dir, &cluster.remembered_as(), application);
+        let memory = Memory::at(cluster, environment, application);
         let works = self.options.dry_run == DryRun::None && (!agreed.is_empty() || memory.read().deleting);
         let mut lease = None;
         if works {
@@ -161,7 +161,7 @@ impl Case<'_> {
         };
         let done = done.await;
         if let Some(lease) = lease {
-            lease.release(&memory).await;
+            lease.release(&memory, done.is_ok()).await;
         }
         let done = done?;
         let mut report = Report { kind: "Delete", ..synctext::report(self.loaded, &survey, &done) };

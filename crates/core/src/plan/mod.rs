@@ -211,11 +211,17 @@ fn read(object: &DesiredObject) -> Result<(Role, i32, Options), DesiredError> {
     })
 }
 
+/// Whether an object stays when Git no longer declares it, without being counted:
+/// hooks are left to their own delete policies, and what is not to be counted is let
+/// be.
+pub fn is_never_pruned(live: &Value) -> bool {
+    is_hook(live) || annotations::may_be_extraneous(live)
+}
+
 /// What Git no longer declares goes as the live object says; one whose word
-/// cannot be read stays. Hooks are left to their own delete policies, and what is
-/// not to be counted is let be.
+/// cannot be read stays.
 fn prune(key: &ObjectKey, gvk: &Gvk, live: Option<&Value>, options: &Options) -> Option<Step> {
-    if live.is_some_and(|live| is_hook(live) || annotations::may_be_extraneous(live)) {
+    if live.is_some_and(is_never_pruned) {
         return None;
     }
     let own = live.map_or_else(|| Ok(Options::default()), annotations::options);

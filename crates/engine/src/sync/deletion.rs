@@ -12,11 +12,11 @@ use gitops_core::plan::{Action, Phase, Propagation, Step, order_of};
 use serde_json::Value;
 
 use super::waves::{Course, hook_batches};
-use super::{DryRun, Outcome, Progress, Report, Result, Run, RunHooks, Stop, SyncOptions, memory};
+use super::{DryRun, Outcome, Progress, Report, Result, Run, RunHooks, Stop, SyncOptions};
 use crate::desired::Environment;
 use crate::error::EngineError;
 use crate::load::Loaded;
-use crate::memory::Places;
+use crate::memory::{Memory, Places};
 use crate::survey::Survey;
 
 /// How often it is looked whether something is gone.
@@ -40,7 +40,8 @@ pub async fn delete(
     progress: &dyn Progress,
     stop: &Stop,
 ) -> std::result::Result<Report, EngineError> {
-    let (memory, writes) = (memory(cluster, loaded, environment), options.dry_run == DryRun::None);
+    let memory = Memory::at(cluster, environment, &loaded.application);
+    let writes = options.dry_run == DryRun::None;
     let begun = memory.read().deleting;
     let hooks = options.hooks != RunHooks::Never;
     let run = Run { cluster, loaded, survey, options, progress, stop };
@@ -65,8 +66,11 @@ pub async fn delete(
     }
     if writes && course.failure.is_none() && stop.reason().is_none() {
         // What has run before is to run again with the next sync.
-        let places = memory.read();
-        memory.write(&Places { kinds: places.kinds, namespaces: places.namespaces, ..Places::default() });
+        memory.advance(|places| {
+            places.hooks.clear();
+            places.run.clear();
+            places.deleting = false;
+        });
     }
     Ok(Report {
         results: course.results,

@@ -11,7 +11,7 @@ use gitops_core::desired::{AppRef, DesiredObject, stamp};
 use gitops_core::names::GROUP;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::path::Path;
-use gitops_core::plan::{Action, Step};
+use gitops_core::plan::{Action, Options, Step};
 use gitops_core::verdict::Policy;
 use serde_json::Value;
 
@@ -130,6 +130,8 @@ impl<'a> Worker<'a> {
         }
         let stamped = self.stamped(object, Some(live), kind);
         // Never made anew for that.
+        let options = Options { replace: None, ..step.options.clone() };
+        let step = &Step { options, ..step.clone() };
         match self.change(step, kind, &stamped, Some(live), &[]).await {
             Ok(written) => Written { marked: true, ..written },
             Err(error) => {

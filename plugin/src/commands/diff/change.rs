@@ -42,7 +42,7 @@ impl Files {
         let shown = named.unwrap_or(folder);
         let outside = || {
             Failure::usage(format!("{} is in no Git repository", shown.display()))
-                .hint("commit it, and try again")
+                .hint("run it in the repository whose commits are compared, or name a file of it with -f")
         };
         let within = match named {
             Some(file) => file.canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned())),

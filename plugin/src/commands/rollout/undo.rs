@@ -1,23 +1,25 @@
 //! `kubectl gitops rollout undo`
 
 use clap::Args;
+use gitops_api::rollout::End;
 use gitops_core::rollout::desired::version;
-use gitops_core::rollout::state::State;
 use gitops_engine::versions::{Known, versions};
 
 use super::declared::{Declared, Which};
+use super::history::ABORTED;
 use crate::commands::rollback::{self, Way};
 use crate::error::Failure;
 use crate::output::Format;
 use crate::place::Place;
 use crate::printer::Printer;
+use crate::rollouts::Seen;
 use crate::settings::Settings;
 use crate::{reaching, rollouts};
 
 /// Goes back to an earlier version, by a commit, and syncs
 ///
 /// The version is the promoted one where another is on its way or was aborted,
-/// else the one before; `rollout history` counts them. The commit gives all
+/// else the newest other one that was not aborted; `rollout history` counts them. The commit gives all
 /// files that the Application's render reads the content they had: the target's
 /// configuration goes back with it. It gets in as the Rollout says; going back
 /// to what runs is immediate.
@@ -86,41 +88,84 @@ fn count(to: &str) -> Result<Result<usize, &str>, Failure> {
     }
 }
 
-/// The promoted version where Git says another one; else the one before.
+/// The promoted version where Git says another one; else the newest other one that
+/// was not aborted.
 async fn before(declared: &Declared, place: &Place) -> Result<String, Failure> {
     let newest = version(&declared.spec, &declared.target()?.value).unwrap_or_default();
-    let stable = state(declared, place).await.and_then(|state| state.stable);
-    match stable.filter(|stable| stable.hash != newest) {
-        Some(stable) => Ok(gitops_engine::restore::commit_of(&declared.loaded, &stable.revision).to_owned()),
-        None => Ok(ago(declared, place, 1).await?.last.id),
+    let seen = seen(declared, place).await;
+    let stable = seen.as_ref().and_then(|seen| seen.state.stable.as_ref());
+    if let Some(stable) = stable.filter(|stable| stable.hash != newest) {
+        return Ok(gitops_engine::restore::commit_of(&declared.loaded, &stable.revision).to_owned());
     }
+    let ends = seen.and_then(|seen| seen.rollout.status).map(|status| status.history).unwrap_or_default();
+    let known = known(declared, place).await?;
+    let count = known.len();
+    earlier(known, &newest, &ends).map(|known| known.last.id).ok_or_else(|| none(count))
 }
 
-/// Where it stands; none where the cluster does not say.
-async fn state(declared: &Declared, place: &Place) -> Option<State> {
+/// The newest version but `newest` that did not end badly the last time.
+fn earlier(known: Vec<Known>, newest: &str, ends: &[End]) -> Option<Known> {
+    let was_aborted =
+        |hash: &str| ends.iter().find(|end| end.hash == hash).is_some_and(|end| end.outcome == ABORTED);
+    known.into_iter().find(|known| known.hash != newest && !was_aborted(&known.hash))
+}
+
+/// As the cluster has it; none where it does not say.
+async fn seen(declared: &Declared, place: &Place) -> Option<Seen> {
     let namespace = &declared.spec.target.namespace;
     let cluster = reaching::of(place, &declared.loaded).await.ok()??;
-    let seen = rollouts::find(&cluster, namespace, &declared.name).await.ok()?;
-    seen.is_driven.then_some(seen.state)
+    let seen = rollouts::look(&cluster, namespace, &declared.name).await.ok()??;
+    seen.is_driven.then_some(seen)
+}
+
+async fn known(declared: &Declared, place: &Place) -> Result<Vec<Known>, Failure> {
+    let (environment, revision) = (place.environment(), &declared.revision);
+    Ok(versions(&declared.loaded, environment, revision, &declared.spec, place, LIMIT).await?)
 }
 
 /// The version so many before that of now.
 async fn ago(declared: &Declared, place: &Place, back: usize) -> Result<Known, Failure> {
-    let (environment, revision) = (place.environment(), &declared.revision);
-    let mut known = versions(&declared.loaded, environment, revision, &declared.spec, place, LIMIT).await?;
-    if known.len() > back {
-        return Ok(known.swap_remove(back));
-    }
+    let mut known = known(declared, place).await?;
     let count = known.len();
-    Err(Failure::git(format!(
-        "the last {LIMIT} commits hold {count} versions: there is nothing to go back to"
-    ))
-    .hint("`kubectl gitops rollout history` lists them; name an earlier commit with --to-revision REVISION"))
+    if count > back { Ok(known.swap_remove(back)) } else { Err(none(count)) }
+}
+
+fn none(count: usize) -> Failure {
+    Failure::git(format!("the last {LIMIT} commits hold {count} versions: there is nothing to go back to"))
+        .hint(
+            "`kubectl gitops rollout history` lists them; name an earlier commit with --to-revision REVISION",
+        )
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use gitops_source::Commit;
+
     use super::*;
+
+    #[test]
+    fn a_version_that_was_aborted_is_none_to_go_back_to() {
+        let known = |hashes: &[&str]| -> Vec<Known> {
+            let commit =
+                |id: &str| Commit { id: id.into(), subject: String::new(), author: String::new(), time: 0 };
+            let one = |hash: &&str| Known {
+                hash: (*hash).into(),
+                first: commit(hash),
+                last: commit(hash),
+                images: Vec::new(),
+            };
+            hashes.iter().map(one).collect()
+        };
+        let end =
+            |hash: &str, outcome: &str| End { hash: hash.into(), outcome: outcome.into(), ..End::default() };
+        // The last one comes first: b went well in the end.
+        let ends = [end("b", "Promoted"), end("x", ABORTED), end("b", ABORTED)];
+        let to = |hashes: &[&str]| earlier(known(hashes), "a", &ends).map(|known| known.hash);
+        assert_eq!(to(&["a", "x", "a", "b", "c"]).unwrap(), "b");
+        assert_eq!(to(&["a", "c", "b"]).unwrap(), "c", "of which nothing is known");
+        assert_eq!(to(&["a", "x", "a"]), None);
+    }
 
     #[test]
     fn a_count_is_told_from_a_revision() {

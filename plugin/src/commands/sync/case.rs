@@ -80,9 +80,8 @@ impl Case<'_> {
         let done = done.await;
         self.writes.note(works);
         if let Some(lease) = lease {
-            lease
-                .release(&Memory::of(&environment.cache_dir, &cluster.remembered_as(), &loaded.application))
-                .await;
+            let memory = Memory::at(cluster, environment, &loaded.application);
+            lease.release(&memory, done.is_ok()).await;
         }
         let (done, rolled) = done?;
         let is_whole = !done.interrupted && !done.lost && done.broken.is_none();
