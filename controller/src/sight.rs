@@ -40,10 +40,10 @@ impl Sight<'_> {
         let cluster = &self.application.spec.destination.cluster;
         for (key, object) in &set.objects {
             let project = self.project.ok_or_else(|| EngineError::Internal("a Project is gone".into()))?;
-            admit::object(project, cluster, (key, &object.gvk), || object.value.clone())?;
+            admit::object(project, cluster, (key, &object.gvk), || (*object.value).clone())?;
             known.member.takes_object(key, &object.gvk)?;
             if let Some(far) = self.far {
-                admit::object(far, IN_CLUSTER, (key, &object.gvk), || object.value.clone())?;
+                admit::object(far, IN_CLUSTER, (key, &object.gvk), || (*object.value).clone())?;
             }
         }
         self.beside(known, set).await

@@ -30,7 +30,8 @@ pub struct Record {
 impl Record {
     /// An object, without the values that are nobody's business.
     pub fn of(declared: DesiredObject, salt: &str) -> Self {
-        let DesiredObject { gvk, mut value, origin, .. } = declared;
+        let DesiredObject { gvk, value, origin, .. } = declared;
+        let mut value = value.into_value();
         let mut hiding = Hiding {
             gvk: &gvk,
             confidential: &origin.confidential,
@@ -122,7 +123,7 @@ impl Reader {
         let (key, gvk) = (ObjectKey::of(&record.object)?, Gvk::of(&record.object)?);
         let confidential = record.confidential.into();
         let origin = Origin { file: record.file, line: record.line, lines: record.lines, confidential };
-        let object = DesiredObject { key: key.clone(), gvk, value: record.object, origin };
+        let object = DesiredObject { key: key.clone(), gvk, value: record.object.into(), origin };
         self.objects.insert(key, Want::store(object, &mut self.kinds));
         Ok(())
     }

@@ -151,13 +151,13 @@ impl Delegated {
     }
 }
 
-/// Whether an object of this kind and JSON text may delegate something: a
-/// cheap question before it is parsed.
-pub fn may_delegate(gvk: &Gvk, json: &str) -> bool {
+/// Whether an object of this kind may delegate something, as far as its text may
+/// hold some words: a cheap question before it is parsed.
+pub fn may_delegate(gvk: &Gvk, holds: impl FnOnce(&str) -> bool) -> bool {
     matches!(
         (gvk.group.as_str(), gvk.kind.as_str()),
         ("autoscaling", "HorizontalPodAutoscaler") | ("keda.sh", "ScaledObject")
-    ) || json.contains("cert-manager.io/inject-")
+    ) || holds("cert-manager.io/inject-")
 }
 
 /// What this object delegates: the replicas of an autoscaler's target, or its

@@ -9,5 +9,5 @@ use crate::object::{Gvk, ObjectKey};
 #[allow(clippy::unwrap_used, reason = "tests")]
 pub(crate) fn declared(value: Value) -> DesiredObject {
     let (key, gvk) = (ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
-    DesiredObject { key, gvk, value, origin: Origin::at("f", 1) }
+    DesiredObject { key, gvk, value: value.into(), origin: Origin::at("f", 1) }
 }

@@ -40,7 +40,7 @@ pub struct Part {
 impl Stored for Want {
     fn store(object: DesiredObject, kinds: &mut BTreeMap<Gvk, Arc<Gvk>>) -> Self {
         let DesiredObject { gvk, value, origin, .. } = object;
-        let json = value.to_string().into_boxed_str();
+        let json = value.into_json();
         let gvk = kinds.entry(gvk).or_insert_with_key(|gvk| Arc::new(gvk.clone())).clone();
         Self { gvk, json, origin }
     }
@@ -67,7 +67,7 @@ impl Part {
             delegated: Delegated::default(),
         };
         let mut delegating: Vec<DesiredObject> = (part.objects.iter())
-            .filter(|(_, want)| may_delegate(&want.gvk, &want.json))
+            .filter(|(_, want)| may_delegate(&want.gvk, |text| want.json.contains(text)))
             .filter_map(|(key, _)| part.get(key))
             .collect();
         delegating.sort_by(|a, b| a.key.cmp(&b.key));
@@ -97,7 +97,8 @@ impl Part {
     pub fn get(&self, key: &ObjectKey) -> Option<DesiredObject> {
         let want = self.gated.get(key).or_else(|| self.objects.get(key))?;
         let value: Value = serde_json::from_str(&want.json).expect("written from a value");
-        Some(DesiredObject { key: key.clone(), gvk: (*want.gvk).clone(), value, origin: want.origin.clone() })
+        let (gvk, origin) = ((*want.gvk).clone(), want.origin.clone());
+        Some(DesiredObject { key: key.clone(), gvk, value: value.into(), origin })
     }
 
     /// Only the objects that another part declares otherwise, or not at all.

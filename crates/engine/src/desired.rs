@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gitops_api::application::{Source, SourceType as Declared};
-use gitops_core::desired::{Builder, DesiredObject, DesiredSet, Rendered, Scopes, Stored};
+use gitops_core::desired::{Builder, DesiredObject, DesiredSet, Given, Scopes, Stored};
 use gitops_core::index::{Part, Precedence, Want};
 use gitops_core::object::ObjectKey;
 use gitops_source::registry::{self, Wanted};
@@ -218,9 +218,7 @@ async fn objects<S: Stored + Send + 'static>(
         let (tools, cache) = (&environment.tools, &environment.cache_dir);
         for Render { snapshot, request, elsewhere } in &renders {
             let mut names = Names::new(elsewhere.as_deref());
-            render_each(snapshot, request, tools, cache, &mut |rendered| {
-                builder.add(names.placed(rendered))
-            })?;
+            render_each(snapshot, request, tools, cache, &mut |given| builder.add(names.placed(given)))?;
         }
         builder.finish().map_err(EngineError::Desired)
     })
@@ -352,15 +350,15 @@ impl<'a> Names<'a> {
         Self { repo, last: None }
     }
 
-    fn placed(&mut self, mut rendered: Rendered) -> Rendered {
-        let Some(repo) = self.repo else { return rendered };
+    fn placed(&mut self, mut given: Given) -> Given {
+        let Some(repo) = self.repo else { return given };
         let file = match &self.last {
-            Some((from, to)) if *from == rendered.file => to.clone(),
-            _ => Arc::from(format!("{repo}//{}", rendered.file)),
+            Some((from, to)) if from == given.file() => to.clone(),
+            _ => Arc::from(format!("{repo}//{}", given.file())),
         };
-        self.last = Some((rendered.file, file.clone()));
-        rendered.file = file;
-        rendered
+        self.last = Some((given.file().clone(), file.clone()));
+        given.set_file(file);
+        given
     }
 }
 

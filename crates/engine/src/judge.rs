@@ -82,7 +82,7 @@ impl Ground {
 /// live object's own marks: what of `live` differs from it was somebody's
 /// write.
 pub fn untouched(want: &DesiredObject, live: &Value) -> Value {
-    let mut value = want.value.clone();
+    let mut value = (*want.value).clone();
     for (field, key) in gitops_core::desired::MARKS {
         let Some(mark) = live.get("metadata").and_then(|metadata| metadata.get(field)?.get(key)) else {
             continue;

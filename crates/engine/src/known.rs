@@ -127,7 +127,7 @@ fn hash(ground: &Hash, object: &DesiredObject, live: &[u8]) -> Option<Hash> {
     let mut out = BufWriter::with_capacity(1 << 13, Sha256::new_with_prefix(ground));
     // A JSON document says itself where it ends.
     serde_json::to_writer(&mut out, &object.gvk).ok()?;
-    serde_json::to_writer(&mut out, &object.value).ok()?;
+    out.write_all(object.value.json().as_bytes()).ok()?;
     out.write_all(live).ok()?;
     Some(out.into_inner().ok()?.finalize().into())
 }

@@ -43,7 +43,7 @@ impl Written {
     /// An object that an Application declares.
     pub fn declared(object: &DesiredObject) -> Self {
         let lines = Lines::Declared(Box::new(object.clone()));
-        Self { file: object.origin.file.to_string(), value: object.value.clone(), lines }
+        Self { file: object.origin.file.to_string(), value: (*object.value).clone(), lines }
     }
 
     /// The line of a field, or of the nearest one above it that is written.
@@ -226,7 +226,7 @@ fn object(one: &Written, namespace: &str) -> Option<(ObjectKey, DesiredObject)> 
         namespace.clone_into(&mut key.namespace);
     }
     let origin = Origin::at(&one.file, one.line(""));
-    Some((key.clone(), DesiredObject { key, gvk, value, origin }))
+    Some((key.clone(), DesiredObject { key, gvk, value: value.into(), origin }))
 }
 
 #[cfg(test)]

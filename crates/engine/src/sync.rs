@@ -235,7 +235,7 @@ fn is_meant(step: &Step, survey: &Survey, options: &SyncOptions) -> bool {
     if options.select.is_all() {
         return true;
     }
-    let declared = survey.desired.objects.get(&step.key).map(|object| &object.value);
+    let declared = survey.desired.objects.get(&step.key).map(|object| &*object.value);
     let object = declared.or_else(|| survey.live.get(&step.key));
     options.select.takes(&step.key, &step.gvk, step.action, object)
 }

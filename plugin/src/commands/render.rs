@@ -110,7 +110,7 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
 }
 
 fn masked(object: &DesiredObject) -> Value {
-    let mut value = object.value.clone();
+    let mut value = (*object.value).clone();
     mask_all(&mut value, &object.origin.confidential);
     if object.gvk.is_secret()
         && let Some(data) = value.get_mut("data").and_then(Value::as_object_mut)

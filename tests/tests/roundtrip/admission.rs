@@ -69,7 +69,7 @@ async fn what_admission_plugins_put_is_no_difference() {
             failures.push(format!("{plugin} did not act at {acts_at}: {live}"));
         }
         if want.gvk.kind == "Pod" {
-            want.value = surroundings.fill(want.value);
+            want.value = surroundings.fill(want.value.into_value()).into();
         }
         let instance = Instance { label: plugin.to_owned(), object: Arc::new(want), added: Vec::new() };
         failures.extend(world.told(&instance, &live));

@@ -182,7 +182,7 @@ impl Keeper {
         part: Part,
     ) -> Result<Held, EngineError> {
         for (key, gvk) in part.objects() {
-            let value = || part.get(key).map(|object| object.value).unwrap_or_default();
+            let value = || part.get(key).map(|object| object.value.into_value()).unwrap_or_default();
             admit::object(project, &application.spec.destination.cluster, (key, gvk), value)?;
         }
         let policy = loaded.policy()?;

@@ -202,7 +202,7 @@ mod tests {
                 name: "web".into(),
             },
             gvk: Gvk::new(version, kind),
-            value: json!({"apiVersion": version, "kind": kind, "metadata": {"name": "web", "namespace": "shop"}, "spec": spec}),
+            value: json!({"apiVersion": version, "kind": kind, "metadata": {"name": "web", "namespace": "shop"}, "spec": spec}).into(),
             origin: Origin { file: "a.yaml".into(), line: 1, lines: None, confidential: [].into() },
         }
     }

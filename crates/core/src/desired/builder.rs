@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::normal::desired;
-use super::{DesiredError, DesiredObject, Origin, Rendered, Scopes};
+use super::{DesiredError, DesiredObject, Given, Origin, Scopes};
 use crate::object::{Gvk, ObjectKey};
 
 /// The kinds that CustomResourceDefinitions among the rendered objects bring,
@@ -61,7 +61,7 @@ pub struct Builder<'a, S> {
     kinds: BTreeMap<Gvk, Arc<Gvk>>,
     objects: BTreeMap<ObjectKey, S>,
     /// Of kinds whose definition may still come.
-    waiting: Vec<Rendered>,
+    waiting: Vec<Given>,
     errors: Vec<DesiredError>,
 }
 
@@ -92,18 +92,28 @@ impl<'a, S: Stored> Builder<'a, S> {
     }
 
     /// One more; mistakes are told by [`Builder::finish`].
-    pub fn add(&mut self, rendered: Rendered) {
-        self.scopes.defined.extend(definition(&rendered.value));
-        let unknown = Gvk::of(&rendered.value).is_ok_and(|gvk| self.scopes.namespaced(&gvk).is_none());
+    pub fn add(&mut self, given: impl Into<Given>) {
+        let given = given.into();
+        self.scopes.defined.extend(match &given {
+            Given::Rendered(rendered) => definition(&rendered.value),
+            Given::Ready(ready) => ready.definition().as_ref().and_then(definition),
+        });
+        let unknown = given.gvk().is_some_and(|gvk| self.scopes.namespaced(&gvk).is_none());
         if unknown {
-            self.waiting.push(rendered);
+            self.waiting.push(given);
         } else {
-            self.place(rendered);
+            self.place(given);
         }
     }
 
-    fn place(&mut self, rendered: Rendered) {
-        match desired(rendered, self.default_namespace, &self.scopes, self.lenient) {
+    fn place(&mut self, given: Given) {
+        let desired = match given {
+            Given::Rendered(rendered) => {
+                desired(rendered, self.default_namespace, &self.scopes, self.lenient)
+            }
+            Given::Ready(ready) => ready.desired(self.default_namespace, &self.scopes, self.lenient),
+        };
+        match desired {
             Ok(object) => match self.objects.entry(object.key.clone()) {
                 Entry::Occupied(first) => {
                     let (first, second) = (first.get().origin().to_string(), object.origin.to_string());
@@ -120,8 +130,8 @@ impl<'a, S: Stored> Builder<'a, S> {
     /// # Errors
     /// All mistakes found, so that they can be mended at once.
     pub fn finish(mut self) -> Result<BTreeMap<ObjectKey, S>, Vec<DesiredError>> {
-        for rendered in std::mem::take(&mut self.waiting) {
-            self.place(rendered);
+        for given in std::mem::take(&mut self.waiting) {
+            self.place(given);
         }
         if self.errors.is_empty() { Ok(self.objects) } else { Err(self.errors) }
     }

@@ -27,7 +27,7 @@ pub(crate) fn mark(key: &str, object: &DesiredObject, application: &AppRef, revi
 /// A desired object with the marks that every sync sets: whose it is, at which
 /// commit, and where it stands in Git.
 pub fn stamp(object: &DesiredObject, application: &AppRef, revision: &str) -> Value {
-    let mut value = object.value.clone();
+    let mut value = (*object.value).clone();
     for (field, key) in MARKS {
         let text = mark(key, object, application, revision);
         let metadata = &mut value["metadata"];

@@ -3,9 +3,11 @@
 //! namespaces, or every mistake found in it at once.
 
 mod builder;
+mod content;
 mod marks;
 mod normal;
 mod origin;
+mod ready;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +18,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::delegation::Delegated;
+use crate::delegation::{Delegated, may_delegate};
 use crate::object::{Gvk, IdentityError, ObjectKey};
 
 pub use builder::{Builder, Stored};
+pub use content::Content;
 pub(crate) use marks::mark;
 pub use marks::{MARKS, stamp};
 pub use origin::{LineTree, Origin};
+pub use ready::{Given, Ready};
 
 /// An Application by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,7 +60,7 @@ pub struct Rendered {
 pub struct DesiredObject {
     pub key: ObjectKey,
     pub gvk: Gvk,
-    pub value: Value,
+    pub value: Content,
     pub origin: Origin,
 }
 
@@ -113,6 +117,10 @@ impl DesiredSet {
 
     /// What its objects leave to others.
     pub fn delegated(&self) -> Delegated {
-        Delegated::collect(self.objects.values(), |key| self.objects.get(key).cloned())
+        let delegating = self
+            .objects
+            .values()
+            .filter(|object| may_delegate(&object.gvk, |text| object.value.may_hold(text)));
+        Delegated::collect(delegating, |key| self.objects.get(key).cloned())
     }
 }

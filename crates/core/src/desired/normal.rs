@@ -7,11 +7,22 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::origin::flatten;
-use super::{DesiredError, DesiredObject, Origin, Rendered, Scopes};
+use super::{DesiredError, DesiredObject, LineTree, Origin, Rendered, Scopes};
 use crate::compare::mask_text;
 use crate::object::{Gvk, ObjectKey};
 use crate::path::plain;
 use crate::plan::{annotations, is_hook};
+
+/// An object that lacks only the namespace that the cluster gives it, or takes.
+pub(super) struct Tidy {
+    pub gvk: Gvk,
+    /// With the namespace that it names itself, if any.
+    pub key: ObjectKey,
+    pub value: Value,
+    /// Without its lines.
+    pub origin: Origin,
+    pub lines: Option<LineTree>,
+}
 
 pub(super) fn desired(
     rendered: Rendered,
@@ -19,6 +30,53 @@ pub(super) fn desired(
     scopes: &dyn Scopes,
     lenient: bool,
 ) -> Result<DesiredObject, DesiredError> {
+    let Tidy { gvk, mut key, mut value, origin, lines } = tidy(rendered)?;
+    scope((&gvk, &mut key), &value, &origin, default_namespace, scopes, lenient)?;
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        if key.namespace.is_empty() {
+            metadata.remove("namespace");
+        } else {
+            metadata.insert("namespace".into(), key.namespace.clone().into());
+        }
+    }
+    let lines = lines.map(|tree| flatten(&value, &tree));
+    Ok(DesiredObject { key, gvk, value: value.into(), origin: Origin { lines, ..origin } })
+}
+
+/// Gives an object of this kind its namespace, or takes it. `notes` say how it is
+/// synced.
+pub(super) fn scope(
+    (gvk, key): (&Gvk, &mut ObjectKey),
+    notes: &Value,
+    origin: &Origin,
+    default_namespace: &str,
+    scopes: &dyn Scopes,
+    lenient: bool,
+) -> Result<(), DesiredError> {
+    let at = || (origin.to_string(), gvk.clone(), key.name.clone());
+    let scope = scopes.namespaced(gvk).or_else(|| {
+        // Whose definition comes later is taken for namespaced until then.
+        let own = annotations::options(notes).ok().and_then(|options| options.skip_missing);
+        own.unwrap_or(lenient).then_some(true)
+    });
+    match scope {
+        None => {
+            let (origin, gvk, name) = at();
+            return Err(DesiredError::UnknownKind { origin, gvk, name });
+        }
+        Some(true) if key.namespace.is_empty() && default_namespace.is_empty() => {
+            let (origin, gvk, name) = at();
+            return Err(DesiredError::NoNamespace { origin, gvk, name });
+        }
+        Some(true) if key.namespace.is_empty() => default_namespace.clone_into(&mut key.namespace),
+        Some(true) => {}
+        Some(false) => key.namespace.clear(),
+    }
+    Ok(())
+}
+
+/// Without what only the server sets or what says nothing.
+pub(super) fn tidy(rendered: Rendered) -> Result<Tidy, DesiredError> {
     let Rendered { mut value, file, line, lines, confidential } = rendered;
     let origin = Origin { file, line, lines: None, confidential: confidential.into() };
     let at = origin.to_string();
@@ -32,30 +90,9 @@ pub(super) fn desired(
         // Each run has a name of its own; no object can have this one.
         value["metadata"]["name"] = format!("{name}*").into();
     }
-    let mut key =
-        ObjectKey::of(&value).map_err(|error| DesiredError::Identity { origin: at.clone(), error })?;
-    let name = key.name.clone();
-    let scope = scopes.namespaced(&gvk).or_else(|| {
-        // Whose definition comes later is taken for namespaced until then.
-        let own = annotations::options(&value).ok().and_then(|options| options.skip_missing);
-        own.unwrap_or(lenient).then_some(true)
-    });
-    match scope {
-        None => return Err(DesiredError::UnknownKind { origin: at, gvk, name }),
-        Some(true) if key.namespace.is_empty() && default_namespace.is_empty() => {
-            return Err(DesiredError::NoNamespace { origin: at, gvk, name });
-        }
-        Some(true) if key.namespace.is_empty() => key.namespace = default_namespace.to_owned(),
-        Some(true) => {}
-        Some(false) => key.namespace.clear(),
-    }
+    let key = ObjectKey::of(&value).map_err(|error| DesiredError::Identity { origin: at.clone(), error })?;
     drop_nulls(&mut value);
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        if key.namespace.is_empty() {
-            metadata.remove("namespace");
-        } else {
-            metadata.insert("namespace".into(), key.namespace.clone().into());
-        }
         for set_by_the_server in
             ["creationTimestamp", "resourceVersion", "uid", "generation", "managedFields", "selfLink"]
         {
@@ -70,10 +107,9 @@ pub(super) fn desired(
     }
     if let Some(reason) = text_maps(&value) {
         let reason = mask_text(&reason, &origin.confidential);
-        return Err(DesiredError::Invalid { origin: at, gvk, name, reason });
+        return Err(DesiredError::Invalid { origin: at, gvk, name: key.name, reason });
     }
-    let lines = lines.map(|tree| flatten(&value, &tree));
-    Ok(DesiredObject { key, gvk, value, origin: Origin { lines, ..origin } })
+    Ok(Tidy { gvk, key, value, origin, lines })
 }
 
 /// `null` says nothing. List elements keep their places.

@@ -62,7 +62,11 @@ pub struct Origin {
 impl Origin {
     /// A document of a file; nothing is known of its fields.
     pub fn at(file: &str, line: u32) -> Self {
-        Self { file: file.into(), line, lines: None, confidential: Box::default() }
+        Self::of(file.into(), line)
+    }
+
+    pub(super) fn of(file: Arc<str>, line: u32) -> Self {
+        Self { file, line, lines: None, confidential: Box::default() }
     }
 }
 
@@ -77,14 +81,20 @@ impl DesiredObject {
     /// none where only the file is known.
     pub fn line_of(&self, path: &Path) -> Option<u32> {
         let lines = self.origin.lines.as_deref()?;
-        let (mut value, mut at) = (&self.value, 0);
-        for segment in &path.0 {
-            let Some((next, offset)) = descend(value, segment) else { break };
-            value = next;
-            at += offset;
-        }
-        lines.get(at).copied().filter(|line| *line > 0)
+        lines.get(index_of(&self.value, path)).copied().filter(|line| *line > 0)
     }
+}
+
+/// How many values are met before a field, or the nearest one above it that is there,
+/// when descending.
+pub(super) fn index_of(value: &Value, path: &Path) -> usize {
+    let (mut value, mut at) = (value, 0);
+    for segment in &path.0 {
+        let Some((next, offset)) = descend(value, segment) else { break };
+        value = next;
+        at += offset;
+    }
+    at
 }
 
 /// The child at `segment` and how many values lie before it.

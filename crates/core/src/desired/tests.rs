@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 use crate::names::{ANNOTATION_ORIGIN, ANNOTATION_OWNER, LABEL_APPLICATION};
+use crate::plan::annotations;
 
 struct Known;
 impl Scopes for Known {
@@ -140,4 +142,107 @@ fn marks_name_the_commit_and_the_file() {
     assert_eq!(stamped["metadata"]["labels"][LABEL_APPLICATION], "shop");
     assert_eq!(stamped["metadata"]["annotations"][ANNOTATION_ORIGIN], "0.yaml:1");
     assert_eq!(stamped["metadata"]["annotations"][ANNOTATION_OWNER], "a/shop");
+}
+
+/// Some words, among them such as stand in an object's text.
+fn word() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "a",
+        "namespace",
+        "metadata",
+        "name",
+        ",\"namespace\":",
+        "\t",
+        "\n",
+        "é\u{0}",
+        "",
+        "argocd.argoproj.io/sync-wave",
+        "helm.sh/resource-policy",
+        "status",
+    ])
+    .prop_map(str::to_owned)
+}
+
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf =
+        prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), word().prop_map(Value::from)];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(word(), inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// A tree of lines for a value, as a loader makes one: not all of it is written.
+fn tree(value: &Value, line: &mut u32) -> LineTree {
+    *line += 1;
+    let here = *line;
+    let (mut fields, mut items) = (BTreeMap::new(), Vec::new());
+    match value {
+        Value::Object(map) => fields.extend(map.iter().map(|(key, value)| (key.clone(), tree(value, line)))),
+        Value::Array(list) => items.extend(list.iter().map(|value| tree(value, line))),
+        _ => {}
+    }
+    LineTree { line: here, fields, items }
+}
+
+proptest! {
+    /// The cluster sees no difference between an object that was kept and one that was
+    /// read from Git just now.
+    #[test]
+    fn what_was_kept_is_what_was_read(
+        kind in prop::sample::select(vec!["ConfigMap", "Namespace", "Secret", "Other", "CustomResourceDefinition"]),
+        namespace in prop::option::of(word()),
+        mut metadata in prop::collection::btree_map(word(), anything(), 0..3),
+        annotations in prop::collection::btree_map(word(), word(), 0..3),
+        rest in prop::collection::btree_map(word(), anything(), 0..4),
+        named in prop::sample::select(vec!["name", "generateName", "aaa"]),
+    ) {
+        metadata.insert(named.to_owned(), "a".into());
+        metadata.insert("annotations".to_owned(), json!(annotations));
+        if let Some(namespace) = namespace {
+            metadata.insert("namespace".to_owned(), namespace.into());
+        }
+        let mut value = json!(rest);
+        value["apiVersion"] = "v1".into();
+        value["kind"] = kind.into();
+        value["metadata"] = json!(metadata);
+        let lines = Some(tree(&value, &mut 0));
+        let rendered =
+            Rendered { value, file: "f".into(), line: 1, lines, confidential: Vec::new() };
+        let built = |given: Given| {
+            let mut builder = Builder::<DesiredObject>::new("shop", &Known);
+            builder.add(given);
+            builder.finish()
+        };
+        let given = Given::ready(rendered.clone());
+        prop_assert!(!(matches!(given, Given::Ready(_)) && kind == "Secret"));
+        let kept = Given::of_line(&given.to_line().unwrap()).unwrap();
+        let (read, kept) = (built(rendered.into()), built(kept));
+        prop_assert_eq!(&read, &kept);
+        for (read, kept) in read.iter().flatten().zip(kept.iter().flatten()) {
+            prop_assert_eq!(read.1.value.json(), kept.1.value.json());
+            prop_assert_eq!(annotations::role(read.1.value.notes()), annotations::role(kept.1.value.notes()));
+            prop_assert_eq!(annotations::wave(read.1.value.notes()), annotations::wave(kept.1.value.notes()));
+            prop_assert_eq!(
+                annotations::options(read.1.value.notes()),
+                annotations::options(kept.1.value.notes())
+            );
+        }
+    }
+}
+
+#[test]
+fn most_objects_are_made_ready_and_stay_unread() {
+    let value =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "b"}});
+    let rendered = Rendered { value, file: "f".into(), line: 1, lines: None, confidential: Vec::new() };
+    let secret = Rendered { confidential: vec!["b".into()], ..rendered.clone() };
+    assert!(matches!(Given::ready(rendered), Given::Ready(_)));
+    assert!(
+        matches!(Given::ready(secret), Given::Rendered(_)),
+        "its texts are not known to whoever keeps it"
+    );
 }

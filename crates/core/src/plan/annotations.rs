@@ -6,11 +6,13 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::options::{Options, Pruning};
 use crate::names::PREFIX;
 
+/// Helm's prefix.
+const HELM: &str = "helm.sh/";
 /// Argo CD's prefix.
 const ARGO: &str = "argocd.argoproj.io/";
 
@@ -65,6 +67,15 @@ pub struct Mistake {
 
 fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("annotations")?.get(key)?.as_str()
+}
+
+/// As much of an object as this module asks for; null where it says nothing.
+pub fn notes(object: &Value) -> Value {
+    let is_read = |key: &str| [PREFIX, ARGO, HELM].iter().any(|prefix| key.starts_with(prefix));
+    let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
+    let read = annotations.into_iter().flatten().filter(|(key, _)| is_read(key));
+    let read: Map<String, Value> = read.map(|(key, text)| (key.clone(), text.clone())).collect();
+    if read.is_empty() { Value::Null } else { json!({"metadata": {"annotations": read}}) }
 }
 
 /// Ours, else Argo CD's, with its key.

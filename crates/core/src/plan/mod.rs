@@ -200,7 +200,7 @@ pub fn differences(
 /// What an object in Git says about its sync.
 fn read(object: &DesiredObject) -> Result<(Role, i32, Options), DesiredError> {
     let read = || {
-        let value = &object.value;
+        let value = object.value.notes();
         Ok((annotations::role(value)?, annotations::wave(value)?, annotations::options(value)?))
     };
     read().map_err(|mistake: annotations::Mistake| DesiredError::Invalid {

@@ -57,11 +57,11 @@ fn what_is_known_to_be_the_same_is_not_compared() {
 #[test]
 fn each_object_gets_its_action() {
     let desired = set(&[("ConfigMap", "new"), ("ConfigMap", "same"), ("ConfigMap", "other")]);
-    let mut other = object("ConfigMap", "other").value;
+    let mut other = object("ConfigMap", "other").value.into_value();
     other["data"]["a"] = json!("2");
     let plan = run(
         &desired,
-        &[object("ConfigMap", "same").value, other],
+        &[object("ConfigMap", "same").value.into_value(), other],
         &[("ConfigMap", "gone"), ("ConfigMap", "same")],
     );
     let actions: Vec<_> = plan.steps.iter().map(|s| (s.key.name.as_str(), s.action)).collect();
@@ -257,7 +257,7 @@ fn what_is_pruned_goes_in_reverse_and_hooks_stay() {
         ("ConfigMap", "extra", json!({"argocd.argoproj.io/compare-options": "IgnoreExtraneous"})),
     ]
     .into_iter()
-    .map(|(kind, name, annotations)| annotated(kind, name, annotations).value)
+    .map(|(kind, name, annotations)| annotated(kind, name, annotations).value.into_value())
     .collect();
     let earlier: Vec<_> = live.iter().map(|v| (ObjectKey::of(v).unwrap(), Gvk::of(v).unwrap())).collect();
     let find = |key: &ObjectKey| live.iter().find(|value| ObjectKey::of(value).as_ref() == Ok(key));
@@ -337,7 +337,7 @@ proptest! {
     fn no_more_goes_than_the_budget_allows(stay in 1..60_usize, go in 0..60_usize, count in 0..40_usize, percent in 0..=100_usize) {
         let names: Vec<String> = (0..stay.max(go)).map(|at| format!("o{at}")).collect();
         let desired: Vec<(&str, &str)> = names.iter().take(stay).map(|name| ("ConfigMap", name.as_str())).collect();
-        let live: Vec<Value> = names.iter().take(stay).map(|name| object("ConfigMap", name).value).collect();
+        let live: Vec<Value> = names.iter().take(stay).map(|name| object("ConfigMap", name).value.into_value()).collect();
         let earlier: Vec<(&str, &str)> = names.iter().take(go).map(|name| ("Secret", name.as_str())).collect();
         let plan = run(&set(&desired), &live, &earlier);
         let budget = Budget { count, percent };

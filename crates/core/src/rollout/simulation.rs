@@ -94,7 +94,7 @@ pub fn spec(strategy: Strategy) -> Spec {
 fn object(value: Value) -> (ObjectKey, DesiredObject) {
     let (key, gvk) = (ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
     let origin = Origin { confidential: Default::default(), file: "f".into(), line: 1, lines: None };
-    (key.clone(), DesiredObject { key, gvk, value, origin })
+    (key.clone(), DesiredObject { key, gvk, value: value.into(), origin })
 }
 
 fn version_of(kind: &str) -> &'static str {
@@ -212,8 +212,8 @@ impl World {
     /// Anyone's sync, with what is stored.
     pub fn apply(&mut self, limit: usize) {
         let desired = self.desired();
-        let changed = desired.values().filter(|object| self.live.get(&object.key) != Some(&object.value));
-        let changed: Vec<_> = changed.map(|object| (object.key.clone(), object.value.clone())).collect();
+        let changed = desired.values().filter(|object| self.live.get(&object.key) != Some(&*object.value));
+        let changed: Vec<_> = changed.map(|object| (object.key.clone(), (*object.value).clone())).collect();
         self.live.extend(changed.into_iter().take(limit));
         if limit == usize::MAX {
             self.live.retain(|key, _| desired.contains_key(key));
@@ -227,7 +227,7 @@ impl World {
 
     fn observe(&self, state: &State, request: Option<Asked>) -> Observed {
         let desired = self.desired();
-        let same = |key: &ObjectKey| self.live.get(key) == desired.get(key).map(|object| &object.value);
+        let same = |key: &ObjectKey| self.live.get(key) == desired.get(key).map(|object| &*object.value);
         let measured = due(&self.spec, state, self.now).into_iter().filter_map(|(scope, rule)| {
             let new = state.new.as_ref()?;
             let outcome = match &new.revision {

@@ -349,7 +349,7 @@ impl Context<'_> {
         let is_pod = want.gvk.group.is_empty() && want.gvk.kind == "Pod";
         match self.facts.surroundings.as_ref().filter(|_| is_pod) {
             Some(around) => {
-                let filled = around.fill(want.value.clone());
+                let filled = around.fill((*want.value).clone());
                 compare(self.schemas, &want.gvk, &filled, live, &options)
             }
             None => compare(self.schemas, &want.gvk, &want.value, live, &options),

@@ -102,7 +102,7 @@ fn namespace_labels(review: &Review<'_>, context: &Context<'_>) -> Option<Object
         .filter(|key| has_power(key))
         .filter_map(|key| {
             let (before, after) = (label(Some(old), key), label(Some(new), key));
-            let git = label(want.map(|want| &want.value), key);
+            let git = label(want.map(|want| &*want.value), key);
             let op = if after.is_none() {
                 Op::Remove
             } else if git.is_none() {

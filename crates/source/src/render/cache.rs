@@ -6,17 +6,17 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use gitops_core::desired::Rendered;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use gitops_core::desired::Given;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 /// Part of the key: what rendering means. Raise it when that changes.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A folder is swept once in so long.
@@ -56,22 +56,22 @@ impl Entry {
 
     /// Gives away what is kept, one object a line; false when nothing is, or
     /// when it is broken. It is checked to its end before anything is given.
-    pub(super) fn read(&self, take: &mut dyn FnMut(Rendered)) -> bool {
+    pub(super) fn read(&self, take: &mut dyn FnMut(Given)) -> bool {
         let kept = self.give(take);
         count(kept);
         kept
     }
 
-    fn give(&self, take: &mut dyn FnMut(Rendered)) -> bool {
+    fn give(&self, take: &mut dyn FnMut(Given)) -> bool {
         let Ok(bytes) = std::fs::read(&self.path) else { return false };
-        let sound = |line: &&[u8]| serde_json::from_slice::<Shape>(line).is_ok();
-        let Some(lines) = whole(&bytes).filter(|lines| lines.iter().all(sound)) else {
+        let Some(lines) = whole(&bytes) else {
             tracing::warn!(path = %self.path.display(), "a kept render is broken; rendering anew");
             return false;
         };
+        let mut last = Arc::from("");
         for line in lines {
-            match serde_json::from_slice(line) {
-                Ok(rendered) => take(rendered),
+            match read(line, &mut last) {
+                Ok(given) => take(given),
                 Err(error) => {
                     // What was given stands, so the caller will complain; the
                     // next render is a new one.
@@ -87,11 +87,11 @@ impl Entry {
 
     /// The same of a small one, at once; none when nothing is kept, or when it is
     /// broken.
-    pub(super) fn objects(&self) -> Option<Vec<Rendered>> {
+    pub(super) fn objects(&self) -> Option<Vec<Given>> {
         let bytes = std::fs::read(&self.path).ok()?;
-        let read =
-            |lines: Vec<&[u8]>| lines.into_iter().map(|line| serde_json::from_slice(line).ok()).collect();
-        let objects: Option<Vec<Rendered>> = whole(&bytes).and_then(read);
+        let mut last = Arc::from("");
+        let objects: Option<Vec<Given>> = whole(&bytes)
+            .and_then(|lines| lines.into_iter().map(|line| read(line, &mut last).ok()).collect());
         if objects.is_none() {
             tracing::warn!(path = %self.path.display(), "what is kept of some files is broken; reading them anew");
         }
@@ -113,7 +113,7 @@ impl Entry {
         let file = file.map(std::io::BufWriter::new).inspect_err(|error| {
             tracing::warn!(path = %self.path.display(), %error, "this render is not kept");
         });
-        Writer { path: self.path.clone(), file: file.ok(), count: 0, secret: false }
+        Writer { path: self.path.clone(), file: file.ok(), count: 0, sum: Sha256::new(), secret: false }
     }
 
     /// Whether a render that is not kept was found to be the same twice.
@@ -122,22 +122,26 @@ impl Entry {
     }
 }
 
-/// The lines of a file but for the last one, which says how many there are: one
-/// that was cut short is broken.
-fn whole(bytes: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-    let count: usize = std::str::from_utf8(lines.pop()?).ok()?.parse().ok()?;
-    (count == lines.len()).then_some(lines)
+/// The lines of a file but for the last one, which says how many there are, and their
+/// SHA-256: a file that was cut short or changed is broken.
+fn whole(bytes: &[u8]) -> Option<Vec<&str>> {
+    let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+    let (body, last) = text.split_at(text.rfind('\n').map_or(0, |at| at + 1));
+    let (count, sum) = last.split_once(' ')?;
+    let lines: Vec<&str> = body.lines().collect();
+    let is_whole = count.parse() == Ok(lines.len()) && sum == hex::encode(Sha256::digest(body));
+    is_whole.then_some(lines)
 }
 
-/// What a line has to look like.
-#[derive(Deserialize)]
-#[allow(dead_code, reason = "only whether it can be read counts")]
-struct Shape {
-    value: IgnoredAny,
-    file: IgnoredAny,
-    line: u32,
-    lines: IgnoredAny,
+/// One line's object. Those of one file share its name.
+fn read(line: &str, last: &mut Arc<str>) -> serde_json::Result<Given> {
+    let mut given = Given::of_line(line)?;
+    if given.file() == last {
+        given.set_file(last.clone());
+    } else {
+        *last = given.file().clone();
+    }
+    Ok(given)
 }
 
 /// A render on its way to the disk.
@@ -145,18 +149,24 @@ pub(super) struct Writer {
     path: PathBuf,
     file: Option<std::io::BufWriter<tempfile::NamedTempFile>>,
     count: usize,
+    /// Of what is written so far.
+    sum: Sha256,
     secret: bool,
 }
 
 impl Writer {
-    pub(super) fn add(&mut self, object: &Rendered) {
-        if object.value.get("kind").is_some_and(|kind| kind == "Secret") {
+    pub(super) fn add(&mut self, object: &Given) {
+        if object.is_secret() {
             self.withhold();
         }
         let Some(file) = &mut self.file else { return };
         self.count += 1;
-        let written = serde_json::to_writer(&mut *file, object).map_err(std::io::Error::from);
-        if let Err(error) = written.and_then(|()| file.write_all(b"\n")) {
+        let written = object.to_line().map_err(std::io::Error::from).and_then(|mut line| {
+            line.push('\n');
+            self.sum.update(&line);
+            file.write_all(line.as_bytes())
+        });
+        if let Err(error) = written {
             self.failed(&error);
         }
     }
@@ -171,7 +181,7 @@ impl Writer {
         let result = if self.secret {
             std::fs::write(self.path.with_extension("steady"), b"")
         } else if let Some(mut file) = self.file.take() {
-            let done = writeln!(file, "{}", self.count);
+            let done = writeln!(file, "{} {}", self.count, hex::encode(self.sum.clone().finalize()));
             done.and_then(|()| file.into_inner().map_err(std::io::IntoInnerError::into_error))
                 .and_then(|file| file.persist(&self.path).map_err(|error| error.error))
                 .map(drop)

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use gitops_core::desired::Rendered;
+use gitops_core::desired::{Given, Rendered};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -121,7 +121,7 @@ pub fn render(
     cache: &Path,
 ) -> Result<Vec<Rendered>, SourceError> {
     let mut rendered = Vec::new();
-    render_each(snapshot, request, tools, cache, &mut |object| rendered.push(object))?;
+    render_each(snapshot, request, tools, cache, &mut |given| rendered.push(given.into_rendered()))?;
     Ok(rendered)
 }
 
@@ -136,7 +136,7 @@ pub fn render_each(
     request: &RenderRequest,
     tools: &Tools,
     cache: &Path,
-    take: &mut dyn FnMut(Rendered),
+    take: &mut dyn FnMut(Given),
 ) -> Result<(), SourceError> {
     let request = &RenderRequest { path: normal(&request.path)?, ..request.clone() };
     let kind = detect(snapshot, request)?;
@@ -156,7 +156,7 @@ pub fn render_each(
     rendered.iter().try_for_each(|object| report.check(&object.file, &object.value))?;
     let mut writer = entry.writer();
     for object in rendered {
-        let object = report.marked(object);
+        let object = Given::ready(report.marked(object));
         writer.add(&object);
         take(object);
     }

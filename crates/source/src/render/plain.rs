@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gitops_core::desired::Rendered;
+use gitops_core::desired::{Given, Rendered};
 use gix::objs::tree::EntryKind;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rayon::prelude::*;
@@ -25,7 +25,7 @@ const AT_ONCE: usize = 4;
 /// Files of a group, about.
 const GROUP: u8 = 4;
 /// Part of the key: what reading means. Raise it when that changes.
-const VERSION: &str = "plain 1";
+const VERSION: &str = "plain 2";
 
 /// Gives the objects away, from the cache under `cache` where their files are what
 /// they were.
@@ -33,7 +33,7 @@ pub(super) fn render(
     snapshot: &Snapshot,
     request: &RenderRequest,
     cache: &Path,
-    take: &mut dyn FnMut(Rendered),
+    take: &mut dyn FnMut(Given),
 ) -> Result<(), SourceError> {
     let include = globs(&request.plain.include)?;
     let exclude = globs(&request.plain.exclude)?;
@@ -70,7 +70,7 @@ fn begins_group(path: &str) -> bool {
 
 /// The objects of some files, and whether they were in the cache.
 struct Group {
-    objects: Vec<Rendered>,
+    objects: Vec<Given>,
     kept: bool,
 }
 
@@ -91,19 +91,15 @@ fn read_group(
     let (mut all, mut clear) = (Vec::new(), false);
     for file in group {
         let (objects, decrypted) = read(snapshot, request, file)?;
-        all.extend(objects);
+        all.extend(objects.into_iter().map(Given::ready));
         clear |= decrypted;
     }
-    if !is_link && !clear && !all.iter().any(is_secret) {
+    if !is_link && !clear && !all.iter().any(Given::is_secret) {
         let mut writer = entry.writer();
         all.iter().for_each(|object| writer.add(object));
         writer.finish();
     }
     Ok(Group { objects: all, kept: false })
-}
-
-fn is_secret(object: &Rendered) -> bool {
-    object.value.get("kind").is_some_and(|kind| kind == "Secret")
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet, SourceError> {

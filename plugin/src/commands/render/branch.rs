@@ -96,7 +96,7 @@ fn tree(git: &Git<'_>, rendered: &[Rendered]) -> Result<String, Failure> {
             let name: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
             // Names of RBAC objects hold colons and more.
             let name = name.join("_").replace(['/', ':', '\\'], "-").to_lowercase();
-            let blob = git.run(&["hash-object", "-w", "--stdin"], &output::yaml(&object.value)?)?;
+            let blob = git.run(&["hash-object", "-w", "--stdin"], &output::yaml(&*object.value)?)?;
             entries += &format!("100644 {blob}\t{}/{name}.yaml\n", one.application);
         }
     }

@@ -120,6 +120,6 @@ fn spec(object: &DesiredObject) -> Result<Spec, Failure> {
         Failure::git(format!("{} ({}): {error}", object.key, object.origin))
             .hint("mend it in Git: kubectl gitops rollout lint")
     };
-    let rollout: Rollout = serde_json::from_value(object.value.clone()).map_err(|error| bad(&error))?;
+    let rollout: Rollout = serde_json::from_value((*object.value).clone()).map_err(|error| bad(&error))?;
     rollout.spec.outline(&object.key.namespace).map_err(|error| bad(&error))
 }

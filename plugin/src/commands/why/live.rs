@@ -170,7 +170,7 @@ async fn judged(object: &DesiredObject, place: &Place, held: &[Held]) -> Result<
     let mut notes = Vec::new();
     let (old, mut new) = match place {
         Place::Cluster(destination) => applied(destination, object, &mut notes).await?,
-        Place::Nowhere(_) => (None, object.value.clone()),
+        Place::Nowhere(_) => (None, (*object.value).clone()),
     };
     let holder = holder(held, &object.key);
     let want = holder.and_then(|holder| holder.ground.set().objects.get(&object.key));
@@ -178,7 +178,7 @@ async fn judged(object: &DesiredObject, place: &Place, held: &[Held]) -> Result<
         && matches!(place, Place::Nowhere(_))
         && means_the_same(&schemas, want, object)
     {
-        new = want.value.clone();
+        new = (*want.value).clone();
     }
     let operation = if old.is_some() { Operation::Update } else { Operation::Create };
     let review = Review {
@@ -211,9 +211,11 @@ async fn applied(
     object: &DesiredObject,
     notes: &mut Vec<String>,
 ) -> Result<(Option<Value>, Value), Failure> {
-    let Some(kind) = destination.discovery.kind(&object.gvk) else { return Ok((None, object.value.clone())) };
+    let Some(kind) = destination.discovery.kind(&object.gvk) else {
+        return Ok((None, (*object.value).clone()));
+    };
     let live = destination.cluster.get(kind, &object.key).await?;
-    let mut manifest = object.value.clone();
+    let mut manifest = (*object.value).clone();
     if let Some(fields) = manifest.as_object_mut() {
         fields.remove("status");
     }
@@ -229,7 +231,7 @@ async fn applied(
             let message = error.to_string();
             let first = mask_message(message.lines().next().unwrap_or_default(), object);
             notes.push(format!("the API server refused a dry run: {first}"));
-            live.as_ref().map_or_else(|| object.value.clone(), |live| merged(live, &object.value))
+            live.as_ref().map_or_else(|| (*object.value).clone(), |live| merged(live, &object.value))
         }
         Err(error) => return Err(error.reworded(|message| mask_message(message, object)).into()),
     };

@@ -66,8 +66,8 @@ pub(super) fn explain(
             gvk,
             key,
             subresource: &flags.subresource,
-            old: old.map(|old| &old.value),
-            new: new.map(|new| &new.value),
+            old: old.map(|old| &*old.value),
+            new: new.map(|new| &*new.value),
             now,
         };
         let mut verdict = ground.judge(&schemas, &review, &Facts::default());
