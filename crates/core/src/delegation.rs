@@ -151,13 +151,13 @@ impl Delegated {
     }
 }
 
-/// Whether an object of this kind may delegate something, as far as its text may
-/// hold some words: a cheap question before it is parsed.
-pub fn may_delegate(gvk: &Gvk, holds: impl FnOnce(&str) -> bool) -> bool {
+/// Whether an object of this kind and JSON text may delegate something: a
+/// cheap question before it is parsed.
+pub fn may_delegate(gvk: &Gvk, json: &str) -> bool {
     matches!(
         (gvk.group.as_str(), gvk.kind.as_str()),
         ("autoscaling", "HorizontalPodAutoscaler") | ("keda.sh", "ScaledObject")
-    ) || holds("cert-manager.io/inject-")
+    ) || json.contains("cert-manager.io/inject-")
 }
 
 /// What this object delegates: the replicas of an autoscaler's target, or its
@@ -232,8 +232,6 @@ fn injected_ca(object: &DesiredObject) -> Option<Path> {
         "cert-manager.io/inject-ca-from-secret",
         "cert-manager.io/inject-apiserver-ca",
     ];
-    let annotations = object.value.get("metadata")?.get("annotations")?;
-    ASKED.iter().find(|name| annotations.get(**name).is_some())?;
     let fields: &[&str] = match object.key.kind.as_str() {
         "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => {
             &["webhooks", "*", "clientConfig", "caBundle"]
@@ -242,6 +240,8 @@ fn injected_ca(object: &DesiredObject) -> Option<Path> {
         "APIService" => &["spec", "caBundle"],
         _ => return None,
     };
+    let annotations = object.value.get("metadata")?.get("annotations")?;
+    ASKED.iter().find(|name| annotations.get(**name).is_some())?;
     Some(Path(fields.iter().map(|field| Segment::Field((*field).to_owned())).collect()))
 }
 

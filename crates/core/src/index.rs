@@ -67,7 +67,7 @@ impl Part {
             delegated: Delegated::default(),
         };
         let mut delegating: Vec<DesiredObject> = (part.objects.iter())
-            .filter(|(_, want)| may_delegate(&want.gvk, |text| want.json.contains(text)))
+            .filter(|(_, want)| may_delegate(&want.gvk, &want.json))
             .filter_map(|(key, _)| part.get(key))
             .collect();
         delegating.sort_by(|a, b| a.key.cmp(&b.key));

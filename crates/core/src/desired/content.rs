@@ -44,11 +44,6 @@ impl Content {
         }
     }
 
-    /// Whether a text may occur in it: a cheap question.
-    pub fn may_hold(&self, text: &str) -> bool {
-        self.text.as_ref().is_none_or(|known| known.json.contains(text))
-    }
-
     /// Its text, to be kept.
     pub fn into_json(self) -> Box<str> {
         match self.text {
@@ -126,7 +121,6 @@ mod tests {
     fn it_is_read_when_it_is_asked_for_and_changes_alone() {
         let value = json!({"a": {"b": 1}});
         let mut content = Content::unread(value.to_string().into(), Value::Null);
-        assert!(content.may_hold("\"b\"") && !content.may_hold("c"));
         assert!(content.notes().is_null() && content.value.get().is_none(), "not read yet");
         let copy = content.clone();
         content["a"]["b"] = json!(2);

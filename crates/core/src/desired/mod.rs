@@ -18,7 +18,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::delegation::{Delegated, may_delegate};
+use crate::delegation::Delegated;
 use crate::object::{Gvk, IdentityError, ObjectKey};
 
 pub use builder::{Builder, Stored};
@@ -117,10 +117,6 @@ impl DesiredSet {
 
     /// What its objects leave to others.
     pub fn delegated(&self) -> Delegated {
-        let delegating = self
-            .objects
-            .values()
-            .filter(|object| may_delegate(&object.gvk, |text| object.value.may_hold(text)));
-        Delegated::collect(delegating, |key| self.objects.get(key).cloned())
+        Delegated::collect(self.objects.values(), |key| self.objects.get(key).cloned())
     }
 }

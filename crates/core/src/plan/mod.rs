@@ -12,6 +12,7 @@ pub mod select;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
@@ -245,10 +246,13 @@ fn arrange(plan: &mut Plan) {
         let (wave, kind) = (i64::from(step.wave), i64::from(order_of(&step.key.kind)));
         if step.stage == Stage::Apply { (step.stage, wave, kind) } else { (step.stage, -wave, -kind) }
     };
+    let prunes = plan.steps.iter().position(|step| step.stage != Stage::Apply).unwrap_or(plan.steps.len());
+    plan.steps[prunes..].sort_by(|a, b| b.key.cmp(&a.key));
+    // Those of one kind are in order already, and stay so.
     plan.steps.sort_by(|a, b| {
         place(a).cmp(&place(b)).then_with(|| match a.stage {
-            Stage::Apply => (&a.key.kind, &a.key).cmp(&(&b.key.kind, &b.key)),
-            Stage::Prune | Stage::PruneLast => b.key.cmp(&a.key),
+            Stage::Apply => a.key.kind.cmp(&b.key.kind),
+            Stage::Prune | Stage::PruneLast => Ordering::Equal,
         })
     });
     let (mut group, mut before) = (0, None);

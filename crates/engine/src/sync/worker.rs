@@ -121,13 +121,14 @@ impl<'a> Worker<'a> {
     /// Marks an object that is as Git says. It stays as it is where that is refused.
     async fn mark(&self, step: &Step, discovery: &Discovery) -> Written {
         let (run, key) = (self.run, &step.key);
-        let (object, live) = (run.survey.desired.objects.get(key), run.survey.live.get(key));
-        let known = object.zip(live).zip(discovery.kind(&step.gvk));
-        let Some(((object, live), kind)) = known else { return Written::default() };
         let writes = run.options.dry_run == DryRun::None && run.stop.reason().is_none();
+        // Before anything is read: of most objects nothing is.
         if !writes || !is_unmarked(step, run.survey) {
             return Written::default();
         }
+        let (object, live) = (run.survey.desired.objects.get(key), run.survey.live.get(key));
+        let known = object.zip(live).zip(discovery.kind(&step.gvk));
+        let Some(((object, live), kind)) = known else { return Written::default() };
         let stamped = self.stamped(object, Some(live), kind);
         // Never made anew for that.
         let options = Options { replace: None, ..step.options.clone() };
