@@ -192,6 +192,7 @@ impl Cluster {
             let mut body = Vec::new();
             while let Some(frame) = stream.frame().await {
                 if let Ok(data) = frame.map_err(|error| self.cut(&error))?.into_data() {
+                    make_room(&mut body, data.len());
                     body.extend_from_slice(&data);
                 }
             }
@@ -216,6 +217,16 @@ impl Cluster {
 
     pub(crate) fn cut(&self, error: &dyn std::error::Error) -> ClusterError {
         ClusterError::Cut { server: self.server.to_string(), reason: root(error) }
+    }
+}
+
+/// Room for a large answer at once: it is not moved each time that it grows, and what
+/// is not used of it is no memory.
+fn make_room(body: &mut Vec<u8>, more: usize) {
+    const LARGE: usize = 1 << 18;
+    const ROOM: usize = 1 << 24;
+    if body.len() > LARGE && body.capacity() - body.len() < more {
+        body.reserve(ROOM.max(body.len()).max(more));
     }
 }
 

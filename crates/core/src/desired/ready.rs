@@ -87,7 +87,10 @@ impl Given {
         match line.split_once(BETWEEN) {
             None => Ok(Self::Rendered(serde_json::from_str(line)?)),
             Some((head, json)) => {
-                let ready = Ready { json: json.to_owned(), ..serde_json::from_str(head)? };
+                // With room for a namespace.
+                let mut text = String::with_capacity(json.len() + 64);
+                text.push_str(json);
+                let ready = Ready { json: text, ..serde_json::from_str(head)? };
                 Ok(Self::Ready(Box::new(ready)))
             }
         }

@@ -113,7 +113,7 @@ impl Entry {
         let file = file.map(std::io::BufWriter::new).inspect_err(|error| {
             tracing::warn!(path = %self.path.display(), %error, "this render is not kept");
         });
-        Writer { path: self.path.clone(), file: file.ok(), count: 0, sum: Sha256::new(), secret: false }
+        Writer { path: self.path.clone(), file: file.ok(), count: 0, sum: crc32fast::Hasher::new(), secret: false }
     }
 
     /// Whether a render that is not kept was found to be the same twice.
@@ -123,13 +123,13 @@ impl Entry {
 }
 
 /// The lines of a file but for the last one, which says how many there are, and their
-/// SHA-256: a file that was cut short or changed is broken.
+/// CRC-32: a file that was cut short or damaged is broken.
 fn whole(bytes: &[u8]) -> Option<Vec<&str>> {
     let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
     let (body, last) = text.split_at(text.rfind('\n').map_or(0, |at| at + 1));
     let (count, sum) = last.split_once(' ')?;
     let lines: Vec<&str> = body.lines().collect();
-    let is_whole = count.parse() == Ok(lines.len()) && sum == hex::encode(Sha256::digest(body));
+    let is_whole = count.parse() == Ok(lines.len()) && sum.parse() == Ok(crc32fast::hash(body.as_bytes()));
     is_whole.then_some(lines)
 }
 
@@ -150,7 +150,7 @@ pub(super) struct Writer {
     file: Option<std::io::BufWriter<tempfile::NamedTempFile>>,
     count: usize,
     /// Of what is written so far.
-    sum: Sha256,
+    sum: crc32fast::Hasher,
     secret: bool,
 }
 
@@ -163,7 +163,7 @@ impl Writer {
         self.count += 1;
         let written = object.to_line().map_err(std::io::Error::from).and_then(|mut line| {
             line.push('\n');
-            self.sum.update(&line);
+            self.sum.update(line.as_bytes());
             file.write_all(line.as_bytes())
         });
         if let Err(error) = written {
@@ -181,7 +181,7 @@ impl Writer {
         let result = if self.secret {
             std::fs::write(self.path.with_extension("steady"), b"")
         } else if let Some(mut file) = self.file.take() {
-            let done = writeln!(file, "{} {}", self.count, hex::encode(self.sum.clone().finalize()));
+            let done = writeln!(file, "{} {}", self.count, self.sum.clone().finalize());
             done.and_then(|()| file.into_inner().map_err(std::io::IntoInnerError::into_error))
                 .and_then(|file| file.persist(&self.path).map_err(|error| error.error))
                 .map(drop)
