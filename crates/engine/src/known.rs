@@ -48,7 +48,10 @@ impl Ground<'_> {
         let Self { schemas, policy, delegated } = self;
         let Some(program) = PROGRAM.as_ref() else { return HashMap::new() };
         let common = Sha256::new_with_prefix(format!("{program}\n{policy:?}\n{delegated:?}\n"));
-        let kinds: BTreeSet<&Gvk> = set.objects.values().map(|object| &object.gvk).collect();
+        let mut kinds: Vec<&Gvk> = set.objects.values().map(|object| &object.gvk).collect();
+        // Most come one after the other.
+        kinds.dedup();
+        let kinds: BTreeSet<&Gvk> = kinds.into_iter().collect();
         let hash = |gvk: &Gvk| -> Option<(Gvk, Hash)> {
             let mut hash = common.clone();
             hash.update(serde_json::to_vec(&schemas.only(gvk)).ok()?);
@@ -58,7 +61,8 @@ impl Ground<'_> {
     }
 
     fn is_same(&self, object: &DesiredObject, live: &Value) -> bool {
-        differences(object, live, self.schemas, self.policy, self.delegated).is_empty()
+        // A copy: what it says is read for this alone, and let go again.
+        differences(&object.clone(), live, self.schemas, self.policy, self.delegated).is_empty()
     }
 }
 

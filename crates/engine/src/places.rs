@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use gitops_cluster::{Cluster, ClusterError, Discovery, Kind, Live};
 use gitops_core::desired::DesiredSet;
 use gitops_core::names::LABEL_APPLICATION;
-use gitops_core::object::Gvk;
+use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::verdict::Policy;
 
 use crate::ahead::{Wanted, by_manager};
@@ -27,14 +27,16 @@ pub enum Synced {
     Anywhere,
 }
 
-/// Where a commit declares objects.
-pub(crate) fn declared(set: &DesiredSet) -> Wanted {
+/// Where objects are.
+pub(crate) fn of<'a>(objects: impl Iterator<Item = (&'a Gvk, &'a ObjectKey)>) -> Wanted {
     let mut wanted = Wanted::new();
-    for (key, object) in &set.objects {
-        match wanted.get_mut(&object.gvk) {
-            Some(namespaces) if namespaces.contains(&key.namespace) => {}
-            Some(namespaces) => drop(namespaces.insert(key.namespace.clone())),
-            None => drop(wanted.insert(object.gvk.clone(), [key.namespace.clone()].into())),
+    let mut last = None;
+    for (gvk, key) in objects {
+        // Most come one after the other.
+        let place = Some((gvk, key.namespace.as_str()));
+        if last != place {
+            wanted.entry(gvk.clone()).or_default().insert(key.namespace.clone());
+            last = place;
         }
     }
     wanted

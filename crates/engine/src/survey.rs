@@ -87,16 +87,12 @@ impl Survey {
             (self.elsewhere.keys().cloned().collect(), self.elsewhere.values().flatten().cloned().collect());
         let mut places = Places { kinds, namespaces, ..before };
         places.run.retain(|name, _| jobs.contains(name));
-        let mut note = |key: &ObjectKey, gvk: &Gvk| {
-            if !places.kinds.contains(gvk) {
-                places.kinds.insert(gvk.clone());
-            }
-            if !places.namespaces.contains(&key.namespace) {
-                places.namespaces.insert(key.namespace.clone());
-            }
-        };
-        self.desired.objects.values().for_each(|object| note(&object.key, &object.gvk));
-        self.plan.steps.iter().for_each(|step| note(&step.key, &step.gvk));
+        let declared = self.desired.objects.values().map(|object| (&object.gvk, &object.key));
+        let steps = self.plan.steps.iter().map(|step| (&step.gvk, &step.key));
+        for (gvk, namespaces) in places::of(declared.chain(steps)) {
+            places.kinds.insert(gvk);
+            places.namespaces.extend(namespaces);
+        }
         places
     }
 
@@ -182,7 +178,7 @@ pub async fn survey(
     let memory = Memory::at(cluster, environment, &loaded.application);
     let ground = Ground { cluster, discovery, loaded, environment };
     let (set, rollouts, plain) = gated(&ground, set).await?;
-    let declared = places::declared(&set);
+    let declared = places::of(set.objects.values().map(|object| (&object.gvk, &object.key)));
     let kinds = declared.keys().cloned().collect();
     let policy = policy(loaded)?;
     let lists = ahead::list((cluster, discovery), declared, &policy, ahead);

@@ -113,7 +113,13 @@ impl Entry {
         let file = file.map(std::io::BufWriter::new).inspect_err(|error| {
             tracing::warn!(path = %self.path.display(), %error, "this render is not kept");
         });
-        Writer { path: self.path.clone(), file: file.ok(), count: 0, sum: crc32fast::Hasher::new(), secret: false }
+        Writer {
+            path: self.path.clone(),
+            file: file.ok(),
+            count: 0,
+            sum: crc32fast::Hasher::new(),
+            secret: false,
+        }
     }
 
     /// Whether a render that is not kept was found to be the same twice.
