@@ -32,13 +32,21 @@ use crate::schedule::Attempts;
 use crate::settings::Settings;
 use crate::shares::Shares;
 
+/// A status as it was written, and the version of its Application since.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub status: ApplicationStatus,
+    pub version: Option<String>,
+    pub at: Instant,
+}
+
 /// What is remembered of an Application between two looks at it.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     pub uid: String,
     pub attempts: Attempts,
     /// The status as it was written last: what is watched may lag behind.
-    pub status: Option<(ApplicationStatus, Instant)>,
+    pub status: Option<Written>,
     /// The request that was seen last, and when.
     pub request: Option<(String, Instant)>,
     /// When the last look began.

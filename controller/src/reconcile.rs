@@ -16,9 +16,10 @@ use gitops_engine::rollout::{Rolling, until};
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
+use serde_json::Value;
 
 use crate::clusters::{Surroundings, is_mirror};
-use crate::controller::{Controller, Memory};
+use crate::controller::{Controller, Memory, Written};
 use crate::deletion;
 use crate::drift::Drift;
 use crate::error::Error;
@@ -46,6 +47,8 @@ const PROGRESSING: Backoff =
     Backoff { limit: 0, first: Duration::from_secs(5), max: Duration::from_secs(60) };
 /// After a status that could not be written.
 const UNSAID: Duration = Duration::from_secs(5);
+/// Tries to write a status, while others write.
+const WRITES: usize = 5;
 /// After a sync that somebody else or a newer commit has held up.
 const SOON: Duration = Duration::from_secs(1);
 /// How long a status that was written is trusted more than one that is watched.
@@ -102,8 +105,9 @@ struct Look<'a> {
     application: &'a Application,
     name: AppRef,
     memory: Memory,
-    /// The status as it is now.
+    /// The status as it is now, and in which version of the Application.
     before: ApplicationStatus,
+    version: Option<String>,
     found: Found,
     /// The request for a sync that is carried out.
     asked: Option<Asked>,
@@ -125,9 +129,9 @@ impl<'a> Look<'a> {
         let watched = application.status.clone().unwrap_or_default();
         // What the webhook says is as it is watched, what is said here as it was
         // written.
-        let before = match &memory.status {
-            Some((written, at)) if at.elapsed() < LAG => written.clone(),
-            _ => watched,
+        let (before, version) = match &memory.status {
+            Some(written) if written.at.elapsed() < LAG => (written.status.clone(), written.version.clone()),
+            _ => (watched, application.resource_version()),
         };
         let (name, found) = (reference(application), Found::default());
         let (asked, prune) = (None, Prune::default());
@@ -137,6 +141,7 @@ impl<'a> Look<'a> {
             name,
             memory,
             before,
+            version,
             found,
             asked,
             prune,
@@ -322,26 +327,48 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// Writes the status, if it says something else.
+    /// Writes the status, if it says something else. What somebody else has written
+    /// meanwhile, such as another controller, stays: it is read, and written anew.
     async fn write(&mut self) {
-        let wanted = status::after(self.application, &self.before, &self.found, &now());
-        if !self.speaks || status::says(&self.before, &wanted) {
-            return;
-        }
         let api: Api<Application> = Api::namespaced(self.controller.cluster.client(), &self.name.namespace);
+        let mut tries = WRITES;
+        let error = loop {
+            let wanted = status::after(self.application, &self.before, &self.found, &now());
+            if !self.speaks || status::says(&self.before, &wanted) {
+                return;
+            }
+            tries -= 1;
+            match self.put(&api, &wanted).await {
+                Ok(written) => return self.written(written),
+                Err(kube::Error::Api(status)) if status.code == 404 => return,
+                Err(kube::Error::Api(status)) if status.code == 409 && tries > 0 => {}
+                Err(error) => break error,
+            }
+            match api.get_opt(&self.name.name).await {
+                Ok(Some(now)) if now.uid() == self.application.uid() => {
+                    self.version = now.resource_version();
+                    self.before = now.status.unwrap_or_default();
+                }
+                Ok(_) => return,
+                Err(error) => break error,
+            }
+        };
+        tracing::warn!(application = %self.name, %error, "the status could not be written");
+        self.again = self.again.min(UNSAID);
+    }
+
+    async fn put(&self, api: &Api<Application>, wanted: &Value) -> kube::Result<Application> {
+        let mut patch = status::patch(self.application, wanted);
+        patch["metadata"]["resourceVersion"] = self.version.clone().into();
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(status::patch(self.application, &wanted));
-        match api.patch_status(&self.application.name_any(), &params, &patch).await {
-            Ok(written) => {
-                self.before = written.status.unwrap_or_default();
-                self.memory.status = Some((self.before.clone(), Instant::now()));
-            }
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => {
-                tracing::warn!(application = %self.name, %error, "the status could not be written");
-                self.again = self.again.min(UNSAID);
-            }
-        }
+        api.patch_status(&self.name.name, &params, &Patch::Apply(patch)).await
+    }
+
+    fn written(&mut self, application: Application) {
+        self.version = application.resource_version();
+        self.before = application.status.unwrap_or_default();
+        let (status, version) = (self.before.clone(), self.version.clone());
+        self.memory.status = Some(Written { status, version, at: Instant::now() });
     }
 }
 

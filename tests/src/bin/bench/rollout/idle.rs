@@ -47,9 +47,10 @@ fn healthy(world: &World) {
 
 /// What controller and webhook hold at rest, in MiB, and how much is written
 /// meanwhile.
-fn rest(world: &World, cache: &Path) -> ([f64; 2], Vec<String>) {
+fn rest(world: &mut World, cache: &Path) -> ([f64; 2], Vec<String>) {
     world.cluster.calms();
     // What the way here took is not what rest takes.
+    world.renew_webhook();
     let controller = Controller::start(world.tests, "apps", cache);
     world.cluster.calms();
     let before = world.cluster.writes().len();
@@ -62,7 +63,7 @@ fn rest(world: &World, cache: &Path) -> ([f64; 2], Vec<String>) {
 /// 1,000 Rollouts at rest.
 pub fn idle(bench: &mut Bench) {
     let (count, repo) = (count(), Repo::new());
-    let (each, world) = (count / APPLICATIONS, World::up());
+    let (each, mut world) = (count / APPLICATIONS, World::up());
     let node = FakeNode::start(world.tests, "node");
     let cache = world.folder.path().join("controller");
     let commit = |with: bool| {
@@ -79,7 +80,7 @@ pub fn idle(bench: &mut Bench) {
     world.tests.kubectl("wait --for=condition=Synced application --all -n apps --timeout=600s").ok();
     healthy(&world);
     controller.stop();
-    let (without, _) = rest(&world, &cache);
+    let (without, _) = rest(&mut world, &cache);
     let controller = Controller::start(world.tests, "apps", &cache);
     commit(true);
     gitops_tests::cluster::eventually("the Rollouts are at rest", Duration::from_secs(600), || {
@@ -88,7 +89,7 @@ pub fn idle(bench: &mut Bench) {
     });
     healthy(&world);
     controller.stop();
-    let (with, written) = rest(&world, &cache);
+    let (with, written) = rest(&mut world, &cache);
     for line in written.iter().take(10) {
         eprintln!("  written: {line}");
     }

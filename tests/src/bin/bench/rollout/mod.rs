@@ -35,8 +35,14 @@ impl World {
         assert!(cluster.run("kubectl", &crds, root));
         assert!(cluster.kubectl("create namespace gitops-system"));
         let folder = TempDir::with_prefix("gitops-bench-").unwrap();
-        let webhook = Webhook::start(tests, &folder.path().join("webhook"), &Replica::default());
+        let webhook = start(tests, folder.path());
         Self { webhook, tests, cluster, folder }
+    }
+
+    /// Puts a new process for the webhook, with what the old one has kept on disk.
+    fn renew_webhook(&mut self) {
+        let fresh = start(self.tests, self.folder.path());
+        std::mem::replace(&mut self.webhook, fresh).kill();
     }
 
     /// Applications of one repository, each in a namespace of its own; waits until
@@ -59,6 +65,10 @@ impl World {
         let wait = "wait --for=condition=Enforced application --all -n apps --timeout=300s";
         assert!(self.cluster.kubectl(wait), "{}", self.webhook.log());
     }
+}
+
+fn start(tests: &'static TestCluster, folder: &Path) -> Webhook {
+    Webhook::start(tests, &folder.join("webhook"), &Replica::default())
 }
 
 /// The namespace, the Application and the folder of one of many.
