@@ -19,6 +19,19 @@ pub struct Cluster {
     pub kubeconfig: String,
 }
 
+/// Waits until something counts the same twice.
+fn until_same(count: impl Fn() -> usize) {
+    let mut before = count();
+    loop {
+        std::thread::sleep(CALM);
+        let now = count();
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
 impl Cluster {
     pub fn up() -> Self {
         Self::called("bench")
@@ -69,15 +82,18 @@ impl Cluster {
 
     /// Waits until nothing is written any more: health comes after the sync.
     pub fn calms(&self) {
-        let mut before = self.writes().len();
-        loop {
-            std::thread::sleep(CALM);
-            let now = self.writes().len();
-            if now == before {
-                return;
-            }
-            before = now;
-        }
+        until_same(|| self.writes().len());
+    }
+
+    /// The same of a namespace, Kubernetes' own controllers included: they are busy with
+    /// new objects for a while.
+    pub fn calms_in(&self, namespace: &str) {
+        let log = Path::new(&self.kubeconfig).parent().unwrap().join("logs/audit.log");
+        let named = format!("\"namespace\":\"{namespace}\"");
+        until_same(|| {
+            let text = std::fs::read_to_string(&log).unwrap();
+            text.lines().filter(|line| line.contains(&named)).count()
+        });
     }
 
     pub fn apply(&self, object: &Value) {

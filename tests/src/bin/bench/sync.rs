@@ -129,6 +129,7 @@ pub fn one_change(bench: &mut Bench, cluster: &Cluster) {
     let case = Case::new(cluster, 10_000, 100);
     assert!(cluster.kubectl("create namespace many"));
     case.ours("sync", "many");
+    cluster.calms_in("many");
     let note = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "raw"}, "data": {}});
     let (mut pairs, mut memory) = (Vec::new(), 0.0_f64);
     for pair in 0..count() {
