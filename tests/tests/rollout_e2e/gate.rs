@@ -82,6 +82,30 @@ fn nobody_lets_a_version_out_by_hand() {
     assert_eq!(stage.rollout()["status"]["phase"], "Paused");
 }
 
+/// A paused Deployment that is scaled from zero starts its new template; a held version
+/// does not start so.
+#[test]
+fn scaling_from_zero_lets_nothing_out() {
+    let stage = Stage::new(&json!({"strategy": {"canary": {"steps": [{"setWeight": 25}, {"pause": {}}]}}}));
+    let at_zero = |image: &str| {
+        let four = stage.workload(image);
+        let none = four.replace("\"replicas\":4", "\"replicas\":0");
+        assert_ne!(none, four);
+        stage.shop.repo.commit(image, &[("app/web.yaml", &none)]);
+    };
+    at_zero("web:1");
+    stage.eventually("nothing runs", |stage| stage.images().is_empty().then_some(()));
+    at_zero("web:2");
+    stage.phase("Paused");
+    refused("the target by hand", &stage.shop.kubectl("scale deployment/web --replicas=4"));
+    let newest = stage.workload("web:2");
+    let applied = stage.shop.kubectl_stdin("apply --server-side --force-conflicts -f -", &newest);
+    refused("the newest YAML, with replicas", &applied);
+    refused("another image", &stage.shop.kubectl("set image deployment/web web=web:2"));
+    assert_eq!(stage.runs("web"), Some(("web:1".into(), 0)));
+    assert!(stage.images().is_empty());
+}
+
 #[test]
 fn a_forged_status_lets_nothing_out() {
     let stage = held();
