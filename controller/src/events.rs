@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use gitops_api::Application;
-use gitops_engine::events::Recorder;
+use gitops_engine::events::{PATIENCE, Recorder};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
@@ -13,8 +13,6 @@ use tokio::sync::mpsc;
 
 /// Events that wait to be written.
 const ROOM: usize = 512;
-/// How long one may take: the client waits for as long as a watch does.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is told, and of what.
 type Told = (Event, ObjectReference);
@@ -68,12 +66,7 @@ impl Events {
 /// Writes what is told, one after the other.
 async fn write(recorder: Recorder, mut told: mpsc::Receiver<Told>, patience: Duration) {
     while let Some((event, regarding)) = told.recv().await {
-        let reason = event.reason.clone();
-        match tokio::time::timeout(patience, recorder.publish(event, &regarding)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, reason, "the Event could not be written"),
-            Err(_) => tracing::warn!(reason, "the Event could not be written in time"),
-        }
+        recorder.tell(event, &regarding, patience).await;
     }
 }
 

@@ -2,18 +2,13 @@
 //! Events. One that cannot be written is
 //! logged; nothing waits for it.
 
-use std::time::Duration;
-
 use gitops_core::contention::Contention;
 use gitops_core::desired::AppRef;
 use gitops_core::names::API_VERSION;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_engine::events::Recorder;
+use gitops_engine::events::{PATIENCE, Recorder};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
-
-/// How long one may take: the client waits for as long as a watch does.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Writes Events.
 #[derive(Clone)]
@@ -40,13 +35,7 @@ impl Events {
             secondary: related,
         };
         let recorder = self.0.clone();
-        tokio::spawn(async move {
-            match tokio::time::timeout(PATIENCE, recorder.publish(event, &regarding)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, reason, "the Event could not be written"),
-                Err(_) => tracing::warn!(reason, "the Event could not be written in time"),
-            }
-        });
+        tokio::spawn(async move { recorder.tell(event, &regarding, PATIENCE).await });
     }
 
     /// Somebody fights over a field.

@@ -26,7 +26,7 @@ struct Left {
 }
 
 /// What is left of earlier commits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Earlier {
     /// What such a commit declared.
     pub found: Vec<(ObjectKey, Gvk)>,
@@ -46,7 +46,7 @@ pub(crate) async fn earlier(
     live: &Live,
 ) -> Result<Earlier, EngineError> {
     let (by_revision, marked) = left(loaded, set, live);
-    let Earlier { mut found, mut leftovers, .. } = Earlier::default();
+    let (mut found, mut leftovers) = (Vec::new(), BTreeSet::new());
     let (mut rendered, mut failed) = (0, 0);
     let mut waiting = in_order(by_revision).into_iter();
     for (revision, Left { objects, .. }) in waiting.by_ref() {

@@ -18,6 +18,9 @@ const MOST: usize = 1000;
 /// The API server takes messages of up to 1 KiB.
 const NOTE: usize = 1000;
 
+/// How long an Event may take: the client waits for as long as a watch does.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Writes Events.
 #[derive(Clone)]
 pub struct Recorder {
@@ -37,13 +40,23 @@ impl Recorder {
     ///
     /// # Errors
     /// When the API server does not take it.
-    pub async fn publish(&self, event: Event, about: &ObjectReference) -> Result<(), kube::Error> {
+    async fn publish(&self, event: Event, about: &ObjectReference) -> Result<(), kube::Error> {
         let note = event.note.map(|mut note| {
             note.truncate(note.floor_char_boundary(NOTE));
             note
         });
         let single = self.of(note.as_deref().unwrap_or_default(), Instant::now());
         single.publish(&Event { note, ..event }, about).await
+    }
+
+    /// The same; one that cannot be written, or not in time, is logged.
+    pub async fn tell(&self, event: Event, about: &ObjectReference, patience: Duration) {
+        let reason = event.reason.clone();
+        match tokio::time::timeout(patience, self.publish(event, about)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, reason, "the Event could not be written"),
+            Err(_) => tracing::warn!(reason, "the Event could not be written in time"),
+        }
     }
 
     /// The recorder of a message; those of old messages go.

@@ -85,18 +85,11 @@ impl Entry {
         true
     }
 
-    /// The same of a small one, at once; none when nothing is kept, or when it is
-    /// broken.
+    /// The same of a small one, at once, and not counted; none when nothing is kept, or
+    /// when it is broken.
     pub(super) fn objects(&self) -> Option<Vec<Given>> {
-        let bytes = std::fs::read(&self.path).ok()?;
-        let mut last = Arc::from("");
-        let objects: Option<Vec<Given>> = whole(&bytes)
-            .and_then(|lines| lines.into_iter().map(|line| read(line, &mut last).ok()).collect());
-        if objects.is_none() {
-            tracing::warn!(path = %self.path.display(), "what is kept of some files is broken; reading them anew");
-        }
-        self.in_use();
-        objects
+        let mut objects = Vec::new();
+        self.give(&mut |given| objects.push(given)).then_some(objects)
     }
 
     /// The sweep leaves it. What was read today is not marked again.
