@@ -9,7 +9,7 @@ use gitops_core::desired::DesiredSet;
 use gitops_core::names::IN_CLUSTER;
 use gitops_core::plan::{Action, Doubt, Select};
 use gitops_engine::desired::desired;
-use gitops_engine::{EngineError, Loaded, Survey, Synced, admit, owners, survey};
+use gitops_engine::{EngineError, Loaded, Looking, Reads, Survey, Synced, admit, owners, survey};
 
 use crate::clusters::Surroundings;
 use crate::controller::Controller;
@@ -83,7 +83,8 @@ impl Sight<'_> {
         let (begun, metrics) = (Instant::now(), &self.controller.metrics);
         let (cluster, discovery) = (known.cluster(), &known.discovery);
         let (loaded, environment) = (self.loaded, &known.environment);
-        let mut survey = survey(cluster, discovery, loaded, environment, set, None, self.synced).await?;
+        let looking = Looking { ahead: None, synced: self.synced, reads: Reads::All };
+        let mut survey = survey(cluster, discovery, loaded, environment, set, looking).await?;
         owners::settle(cluster, self.loaded, &known.environment, &mut survey, &[]).await?;
         metrics.phase("survey", begun.elapsed());
         Ok((known, survey))

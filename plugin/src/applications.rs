@@ -16,7 +16,7 @@ use gitops_engine::desired::{commit, desired};
 use gitops_engine::load::{self, FILE, Loaded};
 use gitops_engine::rollout::back::{Standing, standing};
 use gitops_engine::trust::trust;
-use gitops_engine::{Ahead, Environment, Kin, Reach, Rules, Survey, Synced, healths, survey};
+use gitops_engine::{Ahead, Environment, Kin, Looking, Reach, Reads, Rules, Survey, Synced, healths, survey};
 use gitops_source::{Commit, RepoUrl};
 use tokio::sync::Mutex;
 
@@ -248,9 +248,9 @@ impl Destination {
     ) -> Result<(Commit, Survey), Failure> {
         self.is_meant(loaded)?;
         let commit = meant(loaded, &self.environment, revision).await?;
-        let ahead = self.look_ahead(loaded);
+        let ahead = self.look_ahead(loaded, Reads::All);
         let set = desired(loaded, &self.environment, &commit.id, &self.discovery).await?;
-        Ok((commit, self.survey_of(loaded, set, ahead).await?))
+        Ok((commit, self.survey_of(loaded, set, ahead, Reads::All).await?))
     }
 
     /// The surveys of many, each where it goes, side by side and in order.
@@ -274,7 +274,7 @@ impl Destination {
 
     /// What the cluster holds by now of what is known to be declared.
     pub async fn resurvey(&self, loaded: &Loaded, set: DesiredSet) -> Result<Survey, Failure> {
-        self.survey_of(loaded, set, None).await
+        self.survey_of(loaded, set, None, Reads::All).await
     }
 
     /// The same, of which a part may have been asked for already.
@@ -283,14 +283,15 @@ impl Destination {
         loaded: &Loaded,
         set: DesiredSet,
         ahead: Option<Ahead>,
+        reads: Reads,
     ) -> Result<Survey, Failure> {
-        let (cluster, discovery) = (&self.cluster, &self.discovery);
-        Ok(survey(cluster, discovery, loaded, &self.environment, set, ahead, Synced::Anywhere).await?)
+        let looking = Looking { ahead, synced: Synced::Anywhere, reads };
+        Ok(survey(&self.cluster, &self.discovery, loaded, &self.environment, set, looking).await?)
     }
 
     /// Begins to ask what the cluster holds of an Application, while Git is rendered.
-    pub fn look_ahead(&self, loaded: &Loaded) -> Option<Ahead> {
-        Ahead::begin(&self.cluster, &self.discovery, loaded, &self.environment)
+    pub fn look_ahead(&self, loaded: &Loaded, reads: Reads) -> Option<Ahead> {
+        Ahead::begin(&self.cluster, &self.discovery, loaded, &self.environment, reads)
     }
 
     /// The health of an Application's objects, with the reasons that those near

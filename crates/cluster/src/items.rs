@@ -26,6 +26,7 @@ pub(crate) struct Metadata {
     pub namespace: Option<String>,
     pub name: Option<String>,
     pub deletion_timestamp: Option<String>,
+    pub resource_version: Option<String>,
     pub labels: Option<Labels>,
     pub annotations: Option<Annotations>,
 }

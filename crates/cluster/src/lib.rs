@@ -17,6 +17,7 @@ mod openapi;
 mod permissions;
 mod registered;
 mod resource;
+mod sealed;
 mod transport;
 
 pub use client::{Requests, requests};
@@ -25,7 +26,7 @@ pub use discovery::{Discovery, Kind};
 pub use error::{ClusterError, ErrorKind, FieldConflict, UNDECLARED};
 pub use live::{Live, Marks};
 pub use logs::LogOptions;
-pub use objects::{Applied, ApplyOptions, DeleteOptions, NAMESPACES};
+pub use objects::{Applied, ApplyOptions, DeleteOptions, Form, NAMESPACES};
 pub use permissions::Access;
 pub use registered::{Connected, Registered, RegistrationError, is_registration};
 pub use transport::Cluster;

@@ -1,9 +1,10 @@
 //! Live objects as LISTs gave them. In: the text of each list. Out: objects by
 //! key, parsed only when they are asked for: of most, a sync needs to know no
 //! more than that they are what they were, and their text takes a fraction of
-//! the room.
+//! the room. A sealed one came in a form that only says whether it is: it is read
+//! once it was asked for again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -13,6 +14,7 @@ use gitops_core::object::{Gvk, ObjectKey};
 use serde_json::{Map, Value};
 
 use crate::items::{Head, Item, List};
+use crate::sealed::{self, Seal};
 
 /// Live objects by key.
 #[derive(Clone, Debug, Default)]
@@ -60,8 +62,9 @@ struct Text {
 
 #[derive(Clone)]
 struct Object {
-    /// None of one that was read together with all others.
+    /// None of one that was read together with all others, or is sealed.
     text: Option<Text>,
+    seal: Option<Seal>,
     marks: Marks,
     value: OnceLock<Value>,
 }
@@ -91,6 +94,23 @@ impl Text {
 }
 
 impl Object {
+    fn of_value(value: Value) -> Self {
+        Self { text: None, seal: None, marks: Marks::of(&value), value: OnceLock::from(value) }
+    }
+
+    /// Nothing of it can be read.
+    fn is_sealed(&self) -> bool {
+        self.seal.is_some() && self.text.is_none() && self.value.get().is_none()
+    }
+
+    fn version(&self) -> Option<String> {
+        if let Some(value) = self.value.get() {
+            return value.pointer("/metadata/resourceVersion")?.as_str().map(str::to_owned);
+        }
+        let head: Head = serde_json::from_slice(self.text.as_ref()?.bytes()).ok()?;
+        head.metadata.resource_version
+    }
+
     fn read(&self) -> Result<(), serde_json::Error> {
         self.judged(|_| false).map(drop)
     }
@@ -100,6 +120,7 @@ impl Object {
         if let Some(value) = self.value.get() {
             return Ok(judge(value));
         }
+        debug_assert!(!self.is_sealed(), "nothing of a sealed object is read");
         let Some(text) = &self.text else { return Ok(false) };
         let value = text.parse()?;
         let word = judge(&value);
@@ -147,15 +168,60 @@ impl Live {
             // It is a part of the body.
             let start = text.as_ptr().addr() - list.body.as_ptr().addr();
             let text = Text { list: list.clone(), place: start..start + text.len() };
-            objects.insert(key, Object { text: Some(text), marks, value: OnceLock::new() });
+            objects.insert(key, Object { text: Some(text), seal: None, marks, value: OnceLock::new() });
         }
         Ok(Self { objects })
     }
 
+    /// The objects of an answer to a LIST that asked for them sealed; none where it is
+    /// no such answer.
+    pub(crate) fn of_sealed(body: Vec<u8>, gvk: Gvk) -> Option<Self> {
+        let object = |(key, marks, seal)| {
+            (key, Object { text: None, seal: Some(seal), marks, value: OnceLock::new() })
+        };
+        Some(Self { objects: sealed::open(body, gvk)?.into_iter().map(object).collect() })
+    }
+
+    /// The sealed objects of which something is to be read, by their kinds.
+    pub(crate) fn sealed(
+        &self,
+        is_read: impl Fn(&ObjectKey, &Marks) -> bool,
+    ) -> BTreeMap<Gvk, Vec<ObjectKey>> {
+        let mut found = BTreeMap::<Gvk, Vec<ObjectKey>>::new();
+        for (key, object) in self.objects.iter().filter(|(_, object)| object.is_sealed()) {
+            if let Some(seal) = object.seal.as_ref().filter(|_| is_read(key, &object.marks)) {
+                found.entry((*seal.gvk).clone()).or_default().push(key.clone());
+            }
+        }
+        found
+    }
+
+    /// A sealed object as it was asked for again, if it is still there. It keeps its
+    /// seal where it is still the same.
+    pub(crate) fn unseal(&mut self, key: &ObjectKey, read: Option<Value>) {
+        self.opened(key, read.map(Object::of_value));
+    }
+
+    /// The same of these objects, from a LIST.
+    pub(crate) fn unseal_all(&mut self, keys: &[ObjectKey], listed: &mut Self) {
+        for key in keys {
+            let read = listed.objects.remove(key);
+            self.opened(key, read);
+        }
+    }
+
+    fn opened(&mut self, key: &ObjectKey, read: Option<Object>) {
+        let seal = self.objects.remove(key).and_then(|object| object.seal);
+        if let Some(mut read) = read {
+            let version = read.version();
+            read.seal = seal.filter(|seal| version.as_deref() == Some(&seal.version));
+            self.objects.insert(key.clone(), read);
+        }
+    }
+
     /// An object is another one now.
     pub fn put(&mut self, key: ObjectKey, object: Value) {
-        let marks = Marks::of(&object);
-        self.objects.insert(key, Object { text: None, marks, value: OnceLock::from(object) });
+        self.objects.insert(key, Object::of_value(object));
     }
 
     /// Takes the objects of another one.
@@ -197,9 +263,11 @@ impl Live {
         self.objects.get(key)?.value()
     }
 
-    /// An unread list's object as the API server wrote it.
+    /// An unread list's object as the API server wrote it, in whatever form.
     pub fn text(&self, key: &ObjectKey) -> Option<&[u8]> {
-        self.objects.get(key)?.text.as_ref().map(Text::bytes)
+        let object = self.objects.get(key)?;
+        let sealed = object.seal.as_ref().map(|seal| &*seal.bytes);
+        sealed.or_else(|| object.text.as_ref().map(Text::bytes))
     }
 
     /// All objects that can be read.
@@ -295,6 +363,36 @@ mod tests {
         live.put(key("bare"), value.clone());
         assert_eq!((live.marks_of(&key("bare")), live.get(&key("bare"))), (Some(&marks), Some(value)));
         assert_eq!(live.into_iter().count(), 2);
+    }
+
+    #[test]
+    fn a_sealed_object_is_read_once_it_was_asked_for_again() {
+        let (gvk, web) = (Gvk::new("apps/v1", "Deployment"), key("web"));
+        let sealed = || Live::of_sealed(sealed::tests::body("web", "7"), gvk.clone()).unwrap();
+        let mut live = sealed();
+        let bytes = live.text(&web).unwrap().to_vec();
+        assert_eq!(
+            live.sealed(|_, marks| marks.is_terminating),
+            BTreeMap::from([(gvk.clone(), vec![web.clone()])])
+        );
+        assert!(live.sealed(|_, _| false).is_empty());
+        let object = |version: &str| json!({"metadata": {"name": "web", "namespace": "shop", "resourceVersion": version}});
+        live.unseal(&web, Some(object("7")));
+        assert!(live.sealed(|_, _| true).is_empty());
+        assert_eq!((live.get(&web), live.text(&web)), (Some(&object("7")), Some(&bytes[..])));
+        // Written meanwhile: what it was says nothing of it.
+        for listed in [false, true] {
+            let mut live = sealed();
+            match listed {
+                false => live.unseal(&web, Some(object("8"))),
+                true => live.unseal_all(&[web.clone()], &mut list(&json!([object("8")]), false).unwrap()),
+            }
+            assert_eq!(live.get(&web).unwrap()["metadata"]["resourceVersion"], "8");
+            assert_ne!(live.text(&web), Some(&bytes[..]));
+        }
+        let mut live = sealed();
+        live.unseal(&web, None);
+        assert!(live.keys().next().is_none(), "gone meanwhile");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use gitops_cluster::{Cluster, ClusterError, Discovery, Live, NAMESPACES};
+use gitops_cluster::{Cluster, ClusterError, Discovery, Form, Live, NAMESPACES};
 use gitops_core::object::Gvk;
 use gitops_core::verdict::Policy;
 use tokio::task::JoinHandle;
@@ -20,6 +20,28 @@ const FRESH: Duration = Duration::from_secs(5);
 
 /// Kinds, and the namespaces to look for them in.
 pub(crate) type Wanted = BTreeMap<Gvk, BTreeSet<String>>;
+
+/// Which live objects can be read after a survey.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    #[default]
+    All,
+    /// None that are known to be as Git says, unless they are to be written all the
+    /// same: those need not even be sent in a form that can be read.
+    Changed,
+}
+
+impl Reads {
+    /// What is asked for of a kind. A Secret is always read: nothing is kept of it by
+    /// which it could be known.
+    pub(crate) fn form(self, policy: &Policy, gvk: &Gvk) -> Form {
+        match self {
+            _ if by_manager(policy, gvk) => Form::Recorded,
+            Self::Changed if !gvk.is_secret() => Form::Sealed,
+            Self::All | Self::Changed => Form::Plain,
+        }
+    }
+}
 
 /// Lists on their way.
 #[derive(Debug)]
@@ -43,6 +65,7 @@ impl Ahead {
         discovery: &Discovery,
         loaded: &Loaded,
         environment: &Environment,
+        reads: Reads,
     ) -> Option<Self> {
         let memory = Memory::at(cluster, environment, &loaded.application);
         let wanted = remembered(&memory.read(), discovery);
@@ -50,8 +73,8 @@ impl Ahead {
         let (cluster, discovery, kinds) = (cluster.clone(), discovery.clone(), wanted.clone());
         let lists = async move {
             let mut live = Live::default();
-            let recorded = |gvk: &Gvk| by_manager(&policy, gvk);
-            let left_out = cluster.list_more(&discovery, &kinds, recorded, &mut live).await?;
+            let form = |gvk: &Gvk| reads.form(&policy, gvk);
+            let left_out = cluster.list_more(&discovery, &kinds, form, &mut live).await?;
             Ok((live, left_out.into_iter().map(|(gvk, _)| gvk).collect()))
         };
         Some(Self { since: Instant::now(), wanted, lists: tokio::spawn(lists) })
@@ -77,7 +100,7 @@ fn remembered(places: &Places, discovery: &Discovery) -> Wanted {
 }
 
 /// Whether who holds a kind's fields decides whether they differ.
-pub(crate) fn by_manager(policy: &Policy, gvk: &Gvk) -> bool {
+fn by_manager(policy: &Policy, gvk: &Gvk) -> bool {
     policy.grants.iter().any(|grant| grant.free.manager.is_some() && grant.is_of(&gvk.group, &gvk.kind))
 }
 
@@ -86,7 +109,7 @@ pub(crate) fn by_manager(policy: &Policy, gvk: &Gvk) -> bool {
 pub(crate) async fn list(
     (cluster, discovery): (&Cluster, &Discovery),
     mut wanted: Wanted,
-    policy: &Policy,
+    form: impl Fn(&Gvk) -> Form,
     ahead: Option<Ahead>,
 ) -> Result<(Live, Wanted), ClusterError> {
     let taken = match ahead {
@@ -103,7 +126,7 @@ pub(crate) async fn list(
     });
     mark_whole(&mut listed);
     if !wanted.is_empty() {
-        live.extend(cluster.list_unread(discovery, &wanted, |gvk| by_manager(policy, gvk)).await?);
+        live.extend(cluster.list_unread(discovery, &wanted, form).await?);
     }
     mark_whole(&mut wanted);
     for (gvk, namespaces) in wanted {

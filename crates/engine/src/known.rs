@@ -21,6 +21,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::ahead::Reads;
 use crate::memory::{Memory, keep};
 
 const LENGTH: usize = 32;
@@ -76,38 +77,49 @@ pub(crate) struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    /// What is kept beside an Application's memory; nothing when it cannot be
-    /// read.
-    pub(crate) fn read(memory: &Memory, ground: Ground<'a>) -> Self {
-        let path = memory.beside("same");
+    /// What is kept beside an Application's memory, of objects that came in this
+    /// form; nothing when it cannot be read.
+    pub(crate) fn read(memory: &Memory, reads: Reads, ground: Ground<'a>) -> Self {
+        let path = memory.beside(match reads {
+            Reads::All => "same",
+            Reads::Changed => "same-sealed",
+        });
         let bytes = std::fs::read(&path).unwrap_or_default();
         let (hashes, _) = bytes.as_chunks::<LENGTH>();
         Self { path, ground, before: hashes.iter().copied().collect(), hashes: HashMap::new() }
+    }
+
+    /// Looks at what is there; nothing of it is read.
+    pub(crate) fn look(&mut self, set: &'a DesiredSet, live: &Live) {
+        // Empty: the program cannot be told from another one.
+        let grounds = self.ground.hashes(set);
+        let look = |(key, object): (&'a ObjectKey, &'a DesiredObject)| {
+            Some((key, hash(grounds.get(&object.gvk)?, object, live.text(key)?)?))
+        };
+        self.hashes = set.objects.par_iter().filter_map(look).collect();
+    }
+
+    /// Whether an object that was looked at is known to be as Git says.
+    pub(crate) fn is_known(&self, key: &ObjectKey) -> bool {
+        self.hashes.get(key).is_some_and(|hash| self.before.contains(hash))
     }
 
     /// The objects that are there and as Git says: those that are known to be, and
     /// those that a comparison finds to be. Of them, nothing stays in memory but
     /// their text; the others are parsed.
     pub(crate) fn same(
-        &mut self,
+        &self,
         set: &'a DesiredSet,
         live: &Live,
     ) -> Result<HashSet<&'a ObjectKey>, ClusterError> {
-        // Empty: the program cannot be told from another one.
-        let grounds = self.ground.hashes(set);
-        let look = |(key, object): (&'a ObjectKey, &'a DesiredObject)| {
-            let hash = grounds.get(&object.gvk).and_then(|ground| hash(ground, object, live.text(key)?));
-            let is_known = hash.is_some_and(|hash| self.before.contains(&hash));
-            let is_same = is_known
+        let is_same = |(key, object): (&'a ObjectKey, &'a DesiredObject)| {
+            let is_same = self.is_known(key)
                 || live.judged(key, |live| self.ground.is_same(object, live)).map_err(|error| {
                     ClusterError::Other { what: key.to_string(), message: error.to_string() }
                 })?;
-            Ok((key, hash, is_same))
+            Ok(is_same.then_some(key))
         };
-        let looks: Result<Vec<_>, ClusterError> = set.objects.par_iter().map(look).collect();
-        let looks = looks?;
-        self.hashes = looks.iter().filter_map(|(key, hash, _)| Some((*key, (*hash)?))).collect();
-        Ok(looks.into_iter().filter(|(.., is_same)| *is_same).map(|(key, ..)| key).collect())
+        set.objects.par_iter().map(is_same).filter_map(Result::transpose).collect()
     }
 
     /// Keeps what a plan has found.
@@ -157,10 +169,10 @@ mod tests {
         let live = Live::of_list(body, gvk, false).unwrap();
         let (schemas, delegated) = (Schemas::builtin(), set.delegated());
         let ground = Ground { schemas: &schemas, policy, delegated: &delegated };
-        let mut known = Known::read(memory, ground);
-        let key = set.objects.keys().next().unwrap();
+        let mut known = Known::read(memory, Reads::All, ground);
+        known.look(set, &live);
+        let was_known = known.is_known(set.objects.keys().next().unwrap());
         let same = known.same(set, &live).unwrap();
-        let was_known = known.hashes.get(key).is_some_and(|hash| known.before.contains(hash));
         let is_same = |key: &ObjectKey| same.contains(key);
         let options = Options::default();
         let plan = plan(set, |key| live.get(key), &[], &schemas, policy, &options, is_same).unwrap();

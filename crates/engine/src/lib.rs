@@ -41,7 +41,7 @@ pub mod trust;
 pub mod version_labels;
 pub mod versions;
 
-pub use ahead::Ahead;
+pub use ahead::{Ahead, Reads};
 pub use desired::{Environment, desired, packed};
 pub use error::EngineError;
 pub use kin::{Kin, Reach, healths};
@@ -49,5 +49,5 @@ pub use load::{Loaded, read_file};
 pub use looks::Looks;
 pub use places::Synced;
 pub use rules::Rules;
-pub use survey::{Survey, survey};
+pub use survey::{Looking, Survey, survey};
 pub use sync::{DryRun, Outcome, Progress, Report, RunHooks, Stop, SyncOptions, has_work, sync};

@@ -4,13 +4,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use gitops_cluster::{Cluster, ClusterError, Discovery, Kind, Live};
+use gitops_cluster::{Cluster, ClusterError, Discovery, Form, Kind, Live};
 use gitops_core::desired::DesiredSet;
 use gitops_core::names::LABEL_APPLICATION;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::verdict::Policy;
 
-use crate::ahead::{Wanted, by_manager};
+use crate::ahead::Wanted;
 use crate::error::EngineError;
 use crate::lease::{Noted, noted};
 use crate::load::Loaded;
@@ -64,14 +63,14 @@ pub(crate) async fn list_beside(
     (cluster, discovery): (&Cluster, &Discovery),
     listed: &Wanted,
     places: &Places,
-    policy: &Policy,
+    form: impl Fn(&Gvk) -> Form,
     live: &mut Live,
 ) -> Result<Wanted, EngineError> {
     let mut more = beside(listed, places, |gvk| Some(discovery.kind(gvk)?.namespaced));
     if more.is_empty() {
         return Ok(more);
     }
-    let left_out = cluster.list_more(discovery, &more, |gvk| by_manager(policy, gvk), live).await?;
+    let left_out = cluster.list_more(discovery, &more, form, live).await?;
     tell(left_out.iter().map(|(_, error)| error));
     more.retain(|gvk, _| left_out.iter().any(|(kind, _)| kind == gvk));
     Ok(more)

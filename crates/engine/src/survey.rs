@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use gitops_cluster::{Cluster, Discovery, Live};
+use gitops_cluster::{Cluster, Discovery, Live, Marks};
 use gitops_core::delegation::{Free, Grant};
 use gitops_core::desired::{AppRef, DesiredObject, DesiredSet};
 use gitops_core::object::{Gvk, ObjectKey};
@@ -11,7 +11,7 @@ use gitops_core::plan::{Action, Budget, Doubt, Options, Plan, Select, Step, plan
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 
-use crate::ahead::{self, Ahead, Wanted};
+use crate::ahead::{self, Ahead, Reads, Wanted};
 use crate::desired::Environment;
 use crate::earlier::{Earlier, earlier};
 use crate::error::EngineError;
@@ -160,8 +160,17 @@ impl Survey {
     }
 }
 
+/// How a survey looks at a cluster.
+#[derive(Debug)]
+pub struct Looking {
+    /// What is listed already is not asked for.
+    pub ahead: Option<Ahead>,
+    pub synced: Synced,
+    pub reads: Reads,
+}
+
 /// Lists what is there and plans what would change, with Rollouts worked in.
-/// Nothing is written to the cluster. What is listed [`Ahead`] is not asked for.
+/// Nothing is written to the cluster.
 ///
 /// # Errors
 /// When the API server cannot be asked.
@@ -172,31 +181,42 @@ pub async fn survey(
     loaded: &Loaded,
     environment: &Environment,
     set: DesiredSet,
-    ahead: Option<Ahead>,
-    synced: Synced,
+    looking: Looking,
 ) -> Result<Survey, EngineError> {
+    let Looking { ahead, synced, reads } = looking;
     let memory = Memory::at(cluster, environment, &loaded.application);
     let ground = Ground { cluster, discovery, loaded, environment };
     let (set, rollouts, plain) = gated(&ground, set).await?;
     let declared = places::of(set.objects.values().map(|object| (&object.gvk, &object.key)));
     let kinds = declared.keys().cloned().collect();
     let policy = policy(loaded)?;
-    let lists = ahead::list((cluster, discovery), declared, &policy, ahead);
+    let form = |gvk: &Gvk| reads.form(&policy, gvk);
+    let lists = ahead::list((cluster, discovery), declared, form, ahead);
     let schemas = async { Ok(cluster.schemas(&kinds).await?) };
     let places = places::find(cluster, discovery, loaded, &memory, &set, synced);
     let lists = async { Ok(lists.await?) };
     let ((mut live, listed), schemas, places) = tokio::try_join!(lists, schemas, places)?;
-    let mut elsewhere =
-        places::list_beside((cluster, discovery), &listed, &places, &policy, &mut live).await?;
+    let mut elsewhere = places::list_beside((cluster, discovery), &listed, &places, form, &mut live).await?;
+    let delegated = set.delegated();
+    let ground = known::Ground { schemas: &schemas, policy: &policy, delegated: &delegated };
+    let mut known = Known::read(&memory, reads, ground);
+    known.look(&set, &live);
+    if reads == Reads::Changed {
+        let own = loaded.application.to_string();
+        // Who drives a Rollout reads its workloads, whatever Git says of them.
+        let is_read = |key: &ObjectKey, marks: &Marks| {
+            let is_own = marks.owner.as_ref().is_some_and(|owner| **owner == own);
+            let is_left = is_own && !rollouts.is_empty();
+            if set.objects.contains_key(key) { is_left || !is_own || !known.is_known(key) } else { is_own }
+        };
+        cluster.unseal(discovery, &mut live, is_read).await?;
+    }
     let Earlier { found: earlier, leftovers, marked } =
         earlier(loaded, environment, discovery, &set, &live).await?;
     for (key, gvk) in marked {
         elsewhere.entry(gvk).or_default().insert(key.namespace);
     }
     let options = loaded.sync_options()?;
-    let delegated = set.delegated();
-    let mut known =
-        Known::read(&memory, known::Ground { schemas: &schemas, policy: &policy, delegated: &delegated });
     let same = known.same(&set, &live)?;
     let is_same = |key: &ObjectKey| same.contains(key);
     let plan = planned((&set, &live, &earlier), (&schemas, &policy, &options), &places, is_same)?;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::Stream;
 use gitops_core::desired::DesiredSet;
-use gitops_engine::{Ahead, Loaded, Survey, desired, owners};
+use gitops_engine::{Ahead, Loaded, Reads, Survey, desired, owners};
 use gitops_source::Commit;
 
 use crate::applications::{Destination, meant};
@@ -85,7 +85,7 @@ async fn look(
     let destination = &*destination.of(loaded).await?;
     let commit = meant(loaded, &destination.environment, revision).await?;
     let (lately, count) = (writes.lately.load(Ordering::SeqCst), writes.count());
-    let ahead = if lately { None } else { destination.look_ahead(loaded) };
+    let ahead = if lately { None } else { destination.look_ahead(loaded, Reads::Changed) };
     let set = desired(loaded, &destination.environment, &commit.id, &destination.discovery).await?;
     if lately {
         return Ok(Look { commit, seen: Seen::Declared(set) });
@@ -94,7 +94,8 @@ async fn look(
     Ok(Look { commit, seen: Seen::Survey(Box::new(survey), count) })
 }
 
-/// What the cluster holds of what is declared, and whose it is.
+/// What the cluster holds of what is declared, and whose it is. What is as Git says
+/// is not read.
 pub async fn settled(
     destination: &Destination,
     loaded: &Loaded,
@@ -102,7 +103,7 @@ pub async fn settled(
     set: DesiredSet,
     ahead: Option<Ahead>,
 ) -> Result<Survey, Failure> {
-    let mut survey = destination.survey_of(loaded, set, ahead).await?;
+    let mut survey = destination.survey_of(loaded, set, ahead, Reads::Changed).await?;
     owners::settle(&destination.cluster, loaded, &destination.environment, &mut survey, known).await?;
     Ok(survey)
 }
