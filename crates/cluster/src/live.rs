@@ -366,36 +366,6 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_object_is_read_once_it_was_asked_for_again() {
-        let (gvk, web) = (Gvk::new("apps/v1", "Deployment"), key("web"));
-        let sealed = || Live::of_sealed(sealed::tests::body("web", "7"), gvk.clone()).unwrap();
-        let mut live = sealed();
-        let bytes = live.text(&web).unwrap().to_vec();
-        assert_eq!(
-            live.sealed(|_, marks| marks.is_terminating),
-            BTreeMap::from([(gvk.clone(), vec![web.clone()])])
-        );
-        assert!(live.sealed(|_, _| false).is_empty());
-        let object = |version: &str| json!({"metadata": {"name": "web", "namespace": "shop", "resourceVersion": version}});
-        live.unseal(&web, Some(object("7")));
-        assert!(live.sealed(|_, _| true).is_empty());
-        assert_eq!((live.get(&web), live.text(&web)), (Some(&object("7")), Some(&bytes[..])));
-        // Written meanwhile: what it was says nothing of it.
-        for listed in [false, true] {
-            let mut live = sealed();
-            match listed {
-                false => live.unseal(&web, Some(object("8"))),
-                true => live.unseal_all(&[web.clone()], &mut list(&json!([object("8")]), false).unwrap()),
-            }
-            assert_eq!(live.get(&web).unwrap()["metadata"]["resourceVersion"], "8");
-            assert_ne!(live.text(&web), Some(&bytes[..]));
-        }
-        let mut live = sealed();
-        live.unseal(&web, None);
-        assert!(live.keys().next().is_none(), "gone meanwhile");
-    }
-
-    #[test]
     fn what_cannot_be_read_is_an_error_before_it_is_asked_for() {
         let body =
             br#"{"items": [{"metadata": {"name": "a", "namespace": "shop"}, "spec": "\ud800"}]}"#.to_vec();

@@ -10,8 +10,8 @@ use http::{Method, header};
 
 use crate::discovery::{Kind, escaped};
 use crate::error::{ClusterError, ErrorKind};
+use crate::lists::PARALLEL;
 use crate::live::{Live, Marks};
-use crate::objects::PARALLEL;
 use crate::transport::{Call, Cluster};
 
 const ACCEPT: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";

@@ -112,11 +112,16 @@ pub(crate) fn open(body: Vec<u8>, gvk: Gvk) -> Option<Vec<(ObjectKey, Marks, Sea
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
-pub(crate) mod tests {
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::live::Live;
 
     /// An answer that lists one object of this name and version.
-    pub(crate) fn body(name: &str, version: &str) -> Vec<u8> {
+    fn body(name: &str, version: &str) -> Vec<u8> {
         let entry =
             |key: &str, value: &str| Entry { key: key.to_owned().into(), value: value.to_owned().into() };
         let metadata = Metadata {
@@ -138,7 +143,8 @@ pub(crate) mod tests {
     fn objects_are_told_by_their_metadata() {
         let gvk = Gvk::new("apps/v1", "Deployment");
         let found = open(body("web", "7"), gvk.clone()).unwrap();
-        let [(key, marks, seal)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(found.len(), 1);
+        let (key, marks, seal) = &found[0];
         assert_eq!(key.to_string(), "Deployment shop/web");
         let text = |text: &str| Some(text.into());
         assert_eq!((&marks.application, &marks.owner), (&text("web"), &text("shop/web")));
@@ -155,5 +161,34 @@ pub(crate) mod tests {
         assert!(open(br#"{"items": []}"#.to_vec(), gvk()).is_none());
         assert!(open(body("", "7"), gvk()).is_none(), "no name");
         assert_eq!(open(b"k8s\0".to_vec(), gvk()).map(|found| found.len()), Some(0));
+    }
+
+    #[test]
+    fn a_sealed_object_is_read_once_it_was_asked_for_again() {
+        let gvk = Gvk::new("apps/v1", "Deployment");
+        let sealed = || Live::of_sealed(body("web", "7"), gvk.clone()).unwrap();
+        let mut live = sealed();
+        let web = live.keys().next().unwrap().clone();
+        let bytes = live.text(&web).unwrap().to_vec();
+        let all = BTreeMap::from([(gvk.clone(), vec![web.clone()])]);
+        assert_eq!(live.sealed(|_, marks| marks.is_terminating), all);
+        assert!(live.sealed(|_, _| false).is_empty());
+        let object = |version: &str| json!({"metadata": {"name": "web", "namespace": "shop", "resourceVersion": version}});
+        live.unseal(&web, Some(object("7")));
+        assert!(live.sealed(|_, _| true).is_empty());
+        assert_eq!((live.get(&web), live.text(&web)), (Some(&object("7")), Some(&bytes[..])));
+        // Written meanwhile: what it was says nothing of it.
+        let list = |items: Value| json!({"items": items}).to_string().into_bytes();
+        let mut listed = Live::of_list(list(json!([object("8")])), gvk.clone(), false).unwrap();
+        let (mut by_one, mut by_list) = (sealed(), sealed());
+        by_one.unseal(&web, Some(object("8")));
+        by_list.unseal_all(std::slice::from_ref(&web), &mut listed);
+        for live in [by_one, by_list] {
+            assert_eq!(live.get(&web).unwrap()["metadata"]["resourceVersion"], "8");
+            assert_ne!(live.text(&web), Some(&bytes[..]));
+        }
+        let mut live = sealed();
+        live.unseal(&web, None);
+        assert!(live.keys().next().is_none(), "gone meanwhile");
     }
 }
