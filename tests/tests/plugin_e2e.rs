@@ -107,6 +107,47 @@ fn only_what_an_earlier_commit_declared_is_pruned() {
     assert_ne!(place.kubectl("get configmap web").code, 0);
 }
 
+/// What is as it was is not read again: what is not is, by whatever way it may be.
+#[test]
+fn drift_is_found_among_what_is_as_it_was() {
+    let config = |at: usize, value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c{at}")}, "data": {"a": value}});
+    let all = |value: &str| {
+        let objects: Vec<String> = (0..70).map(|at| config(at, value).to_string()).collect();
+        objects.join("\n---\n")
+    };
+    let place = Place::new(&[("app/web.yaml", DEPLOYMENT), ("app/configs.yaml", &all("git"))]);
+    let counts = |arguments: &str| {
+        let counts = place.gitops(&format!("sync -o json {arguments}")).ok().json()["counts"].clone();
+        ["create", "update", "unchanged"].map(|action| counts[action].as_u64().unwrap())
+    };
+    assert_eq!(counts(""), [71, 0, 0]);
+    for _ in 0..2 {
+        assert_eq!(counts(""), [0, 0, 71]);
+    }
+    // So many that they are listed, and so few that each is asked for.
+    let apply = format!("apply --server-side --force-conflicts -n {} -f -", place.namespace.name);
+    cluster().kubectl_stdin(&apply, &all("mine")).ok();
+    place.kubectl("delete configmap c7").ok();
+    place.kubectl("scale deployment web --replicas=5").ok();
+    assert_eq!(counts(""), [1, 70, 0]);
+    place.gitops("diff").ok();
+    assert_eq!(counts(""), [0, 0, 71]);
+    // Who may list them need not be one who may get them.
+    let rules = [
+        "lister --verb=list,create,patch,update --resource=configmaps",
+        "lease --verb=get,create,update --resource=leases.coordination.k8s.io",
+        "web --verb=get,list,patch --resource=deployments.apps",
+    ];
+    for rule in rules {
+        let name = rule.split(' ').next().unwrap();
+        place.kubectl(&format!("create role {rule}")).ok();
+        place.kubectl(&format!("create rolebinding {name} --role={name} --user=lister")).ok();
+    }
+    place.kubectl(r#"patch configmap c3 --type=merge -p={"data":{"a":"mine"}}"#).ok();
+    assert_eq!(counts("--as=lister"), [0, 1, 70]);
+    assert_eq!(place.kubectl("get configmap c3 -o jsonpath={.data.a}").stdout, "git");
+}
+
 #[test]
 fn dry_runs_write_nothing() {
     let place = shop();

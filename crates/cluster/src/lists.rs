@@ -21,6 +21,8 @@ const FEW: usize = 64;
 /// What the API server's watch cache holds, which may be a moment behind.
 const CACHED: &str = "?resourceVersion=0";
 
+const JSON: &str = "application/json";
+
 /// When listed objects are parsed.
 #[derive(Clone, Copy, Debug)]
 enum Reading {
@@ -167,20 +169,23 @@ impl Cluster {
         reading: Reading,
     ) -> Result<Live, ClusterError> {
         let what = format!("listing {}", kind.plural);
-        let sealed = [(header::ACCEPT, sealed::ACCEPT.to_owned())];
-        let headers = if form == Form::Sealed { &sealed[..] } else { &[] };
-        let ask = async |headers: &[_]| {
-            let path = path.clone();
+        let ask = async |accept: &str| {
+            let mut headers = vec![(header::ACCEPT, accept.to_owned())];
+            if self.is_near() {
+                headers.push((header::ACCEPT_ENCODING, "identity".to_owned()));
+            }
+            let (path, headers) = (path.clone(), &headers[..]);
             self.ask(Call { method: Method::GET, path, headers, body: Vec::new(), what: &what }).await
         };
-        let mut answer = ask(headers).await?;
+        let accept = if form == Form::Sealed { sealed::ACCEPT } else { JSON };
+        let mut answer = ask(accept).await?;
         if is_sealed(&answer.headers) {
             let gvk = kind.gvk.clone();
             let opened = tokio::task::spawn_blocking(move || Live::of_sealed(answer.body, gvk)).await;
             if let Ok(Some(live)) = opened {
                 return Ok(live);
             }
-            answer = ask(&[]).await?;
+            answer = ask(JSON).await?;
         }
         let gvk = kind.gvk.clone();
         let parse = move || {
