@@ -29,6 +29,8 @@ use crate::world::{Gate, Gates, Held};
 const BUDGET: Duration = Duration::from_millis(800);
 /// Rollouts that are followed at once.
 const PARALLEL: usize = 16;
+/// Rollouts that are in memory as a whole at once.
+const AT_ONCE: u16 = 100;
 
 impl Keeper {
     /// What an Application declares with its Rollouts worked in.
@@ -58,9 +60,9 @@ impl Keeper {
     pub(super) async fn follow_rollouts(self: Arc<Self>) {
         let resource = ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(GROUP, VERSION, "Rollout"));
         let api: Api<DynamicObject> = Api::all_with(self.cluster.client(), &resource);
-        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let events = watcher(api, watcher::Config::default().page_size(AT_ONCE.into())).default_backoff();
         // What changes together is worked in together.
-        let mut events = std::pin::pin!(events.ready_chunks(1000));
+        let mut events = std::pin::pin!(events.ready_chunks(usize::from(AT_ONCE)));
         while let Some(events) = events.next().await {
             let world = self.world();
             let mut concerned: BTreeMap<AppRef, Vec<(ObjectKey, Option<State>)>> = BTreeMap::new();
