@@ -1,6 +1,7 @@
 //! Events of Kubernetes about Applications. Nothing waits for one: they are written
-//! one after the other, so that they hold up no sync. One that cannot be written in
-//! time, or for which there is no room, is logged.
+//! one after the other, and where a thousand syncs have something to tell, slowly, so
+//! that they hold up no sync. One that cannot be written in time, or for which there is
+//! no room, is logged.
 
 use std::time::Duration;
 
@@ -10,9 +11,13 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Events that wait to be written.
-const ROOM: usize = 512;
+const ROOM: usize = 4096;
+/// Events that are written at once; then there is a pause before each.
+const BURST: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is told, and of what.
 type Told = (Event, ObjectReference);
@@ -24,13 +29,13 @@ pub struct Events(mpsc::Sender<Told>);
 impl Events {
     /// They are written as long as this, or a clone of it, is there.
     pub fn new(client: kube::Client) -> Self {
-        Self::patient(client, PATIENCE)
+        Self::with(client, PATIENCE, PAUSE)
     }
 
-    fn patient(client: kube::Client, patience: Duration) -> Self {
+    fn with(client: kube::Client, patience: Duration, pause: Duration) -> Self {
         let recorder = Recorder::new(client, "gitops-controller");
         let (sender, told) = mpsc::channel(ROOM);
-        tokio::spawn(write(recorder, told, patience));
+        tokio::spawn(write(recorder, told, patience, pause));
         Self(sender)
     }
 
@@ -64,9 +69,14 @@ impl Events {
 }
 
 /// Writes what is told, one after the other.
-async fn write(recorder: Recorder, mut told: mpsc::Receiver<Told>, patience: Duration) {
+async fn write(recorder: Recorder, mut told: mpsc::Receiver<Told>, patience: Duration, pause: Duration) {
+    // When so many are allowed as have been written, without the burst.
+    let mut earned = Instant::now();
     while let Some((event, regarding)) = told.recv().await {
+        let early = earned.saturating_duration_since(Instant::now());
+        tokio::time::sleep(early.saturating_sub(pause * BURST)).await;
         recorder.tell(event, &regarding, patience).await;
+        earned = earned.max(Instant::now()) + pause;
     }
 }
 
@@ -118,7 +128,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_hangs_holds_up_no_other_and_few_wait() {
         let (client, taken) = server().await;
-        let events = Events::patient(client, Duration::from_millis(300));
+        let events = Events::with(client, Duration::from_millis(300), Duration::ZERO);
         tell(&events, ROOM + 100);
         // Nothing was taken out meanwhile: the last ones found no room, the first hangs.
         until(&taken, ROOM - 1).await;
