@@ -57,8 +57,9 @@ struct State {
     looked: Option<(Instant, Option<String>)>,
     /// Who reads which revisions.
     readers: BTreeMap<AppRef, Vec<String>>,
-    /// Who is woken by the next look, whatever it finds.
-    waiting: BTreeSet<AppRef>,
+    /// Who is woken by the next look, whatever it finds, and the namespace that they go
+    /// to: those of one share lists.
+    waiting: BTreeSet<(String, AppRef)>,
     /// What each revision was at the last look; none: it is not there.
     tips: Tips,
     /// Looks that a push is still worth, unless one finds something.
@@ -135,7 +136,7 @@ impl Poller {
                 None => {}
             }
             is_known = false;
-            state.waiting.insert(loaded.application.clone());
+            state.waiting.insert((loaded.namespace.clone(), loaded.application.clone()));
         }
         if !is_known {
             return Ok(None);
@@ -276,7 +277,7 @@ impl Poller {
         let was = before.map(|(_, error)| error);
         let changed = was.as_ref() != Some(&error);
         let waiting = std::mem::take(&mut state.waiting);
-        waiting.iter().for_each(|application| self.queue.push(application, Duration::ZERO));
+        waiting.iter().for_each(|(_, application)| self.queue.push(application, Duration::ZERO));
         let mut moved = Vec::new();
         for (application, revisions) in &state.readers {
             let is_moved = tips

@@ -83,7 +83,8 @@ impl Sight<'_> {
         let (begun, metrics) = (Instant::now(), &self.controller.metrics);
         let (cluster, discovery) = (known.cluster(), &known.discovery);
         let (loaded, environment) = (self.loaded, &known.environment);
-        let looking = Looking { ahead: None, synced: self.synced, reads: Reads::All };
+        let lists = (self.synced == Synced::Never).then(|| known.member.lists.clone());
+        let looking = Looking { ahead: None, synced: self.synced, reads: Reads::All, lists };
         let mut survey = survey(cluster, discovery, loaded, environment, set, looking).await?;
         owners::settle(cluster, self.loaded, &known.environment, &mut survey, &[]).await?;
         metrics.phase("survey", begun.elapsed());

@@ -285,7 +285,7 @@ impl Destination {
         ahead: Option<Ahead>,
         reads: Reads,
     ) -> Result<Survey, Failure> {
-        let looking = Looking { ahead, synced: Synced::Anywhere, reads };
+        let looking = Looking { ahead, synced: Synced::Anywhere, reads, lists: None };
         Ok(survey(&self.cluster, &self.discovery, loaded, &self.environment, set, looking).await?)
     }
 

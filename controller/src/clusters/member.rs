@@ -10,7 +10,7 @@ use gitops_api::Application;
 use gitops_cluster::{Cluster, Discovery, ErrorKind, Registered};
 use gitops_core::names::IN_CLUSTER;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_engine::{EngineError, Environment};
+use gitops_engine::{EngineError, Environment, Lists};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -55,6 +55,8 @@ pub struct Member {
     /// None: the cluster that this program is in.
     pub registered: Option<Registered>,
     pub drift: Drift,
+    /// Of Applications that nobody has synced yet.
+    pub lists: Arc<Lists>,
     /// Somebody doubts that it answers.
     pub doubted: Notify,
     /// It takes these credentials no longer.
@@ -88,6 +90,7 @@ impl Member {
             cluster,
             registered,
             drift: Drift::default(),
+            lists: Arc::default(),
             doubted: Notify::new(),
             refused: Notify::new(),
             taken_over: Mutex::default(),

@@ -11,6 +11,7 @@ use gitops_core::verdict::Policy;
 use tokio::task::JoinHandle;
 
 use crate::desired::Environment;
+use crate::lists::Lists;
 use crate::load::Loaded;
 use crate::memory::{Memory, Places};
 use crate::survey::policy;
@@ -111,6 +112,7 @@ pub(crate) async fn list(
     mut wanted: Wanted,
     form: impl Fn(&Gvk) -> Form,
     ahead: Option<Ahead>,
+    shared: Option<&Lists>,
 ) -> Result<(Live, Wanted), ClusterError> {
     let taken = match ahead {
         Some(ahead) => ahead.take().await,
@@ -125,8 +127,13 @@ pub(crate) async fn list(
         !namespaces.is_empty()
     });
     mark_whole(&mut listed);
-    if !wanted.is_empty() {
-        live.extend(cluster.list_unread(discovery, &wanted, form).await?);
+    let is_shared = |gvk: &Gvk| shared.is_some() && form(gvk) == Form::Plain;
+    let (common, own): (Wanted, Wanted) = wanted.clone().into_iter().partition(|(gvk, _)| is_shared(gvk));
+    if !own.is_empty() {
+        live.extend(cluster.list_unread(discovery, &own, &form).await?);
+    }
+    if let Some(shared) = shared.filter(|_| !common.is_empty()) {
+        live.extend(shared.list(cluster, discovery, &common).await?);
     }
     mark_whole(&mut wanted);
     for (gvk, namespaces) in wanted {

@@ -2,6 +2,7 @@
 //! status and sync stand on the same survey.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use gitops_cluster::{Cluster, Discovery, Live, Marks};
 use gitops_core::delegation::{Free, Grant};
@@ -16,6 +17,7 @@ use crate::desired::Environment;
 use crate::earlier::{Earlier, earlier};
 use crate::error::EngineError;
 use crate::known::{self, Known};
+use crate::lists::Lists;
 use crate::load::Loaded;
 use crate::memory::{Memory, Places, expiring, may_expire};
 use crate::places::{self, Synced};
@@ -167,6 +169,9 @@ pub struct Looking {
     pub ahead: Option<Ahead>,
     pub synced: Synced,
     pub reads: Reads,
+    /// Shared with others that nobody has ever synced: nothing was written for this
+    /// one a moment ago.
+    pub lists: Option<Arc<Lists>>,
 }
 
 /// Lists what is there and plans what would change, with Rollouts worked in.
@@ -183,7 +188,7 @@ pub async fn survey(
     set: DesiredSet,
     looking: Looking,
 ) -> Result<Survey, EngineError> {
-    let Looking { ahead, synced, reads } = looking;
+    let Looking { ahead, synced, reads, lists: shared } = looking;
     let memory = Memory::at(cluster, environment, &loaded.application);
     let ground = Ground { cluster, discovery, loaded, environment };
     let (set, rollouts, plain) = gated(&ground, set).await?;
@@ -191,7 +196,7 @@ pub async fn survey(
     let kinds = declared.keys().cloned().collect();
     let policy = policy(loaded)?;
     let form = |gvk: &Gvk| reads.form(&policy, gvk);
-    let lists = ahead::list((cluster, discovery), declared, form, ahead);
+    let lists = ahead::list((cluster, discovery), declared, form, ahead, shared.as_deref());
     let schemas = async { Ok(cluster.schemas(&kinds).await?) };
     let places = places::find(cluster, discovery, loaded, &memory, &set, synced);
     let lists = async { Ok(lists.await?) };
