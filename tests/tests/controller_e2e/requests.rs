@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use gitops_tests::shop::CONFIG;
 use gitops_tests::{Controller, Shop};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -82,6 +83,45 @@ fn a_sync_asks_for_no_more_than_it_has_to() {
     eventually("it is read", LONG, || leases()[before..].contains(&"get".to_owned()).then_some(()));
     let holder = || shop.get("lease", "gitops-sync-web").map(|lease| lease["spec"]["holderIdentity"].clone());
     eventually("nobody holds it", LONG, || (holder()? == Value::Null).then_some(()));
+}
+
+/// In a namespace with a thousand Applications each would list what all others have.
+#[test]
+fn those_of_one_namespace_share_lists_at_first() {
+    const COUNT: usize = 30;
+    let config = |at: usize| {
+        let name = format!("c{at}");
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        (format!("{name}/config.yaml"), object.to_string())
+    };
+    let files: Vec<(String, String)> = (0..COUNT).map(config).collect();
+    let mut files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
+    files.push(("app/config.yaml", CONFIG));
+    let shop = Shop::unheld(&files);
+    shop.hold(json!({"sync": {"mode": "Automatic"}}));
+    let mut application = shop.get("application", "web").unwrap();
+    application["metadata"] = json!({"namespace": shop.name()});
+    for at in 0..COUNT {
+        let name = format!("c{at}");
+        application["metadata"]["name"] = name.as_str().into();
+        application["spec"]["source"]["path"] = name.into();
+        shop.kubectl_stdin("create -f -", &application.to_string()).ok();
+    }
+    let cache = TempDir::with_prefix("gitops-controller-").unwrap();
+    let controller = Controller::start(shop.cluster, shop.name(), cache.path());
+    eventually("all are there", LONG, || {
+        (0..COUNT).all(|at| shop.get("configmap", &format!("c{at}")).is_some()).then_some(())
+    });
+    let is_list = |event: &&Value| {
+        event["verb"] == "list"
+            && event["objectRef"]["resource"] == "configmaps"
+            && event["objectRef"]["name"].is_null()
+    };
+    let is_sync = |event: &&Value| event["verb"] == "patch" && event["objectRef"]["resource"] == "configmaps";
+    let all = requests(&shop);
+    let last = all.iter().rposition(|event| is_sync(&event)).unwrap();
+    let lists = all[..last].iter().filter(is_list).count();
+    assert!(lists < COUNT, "{lists} lists for {COUNT} Applications: {}", controller.log());
 }
 
 /// Waits until everything has been looked at once.
