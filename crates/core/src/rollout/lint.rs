@@ -157,7 +157,7 @@ fn contents(spec: &Spec, objects: &Objects, target: &DesiredObject, found: &mut 
     let named: Vec<String> = named.map(|object| object.key.to_string()).collect();
     if !named.is_empty() {
         found.warn(
-            format!("the old version reads new content too, without a step, of {}", named.join(", ")),
+            format!("no step holds back what changes in {}: the old version's Pods that start later read it, too", named.join(", ")),
             "let the name change with the content: kustomize's configMapGenerator and secretGenerator append a hash",
         );
     }
@@ -411,7 +411,7 @@ mod tests {
         let found = lint(&spec, &objects);
         assert!(found.len() == 1 && !found[0].error, "{found:?}");
         let message = &found[0].message;
-        assert!(message.ends_with("of ConfigMap shop/env, Secret shop/tls"), "{message}");
+        assert!(message.contains(" in ConfigMap shop/env, Secret shop/tls: "), "{message}");
     }
 
     fn told_missing(spec: &Spec) -> String {
