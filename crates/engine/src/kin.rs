@@ -119,6 +119,11 @@ impl Kin {
         found
     }
 
+    /// The Pods below an object.
+    pub fn pods<'a>(&'a self, object: &'a Value) -> impl Iterator<Item = &'a Value> {
+        self.descendants(object).into_iter().filter(|object| text(object, "/kind") == "Pod")
+    }
+
     /// An object's family, for its reason.
     pub fn family<'a>(&'a self, object: &'a Value) -> Family<'a> {
         self.family_to(object, DEPTH)
@@ -151,8 +156,7 @@ impl Kin {
     /// Whether an image of a Pod below an object is being pulled: what was told last
     /// of it.
     pub fn is_pulling(&self, object: &Value) -> bool {
-        let pods = self.descendants(object).into_iter().filter(|object| text(object, "/kind") == "Pod");
-        pods.into_iter().any(|pod| {
+        self.pods(object).any(|pod| {
             let told = self.events(pod).iter().filter(|event| {
                 matches!(text(event, "/reason"), "Pulling" | "Pulled" | "Failed" | "BackOff")
             });

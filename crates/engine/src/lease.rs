@@ -183,6 +183,18 @@ pub async fn held(
     Ok(Some(holder).filter(|holder| lives && !holder.is_empty() && holder != ours))
 }
 
+/// Who else goes on to hold an Application: what is over soon is waited for, as by a
+/// claim.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn kept(cluster: &Cluster, application: &AppRef) -> Result<Option<String>, ClusterError> {
+    Ok(match watch(&place(cluster, application, ""), Instant::now()).await? {
+        Watched::Free(_) => None,
+        Watched::Theirs(holder) => Some(holder),
+    })
+}
+
 fn version_of(lease: &Value) -> Option<String> {
     lease.pointer("/metadata/resourceVersion")?.as_str().map(str::to_owned)
 }
@@ -249,31 +261,48 @@ async fn take(place: &mut Place, last: &Last) -> Result<Taken, ClusterError> {
         return Ok(Taken::Ours { lease, before: last.version() });
     }
     let start = Instant::now();
-    let mut seen: Option<(String, Instant)> = None;
     loop {
-        let live = place.cluster.get(&place.kind, &place.key).await?;
-        let holder = live.as_ref().map(|live| text(live, "/spec/holderIdentity")).unwrap_or_default();
-        if !holder.is_empty() && holder != place.holder {
-            let renewed = live.as_ref().map(|live| text(live, "/spec/renewTime")).unwrap_or_default();
-            let first = seen.get_or_insert((renewed.clone(), Instant::now()));
-            if first.0 != renewed || start.elapsed() > DURATION * 2 {
-                return Ok(Taken::Theirs(holder));
-            }
-            if first.1.elapsed() < DURATION {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                continue;
-            }
-        }
+        let live = match watch(place, start).await? {
+            Watched::Free(live) => live,
+            Watched::Theirs(holder) => return Ok(Taken::Theirs(holder)),
+        };
         place.join(live.as_ref());
         match write(place, live.as_ref(), Some(&place.holder)).await {
             Ok(lease) => return Ok(Taken::Ours { lease, before: live.as_ref().and_then(version_of) }),
             // Someone was faster, or it is ours already: look again.
-            Err(error) if error.kind() == ErrorKind::Conflict => seen = None,
+            Err(error) if error.kind() == ErrorKind::Conflict => {}
             Err(error) => return Err(error),
         }
         if start.elapsed() > DURATION * 3 {
             return Err(ClusterError::Timeout { what: place.key.to_string() });
         }
+    }
+}
+
+enum Watched {
+    /// Nobody's, or of somebody who is gone.
+    Free(Option<Value>),
+    Theirs(String),
+}
+
+/// Waits until it is free, or its holder has shown to live.
+async fn watch(place: &Place, start: Instant) -> Result<Watched, ClusterError> {
+    let mut seen: Option<(String, Instant)> = None;
+    loop {
+        let live = place.cluster.get(&place.kind, &place.key).await?;
+        let holder = live.as_ref().map(|live| text(live, "/spec/holderIdentity")).unwrap_or_default();
+        if holder.is_empty() || holder == place.holder {
+            return Ok(Watched::Free(live));
+        }
+        let renewed = live.as_ref().map(|live| text(live, "/spec/renewTime")).unwrap_or_default();
+        let first = seen.get_or_insert((renewed.clone(), Instant::now()));
+        if first.0 != renewed || start.elapsed() > DURATION * 2 {
+            return Ok(Watched::Theirs(holder));
+        }
+        if first.1.elapsed() >= DURATION {
+            return Ok(Watched::Free(live));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 

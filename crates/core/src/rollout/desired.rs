@@ -310,3 +310,49 @@ fn find<'a>(value: &'a mut Value, path: &[Segment]) -> Option<&'a mut Value> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::super::simulation::{self, commit};
+    use super::super::spec::{Size, Step, Strategy};
+    use super::super::state::Phase;
+    use super::*;
+
+    /// The commit of this image, whose target reads `shared`, too.
+    fn reading(image: &str, spec: &Spec) -> Objects {
+        let mut objects = commit("Deployment", image);
+        let target = objects.get_mut(&spec.target).unwrap();
+        let reads = json!([{"configMapRef": {"name": format!("config-{image}")}}, {"configMapRef": {"name": "shared"}}]);
+        target.value["spec"]["template"]["spec"]["containers"][0]["envFrom"] = reads;
+        let mut shared = objects[&spec.beside("", "ConfigMap", &format!("config-{image}"))].clone();
+        shared.key = spec.beside("", "ConfigMap", "shared");
+        shared.value["metadata"]["name"] = "shared".into();
+        shared.value["data"] = json!({"of": image});
+        objects.insert(shared.key.clone(), shared);
+        objects
+    }
+
+    #[test]
+    fn what_only_the_old_version_reads_stays_and_what_both_read_follows_git() {
+        let spec = simulation::spec(Strategy::Canary(vec![Step::SetWeight(20)]));
+        let (old, new) = (reading("v1", &spec), reading("v2", &spec));
+        let of = |objects: &Objects, revision: &str| Version {
+            revision: revision.into(),
+            hash: version(&spec, &objects[&spec.target].value).unwrap(),
+        };
+        let state = State {
+            phase: Phase::Progressing,
+            stable: Some(of(&old, "v1")),
+            new: Some(of(&new, "v2")),
+            replicas: 5,
+            setting: Setting { second: Some(Size::Count(1)), ..Setting::REST },
+            ..State::default()
+        };
+        let mut objects = new.clone();
+        gate(&mut objects, &spec, &state, Versions { stable: Some(&old), new: Some(&new) }).unwrap();
+        let config = |name: &str| &objects[&spec.beside("", "ConfigMap", name)];
+        assert_eq!(config("config-v1").value, old[&config("config-v1").key].value);
+        assert_eq!(config("shared").value["data"], json!({"of": "v2"}));
+    }
+}

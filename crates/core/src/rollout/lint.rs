@@ -4,7 +4,8 @@
 use serde_json::Value;
 
 use super::desired::Objects;
-use super::spec::{Means, Spec, Step, Strategy};
+use super::references::{references, tells_content};
+use super::spec::{Means, Spec, Step, Strategy, versioned};
 use super::traffic::GATEWAY;
 use crate::desired::DesiredObject;
 use crate::names::LABEL_TRACK;
@@ -35,6 +36,7 @@ pub fn lint(spec: &Spec, objects: &Objects) -> Vec<Finding> {
     };
     kind(spec, target, &mut found);
     volumes(spec, target, &mut found);
+    contents(spec, objects, target, &mut found);
     found.field = TRAFFIC;
     services(spec, objects, target, &mut found);
     found.field = STRATEGY;
@@ -138,6 +140,25 @@ fn volumes(spec: &Spec, target: &DesiredObject, found: &mut Findings) {
                     .unwrap_or_default()
             ),
             "use recreate, unless the claim is ReadWriteMany",
+        );
+    }
+}
+
+/// What both versions read under one name follows Git at once.
+fn contents(spec: &Spec, objects: &Objects, target: &DesiredObject, found: &mut Findings) {
+    let Some(part) = target.value.pointer(versioned(spec.means())) else { return };
+    let changes = |object: &&DesiredObject| {
+        matches!(object.key.kind.as_str(), "ConfigMap" | "Secret")
+            && !tells_content(&object.key.name)
+            && object.value.pointer("/immutable") != Some(&Value::Bool(true))
+    };
+    let named = references(part, &spec.target.namespace);
+    let named = named.iter().filter_map(|key| objects.get(key)).filter(changes);
+    let named: Vec<String> = named.map(|object| object.key.to_string()).collect();
+    if !named.is_empty() {
+        found.warn(
+            format!("no step holds back what changes in {}: the old version's Pods that start later read it, too", named.join(", ")),
+            "let the name change with the content: kustomize's configMapGenerator and secretGenerator append a hash",
         );
     }
 }
@@ -363,6 +384,34 @@ mod tests {
         let mut missing = deployment;
         missing.target.name = "other".into();
         assert!(told_missing(&missing).contains("Deployment shop/other is not declared"));
+    }
+
+    #[test]
+    fn what_both_versions_read_is_named_once() {
+        let spec = spec("Deployment", Strategy::Canary(vec![Step::SetWeight(10)]));
+        let mut objects = commit("Deployment", "v1");
+        let declare = |objects: &mut Objects, kind: &str, name: &str, immutable: bool| {
+            let value = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "shop"}, "immutable": immutable});
+            let (key, mut object) = (spec.beside("", kind, name), objects[&spec.target].clone());
+            (object.key, object.value) = (key.clone(), value.into());
+            objects.insert(key, object);
+        };
+        for (kind, name, immutable) in [
+            ("ConfigMap", "env", false),
+            ("Secret", "tls", false),
+            ("ConfigMap", "fixed", true),
+            ("Secret", "other", false),
+        ] {
+            declare(&mut objects, kind, name, immutable);
+        }
+        let target = &mut objects.get_mut(&spec.target).unwrap().value;
+        target["spec"]["template"]["spec"]["volumes"] = json!([{"name": "a", "configMap": {"name": "env"}},
+            {"name": "b", "secret": {"secretName": "tls"}}, {"name": "c", "configMap": {"name": "fixed"}},
+            {"name": "d", "secret": {"secretName": "by-an-operator"}}]);
+        let found = lint(&spec, &objects);
+        assert!(found.len() == 1 && !found[0].error, "{found:?}");
+        let message = &found[0].message;
+        assert!(message.contains(" in ConfigMap shop/env, Secret shop/tls: "), "{message}");
     }
 
     fn told_missing(spec: &Spec) -> String {

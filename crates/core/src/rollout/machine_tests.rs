@@ -188,6 +188,35 @@ fn what_finds_no_room_does_not_stop_the_old_version() {
     );
 }
 
+#[test]
+fn where_none_may_be_left_nothing_starts_before_the_last_has_ended() {
+    let spec = spec(Strategy::Recreate { before: Vec::new(), after: Vec::new() });
+    let mut world = World::new(spec, &["v1", "v2", "broken"]);
+    let only = |world: &World, image: &str| world.pods.iter().all(|pod| pod.image == image);
+    // As long as they have time to end, they are waited for.
+    (world.tip, world.ending, world.pulling) = ("v2".into(), 1, true);
+    for _ in 0..60 {
+        world.tick(None, Crash::No);
+        assert!(only(&world, "v1"), "{:?}", world.pods);
+    }
+    assert_eq!((world.state().phase, world.pods.len()), (Phase::Progressing, 0));
+    world.ending = 0;
+    until(&mut world, "promoted", |world| world.is_over() && world.reached("web").len() == 5);
+    assert!(only(&world, "v2"));
+    // What hangs keeps the new version out, and on the way back the old one.
+    (world.broken, world.tip, world.pulling) = (vec!["broken".into()], "broken".into(), false);
+    until(&mut world, "the broken one", |world| !world.pods.is_empty() && only(world, "broken"));
+    world.ending = 1;
+    phase(&mut world, Phase::Aborting);
+    for _ in 0..60 {
+        world.tick(None, Crash::No);
+        assert!(world.pods.is_empty(), "{:?}", world.pods);
+    }
+    world.ending = 0;
+    phase(&mut world, Phase::Aborted);
+    assert!(only(&world, "v2") && world.reached("web").len() == 5);
+}
+
 /// Whatever Git says by then of how its Pods are updated.
 #[test]
 fn a_stateful_set_goes_back_to_the_old_version() {

@@ -29,7 +29,7 @@ pub struct Observed {
     pub shortage: Option<String>,
     /// Why that is not known for sure, in words.
     pub unseen: Option<String>,
-    /// An image is being pulled: slow, but not stuck.
+    /// An image is being pulled, or Pods have time left to end: slow, but not stuck.
     pub pulling: bool,
     /// Why Pods are not ready, in words.
     pub trouble: Option<String>,
@@ -42,7 +42,7 @@ pub struct Workload {
     pub hash: String,
     /// Its controller has seen this template and number of replicas.
     pub seen: bool,
-    /// Pods of any version.
+    /// Pods of any version; where none may be left, those too that are about to end.
     pub total: i64,
     /// Pods of the newest version.
     pub updated: i64,

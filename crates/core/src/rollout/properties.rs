@@ -151,6 +151,10 @@ fn holds(world: &World) -> Result<(), TestCaseError> {
             prop_assert!(weight == 0 || !world.reached(&service).is_empty(), "{service}: {}", told());
         }
     }
+    if matches!(world.spec.strategy, Way::Recreate { .. }) {
+        let alone = world.pods.windows(2).all(|two| two[0].image == two[1].image);
+        prop_assert!(alone, "{}", told());
+    }
     let stable = state.stable.as_ref().unwrap();
     // What the old version refers to is there as long as it runs.
     let runs = world.pods.iter().any(|pod| pod.image == stable.revision);

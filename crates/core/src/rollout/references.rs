@@ -66,11 +66,32 @@ fn refer(field: &str, value: &Value, found: &mut dyn FnMut(&str, &str)) {
     }
 }
 
+/// Whether a name is another one when its content is, by its last part: a hash, as
+/// kustomize's generators append it, or a version.
+pub(super) fn tells_content(name: &str) -> bool {
+    let last = name.rsplit(['-', '.']).next().unwrap_or_default();
+    let is_hash = last.len() == 10 && last.bytes().all(|byte| HASH.contains(&byte));
+    last.len() < name.len() && (is_hash || last.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
+/// What kustomize writes hashes with (`api/hasher`): neither words nor numbers.
+const HASH: &[u8] = b"bcdfghkmt2456789";
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_hash_or_a_version_tells_the_content() {
+        for name in ["web-config-7ft2h6k4mg", "web-gmtkhfdcbb", "web-2f6a91c0", "web-v2", "web.1"] {
+            assert!(tells_content(name), "{name}");
+        }
+        for name in ["web", "web-config", "web2", "web2-config", "kube-root-ca.crt"] {
+            assert!(!tells_content(name), "{name}");
+        }
+    }
 
     #[test]
     fn every_way_to_refer_is_seen() {

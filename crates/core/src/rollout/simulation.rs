@@ -62,6 +62,8 @@ pub struct World {
     /// Measurements of these versions say nothing.
     pub unsure: Vec<String>,
     pub pulling: bool,
+    /// Pods that take their time to end, where none may be left.
+    pub ending: i64,
     pub trouble: Option<String>,
     pub shortage: Option<String>,
     pub reverts: usize,
@@ -138,6 +140,7 @@ impl World {
             failing: Vec::new(),
             unsure: Vec::new(),
             pulling: false,
+            ending: 0,
             trouble: None,
             shortage: None,
             reverts: 0,
@@ -279,7 +282,7 @@ impl World {
         Some(Workload {
             hash: self.version(image).hash,
             seen: same(key),
-            total: pods.len() as i64,
+            total: pods.len() as i64 + if object["spec"]["replicas"] == 0 { self.ending } else { 0 },
             updated,
             ready: pods.iter().filter(|pod| pod.ready()).count() as i64,
             pods: Some(format!("{}-{image}", key.name)),

@@ -135,7 +135,8 @@ impl Driver<'_> {
         if let Some(why) = begins.then(|| obstacle(&spec, &declared(survey, rolling))).flatten() {
             return self.stand_still(rolling, live, ("Strategy", &why), time).await;
         }
-        let sight = Sight { ground: &self.ground, survey, rolling, spec: &spec, state: &before, shared };
+        let ground = &self.ground;
+        let sight = Sight { ground, survey, rolling, spec: &spec, state: &before, shared, now: time };
         let beside = Beside { is_judged: self.is_judged, pushed };
         let Some(mut observed) = sight.observe(beside).await? else { return Ok(None) };
         if rolling.is_waiting() {

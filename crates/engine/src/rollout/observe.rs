@@ -8,6 +8,7 @@ use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout::observe::{Ask, Asked, Observed, Workload};
 use gitops_core::rollout::spec::{Means, Spec};
 use gitops_core::rollout::state::State;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::gate::{Ground, Rolling};
@@ -34,6 +35,7 @@ pub(super) struct Sight<'a> {
     pub spec: &'a Spec,
     pub state: &'a State,
     pub shared: &'a Shared,
+    pub now: Timestamp,
 }
 
 impl Sight<'_> {
@@ -96,7 +98,7 @@ impl Sight<'_> {
         Some(Workload {
             hash: self.hash(key, live),
             seen: seen || self.spec.means() == Means::Field && self.shared.is_same(key),
-            total: count("/status/replicas"),
+            total: count("/status/replicas").max(if *key == self.spec.target { pods.left } else { 0 }),
             updated: count("/status/updatedReplicas"),
             // What is available has been ready for minReadySeconds.
             ready: count("/status/availableReplicas"),

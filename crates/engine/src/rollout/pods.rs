@@ -8,6 +8,7 @@ use std::sync::Arc;
 use gitops_core::health::Health;
 use gitops_core::object::ObjectKey;
 use gitops_core::rollout::spec::Means;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::observe::Sight;
@@ -28,6 +29,8 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 pub(super) struct Pods {
     pub pulling: bool,
     pub trouble: Option<String>,
+    /// Of a target of which none may be left: Pods that are there all the same.
+    pub left: i64,
     near: Arc<Near>,
 }
 
@@ -41,7 +44,23 @@ impl Pods {
             pods.near = sight.shared.near(sight.ground, &spec.target.namespace).await?;
         }
         pods.ask_why(sight).await;
+        if spec.means() == Means::Alone && sight.state.setting.share == 0 {
+            pods.wait_for_the_last(sight).await;
+        }
         Ok(pods)
+    }
+
+    /// A Deployment does not count Pods that are about to end, and they have its
+    /// volumes and devices until they are gone.
+    async fn wait_for_the_last(&mut self, sight: &Sight<'_>) {
+        let Some(live) = sight.survey.live.get(&sight.spec.target) else { return };
+        let kin = sight.shared.kin(sight.ground, &sight.spec.target.namespace).await;
+        let there: Vec<&Value> = kin.pods(live).filter(|pod| !has_ended(pod)).collect();
+        self.left = there.len() as i64;
+        self.pulling |= there.iter().any(|pod| is_in_time(pod, sight.now));
+        if self.left > 0 {
+            self.trouble = Some(format!("it waits for the end of {} Pods", self.left));
+        }
     }
 
     /// Why the workloads are not healthy, as the health of a family says it.
@@ -114,6 +133,16 @@ impl Pods {
     }
 }
 
+/// Its containers run no more.
+fn has_ended(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+/// Whether a Pod has been told to end, and has time left for it.
+fn is_in_time(pod: &Value, now: Timestamp) -> bool {
+    text(pod, "/metadata/deletionTimestamp").parse::<Timestamp>().is_ok_and(|until| now <= until)
+}
+
 pub(super) fn is_ready(pod: &Value) -> bool {
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
     pod.pointer("/metadata/deletionTimestamp").is_none()
@@ -121,4 +150,21 @@ pub(super) fn is_ready(pod: &Value) -> bool {
             .into_iter()
             .flatten()
             .any(|condition| text(condition, "/type") == "Ready" && text(condition, "/status") == "True")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_has_its_grace_period_to_end() {
+        let now = "2026-11-24T10:00:00Z".parse().unwrap();
+        let until = |time: Value| json!({"metadata": {"deletionTimestamp": time}});
+        assert!(is_in_time(&until("2026-11-24T10:00:30Z".into()), now));
+        assert!(!is_in_time(&until("2026-11-24T09:59:30Z".into()), now), "it hangs");
+        assert!(!is_in_time(&until(Value::Null), now), "nobody has told it to");
+    }
 }

@@ -12,6 +12,7 @@ use gitops_core::rollout::state::Phase;
 
 use super::{get, status};
 use crate::asking;
+use crate::claiming;
 use crate::cli::Selection;
 use crate::commands::sync;
 use crate::error::{Failure, code};
@@ -248,16 +249,24 @@ async fn from_here(
         hint: Some("sync the one that declares it first: kubectl gitops sync".into()),
         code: code::REFUSED,
     })?;
+    claiming::ensure_free(cluster, &application, "nothing was asked").await?;
     let metadata = &seen.rollout.metadata;
     asking::ask_as(cluster, &rollouts::kind(), metadata, request, Some(&who())).await?;
     let names = vec![application.name];
     let selection = Selection { names, file: which.file.clone(), ..Selection::default() };
     let (format, settings) = (which.output, &settings.in_namespace(&application.namespace));
     let whole = sync::Arguments::whole(selection, false, true, which.timeout.clone(), format).locally();
-    let code = match format.is_text() {
-        true => sync::run(whole, settings, printer).await?,
-        false => sync::carry_out(whole, settings, printer).await?.1,
+    let synced = match format.is_text() {
+        true => sync::run(whole, settings, printer).await,
+        false => sync::carry_out(whole, settings, printer).await.map(|(_, code)| code),
     };
+    let code = synced.map_err(|failure| Failure {
+        message: format!(
+            "{}; unless it was carried out, the request stays for whoever drives next",
+            failure.message
+        ),
+        ..failure
+    })?;
     let carried = rollouts::find(cluster, &reference.namespace, &reference.name).await?;
     if carried.state.record.as_ref().is_none_or(|record| record.id != request.id) {
         return Err(Failure {

@@ -4,7 +4,7 @@
 use super::Stepping;
 use crate::rollout::observe::{progress, settled};
 use crate::rollout::program::back;
-use crate::rollout::spec::OnFailure;
+use crate::rollout::spec::{Means, OnFailure};
 use crate::rollout::state::{Aftermath, Back, Phase, State, Version};
 
 impl Stepping<'_> {
@@ -52,7 +52,7 @@ impl Stepping<'_> {
     pub(super) fn aborting(&self, next: &mut State) {
         self.pushed(next);
         let waited = self.now.saturating_sub(next.entered) > self.spec.progress_deadline;
-        if !(settled(self.spec, next, self.seen) || waited) || self.retreat(next) {
+        if !(settled(self.spec, next, self.seen) || waited && !self.overlaps(next)) || self.retreat(next) {
             return;
         }
         (next.at, next.stable_pods, next.new_pods) = (0, None, None);
@@ -62,6 +62,12 @@ impl Stepping<'_> {
         }
         (next.phase, next.new, next.refused) = (Phase::Idle, None, None);
         self.idle(next);
+    }
+
+    /// Whether the old version would start beside what is left of the failed one,
+    /// where none may.
+    fn overlaps(&self, next: &State) -> bool {
+        self.spec.means() == Means::Alone && next.setting.share == 0 && self.seen.target.total > 0
     }
 
     pub(super) fn aborted(&self, next: &mut State) {

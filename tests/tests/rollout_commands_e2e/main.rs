@@ -2,6 +2,8 @@
 //! what it asks for, and what it commits.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod from_here;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -87,7 +89,6 @@ fn a_rollout_is_seen_and_decided_about() {
     asked(cluster);
     restarted(cluster);
     ended(cluster);
-    from_here(cluster, &fake);
     by_the_controller(cluster, &fake);
     uninstalled(cluster);
 }
@@ -111,11 +112,10 @@ fn web(node: &FakeNode, image: &str) -> String {
 }
 
 /// A Rollout of it with these steps.
-fn rollout(steps: &Value) -> String {
+fn rollout(steps: &Value) -> Value {
     json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"}, "spec": {
         "target": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
         "strategy": {"canary": {"steps": steps}}}})
-    .to_string()
 }
 
 /// A real controller carries out what is asked.
@@ -130,7 +130,7 @@ fn by_the_controller(cluster: &TestCluster, node: &FakeNode) {
         "metrics": [{"name": "pods", "interval": "1s", "count": 5, "success": "result.restarts < {{args.most}}", "kubernetes": {"signals": ["Restarts"]}}]}});
     let repo = Repo::with(&[
         ("app/web.yaml", &web(node, "web:1")),
-        ("app/rollout.yaml", &rollout(&steps)),
+        ("app/rollout.yaml", &rollout(&steps).to_string()),
         ("app/template.yaml", &template.to_string()),
     ]);
     let project = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Project", "metadata": {"name": "kept"}, "spec": {
@@ -194,96 +194,6 @@ fn by_the_controller(cluster: &TestCluster, node: &FakeNode) {
     assert!(versions.contains("promoted") && versions.contains("aborted"), "{versions}");
     assert!(versions.contains("INC-13"), "{versions}");
     controller.stop();
-}
-
-/// Where neither controller nor webhook is: versions come and go by the plugin.
-fn from_here(cluster: &TestCluster, node: &FakeNode) {
-    controller(cluster, "2026-01-01T00:00:00.000000Z");
-    cluster.kubectl("create namespace here").ok();
-    let application = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "here"},
-        "spec": {"source": {"path": "app"}, "destination": {"namespace": "here"}}});
-    let repo = Repo::with(&[
-        ("gitops.yaml", &application.to_string()),
-        ("app/web.yaml", &web(node, "web:1")),
-        ("app/rollout.yaml", &rollout(&json!([{"setWeight": 50}, {"pause": {}}]))),
-    ]);
-    repo.git(&["config", "user.name", "Grace"]);
-    repo.git(&["config", "user.email", "grace@example.com"]);
-    let run = |arguments: &str| cluster.gitops(repo.path(), &format!("{arguments} -n here"));
-    let image = || {
-        cluster
-            .kubectl("get deployment web -n here -o jsonpath={.spec.template.spec.containers[0].image}")
-            .ok()
-            .stdout
-    };
-    run("sync --wait --timeout 2m").ok();
-
-    run("rollout set-image web web=web:2 --yes").ok();
-    let waits = run("sync --wait --timeout 2m").ok();
-    assert!(waits.stderr.contains("until someone promotes it"), "{}{}", waits.stdout, waits.stderr);
-    assert_eq!(image(), "web:1");
-    // Every command that looks at the Application says so.
-    let status = run("status").stdout;
-    assert!(
-        status.contains("rollout:") && status.contains("kubectl gitops rollout promote web -n here"),
-        "{status}"
-    );
-    let json = run("status -o json").json();
-    assert_eq!(
-        (&json["rollouts"][0]["phase"], &json["rollouts"][0]["step"]),
-        (&json!("Paused"), &json!("2 of 3"))
-    );
-    let tree = run("tree").stdout;
-    assert!(tree.contains("Paused, step 2 of 3"), "{tree}");
-    let why = run("why deployment/web").ok().stdout;
-    assert!(why.contains("it is as Git says") && why.contains("Rollout web decides about it"), "{why}");
-    let history = run("history").ok().stdout;
-    assert!(history.contains("held") && !history.contains("live"), "{history}");
-    let picture = run("rollout get web").ok().stdout;
-    assert!(picture.contains("▶  2 pause until promoted") && picture.contains("web:2"), "{picture}");
-
-    let paused = run("rollout pause web --local --timeout 2m").ok();
-    assert!(paused.stdout.contains("pause, now Paused"), "{}{}", paused.stdout, paused.stderr);
-    assert_eq!(run("rollout get web -o json").ok().json()["requests"], json!(["promote", "resume", "abort"]));
-    let resumed = run("rollout resume web --local --timeout 2m").ok();
-    assert!(resumed.stdout.contains("resume, now Paused"), "{}{}", resumed.stdout, resumed.stderr);
-    let promoted = run("rollout promote web --local --reason INC-12 --timeout 2m").ok();
-    assert!(promoted.stdout.contains("promote, now Idle"), "{}{}", promoted.stdout, promoted.stderr);
-    assert_eq!(image(), "web:2");
-    let asked = run("rollout get web -o json").ok().json()["asked"].clone();
-    assert_eq!((&asked["verb"], &asked["reason"]), (&json!("promote"), &json!("INC-12")), "{asked}");
-    assert_eq!(run("rollout status web").ok().code, 0);
-    let ended = run("rollout status web -o json").ok().json();
-    assert_eq!((&ended["name"], &ended["phase"]), (&json!("web"), &json!("Idle")), "{ended}");
-    let restart = run("rollout restart web --dry-run -o json").ok().json();
-    assert_eq!(
-        (&restart["dryRun"], &restart["objects"][0]["name"]),
-        (&json!(true), &json!("web")),
-        "{restart}"
-    );
-
-    // Taken back: the cluster at once, and Git by a commit.
-    run("rollout set-image web web=web:3 --yes").ok();
-    run("sync --wait --timeout 2m").ok();
-    let aborted = run("rollout abort web --local --reason INC-13 --timeout 2m -o json").ok().json();
-    let asked = &aborted["asked"];
-    assert_eq!((&asked["verb"], &asked["reason"]), (&json!("abort"), &json!("INC-13")), "{aborted}");
-    assert_eq!(image(), "web:2");
-    assert!(std::fs::read_to_string(repo.file("app/web.yaml")).unwrap().contains("web:2"));
-    assert!(repo.git(&["show", "-s", "--format=%s"]).starts_with("Roll back web to "));
-    let versions = run("rollout history web -o json").ok().json();
-    let states: Vec<(&str, &str)> = (versions["items"].as_array().unwrap().iter())
-        .map(|item| (item["images"][0].as_str().unwrap(), item["state"].as_str().unwrap_or_default()))
-        .collect();
-    assert_eq!(states[0], ("web:2", "promoted"), "{versions}");
-    assert_eq!(states[1].0, "web:3", "{versions}");
-    assert!(["rolled back", "aborted"].contains(&states[1].1), "{versions}");
-    // By hand, to the first version, which then has to be let in as any other.
-    let undone = run("rollout undo web --to-revision 3 --yes --wait --timeout 2m").ok();
-    assert!(undone.stdout.contains("image: web:1"), "{}", undone.stdout);
-    assert_eq!(image(), "web:2");
-    run("rollout promote web --full --local --timeout 2m").ok();
-    assert_eq!(image(), "web:1");
 }
 
 fn mistakes(cluster: &TestCluster) {
