@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use gitops_cluster::{Cluster, ErrorKind};
+use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
 use gitops_engine::Survey;
 use gitops_engine::lease::{self, Claim, Last, Lease};
@@ -25,7 +25,10 @@ pub async fn claim(
 ) -> Result<Option<Lease>, Failure> {
     match lease::claim(cluster, application, &holder(), &Last::Unknown, survey.places(), lost).await {
         Claim::Held(lease) => Ok(Some(*lease)),
-        Claim::Taken { holder } => Err(taken(application, &holder, undone)),
+        Claim::Taken { holder } => {
+            Err(Failure::conflict(format!("Application {application} is being synced by {holder}; {undone}"))
+                .hint("wait until it is done, and try again"))
+        }
         Claim::Unusable(error) => {
             printer.warning(&format!(
                 "without a Lease, two syncs of {application} at once are not kept apart: {error}"
@@ -39,23 +42,6 @@ pub async fn claim(
             Err(Failure { message, ..failure })
         }
     }
-}
-
-/// Before something is asked that whoever holds the Lease would carry out: refuses
-/// where somebody does.
-pub async fn ensure_free(cluster: &Cluster, application: &AppRef, undone: &str) -> Result<(), Failure> {
-    match lease::kept(cluster, application).await {
-        Ok(Some(holder)) => Err(taken(application, &holder, undone)),
-        Ok(None) => Ok(()),
-        // The claim says so.
-        Err(error) if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::NotFound) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn taken(application: &AppRef, holder: &str, undone: &str) -> Failure {
-    Failure::conflict(format!("Application {application} is being synced by {holder}; {undone}"))
-        .hint("wait until it is done, and try again")
 }
 
 /// Who syncs, for whoever meets the Lease.

@@ -183,18 +183,6 @@ pub async fn held(
     Ok(Some(holder).filter(|holder| lives && !holder.is_empty() && holder != ours))
 }
 
-/// Who else goes on to hold an Application: what is over soon is waited for, as by a
-/// claim.
-///
-/// # Errors
-/// When it cannot be read.
-pub async fn kept(cluster: &Cluster, application: &AppRef) -> Result<Option<String>, ClusterError> {
-    Ok(match watch(&place(cluster, application, ""), Instant::now()).await? {
-        Watched::Free(_) => None,
-        Watched::Theirs(holder) => Some(holder),
-    })
-}
-
 fn version_of(lease: &Value) -> Option<String> {
     lease.pointer("/metadata/resourceVersion")?.as_str().map(str::to_owned)
 }

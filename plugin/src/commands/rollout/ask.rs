@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use gitops_api::{Request, Verb};
 use gitops_cluster::Cluster;
+use gitops_core::desired::AppRef;
 use gitops_core::rollout::outlook;
 use gitops_core::rollout::state::Phase;
+use gitops_engine::lease;
 
 use super::{get, status};
 use crate::asking;
-use crate::claiming;
 use crate::cli::Selection;
 use crate::commands::sync;
 use crate::error::{Failure, code};
@@ -249,9 +250,14 @@ async fn from_here(
         hint: Some("sync the one that declares it first: kubectl gitops sync".into()),
         code: code::REFUSED,
     })?;
-    claiming::ensure_free(cluster, &application, "nothing was asked").await?;
     let metadata = &seen.rollout.metadata;
     asking::ask_as(cluster, &rollouts::kind(), metadata, request, Some(&who())).await?;
+    let limit = duration(&which.timeout)?.unwrap_or(Duration::MAX);
+    let other = Other { cluster, seen, application: &application, request, limit };
+    if let Some(carried) = other.end(printer).await? {
+        tell(&carried, word(request.verb), which.output, printer)?;
+        return Ok(code::YES);
+    }
     let names = vec![application.name];
     let selection = Selection { names, file: which.file.clone(), ..Selection::default() };
     let (format, settings) = (which.output, &settings.in_namespace(&application.namespace));
@@ -302,7 +308,48 @@ fn nothing(seen: &Seen, word: &str) -> Failure {
     Failure::other(message).hint(hint)
 }
 
-/// A request on its way.
+/// A request where somebody else may be driving from elsewhere, who then carries it out.
+struct Other<'a> {
+    cluster: &'a Cluster,
+    seen: &'a Seen,
+    application: &'a AppRef,
+    request: &'a Request,
+    limit: Duration,
+}
+
+impl Other<'_> {
+    /// Waits until it was carried out; none: nobody drives, or no longer.
+    async fn end(&self, printer: &Printer) -> Result<Option<Seen>, Failure> {
+        let (reference, begun) = (self.seen.reference(), Instant::now());
+        let mut told = false;
+        loop {
+            // In this order: whoever lets it go has done by then what was asked for.
+            let holder = lease::held(self.cluster, self.application, "").await.unwrap_or_default();
+            let live = rollouts::find(self.cluster, &reference.namespace, &reference.name).await?;
+            if live.state.record.as_ref().is_some_and(|record| record.id == self.request.id) {
+                return Ok(Some(live));
+            }
+            let Some(holder) = holder else { return Ok(None) };
+            if !told {
+                printer.talk(&format!(
+                    "Application {} is being synced by {holder}, who is asked",
+                    self.application
+                ));
+                told = true;
+            }
+            if begun.elapsed() >= self.limit {
+                return Err(Failure {
+                    message: format!("Rollout {reference}: {holder} has not done it in time"),
+                    hint: Some("the request stays for whoever drives next".into()),
+                    code: code::TIMEOUT,
+                });
+            }
+            tokio::time::sleep(asking::INTERVAL).await;
+        }
+    }
+}
+
+/// A request on its way to the controller.
 struct Follow<'a> {
     cluster: &'a Cluster,
     seen: &'a Seen,
