@@ -145,6 +145,14 @@ impl Delegated {
         all
     }
 
+    /// Takes back what an object says by itself where Git leaves it out, as that of a
+    /// Rollout which has scaled its target to zero.
+    pub fn take_back(&mut self, said: &DesiredObject) {
+        if let Some(free) = self.free.get_mut(&said.key) {
+            free.retain(|free| free.bounds.is_none() || some(free.path.find(&said.value)).is_none());
+        }
+    }
+
     /// The free paths of an object.
     pub fn of(&self, key: &ObjectKey) -> &[Free] {
         self.free.get(key).map_or(&[], Vec::as_slice)

@@ -34,6 +34,8 @@ pub struct Part {
     /// What is said instead of these, or beside them, while Rollouts hold versions
     /// back.
     gated: HashMap<ObjectKey, Want>,
+    /// All that its objects leave to others, and what of it is left to them now.
+    delegating: Delegated,
     delegated: Delegated,
 }
 
@@ -64,6 +66,7 @@ impl Part {
             precedence,
             objects: Arc::new(objects.into_iter().collect()),
             gated: HashMap::new(),
+            delegating: Delegated::default(),
             delegated: Delegated::default(),
         };
         let mut delegating: Vec<DesiredObject> = (part.objects.iter())
@@ -71,7 +74,8 @@ impl Part {
             .filter_map(|(key, _)| part.get(key))
             .collect();
         delegating.sort_by(|a, b| a.key.cmp(&b.key));
-        part.delegated = Delegated::collect(delegating.iter(), |key| part.get(key));
+        part.delegating = Delegated::collect(delegating.iter(), |key| part.get(key));
+        part.delegated = part.delegating.clone();
         part
     }
 
@@ -87,10 +91,13 @@ impl Part {
     /// dropped.
     #[must_use]
     pub fn gated(&self, objects: impl IntoIterator<Item = DesiredObject>) -> Self {
-        let mut kinds = BTreeMap::new();
-        let pack = |object: DesiredObject| (object.key.clone(), Want::store(object, &mut kinds));
+        let (mut kinds, mut delegated) = (BTreeMap::new(), self.delegating.clone());
+        let pack = |object: DesiredObject| {
+            delegated.take_back(&object);
+            (object.key.clone(), Want::store(object, &mut kinds))
+        };
         let gated = objects.into_iter().map(pack).collect();
-        Self { gated, ..self.clone() }
+        Self { gated, delegated, ..self.clone() }
     }
 
     /// The object of this key, if this Application declares it.
@@ -239,6 +246,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_a_rollout_sets_is_left_to_nobody_meanwhile() {
+        let metadata = json!({"name": "web", "namespace": "shop"});
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        let web = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {}});
+        let mut stopped = web.clone();
+        stopped["spec"]["replicas"] = json!(0);
+        let scaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": metadata,
+            "spec": {"scaleTargetRef": target, "maxReplicas": 9}});
+        let declared = |value: &Value| crate::fixture::declared(value.clone());
+        let objects = [declared(&web), declared(&scaler)].map(|object| (object.key.clone(), object)).into();
+        let application = AppRef { namespace: "a".into(), name: "web".into() };
+        let part = Part::of(DesiredSet { application, revision: "c".into(), objects }, Precedence::default());
+        let left = |part: &Part| part.delegated().of(&declared(&web).key).len();
+        let gated = part.gated([declared(&stopped)]);
+        assert_eq!((left(&part), left(&gated), left(&gated.gated([]))), (1, 0, 1));
+        assert_eq!(left(&gated.gated([declared(&web)])), 1);
+    }
 
     fn part(name: &str, created: &str, objects: &[&str]) -> Arc<Part> {
         let application = AppRef { namespace: "a".into(), name: name.into() };

@@ -133,6 +133,8 @@ pub(crate) fn start_controllers(
         "--use-service-account-credentials".into(),
         format!("--service-account-private-key-file={}", pki.join("service-account.key").display()),
         format!("--root-ca-file={}", pki.join("apiserver.crt").display()),
+        // Instead of every 15 s.
+        "--horizontal-pod-autoscaler-sync-period=1s".into(),
     ]);
     program(processes, programs, "kube-controller-manager", &controllers)?;
     program(processes, programs, "kube-scheduler", &common("scheduler", address.scheduler))

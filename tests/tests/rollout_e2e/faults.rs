@@ -108,16 +108,18 @@ fn an_autoscaler_goes_on_and_an_evicted_pod_comes_back() {
     stage.shop.kubectl("scale deployment/web --replicas=5").ok();
     let refused = stage.shop.kubectl("scale deployment/web --replicas=9");
     assert!(refused.stderr.contains("denied the request"), "{refused:?}");
-    let canary = |stage: &Stage| {
+    stage.eventually("a quarter of five", |stage| (stage.available("web-canary") == 2).then_some(()));
+    let canaries = |stage: &Stage| {
         let name = "get pods -l kubectl-gitops.dev/track=canary -o jsonpath={.items[*].metadata.name}";
         stage.shop.kubectl(name).ok().stdout
     };
-    let (name, namespace) = (canary(&stage), stage.shop.name());
+    let name = canaries(&stage).split(' ').next().unwrap().to_owned();
+    let namespace = stage.shop.name();
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}});
     let path = format!("create --raw /api/v1/namespaces/{namespace}/pods/{name}/eviction -f -");
     stage.shop.kubectl_stdin(&path, &eviction.to_string()).ok();
     stage.eventually("another Pod comes", |stage| {
-        (stage.available("web-canary") == 1 && !canary(stage).contains(&name)).then_some(())
+        (stage.available("web-canary") == 2 && !canaries(stage).contains(&name)).then_some(())
     });
     assert_eq!(stage.rollout()["status"]["phase"], "Paused");
     stage.ask("promote", json!({})).ok();

@@ -11,6 +11,7 @@ mod fields;
 mod gate;
 mod many;
 mod measured;
+mod scaled;
 mod signed;
 mod stage;
 mod strategies;

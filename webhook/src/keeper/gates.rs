@@ -184,8 +184,14 @@ fn state_of(rollout: &DynamicObject) -> Option<State> {
 /// What objects follow from.
 fn told(key: &ObjectKey, state: &State) -> String {
     format!(
-        "{key} {:?} {:?} {:?} {} {:?} {:?}; ",
-        state.stable, state.new, state.setting, state.replicas, state.stable_pods, state.new_pods
+        "{key} {:?} {:?} {:?} {} {} {:?} {:?}; ",
+        state.stable,
+        state.new,
+        state.setting,
+        state.replicas,
+        state.from_zero,
+        state.stable_pods,
+        state.new_pods
     )
 }
 

@@ -54,6 +54,10 @@ pub fn objection(
 
 /// The second workload, and what the target keeps, are shares of it.
 fn replicas(before: &State, after: &State, grounds: &Grounds) -> Option<String> {
+    // Nobody else scales a target that comes back from there.
+    if after.from_zero && !before.from_zero && after.setting.share > 0 {
+        return Some("it was not scaled to zero".into());
+    }
     let is = after.replicas;
     if is == before.replicas {
         return None;
@@ -162,6 +166,19 @@ mod tests {
             let told = told(&spec, &before, &State { replicas, ..before.clone() }, grounds);
             assert!(if expected.is_empty() { told.is_empty() } else { told.contains(expected) }, "{told}");
         }
+    }
+
+    #[test]
+    fn only_what_was_scaled_to_zero_comes_back_from_there() {
+        let (spec, grounds) = (canary(), Grounds::default());
+        let state = |share, from_zero| State {
+            setting: Setting { share, ..Setting::REST },
+            from_zero,
+            ..State::default()
+        };
+        assert_eq!(told(&spec, &state(100, false), &state(0, true), &grounds), "");
+        assert_eq!(told(&spec, &state(0, true), &state(100, true), &grounds), "");
+        assert!(told(&spec, &state(100, false), &state(100, true), &grounds).contains("not scaled to zero"));
     }
 
     #[test]

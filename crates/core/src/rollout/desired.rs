@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::program::{count, kept, updated};
+use super::program::{Whole, count, updated};
 use super::references::references;
 use super::spec::{Means, Spec, versioned};
 use super::state::{Holds, Setting, State, Version};
@@ -135,7 +135,9 @@ pub fn gate(
         return Ok(());
     };
     let newest = version(spec, &tip.value).unwrap_or_default();
-    if stable.hash == newest && state.setting == Setting::REST {
+    let whole = whole(&tip.value, state);
+    let returns = state.from_zero && !whole.declared;
+    if stable.hash == newest && state.setting == Setting::REST && !returns {
         return Ok(());
     }
     let old = held(spec, stable, versions.stable, &tip, &newest)?;
@@ -152,10 +154,10 @@ pub fn gate(
     if let Some(part) = shown.value.pointer(versioned(spec.means())) {
         put(&mut target.value, versioned(spec.means()), part.clone());
     }
-    size(&mut target.value, spec, state);
+    size(&mut target.value, spec, state, whole);
     objects.insert(spec.target.clone(), target);
     if let (Some(new), Some(size)) = (&new, state.setting.second.filter(|_| spec.has_second())) {
-        let second = second(spec, new, count(state.replicas, size));
+        let second = second(spec, new, count(whole.replicas, size));
         objects.insert(second.key.clone(), second);
     }
     for (version, from) in [(Some(&old), versions.stable), (new.as_ref(), versions.new)] {
@@ -163,7 +165,7 @@ pub fn gate(
             keep(objects, spec, version, from);
         }
     }
-    traffic::divide(objects, spec, state);
+    traffic::divide(objects, spec, state, whole.replicas);
     Ok(())
 }
 
@@ -194,17 +196,24 @@ fn held(
     Ok(found.clone())
 }
 
+/// As the newest commit says, so that a share never is one of another number than
+/// the object beside it has; what Git leaves out was seen last.
+fn whole(tip: &Value, state: &State) -> Whole {
+    let declared = tip.pointer("/spec/replicas").and_then(Value::as_i64);
+    Whole { replicas: declared.unwrap_or(state.replicas), declared: declared.is_some() }
+}
+
 /// Replicas, partition or weight of the target.
-fn size(target: &mut Value, spec: &Spec, state: &State) {
+fn size(target: &mut Value, spec: &Spec, state: &State, whole: Whole) {
     let setting = &state.setting;
     match spec.means() {
         // On the way back to the last Pod, whatever Git says of updates.
         Means::Partition if setting.target == Holds::New || setting.updated > 0 => {
-            let updated = updated(state.replicas, setting.updated);
+            let updated = updated(whole.replicas, setting.updated);
             let partition = match (setting.target, updated) {
                 (Holds::Stable, _) => 0,
                 (Holds::New, 0) => GATED,
-                (Holds::New, updated) => (state.replicas - updated).max(0),
+                (Holds::New, updated) => (whole.replicas - updated).max(0),
             };
             target["spec"]["updateStrategy"]["type"] = "RollingUpdate".into();
             target["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = partition.into();
@@ -214,11 +223,11 @@ fn size(target: &mut Value, spec: &Spec, state: &State) {
                 weigh(target, path, setting.weight);
             }
         }
-        // An autoscaler goes on setting what Git leaves out; nothing scales from zero.
+        // An autoscaler goes on setting what Git leaves out, save from zero.
         Means::Replicas | Means::Routes | Means::Alone
-            if setting.share < 100 && (setting.share == 0 || target.pointer("/spec/replicas").is_some()) =>
+            if setting.share == 0 || if whole.declared { setting.share < 100 } else { state.from_zero } =>
         {
-            target["spec"]["replicas"] = kept(state.replicas, setting.share).into();
+            target["spec"]["replicas"] = whole.kept(setting.share).into();
         }
         _ => {}
     }

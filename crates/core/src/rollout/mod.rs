@@ -9,6 +9,8 @@
 //! writes the next decision goes on from what is stored.
 
 pub mod analysis;
+#[cfg(test)]
+mod arbitrary;
 pub mod bounds;
 pub mod desired;
 pub mod job;
@@ -23,6 +25,8 @@ pub mod program;
 mod properties;
 mod references;
 pub mod room;
+#[cfg(test)]
+mod scaling_tests;
 #[cfg(test)]
 pub(crate) mod simulation;
 pub mod spec;

@@ -2,7 +2,7 @@
 //! the state asks for.
 
 use super::analysis::Measured;
-use super::program::{count, kept, updated};
+use super::program::{Whole, count, updated};
 use super::spec::{Means, Spec};
 use super::state::{Holds, State, Version};
 
@@ -15,7 +15,7 @@ pub struct Observed {
     /// not exist yet.
     pub running: Option<Version>,
     /// Replicas of the workload as a whole: Git's, or what an autoscaler wants.
-    pub replicas: i64,
+    pub whole: Whole,
     pub target: Workload,
     pub second: Option<Workload>,
     /// Services, routes and weight fields say what the state asks.
@@ -116,7 +116,7 @@ pub fn settled(spec: &Spec, state: &State, seen: &Observed) -> bool {
     let second = match (setting.second, &seen.second) {
         (None, None) => true,
         (Some(size), Some(second)) => {
-            let want = count(state.replicas, size);
+            let want = count(seen.whole.replicas, size);
             holds(second, Holds::New) && full(second, want)
         }
         _ => false,
@@ -125,19 +125,11 @@ pub fn settled(spec: &Spec, state: &State, seen: &Observed) -> bool {
         && match spec.means() {
             Means::Field => seen.target.healthy,
             Means::Partition if setting.target == Holds::New => {
-                let new = updated(state.replicas, setting.updated);
-                seen.target.ready >= state.replicas && seen.target.updated >= new
+                let new = updated(seen.whole.replicas, setting.updated);
+                seen.target.ready >= seen.whole.replicas && seen.target.updated >= new
             }
-            _ => full(&seen.target, target_replicas(state, seen)),
+            _ => full(&seen.target, seen.whole.kept(setting.share)),
         }
-}
-
-/// What the target shall have; with an autoscaler, what it has.
-fn target_replicas(state: &State, seen: &Observed) -> i64 {
-    match state.setting.share {
-        100 => seen.replicas,
-        share => kept(state.replicas, share),
-    }
 }
 
 fn full(workload: &Workload, want: i64) -> bool {

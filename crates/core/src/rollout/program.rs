@@ -298,16 +298,33 @@ pub fn next(spec: &Spec, setting: &Setting) -> Vec<Setting> {
     forward.chain(back(spec.means(), setting)).chain([Setting::REST]).collect()
 }
 
+/// How many Pods a workload is to have, both versions together where one makes
+/// room for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    pub replicas: i64,
+    /// Git says so; else whoever scales the target.
+    pub declared: bool,
+}
+
+impl Whole {
+    /// Replicas that the target has of a share. Where somebody else sets them, it
+    /// makes room for nothing: it has all of them, or none.
+    pub fn kept(self, share: u8) -> i64 {
+        if self.declared || share == 0 { kept(self.replicas, share) } else { self.replicas }
+    }
+}
+
 /// Pods of the new version for which there has to be room before a setting takes
 /// the place of another: those that are more than now, and all before the old
 /// version makes room for them.
-pub fn grows(means: Means, replicas: i64, from: &Setting, to: &Setting) -> i64 {
+pub fn grows(means: Means, whole: Whole, from: &Setting, to: &Setting) -> i64 {
     if means == Means::Alone {
-        return if to.share == 0 && from.share > 0 { replicas } else { 0 };
+        return if to.share == 0 && from.share > 0 { whole.replicas } else { 0 };
     }
     let pods = |setting: &Setting| {
-        let second = setting.second.map_or(0, |size| count(replicas, size));
-        kept(replicas, setting.share).saturating_add(second)
+        let second = setting.second.map_or(0, |size| count(whole.replicas, size));
+        whole.kept(setting.share).saturating_add(second)
     };
     pods(to).saturating_sub(pods(from)).max(0)
 }

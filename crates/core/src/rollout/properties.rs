@@ -5,96 +5,14 @@
 
 use proptest::prelude::*;
 
+use super::arbitrary::{few, spec, step};
 use super::observe::{Ask, Asked};
 use super::program::{back, next, program};
-use super::simulation::{Crash, MODEL, MODEL_WEIGHT, REPLICAS, World};
-use super::spec::{Header, Means, OnFailure, Route, Rule, Size, Spec, Step, Strategy as Way, Traffic};
+use super::simulation::{Crash, MOST, World};
+use super::spec::{Means, Size, Spec, Step, Strategy as Way};
 use super::state::{Holds, Phase, Setting};
-use crate::object::ObjectKey;
 
 const IMAGES: [&str; 4] = ["v1", "v2", "broken", "failing"];
-
-fn rule(name: &str) -> Rule {
-    Rule {
-        name: name.into(),
-        interval: 10,
-        count: 2,
-        failure_limit: 0,
-        inconclusive_limit: 0,
-        min_samples: 0,
-    }
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => (0..=100_u8).prop_map(Step::SetWeight),
-        1 => (0..=100_u8).prop_map(Step::SetScale),
-        1 => Just(Step::SetHeader(Header { name: "x-canary".into(), value: "1".into() })),
-        1 => (0..=100_u8).prop_map(Step::SetMirror),
-        1 => Just(Step::Analysis(vec![rule("t/step")])),
-        1 => prop::option::of(0..100_i64).prop_map(Step::Pause),
-    ]
-}
-
-fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    prop_oneof![Just(vec![]), Just(vec![rule("t/rule")])]
-}
-
-fn way() -> impl Strategy<Value = Way> {
-    let size = prop_oneof![(1..=100_u8).prop_map(Size::Percent), (1..8_u32).prop_map(Size::Count)];
-    prop_oneof![
-        3 => prop::collection::vec(step(), 1..6).prop_map(Way::Canary),
-        1 => (prop::collection::vec(1..=100_u8, 1..4), rules())
-            .prop_map(|(batches, analysis)| Way::Rolling { batches, analysis }),
-        1 => (rules(), rules()).prop_map(|(before, after)| Way::Recreate { before, after }),
-        1 => (size, any::<bool>(), rules(), rules(), 0..60_i64).prop_map(
-            |(preview_replicas, auto_promote, before, after, scale_down_delay)| Way::BlueGreen {
-                active_service: "web".into(),
-                preview_service: Some("web-canary".into()),
-                preview_replicas,
-                auto_promote,
-                before,
-                after,
-                scale_down_delay,
-            }
-        ),
-    ]
-}
-
-fn spec() -> impl Strategy<Value = Spec> {
-    let kinds = prop::sample::select(vec!["Deployment", "Deployment", "StatefulSet", "StatefulSet", MODEL]);
-    (way(), kinds, any::<bool>(), rules()).prop_map(|(strategy, kind, routes, analysis)| {
-        let stepped = matches!(strategy, Way::Canary(_) | Way::Rolling { .. });
-        // Only such a kind steps by its own field.
-        let kind = if stepped || kind != MODEL { kind } else { "Deployment" };
-        let traffic = match routes && stepped {
-            _ if kind == MODEL => {
-                Traffic { weight_path: Some(MODEL_WEIGHT.parse().unwrap()), ..Traffic::default() }
-            }
-            false => Traffic::default(),
-            true => Traffic {
-                stable_service: Some("web".into()),
-                canary_service: Some("web-canary".into()),
-                routes: vec![Route { kind: "HTTPRoute".into(), name: "web".into() }],
-                weight_path: None,
-            },
-        };
-        Spec {
-            target: ObjectKey {
-                group: if kind == MODEL { "serving.kserve.io" } else { "apps" }.into(),
-                kind: kind.into(),
-                namespace: "shop".into(),
-                name: "web".into(),
-            },
-            strategy,
-            traffic,
-            analysis,
-            progress_deadline: 200,
-            total_deadline: 1_500,
-            on_failure: OnFailure::Revert,
-        }
-    })
-}
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -105,6 +23,7 @@ enum Event {
     Sync,
     Spec(Box<Way>),
     Wait(usize),
+    Scale(i64),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -118,17 +37,18 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Sync),
         1 => prop::collection::vec(step(), 1..4).prop_map(|steps| Event::Spec(Box::new(Way::Canary(steps)))),
         4 => (1..12_usize).prop_map(Event::Wait),
+        2 => (1..=MOST).prop_map(Event::Scale),
     ]
 }
 
-fn world(spec: Spec) -> World {
+pub(super) fn world(spec: Spec) -> World {
     let mut world = World::new(spec, &IMAGES);
     world.broken = vec!["broken".into()];
     world.failing = vec!["failing".into()];
     world
 }
 
-fn asked(world: &World, ask: Ask) -> Asked {
+pub(super) fn asked(world: &World, ask: Ask) -> Asked {
     Asked { id: world.now.to_string(), ask, by: "ann".into(), reason: String::new() }
 }
 
@@ -145,8 +65,11 @@ fn holds(world: &World) -> Result<(), TestCaseError> {
     }
     prop_assert!(weights.iter().all(|(_, weight)| (0..=100).contains(weight)), "{}", told());
     // Two full workloads, and one Pod more of each.
-    prop_assert!(world.pods.len() as i64 <= 2 * REPLICAS + 4, "{}", told());
-    if !matches!(world.spec.strategy, Way::Recreate { .. }) {
+    prop_assert!(world.pods.len() as i64 <= 2 * MOST + 4, "{}", told());
+    // A StatefulSet's new Pods are those that go first, and one Pod alone has none
+    // beside it.
+    let shrunk = world.shrunk && world.spec.means() == Means::Partition;
+    if !shrunk && !matches!(world.spec.strategy, Way::Recreate { .. }) {
         for (service, weight) in weights {
             prop_assert!(weight == 0 || !world.reached(&service).is_empty(), "{service}: {}", told());
         }
@@ -179,7 +102,7 @@ fn gated(world: &World, before: usize) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn tick(world: &mut World, request: Option<Asked>, crash: Crash) -> Result<(), TestCaseError> {
+pub(super) fn tick(world: &mut World, request: Option<Asked>, crash: Crash) -> Result<(), TestCaseError> {
     let before = world.state().setting;
     world.tick(request, crash);
     // The webhook lets no other be written.
@@ -202,6 +125,9 @@ fn happen(world: &mut World, event: &Event) -> Result<(), TestCaseError> {
             world.spec.strategy = (**way).clone();
         }
         Event::Spec(_) => {}
+        // Of such a kind it would be another version.
+        Event::Scale(replicas) if world.spec.means() != Means::Field => world.scale(*replicas),
+        Event::Scale(_) => {}
         Event::Wait(ticks) => {
             for _ in 0..*ticks {
                 tick(world, None, Crash::No)?;
@@ -212,12 +138,12 @@ fn happen(world: &mut World, event: &Event) -> Result<(), TestCaseError> {
 }
 
 /// Left alone, it comes to an end; and then one version alone runs.
-fn ends(world: &mut World) -> Result<(), TestCaseError> {
+pub(super) fn ends(world: &mut World) -> Result<(), TestCaseError> {
     let mut rest = 0;
     for _ in 0..2_000 {
         tick(world, None, Crash::No)?;
         rest = if world.is_over() { rest + 1 } else { 0 };
-        if rest > 5 * REPLICAS {
+        if rest > 5 * MOST {
             break;
         }
     }
@@ -226,21 +152,14 @@ fn ends(world: &mut World) -> Result<(), TestCaseError> {
     prop_assert_eq!(&state.setting, &Setting::REST);
     let stable = state.stable.unwrap().revision;
     prop_assert!(world.pods.iter().all(|pod| pod.image == stable), "{} {:?}", stable, world.pods);
-    prop_assert_eq!(world.pods.len() as i64, REPLICAS);
-    prop_assert_eq!(world.reached("web").len() as i64, REPLICAS);
+    prop_assert_eq!(world.pods.len() as i64, world.wanted());
+    prop_assert_eq!(world.reached("web").len() as i64, world.wanted());
     match state.phase {
         Phase::Idle => prop_assert_eq!(&stable, &world.tip),
         _ => prop_assert_eq!(state.refused, Some(world.version(&world.tip).hash)),
     }
     prop_assert!(stable != "broken");
     Ok(())
-}
-
-/// Few by default; as many as PROPTEST_CASES says.
-fn few() -> ProptestConfig {
-    let usual = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { 24 };
-    ProptestConfig { cases, ..usual }
 }
 
 /// Whether every version is measured on its way.
@@ -261,8 +180,13 @@ proptest! {
     #![proptest_config(few())]
 
     #[test]
-    fn from_every_state_it_ends_with_one_version_serving(spec in spec(), events in prop::collection::vec(event(), 0..14)) {
+    fn from_every_state_it_ends_with_one_version_serving(
+        spec in spec(), scaled: bool, events in prop::collection::vec(event(), 0..14),
+    ) {
         let mut world = world(spec);
+        if scaled && world.spec.means() != Means::Field {
+            world.autoscale();
+        }
         for event in &events {
             happen(&mut world, event)?;
         }

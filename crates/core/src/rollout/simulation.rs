@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod controllers;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -12,29 +14,15 @@ use super::bounds::{Grounds, Request, objection};
 use super::desired::{Objects, Versions, gate, version};
 use super::machine::{Decision, Wish, step};
 use super::observe::{Asked, Observed, Workload};
+use super::program::Whole;
 use super::spec::{OnFailure, Spec, Strategy, Traffic};
 use super::state::{Phase, State, Version};
+use crate::delegation::Bounds;
 use crate::desired::{DesiredObject, Origin};
-use crate::names::LABEL_TRACK;
 use crate::object::{Gvk, ObjectKey};
 
-/// A Pod and when it is ready.
-#[derive(Clone, Debug)]
-pub struct Pod {
-    workload: String,
-    ordinal: i64,
-    /// The image tells the version.
-    pub image: String,
-    labels: BTreeMap<String, String>,
-    age: u32,
-    broken: bool,
-}
-
-impl Pod {
-    fn ready(&self) -> bool {
-        self.age > 0 && !self.broken
-    }
-}
+pub use controllers::Pod;
+use controllers::image;
 
 /// Where a driver's process ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,10 +54,16 @@ pub struct World {
     pub ending: i64,
     pub trouble: Option<String>,
     pub shortage: Option<String>,
+    /// What an autoscaler wants; none: Git says it.
+    scaled: Option<i64>,
+    /// There were to be more Pods before.
+    pub shrunk: bool,
     pub reverts: usize,
 }
 
 pub const REPLICAS: i64 = 5;
+/// To which they are scaled.
+pub const MOST: i64 = 9;
 /// A kind with a weight field, and that field.
 pub const MODEL: &str = "InferenceService";
 pub const MODEL_WEIGHT: &str = "spec.canaryTrafficPercent";
@@ -93,7 +87,7 @@ pub fn spec(strategy: Strategy) -> Spec {
     }
 }
 
-fn object(value: Value) -> (ObjectKey, DesiredObject) {
+pub fn object(value: Value) -> (ObjectKey, DesiredObject) {
     let (key, gvk) = (ObjectKey::of(&value).unwrap(), Gvk::of(&value).unwrap());
     let origin = Origin { confidential: Default::default(), file: "f".into(), line: 1, lines: None };
     (key.clone(), DesiredObject { key, gvk, value: value.into(), origin })
@@ -143,6 +137,8 @@ impl World {
             ending: 0,
             trouble: None,
             shortage: None,
+            scaled: None,
+            shrunk: false,
             reverts: 0,
         };
         for _ in 0..4 * REPLICAS {
@@ -197,10 +193,12 @@ impl World {
     /// The webhook takes every state that the machine gives.
     fn is_within_bounds(&self, next: &State, request: Option<Asked>) {
         let named = |image: &String| (format!("web-{image}"), self.version(image).hash);
+        let bounds = Bounds { min: Some(1), max: Some(MOST), by: "HPA web".into() };
         let grounds = Grounds {
-            declared: Some(REPLICAS),
+            declared: self.declared(),
+            live: self.live.get(&self.spec.target).and_then(replicas),
+            bounds: self.scaled.map(|_| bounds),
             pods: self.commits.keys().map(named).collect(),
-            ..Grounds::default()
         };
         let request = request.map(|Asked { id, ask, by, reason }| Request {
             id,
@@ -215,12 +213,55 @@ impl World {
     /// Anyone's sync, with what is stored.
     pub fn apply(&mut self, limit: usize) {
         let desired = self.desired();
-        let changed = desired.values().filter(|object| self.live.get(&object.key) != Some(&*object.value));
-        let changed: Vec<_> = changed.map(|object| (object.key.clone(), (*object.value).clone())).collect();
+        let wanted = desired.values().map(|object| (object.key.clone(), self.carried(object)));
+        let changed: Vec<_> = wanted.filter(|(key, wanted)| self.live.get(key) != Some(wanted)).collect();
         self.live.extend(changed.into_iter().take(limit));
         if limit == usize::MAX {
             self.live.retain(|key, _| desired.contains_key(key));
         }
+    }
+
+    /// An object as it is applied: replicas that Git leaves out stay what they are.
+    fn carried(&self, object: &DesiredObject) -> Value {
+        let mut value = (*object.value).clone();
+        if let (Some(spec), Some(wanted)) = (value["spec"].as_object_mut(), self.scaled)
+            && object.key == self.spec.target
+        {
+            let live = self.live.get(&object.key).and_then(replicas).unwrap_or(wanted);
+            spec.entry("replicas").or_insert(live.into());
+        }
+        value
+    }
+
+    /// The replicas that the newest commit declares.
+    pub fn declared(&self) -> Option<i64> {
+        replicas(&self.commits[&self.tip][&self.spec.target].value)
+    }
+
+    /// As many Pods as there are to be.
+    pub fn wanted(&self) -> i64 {
+        self.scaled.or_else(|| self.declared()).unwrap()
+    }
+
+    /// By a commit that changes nothing else, or by an autoscaler.
+    pub fn scale(&mut self, replicas: i64) {
+        self.shrunk |= replicas < self.wanted();
+        if self.scaled.is_some() {
+            self.scaled = Some(replicas);
+            return;
+        }
+        let (target, tip) = (self.spec.target.clone(), self.tip.clone());
+        let object = self.commits.get_mut(&tip).unwrap().get_mut(&target).unwrap();
+        object.value["spec"]["replicas"] = replicas.into();
+    }
+
+    /// Git leaves the replicas to an autoscaler from now on.
+    pub fn autoscale(&mut self) {
+        self.scaled = Some(REPLICAS);
+        self.declare(|target| {
+            target["spec"].as_object_mut().unwrap().remove("replicas");
+        });
+        self.tick(None, Crash::No);
     }
 
     pub fn decide(&self, request: Option<Asked>) -> Decision {
@@ -230,7 +271,9 @@ impl World {
 
     fn observe(&self, state: &State, request: Option<Asked>) -> Observed {
         let desired = self.desired();
-        let same = |key: &ObjectKey| self.live.get(key) == desired.get(key).map(|object| &*object.value);
+        let same = |key: &ObjectKey| {
+            self.live.get(key) == desired.get(key).map(|object| self.carried(object)).as_ref()
+        };
         let measured = due(&self.spec, state, self.now).into_iter().filter_map(|(scope, rule)| {
             let new = state.new.as_ref()?;
             let outcome = match &new.revision {
@@ -243,7 +286,7 @@ impl World {
         Observed {
             tip: self.version(&self.tip),
             running: None,
-            replicas: REPLICAS,
+            whole: Whole { replicas: self.replicas(state), declared: self.declared().is_some() },
             target: self.workload(&self.spec.target, &same).unwrap_or_default(),
             second: self.workload(&self.spec.second(), &same),
             traffic: desired
@@ -258,6 +301,12 @@ impl World {
             pulling: self.pulling,
             trouble: self.trouble.clone(),
         }
+    }
+
+    /// As the driver sees it.
+    fn replicas(&self, state: &State) -> i64 {
+        let live = self.live.get(&self.spec.target).and_then(replicas);
+        self.declared().or_else(|| state.scaled(live)).unwrap_or(1)
     }
 
     /// Changes what all commits say of the target.
@@ -286,33 +335,8 @@ impl World {
             updated,
             ready: pods.iter().filter(|pod| pod.ready()).count() as i64,
             pods: Some(format!("{}-{image}", key.name)),
-            healthy: updated == REPLICAS && pods.iter().all(|pod| pod.image != image || pod.ready()),
+            healthy: updated == self.wanted() && pods.iter().all(|pod| pod.image != image || pod.ready()),
         })
-    }
-
-    fn controllers(&mut self) {
-        for pod in &mut self.pods {
-            pod.age += 1;
-        }
-        let runs = |key: &ObjectKey| key.group == "apps" || key.kind == MODEL;
-        let live: Vec<_> = self.live.iter().filter(|(key, _)| runs(key)).collect();
-        let names: Vec<&str> = live.iter().map(|(key, _)| key.name.as_str()).collect();
-        self.pods.retain(|pod| names.contains(&pod.workload.as_str()));
-        for (key, object) in live {
-            let want = object["spec"]["replicas"].as_i64().unwrap();
-            let new = pod(key, object, &self.broken);
-            match key.kind.as_str() {
-                "Deployment" => roll(&mut self.pods, &new, want),
-                MODEL => serve(&mut self.pods, &new, want, object["spec"]["canaryTrafficPercent"].as_i64()),
-                _ => {
-                    let partition = object.pointer("/spec/updateStrategy/rollingUpdate/partition");
-                    let by_hand = object["spec"]["updateStrategy"]["type"] == "OnDelete";
-                    let partition = partition.and_then(Value::as_i64).filter(|_| !by_hand);
-                    let none = if by_hand { i64::MAX } else { 0 };
-                    partitioned(&mut self.pods, &new, want, partition.unwrap_or(none));
-                }
-            }
-        }
     }
 
     /// Ready Pods that a Service reaches.
@@ -346,81 +370,6 @@ impl World {
     }
 }
 
-fn image(object: &Value) -> &str {
-    object.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str).unwrap()
-}
-
-fn pod(key: &ObjectKey, object: &Value, broken: &[String]) -> Pod {
-    let image = image(object).to_owned();
-    let labels = object.pointer("/spec/template/metadata/labels").and_then(Value::as_object).unwrap();
-    let mut labels: BTreeMap<String, String> =
-        labels.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
-    let label = if key.kind == "StatefulSet" { "controller-revision-hash" } else { "pod-template-hash" };
-    labels.insert(label.into(), format!("{}-{image}", key.name));
-    labels.entry(LABEL_TRACK.into()).or_insert_with(|| "stable".into());
-    Pod { workload: key.name.clone(), ordinal: 0, broken: broken.contains(&image), image, labels, age: 0 }
-}
-
-/// A Deployment with maxSurge 1 and maxUnavailable 0.
-fn roll(pods: &mut Vec<Pod>, new: &Pod, want: i64) {
-    let own = |pod: &Pod| pod.workload == new.workload;
-    let count = |pods: &[Pod], chosen: &dyn Fn(&Pod) -> bool| {
-        pods.iter().filter(|pod| own(pod) && chosen(pod)).count() as i64
-    };
-    let remove = |pods: &mut Vec<Pod>, chosen: &dyn Fn(&Pod) -> bool| {
-        if let Some(at) = pods.iter().position(|pod| own(pod) && chosen(pod)) {
-            pods.remove(at);
-        }
-    };
-    while count(pods, &|_| true) > want && count(pods, &|pod| pod.image != new.image && !pod.ready()) > 0 {
-        remove(pods, &|pod| pod.image != new.image && !pod.ready());
-    }
-    while count(pods, &Pod::ready) > want && count(pods, &|pod| pod.image != new.image) > 0 {
-        remove(pods, &|pod| pod.image != new.image);
-    }
-    while count(pods, &|pod| pod.image == new.image) > want {
-        remove(pods, &|pod| pod.image == new.image);
-    }
-    while want == 0 && count(pods, &|_| true) > 0 {
-        remove(pods, &|_| true);
-    }
-    let surge = i64::from(want > 0 && count(pods, &|pod| pod.image != new.image) > 0);
-    while count(pods, &|pod| pod.image == new.image) < want && count(pods, &|_| true) < want + surge {
-        pods.push(new.clone());
-    }
-}
-
-/// As KServe does it: the version before stays as long as it gets requests, and
-/// until the new one is ready.
-fn serve(pods: &mut Vec<Pod>, new: &Pod, want: i64, weight: Option<i64>) {
-    let count = |pods: &[Pod], ready: bool| {
-        pods.iter().filter(|pod| pod.image == new.image && (pod.ready() || !ready)).count() as i64
-    };
-    while count(pods, false) < want {
-        pods.push(new.clone());
-    }
-    if weight.is_none_or(|weight| weight == 100) && count(pods, true) >= want {
-        pods.retain(|pod| pod.image == new.image);
-    }
-}
-
-/// A StatefulSet: one Pod at a time, and a broken one is waited for.
-fn partitioned(pods: &mut Vec<Pod>, new: &Pod, want: i64, partition: i64) {
-    pods.retain(|pod| pod.workload != new.workload || pod.ordinal < want);
-    let current = pods.iter().find(|pod| pod.workload == new.workload && pod.image != new.image).cloned();
-    for ordinal in 0..want {
-        if pods.iter().any(|pod| pod.workload == new.workload && pod.ordinal == ordinal) {
-            continue;
-        }
-        let made = current.as_ref().filter(|_| ordinal < partition).unwrap_or(new);
-        pods.push(Pod { ordinal, age: 0, ..made.clone() });
-    }
-    if pods.iter().any(|pod| pod.workload == new.workload && !pod.ready()) {
-        return;
-    }
-    let stale =
-        |pod: &&mut Pod| pod.workload == new.workload && pod.image != new.image && pod.ordinal >= partition;
-    if let Some(pod) = pods.iter_mut().filter(stale).max_by_key(|pod| pod.ordinal) {
-        *pod = Pod { ordinal: pod.ordinal, ..new.clone() };
-    }
+fn replicas(object: &Value) -> Option<i64> {
+    object.pointer("/spec/replicas")?.as_i64()
 }

@@ -150,8 +150,13 @@ pub struct State {
     /// counted, and when they grew.
     pub ready: i64,
     pub progressed: i64,
-    /// Replicas of the workload as a whole.
+    /// Replicas of the workload as a whole, where Git leaves them out; else as Git
+    /// said last.
     pub replicas: i64,
+    /// The target was scaled to zero, and is not seen to be back yet: where Git
+    /// leaves its replicas out, nobody else scales it from there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub from_zero: bool,
     /// What Kubernetes calls the old version's Pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable_pods: Option<String>,
@@ -182,6 +187,20 @@ pub struct State {
 }
 
 impl State {
+    /// Whether the Rollout sets the replicas of its target, even where Git leaves
+    /// them out.
+    pub fn is_rolled(&self) -> bool {
+        self.setting.share == 0 || self.from_zero
+    }
+
+    /// Replicas of the workload as a whole that Git leaves out, by those that the
+    /// target has: a zero of the Rollout's own says nothing.
+    pub fn scaled(&self, live: Option<i64>) -> Option<i64> {
+        let own = self.setting.share == 0 || self.from_zero && live == Some(0);
+        let known = (self.is_under_way() || self.from_zero).then_some(self.replicas);
+        live.filter(|_| !own).or(known)
+    }
+
     /// Whether both versions may be running.
     pub fn is_under_way(&self) -> bool {
         !matches!(self.phase, Phase::Idle | Phase::Aborted)

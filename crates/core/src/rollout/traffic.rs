@@ -13,8 +13,9 @@ use crate::object::ObjectKey;
 
 pub(super) const GATEWAY: &str = "gateway.networking.k8s.io";
 
-/// Divides requests between the versions while both run.
-pub(super) fn divide(objects: &mut Objects, spec: &Spec, state: &State) {
+/// Divides requests between the versions while both run. `replicas`: of the
+/// workload as a whole.
+pub(super) fn divide(objects: &mut Objects, spec: &Spec, state: &State, replicas: i64) {
     let setting = &state.setting;
     let both = match spec.means() {
         Means::Routes => setting.second.is_some(),
@@ -31,7 +32,7 @@ pub(super) fn divide(objects: &mut Objects, spec: &Spec, state: &State) {
     services(objects, spec, state, false);
     for route in &spec.traffic.routes {
         let key = spec.beside(GATEWAY, &route.kind, &route.name);
-        edit(objects, &key, |value| divide_route(value, spec, state));
+        edit(objects, &key, |value| divide_route(value, spec, state, replicas));
     }
 }
 
@@ -73,13 +74,13 @@ fn edit(objects: &mut Objects, key: &ObjectKey, change: impl FnOnce(&mut Value))
     }
 }
 
-fn divide_route(route: &mut Value, spec: &Spec, state: &State) {
+fn divide_route(route: &mut Value, spec: &Spec, state: &State, replicas: i64) {
     let (Some(stable), Some(new)) = (&spec.traffic.stable_service, &spec.traffic.canary_service) else {
         return;
     };
     let Some(rules) = route.pointer_mut("/spec/rules").and_then(Value::as_array_mut) else { return };
     // One Pod alone is of one version: there is no other one to reach.
-    let running = spec.means() != Means::Partition || updated(state.replicas, state.setting.updated) > 0;
+    let running = spec.means() != Means::Partition || updated(replicas, state.setting.updated) > 0;
     let weight = if running { i64::from(state.setting.weight.min(100)) } else { 0 };
     let mut matched = Vec::new();
     for rule in rules.iter_mut() {

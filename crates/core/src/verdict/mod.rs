@@ -16,6 +16,7 @@ mod forward;
 mod marks;
 mod overriding;
 mod own;
+mod partition;
 mod passed;
 mod requests;
 mod rollouts;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     Context, Decision, Interactive, Objection, Operation, Policy, Review, Untracked, asking, children,
-    deletes, filled, forward, marks, own, requests, rollouts, weight,
+    deletes, filled, forward, marks, own, partition, requests, rollouts, weight,
 };
 use crate::compare::{Difference, Op, World, has_power, world_of};
 use crate::delegation::{self, Free};
@@ -49,6 +49,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "revision-forward", judge: forward::recorded },
     Rule { id: "toward-git", judge: toward_git },
     Rule { id: "mixed-commits", judge: mixed_commits },
+    Rule { id: "partition", judge: partition::partition },
     Rule { id: "filled-once", judge: filled::once },
     Rule { id: "pretender", judge: marks::pretender },
     Rule { id: "owners", judge: children::owners },

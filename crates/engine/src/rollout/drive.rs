@@ -153,7 +153,7 @@ impl Driver<'_> {
             observed.measured = taken.into_iter().map(|taken| taken.measured).collect();
         }
         let mut decision = step(&spec, &before, &observed, now);
-        let more = room::more(&spec, &before, &decision.next);
+        let more = room::more(&spec, observed.whole, &before, &decision.next);
         if more > 0 {
             let room::Found { shortage, unseen } = shared
                 .room

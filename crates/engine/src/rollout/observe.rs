@@ -6,6 +6,7 @@ use gitops_core::health::Health;
 use gitops_core::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY};
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::rollout::observe::{Ask, Asked, Observed, Workload};
+use gitops_core::rollout::program::Whole;
 use gitops_core::rollout::spec::{Means, Spec};
 use gitops_core::rollout::state::State;
 use jiff::Timestamp;
@@ -50,7 +51,7 @@ impl Sight<'_> {
         Ok(Some(Observed {
             tip,
             running: self.rolling.running.clone(),
-            replicas: self.replicas(live),
+            whole: self.whole(live),
             target: target.unwrap_or_default(),
             second,
             traffic: self.is_divided() && pods.are_followed(self),
@@ -65,15 +66,11 @@ impl Sight<'_> {
     }
 
     /// Git's, or what an autoscaler wants.
-    fn replicas(&self, live: Option<&Value>) -> i64 {
+    fn whole(&self, live: Option<&Value>) -> Whole {
         let tip = self.rolling.tip.as_ref().and_then(|tip| self.rolling.versions.get(&tip.hash));
         let declared = tip.and_then(|target| target.value.pointer("/spec/replicas")?.as_i64());
-        let scaled = || {
-            let live = number(live?, "/spec/replicas")?;
-            // What a Rollout has scaled to zero says nothing.
-            Some(if self.state.setting.share < 100 { self.state.replicas } else { live })
-        };
-        declared.or_else(scaled).unwrap_or(1)
+        let scaled = || self.state.scaled(live.and_then(|live| number(live, "/spec/replicas")));
+        Whole { replicas: declared.or_else(scaled).unwrap_or(1), declared: declared.is_some() }
     }
 
     /// Whether Services, routes and weight fields are as they are to be.

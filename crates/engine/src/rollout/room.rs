@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gitops_cluster::ErrorKind;
 use gitops_core::object::{Gvk, ObjectKey};
-use gitops_core::rollout::program::grows;
+use gitops_core::rollout::program::{Whole, grows};
 use gitops_core::rollout::room::{Freed, Taken, no_node, over_quota};
 use gitops_core::rollout::spec::{Means, Spec};
 use gitops_core::rollout::state::{Phase, State};
@@ -18,11 +18,11 @@ use crate::error::EngineError;
 
 /// For how many Pods of the new version there has to be room by a decision. On the
 /// way back nothing is waited for.
-pub(super) fn more(spec: &Spec, before: &State, after: &State) -> i64 {
+pub(super) fn more(spec: &Spec, whole: Whole, before: &State, after: &State) -> i64 {
     if after.phase == Phase::Aborting {
         return 0;
     }
-    grows(spec.means(), after.replicas, &before.setting, &after.setting)
+    grows(spec.means(), whole, &before.setting, &after.setting)
 }
 
 /// What was found of the room for more Pods, in words.

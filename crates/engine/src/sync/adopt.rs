@@ -9,6 +9,7 @@ use gitops_core::plan::{Conflicts, Step};
 use serde_json::{Value, json};
 
 use super::Run;
+use crate::rollout::Rolling;
 
 /// How our own other field managers begin: they share fields with a sync.
 const OURS: &str = "gitops-";
@@ -61,6 +62,7 @@ pub(super) async fn apply(
         Err(error) => return Err(error),
     };
     let decided = |conflict: &FieldConflict| match run.options.conflicts.or(step.options.conflicts) {
+        _ if is_rolled(run, key, conflict) => Conflicts::Take,
         Some(decided) => decided,
         None if is_tool(&conflict.manager) => Conflicts::Take,
         None => Conflicts::Fail,
@@ -81,6 +83,13 @@ pub(super) async fn apply(
     let applied =
         run.cluster.apply(kind, key, &object, &ApplyOptions { force: true, ..options.clone() }).await?;
     Ok((applied.object, note.into_iter().flatten().collect::<Vec<_>>().join("; ")))
+}
+
+/// An autoscaler's word ends where a Rollout scales its target to zero and back: it
+/// leaves alone what is at zero, and goes on from what it finds.
+fn is_rolled(run: &Run<'_>, key: &ObjectKey, conflict: &FieldConflict) -> bool {
+    let of_this = |rolling: &Rolling| rolling.spec.target == *key && rolling.state.is_rolled();
+    conflict.path == "spec.replicas" && run.survey.rollouts.iter().any(of_this)
 }
 
 /// Takes a field away by the API server's way to write it: names after dots,

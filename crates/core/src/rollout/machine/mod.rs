@@ -2,14 +2,14 @@
 //! the time. Out: the next state, and what is wished for that no object says.
 //! The driver writes the state first, then the objects that follow from it.
 
+mod asked;
 mod retreat;
 
 use super::analysis::{Judgement, Scope, judge};
-use super::observe::{Ask, Asked, Observed, progress, settled};
-use super::outlook::in_vain;
+use super::observe::{Asked, Observed, progress, settled};
 use super::program::{Move, Program, grows, program};
 use super::spec::{Means, OnFailure, Spec};
-use super::state::{Aftermath, Held, Holds, Phase, Record, Setting, State, Version};
+use super::state::{Aftermath, Held, Holds, Phase, Setting, State, Version};
 
 /// What a decision comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,7 @@ pub enum Wish {
 pub fn step(spec: &Spec, state: &State, seen: &Observed, now: i64) -> Decision {
     let mut next = state.clone();
     let step = Stepping { spec, program: program(spec), seen, now };
+    step.follow(&mut next);
     if let Some(asked) = seen.request.as_ref().filter(|asked| is_new(state, asked)) {
         step.request(&mut next, asked);
     } else {
@@ -108,42 +109,6 @@ struct Stepping<'a> {
 }
 
 impl Stepping<'_> {
-    fn request(&self, next: &mut State, asked: &Asked) {
-        next.record = Some(Record {
-            id: asked.id.clone(),
-            verb: asked.ask.verb().to_owned(),
-            by: asked.by.clone(),
-            reason: asked.reason.clone(),
-            at: self.now,
-        });
-        let moving = matches!(next.phase, Phase::Progressing | Phase::Paused | Phase::Promoting);
-        let why = if asked.reason.is_empty() { String::new() } else { format!(": {}", asked.reason) };
-        match asked.ask {
-            Ask::Abort if moving || next.phase == Phase::Gated => {
-                self.fail(next, &format!("{} aborted it{why}", asked.by));
-            }
-            Ask::Retry if next.phase == Phase::Aborted => self.begin(next),
-            Ask::Promote if moving => {
-                self.release(next);
-                match self.act(next) {
-                    Some(Move::Arrange(_)) | None => self.show(next),
-                    Some(_) => self.advance(next),
-                }
-            }
-            Ask::PromoteFull if moving => {
-                (next.held, next.full) = (None, true);
-                // Every setting all the same: Pods before requests.
-                self.enter(next, next.at);
-            }
-            Ask::Pause if moving => self.hold(next, Held::Asked, &format!("{} paused it{why}", asked.by)),
-            Ask::Resume if moving && next.held == Some(Held::Asked) => {
-                self.release(next);
-                self.show(next);
-            }
-            ask => next.message = in_vain(ask.verb(), next.phase),
-        }
-    }
-
     fn idle(&self, next: &mut State) {
         let tip = &self.seen.tip;
         // What does not run yet is let in; what runs is what was promoted.
@@ -169,7 +134,8 @@ impl Stepping<'_> {
             started: self.now,
             progressed: self.now,
             digest: self.spec.digest(),
-            replicas: self.seen.replicas,
+            replicas: self.seen.whole.replicas,
+            from_zero: next.from_zero,
             message: "a new version is held back".into(),
             ..State::default()
         };
@@ -179,7 +145,6 @@ impl Stepping<'_> {
         if self.turned(next) {
             return;
         }
-        next.replicas = self.seen.replicas;
         let stable = next.stable.as_ref().map(|stable| stable.hash.as_str());
         let told = self.seen.target.seen && stable == Some(&self.seen.target.hash);
         next.stable_pods = self.seen.target.pods.clone().filter(|_| told);
@@ -251,21 +216,43 @@ impl Stepping<'_> {
 
     /// Goes to a setting, unless more Pods would find no room.
     fn arrange(&self, next: &mut State, setting: Setting) {
-        let grows = grows(self.spec.means(), next.replicas, &next.setting, &setting) > 0;
+        let grows = grows(self.spec.means(), self.seen.whole, &next.setting, &setting) > 0;
         match self.seen.shortage.as_ref().filter(|_| grows) {
             Some(shortage) if self.now.saturating_sub(next.progressed) > self.spec.progress_deadline => {
                 self.fail(next, &format!("there is no room for the new version: {shortage}"));
             }
             Some(shortage) => next.message = format!("it waits for room: {shortage}"),
             None => {
-                next.setting = setting;
-                (next.ready, next.progressed) = (progress(next, self.seen), self.now);
+                self.set(next, setting);
                 self.show(next);
                 if let Some(unseen) = self.seen.unseen.as_ref().filter(|_| grows) {
                     next.message = format!("whether there is room for it is not known: {unseen}");
                 }
             }
         }
+    }
+
+    fn set(&self, next: &mut State, setting: Setting) {
+        next.from_zero |= setting.share == 0;
+        next.setting = setting;
+        (next.ready, next.progressed) = (progress(next, self.seen), self.now);
+    }
+
+    /// Replicas change in the middle as well: by a commit, or by who scales.
+    fn follow(&self, next: &mut State) {
+        // What was asked of it says that there are to be Pods.
+        if next.setting.share > 0 && self.seen.target.seen {
+            next.from_zero = false;
+        }
+        let replicas = self.seen.whole.replicas;
+        if !next.is_under_way() || replicas == next.replicas {
+            return;
+        }
+        // Pods that go are no lack of progress.
+        if replicas < next.replicas {
+            (next.ready, next.progressed) = (0, self.now);
+        }
+        next.replicas = replicas;
     }
 
     fn act(&self, next: &State) -> Option<&Move> {
@@ -307,31 +294,13 @@ impl Stepping<'_> {
         if next.full || next.at >= self.program.promote { Phase::Promoting } else { Phase::Progressing }
     }
 
-    fn hold(&self, next: &mut State, held: Held, why: &str) {
-        next.held = Some(held);
-        next.phase = Phase::Paused;
-        next.message = match held {
-            Held::Asked => why.to_owned(),
-            Held::Inconclusive => format!("the analysis is inconclusive: {why}; promote or abort it"),
-        };
-    }
-
-    /// While it was held nothing could make progress.
-    fn release(&self, next: &mut State) {
-        let Some(held) = next.held.take() else { return };
-        next.progressed = self.now;
-        // What was not known while somebody decided all the same.
-        if held == Held::Inconclusive {
-            next.background.clear();
-        }
-    }
-
     fn finish(&self, next: &mut State) {
         let (new, record) = (next.new.take(), next.record.take());
         *next = State {
             stable: new.or_else(|| next.stable.take()),
             record,
             replicas: next.replicas,
+            from_zero: next.from_zero,
             message: "the new version is promoted".into(),
             ..State::default()
         };

@@ -2,7 +2,7 @@
 //! and what is left behind.
 
 use super::Stepping;
-use crate::rollout::observe::{progress, settled};
+use crate::rollout::observe::settled;
 use crate::rollout::program::back;
 use crate::rollout::spec::{Means, OnFailure};
 use crate::rollout::state::{Aftermath, Back, Phase, State, Version};
@@ -44,8 +44,8 @@ impl Stepping<'_> {
     /// One setting back; whether there was one.
     fn retreat(&self, next: &mut State) -> bool {
         let Some(setting) = back(self.spec.means(), &next.setting) else { return false };
-        next.setting = setting;
-        (next.entered, next.progressed, next.ready) = (self.now, self.now, progress(next, self.seen));
+        self.set(next, setting);
+        next.entered = self.now;
         true
     }
 

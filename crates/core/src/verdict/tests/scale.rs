@@ -25,8 +25,29 @@ fn autoscaled() -> Vec<Free> {
     vec![Free { path: crate::delegation::replicas(), bounds: Some(bounds), manager: None }]
 }
 
+/// A StatefulSet of which a Rollout holds a version back.
+fn stateful(replicas: u32, partition: u32) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "web", "namespace": "shop"}, "spec": {
+        "replicas": replicas, "updateStrategy": {"rollingUpdate": {"partition": partition}}}})
+}
+
 pub(super) fn cases() -> Vec<Case> {
+    let gated = || vec![("c2", Some(stateful(10, 8)))];
+    let undeclared = || {
+        let mut value = stateful(10, 8);
+        value["spec"].as_object_mut().unwrap().remove("replicas");
+        vec![("c2", Some(value))]
+    };
     vec![
+        Case { wants: gated(), ..scaled("Pods that the partition is not told of", "partition", 5, 10) },
+        Case {
+            wants: gated(),
+            ..update("nor by the object itself", "partition", stateful(5, 4), stateful(10, 4))
+        },
+        Case { wants: gated(), ..update("both at once", "", stateful(5, 4), stateful(10, 8)) },
+        Case { wants: gated(), ..update("the partition first", "", stateful(5, 4), stateful(5, 8)) },
+        Case { wants: gated(), ..update("and then more", "", stateful(5, 8), stateful(10, 8)) },
+        Case { wants: undeclared(), ..scaled("where somebody scales", "", 5, 10) },
         scaled("scaling away from Git", "scale", 2, 5),
         scaled("scaling back to Git", "", 5, 2),
         Case { wants: unscaled(), ..scaled("replicas that Git leaves out", "", 2, 5) },
