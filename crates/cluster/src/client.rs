@@ -11,12 +11,14 @@ use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ClientBuilder, ConfigExt};
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 use tower_http::decompression::DecompressionLayer;
 
-/// kube's own client, but for one thing where there is no proxy: small writes
-/// go out at once. With Nagle's algorithm a request waits 40 ms for the
-/// acknowledgement of its handshake.
+use crate::buffered::Buffered;
+
+/// kube's own client, but for two things where there is no proxy: large answers are
+/// read in large parts, and small writes go out at once. With Nagle's algorithm a
+/// request waits 40 ms for the acknowledgement of its handshake.
 pub(crate) fn client(config: kube::Config) -> Result<kube::Client, kube::Error> {
     let counting = Counting { host: config.cluster_url.authority().map_or("", |host| host.as_str()).into() };
     if config.proxy_url.is_some() {
@@ -25,6 +27,7 @@ pub(crate) fn client(config: kube::Config) -> Result<kube::Client, kube::Error> 
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
+    let tcp = tcp.map_response(Buffered::new);
     let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
     connector.set_connect_timeout(config.connect_timeout);
     let transport = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);

@@ -2,6 +2,7 @@
 //! (list, get), and how it changes (apply, patch, delete). In: kubectl's
 //! connection flags. Out: JSON objects, and errors that name the thing.
 
+mod buffered;
 mod client;
 mod connect;
 mod discovery;

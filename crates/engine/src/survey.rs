@@ -211,8 +211,8 @@ pub async fn survey(
         // Who drives a Rollout reads its workloads, whatever Git says of them.
         let is_read = |key: &ObjectKey, marks: &Marks| {
             let is_own = marks.owner.as_ref().is_some_and(|owner| **owner == own);
-            let is_left = is_own && !rollouts.is_empty();
-            if set.objects.contains_key(key) { is_left || !is_own || !known.is_known(key) } else { is_own }
+            let is_left = is_own && rollouts.is_empty() && known.is_known(key);
+            !is_left && (is_own || set.objects.contains_key(key))
         };
         cluster.unseal(discovery, &mut live, is_read).await?;
     }

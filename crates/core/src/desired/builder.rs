@@ -128,17 +128,25 @@ impl<'a, S: Stored> Builder<'a, S> {
         for given in std::mem::take(&mut self.waiting) {
             self.place(given);
         }
-        // Faster than one by one. Those of one key stay in the order in which they came.
-        self.objects.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let mut errors: Vec<DesiredError> = (self.objects.chunk_by(|(a, _), (b, _)| a == b))
-            .flat_map(|same| same.iter().skip(1).map(|(key, second)| (key, &same[0].1, second)))
-            .map(|(key, first, second)| {
-                let (first, second) = (first.origin().to_string(), second.origin().to_string());
+        // Faster than one by one, and what is sorted is small. Those of one key stay in the
+        // order in which they came.
+        let mut order: Vec<usize> = (0..self.objects.len()).collect();
+        order.sort_by(|a, b| self.objects[*a].0.cmp(&self.objects[*b].0));
+        let mut errors: Vec<DesiredError> = (order.chunk_by(|a, b| self.objects[*a].0 == self.objects[*b].0))
+            .flat_map(|same| same.iter().skip(1).map(|second| (same[0], *second)))
+            .map(|(first, second)| {
+                let (key, second) = &self.objects[second];
+                let (first, second) =
+                    (self.objects[first].1.origin().to_string(), second.origin().to_string());
                 DesiredError::Duplicate { key: key.clone(), first, second }
             })
             .collect();
         errors.extend(self.errors);
-        if errors.is_empty() { Ok(self.objects.into_iter().collect()) } else { Err(errors) }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let mut objects: Vec<Option<(ObjectKey, S)>> = self.objects.into_iter().map(Some).collect();
+        Ok(order.into_iter().filter_map(|at| objects[at].take()).collect())
     }
 }
 
