@@ -1,0 +1,246 @@
+//! Files with resources of Argo CD and Flux, and the repository's folders, as
+//! they are in the working tree.
+
+use std::path::{Path, PathBuf};
+
+use gitops_core::desired::LineTree;
+use gitops_source::yaml::{self, Document};
+use serde_json::Value;
+
+use crate::convert::{ARGOCD, FLUX, Folder, Holds, Resource, Seen, Tree, below};
+use crate::error::Failure;
+use crate::output;
+
+const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+/// Folders in a folder, and kustomizations that lead to others.
+const DEEPEST: usize = 64;
+
+/// What was read.
+#[derive(Default)]
+pub struct Read {
+    pub resources: Vec<Resource>,
+    /// Charts that seem to hold resources in their templates.
+    pub templates: Vec<String>,
+}
+
+/// Reads files, folders with all below them, and standard input.
+pub fn read(from: &[PathBuf], folder: &Path) -> Result<Read, Failure> {
+    let mut read = Read::default();
+    for one in from {
+        let path = folder.join(one);
+        if one.as_os_str() != "-" && path.is_dir() {
+            let shown = if one.as_os_str() == "." { Path::new("") } else { one.as_path() };
+            for file in files(&path, &mut read.templates) {
+                let inside = file.strip_prefix(&path).unwrap_or(&file);
+                add(&mut read, &shown.join(inside), &file, false)?;
+            }
+        } else {
+            add(&mut read, one, &path, true)?;
+        }
+    }
+    Ok(read)
+}
+
+/// Files of a folder and those below it; templates of charts are no YAML yet.
+fn files(folder: &Path, templates: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut ahead = vec![(folder.to_owned(), 0)];
+    while let Some((folder, depth)) = ahead.pop() {
+        let is_chart = folder.join("Chart.yaml").is_file();
+        for path in entries(&folder) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with('.') || depth > DEEPEST {
+                continue;
+            }
+            if path.is_dir() && !path.is_symlink() {
+                if is_chart && name == "templates" {
+                    let holds =
+                        |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|text| speaks(&text));
+                    if files(&path, &mut Vec::new()).iter().any(holds) {
+                        templates.push(folder.display().to_string());
+                    }
+                } else {
+                    ahead.push((path, depth + 1));
+                }
+            } else if is_manifest(&name) && path.is_file() {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+fn is_manifest(name: &str) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether a text speaks of what is read here.
+fn speaks(text: &str) -> bool {
+    text.contains(&format!("{ARGOCD}/")) || text.contains(&format!("{FLUX}/"))
+}
+
+/// The objects of a file. One that was named has to be right; one that a folder
+/// holds only where it speaks of what is read here.
+fn add(read: &mut Read, shown: &Path, file: &Path, is_named: bool) -> Result<(), Failure> {
+    let (called, text) = if shown.as_os_str() == "-" {
+        output::read(shown)?
+    } else {
+        let text = match std::fs::read_to_string(file) {
+            // No text, and so nothing of the sort.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData && !is_named => return Ok(()),
+            text => text,
+        };
+        let failed = |error| {
+            Failure::usage(format!("{}: {error}", shown.display()))
+                .hint("name a file, a folder, or - for stdin")
+        };
+        (shown.display().to_string(), text.map_err(failed)?)
+    };
+    let documents = match yaml::documents(&called, &text) {
+        Err(_) if !is_named && !speaks(&text) => return Ok(()),
+        documents => documents.map_err(|error| {
+            Failure::git(error.to_string()).hint("mend the file; what a template or a kustomization makes is read by: ... | kubectl gitops init --from -")
+        })?,
+    };
+    for Document { value, lines, .. } in documents {
+        for (value, lines) in items(value, lines) {
+            if value["apiVersion"].is_string() && value["kind"].is_string() {
+                read.resources.push(Resource { file: called.clone(), value, lines });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A List's items, or the object itself.
+fn items(mut value: Value, mut lines: LineTree) -> Vec<(Value, LineTree)> {
+    let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+    match value.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) if is_list => {
+            let trees = lines.fields.remove("items").map(|tree| tree.items).unwrap_or_default();
+            items.into_iter().zip(trees).collect()
+        }
+        Some(items) => {
+            value["items"] = items;
+            vec![(value, lines)]
+        }
+        None => vec![(value, lines)],
+    }
+}
+
+/// The repository's working tree.
+pub struct Disk<'a> {
+    pub root: &'a Path,
+}
+
+impl Tree for Disk<'_> {
+    fn look(&self, path: &str, deep: bool) -> Option<Folder> {
+        if !self.root.join(path).is_dir() {
+            return None;
+        }
+        let mut folder = Folder { is_whole: true, ..Folder::default() };
+        let chart = self.has_file(&inside(path, "Chart.yaml"));
+        folder.holds = match (chart, self.kustomization(path).is_some()) {
+            (true, true) => Holds::Both,
+            (true, false) => Holds::Chart,
+            (false, true) => Holds::Kustomize,
+            (false, false) => Holds::Plain,
+        };
+        match folder.holds {
+            Holds::Kustomize | Holds::Both => self.follow(path, &mut folder, 0),
+            Holds::Plain => self.plain(path, deep, &mut folder),
+            Holds::Chart => folder.is_whole = false,
+        }
+        Some(folder)
+    }
+
+    fn has_file(&self, path: &str) -> bool {
+        self.root.join(path).is_file()
+    }
+}
+
+impl Disk<'_> {
+    fn kustomization(&self, path: &str) -> Option<String> {
+        KUSTOMIZATIONS.iter().map(|name| inside(path, name)).find(|file| self.has_file(file))
+    }
+
+    fn plain(&self, path: &str, deep: bool, folder: &mut Folder) {
+        for entry in entries(&self.root.join(path)) {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let below = inside(path, &name);
+            if name.starts_with('.') || entry.is_symlink() {
+                continue;
+            }
+            if entry.is_dir() && deep && self.kustomization(&below).is_some() {
+                self.follow(&below, folder, 0);
+                folder.inner.push(below);
+            } else if entry.is_dir() && deep {
+                self.plain(&below, deep, folder);
+            } else if is_manifest(&name) {
+                self.objects(&below, folder);
+            }
+            folder.has_jsonnet |= name.ends_with(".jsonnet");
+        }
+    }
+
+    /// What a kustomization leads to, as far as it lies in this repository.
+    fn follow(&self, path: &str, folder: &mut Folder, depth: usize) {
+        let file = self.kustomization(path).filter(|_| depth < DEEPEST);
+        let text = file.and_then(|file| Some((std::fs::read_to_string(self.root.join(&file)).ok()?, file)));
+        let documents = text.and_then(|(text, file)| yaml::documents(&file, &text).ok());
+        let Some(kustomization) = documents.and_then(|documents| documents.into_iter().next()) else {
+            folder.is_whole = false;
+            return;
+        };
+        let value = kustomization.value;
+        folder.inflates |= value.get("helmCharts").is_some();
+        folder.is_whole &= value.get("helmCharts").is_none();
+        let first = folder.objects.len();
+        let listed =
+            ["resources", "bases", "components"].iter().filter_map(|name| value.get(name)?.as_array());
+        for resource in listed.flatten().filter_map(Value::as_str) {
+            match below(path, resource) {
+                Some(target) if self.root.join(&target).is_dir() => self.follow(&target, folder, depth + 1),
+                Some(target) if self.has_file(&target) => self.objects(&target, folder),
+                _ => folder.is_whole = false,
+            }
+        }
+        if let Some(namespace) = value.get("namespace").and_then(Value::as_str) {
+            folder.objects[first..].iter_mut().for_each(|seen| namespace.clone_into(&mut seen.namespace));
+        }
+    }
+
+    fn objects(&self, file: &str, folder: &mut Folder) {
+        let documents = std::fs::read_to_string(self.root.join(file)).ok();
+        let Some(Ok(documents)) = documents.map(|text| yaml::documents(file, &text)) else {
+            folder.is_whole = false;
+            return;
+        };
+        for (value, _) in documents.into_iter().flat_map(|document| items(document.value, document.lines)) {
+            let text =
+                |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let group = text("/apiVersion");
+            let part_of = text("/metadata/labels/app.kubernetes.io~1part-of");
+            folder.objects.push(Seen {
+                file: file.to_owned(),
+                group: group.split_once('/').map_or("", |(group, _)| group).to_owned(),
+                kind: text("/kind"),
+                name: text("/metadata/name"),
+                namespace: text("/metadata/namespace"),
+                is_tool: matches!(part_of.as_str(), "flux" | "argocd"),
+            });
+        }
+    }
+}
+
+fn inside(path: &str, name: &str) -> String {
+    if path == "." { name.to_owned() } else { format!("{path}/{name}") }
+}

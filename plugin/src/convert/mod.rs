@@ -1,0 +1,191 @@
+//! Argo CD's and Flux's resources as our Applications. In: resources with their
+//! lines, and the repository that one stands in. Out: Applications for its
+//! gitops.yaml, and everything that they cannot say. Pure.
+
+mod argocd;
+mod cel;
+mod delivery;
+mod field;
+mod flux;
+mod home;
+mod ignoring;
+mod overlay;
+mod place;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests;
+mod values;
+
+use std::collections::BTreeMap;
+
+use gitops_core::names::API_VERSION;
+use serde_json::{Map as Object, Value, json};
+
+pub use field::{Field, Finding, Findings, Resource, Weight};
+pub use home::{Folder, Holds, Home, Seen, Tree, below};
+
+/// Longest name of an Application.
+const LONGEST: usize = 52;
+
+/// What came of resources.
+#[derive(Debug, Default)]
+pub struct Converted {
+    pub applications: Vec<Value>,
+    pub findings: Vec<Finding>,
+    /// Resources that say what is deployed.
+    pub read: usize,
+}
+
+/// Group, kind, namespace and name.
+type Key = (String, String, String, String);
+
+/// An Application that is being made.
+#[derive(Debug)]
+struct Draft<'r> {
+    of: &'r Resource,
+    labels: Option<Value>,
+    spec: Object<String, Value>,
+    /// Those that have to be healthy first.
+    after: Vec<(Key, Field<'r>)>,
+    /// Whether a chart may be among its sources, whose release has the
+    /// resource's name.
+    may_release: bool,
+}
+
+/// The group of Argo CD's kinds.
+pub const ARGOCD: &str = "argoproj.io";
+/// What the groups of Flux's kinds end in.
+pub const FLUX: &str = ".toolkit.fluxcd.io";
+
+/// Whether a kind says what is deployed, and so is nothing to deploy here.
+pub fn is_delivery(group: &str, kind: &str) -> bool {
+    group.ends_with(FLUX)
+        || group == ARGOCD && matches!(kind, "Application" | "ApplicationSet" | "AppProject")
+        || group == "fluxcd.controlplane.io"
+}
+
+/// Makes Applications of resources. `namespace`: where objects go that name
+/// none, and whose resource names none.
+pub fn convert(resources: &[Resource], home: &Home<'_>, namespace: Option<&str>) -> Converted {
+    let findings = Findings::default();
+    let mut drafts: Vec<Draft<'_>> = Vec::new();
+    let mut read = 0;
+    let surroundings = Surroundings { all: resources, home, namespace, findings: &findings };
+    for resource in resources.iter().filter(|one| is_delivery(one.group(), one.kind())) {
+        read += 1;
+        if let Some(before) = drafts.iter().find(|draft| key(draft.of) == key(resource)) {
+            let words = format!(
+                "it is at {} already: left out; read one environment at a time, or what it renders: \
+                 kustomize build FOLDER | kubectl gitops init --from -",
+                before.of.place()
+            );
+            resource.tell(&findings, Weight::What, words);
+            continue;
+        }
+        drafts.extend(match (resource.group(), resource.kind()) {
+            (ARGOCD, _) => argocd::application(resource, &surroundings),
+            _ => flux::application(resource, &surroundings),
+        });
+    }
+    let applications = named(drafts, &findings);
+    Converted { applications, findings: findings.into_inner(), read }
+}
+
+/// What a resource is read among.
+struct Surroundings<'r, 'h> {
+    all: &'r [Resource],
+    home: &'r Home<'h>,
+    namespace: Option<&'r str>,
+    findings: &'r Findings,
+}
+
+fn key(resource: &Resource) -> Key {
+    let [group, kind, namespace, name] =
+        [resource.group(), resource.kind(), resource.namespace(), resource.name()].map(str::to_owned);
+    (group, kind, namespace, name)
+}
+
+/// Gives every draft a name of its own, and makes it an Application.
+fn named(drafts: Vec<Draft<'_>>, findings: &Findings) -> Vec<Value> {
+    let mut names: BTreeMap<Key, String> = BTreeMap::new();
+    for draft in &drafts {
+        let own = draft.of.name();
+        let is_free = |name: &str| !names.values().any(|taken| taken == name);
+        let beside = format!("{}-{own}", draft.of.namespace());
+        let numbered = (2..).map(|number| {
+            let tail = format!("-{number}");
+            format!("{}{tail}", fitting(own, LONGEST - tail.len()))
+        });
+        let mut wanted = [fitting(own, LONGEST), fitting(&beside, LONGEST)].into_iter().chain(numbered);
+        let name = wanted.find(|name| is_free(name)).unwrap_or_default();
+        if name != own {
+            let words = format!(
+                "the Application is called {name}: each has a name of its own, of at most {LONGEST} characters"
+            );
+            draft.of.tell(findings, Weight::How, words);
+        }
+        names.insert(key(draft.of), name);
+    }
+    drafts.into_iter().map(|draft| finished(draft, &names)).collect()
+}
+
+fn fitting(name: &str, length: usize) -> String {
+    let end = name.len().min(length);
+    name[..end].trim_matches(['-', '.']).to_owned()
+}
+
+fn finished(mut draft: Draft<'_>, names: &BTreeMap<Key, String>) -> Value {
+    let name = &names[&key(draft.of)];
+    if draft.may_release && name != draft.of.name() {
+        released_as(&mut draft.spec, draft.of.name());
+    }
+    let mut after = Vec::new();
+    for (key, field) in &draft.after {
+        // A reference may leave out what the resource says, and the other way round.
+        let same = |other: &&Key| {
+            (&other.0, &other.1, &other.3) == (&key.0, &key.1, &key.3)
+                && (other.2 == key.2 || other.2.is_empty() || key.2.is_empty())
+        };
+        match names.keys().find(same) {
+            Some(found) => after.push(json!({"name": names[found]})),
+            None => field.tell(Weight::How, "no Application stands for it: this order is left out; add its file with --from, or spec.dependsOn by hand"),
+        }
+    }
+    if !after.is_empty() {
+        draft.spec.insert("dependsOn".into(), after.into());
+    }
+    let mut metadata = json!({"name": name});
+    if let Some(labels) = draft.labels {
+        metadata["labels"] = labels;
+    }
+    json!({"apiVersion": API_VERSION, "kind": "Application", "metadata": metadata, "spec": draft.spec})
+}
+
+/// Keeps a release's name where the Application has got another.
+fn released_as(spec: &mut Object<String, Value>, name: &str) {
+    let sources = match spec.get_mut("sources") {
+        Some(Value::Array(sources)) => sources.iter_mut().collect(),
+        _ => spec.get_mut("source").into_iter().collect::<Vec<_>>(),
+    };
+    for source in sources.into_iter().filter_map(Value::as_object_mut) {
+        let other = source.contains_key("kustomize") || source.contains_key("ref");
+        if !other {
+            let helm = source.entry("helm").or_insert_with(|| json!({}));
+            if helm.get("releaseName").is_none() {
+                helm["releaseName"] = name.into();
+            }
+        }
+    }
+}
+
+/// Adds a field where there is something to say.
+fn put(to: &mut Object<String, Value>, name: &str, value: impl Into<Option<Value>>) {
+    if let Some(value) = value.into() {
+        to.insert(name.to_owned(), value);
+    }
+}
+
+/// A list where there is something in it.
+fn some<T: Into<Value>>(items: Vec<T>) -> Option<Value> {
+    (!items.is_empty()).then(|| items.into_iter().map(Into::into).collect::<Vec<Value>>().into())
+}
