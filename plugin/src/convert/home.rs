@@ -41,6 +41,10 @@ pub struct Folder {
     pub has_jsonnet: bool,
     /// Whether a kustomization inflates charts.
     pub inflates: bool,
+    /// Whether its own kustomization changes what it gathers.
+    pub transforms: bool,
+    /// Images that its own kustomization gives another name: from, to.
+    pub renames: Vec<(String, String)>,
 }
 
 /// Looks at the repository's files.

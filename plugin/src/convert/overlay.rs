@@ -1,7 +1,7 @@
 //! What is put on top of a kustomization. Of that, an Application has images and
 //! components alone; the rest belongs into a kustomization.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Surroundings;
 use super::field::{Field, Map, Weight};
@@ -20,28 +20,43 @@ const BELONG: [&str; 9] = [
     "patchesJson6902",
 ];
 
-/// Tells what belongs into a kustomization of its own.
-pub fn belongs(map: &mut Map<'_>, path: &str) {
-    for name in BELONG {
-        let Some(field) = map.take(name).filter(Field::is_said) else { continue };
-        let as_written = match name {
-            "commonMetadata" => "labels and commonAnnotations".to_owned(),
-            name => name.to_owned(),
-        };
-        field.tell(Weight::What, format!("an Application cannot say it: {}", instead(&as_written, path)));
+/// Longest value that a message repeats.
+const SHORT: usize = 100;
+
+/// Tells what belongs into a kustomization of its own; `name`: the resource's.
+pub fn belongs(map: &mut Map<'_>, path: &str, name: &str) {
+    for field_name in BELONG {
+        let Some(field) = map.take(field_name).filter(Field::is_said) else { continue };
+        let mut lines = Vec::new();
+        if field_name == "commonMetadata" {
+            let part = |part: &str| field.value.get(part).filter(|part| is_said(Some(part)));
+            lines.extend(part("labels").map(|labels| line("labels", &json!([{"pairs": labels}]))));
+            lines.extend(part("annotations").map(|all| line("commonAnnotations", all)));
+        } else {
+            lines.push(line(field_name, field.value));
+        }
+        let instead = instead(&lines.join(" and "), path, name);
+        field.tell(Weight::What, format!("an Application cannot say it: {instead}"));
     }
 }
 
-fn instead(what: &str, path: &str) -> String {
+/// A line of a kustomization, as far as it is short.
+fn line(name: &str, value: &Value) -> String {
+    let text = format!("`{name}: {value}`");
+    if text.len() > SHORT { name.to_owned() } else { text }
+}
+
+fn instead(what: &str, path: &str, name: &str) -> String {
+    let path = if path == "." { "" } else { path };
     format!(
-        "commit a folder with a kustomization.yaml that has `resources: [{path}]`, seen from there, and {what}; \
-         and name that folder as source.path"
+        "commit overlays/{name}/kustomization.yaml with `resources: [../../{path}]` and {what}, and name \
+         overlays/{name} as source.path"
     )
 }
 
 /// A namespace that objects are moved into, whichever they name. Nothing is lost
 /// where they are known to name no other one.
-pub fn moved(field: &Field<'_>, namespace: &str, path: &str, folder: Option<&Folder>) {
+pub fn moved(field: &Field<'_>, namespace: &str, (path, name): (&str, &str), folder: Option<&Folder>) {
     let agrees = |folder: &Folder| {
         folder.is_whole
             && folder.objects.iter().all(|seen| seen.namespace.is_empty() || seen.namespace == namespace)
@@ -58,17 +73,28 @@ pub fn moved(field: &Field<'_>, namespace: &str, path: &str, folder: Option<&Fol
             Weight::What,
             format!(
                 "destination.namespace is {namespace}, but objects that name another one stay there ({why}): {}",
-                instead(&format!("namespace: {namespace}"), path)
+                instead(&line("namespace", &namespace.into()), path, name)
             ),
         );
     }
 }
 
-/// Components, less those that may be missing and are.
-pub fn components(map: &mut Map<'_>, path: &str, is_own: bool, around: &Surroundings<'_, '_>) -> Vec<String> {
+/// Components, less those that may be missing and are. They are put on top of the
+/// kustomization here, and among its own there.
+pub fn components(
+    map: &mut Map<'_>,
+    path: &str,
+    (is_own, folder): (bool, Option<&Folder>),
+    around: &Surroundings<'_, '_>,
+) -> Vec<String> {
     let may_be_missing = map.take("ignoreMissingComponents").filter(Field::is_said);
     let mut kept = Vec::new();
-    for component in map.items("components") {
+    let components = map.take("components").filter(Field::is_said);
+    if let Some(field) = components.as_ref().filter(|_| folder.is_none_or(|folder| folder.transforms)) {
+        let file = format!("{path}/kustomization.yaml");
+        field.tell(Weight::What, format!("here they are put on top, so that what {file} says of labels, names, images and so on is not said of what they bring: list them in that file's components instead, and leave them out here"));
+    }
+    for component in components.map(|field| field.items()).unwrap_or_default() {
         let Some(text) = component.text() else { continue };
         let is_there =
             || below(path, &text).is_some_and(|path| around.home.tree.look(&path, false).is_some());
@@ -82,6 +108,27 @@ pub fn components(map: &mut Map<'_>, path: &str, is_own: bool, around: &Surround
         }
     }
     kept
+}
+
+/// Images under the names that they have once the folder's own kustomization has
+/// changed them: there, another entry of the same name takes its place.
+pub fn renamed(images: Vec<String>, folder: Option<&Folder>) -> Vec<String> {
+    let renames = folder.map(|folder| folder.renames.as_slice()).unwrap_or_default();
+    let by_name = |image: String| {
+        let tagged = image.split('@').next().unwrap_or_default();
+        let name = match (image.split_once('='), tagged.rsplit_once(':')) {
+            (Some((name, _)), _) => name,
+            (None, Some((name, tag))) if !tag.contains('/') => name,
+            _ => tagged,
+        };
+        let new = renames.iter().find(|(from, _)| from == name).map(|(_, to)| to);
+        match (new, image.split_once('=')) {
+            (Some(new), Some((_, target))) => format!("{new}={target}"),
+            (Some(new), None) => format!("{new}={image}"),
+            (None, _) => image,
+        }
+    };
+    images.into_iter().map(by_name).collect()
 }
 
 /// Images as kustomizations write them, as `name=new:tag`.

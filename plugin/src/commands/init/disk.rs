@@ -12,6 +12,21 @@ use crate::error::Failure;
 use crate::output;
 
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+/// Fields of a kustomization that change nothing of what it gathers.
+const GATHERS: [&str; 12] = [
+    "apiVersion",
+    "kind",
+    "metadata",
+    "resources",
+    "bases",
+    "components",
+    "configMapGenerator",
+    "secretGenerator",
+    "helmCharts",
+    "generatorOptions",
+    "sortOptions",
+    "buildMetadata",
+];
 /// Folders in a folder, and kustomizations that lead to others.
 const DEEPEST: usize = 64;
 
@@ -155,7 +170,10 @@ impl Tree for Disk<'_> {
             (false, false) => Holds::Plain,
         };
         match folder.holds {
-            Holds::Kustomize | Holds::Both => self.follow(path, &mut folder, 0),
+            Holds::Kustomize | Holds::Both => {
+                self.top(path, &mut folder);
+                self.follow(path, &mut folder, 0);
+            }
             Holds::Plain => self.plain(path, deep, &mut folder),
             Holds::Chart => folder.is_whole = false,
         }
@@ -170,6 +188,25 @@ impl Tree for Disk<'_> {
 impl Disk<'_> {
     fn kustomization(&self, path: &str) -> Option<String> {
         KUSTOMIZATIONS.iter().map(|name| inside(path, name)).find(|file| self.has_file(file))
+    }
+
+    fn read_kustomization(&self, path: &str) -> Option<Value> {
+        let file = self.kustomization(path)?;
+        let text = std::fs::read_to_string(self.root.join(&file)).ok()?;
+        Some(yaml::documents(&file, &text).ok()?.into_iter().next()?.value)
+    }
+
+    /// What a kustomization does by itself.
+    fn top(&self, path: &str, folder: &mut Folder) {
+        let value = self.read_kustomization(path).unwrap_or_default();
+        folder.transforms = value
+            .as_object()
+            .is_some_and(|fields| fields.keys().any(|name| !GATHERS.contains(&name.as_str())));
+        for image in value.get("images").and_then(Value::as_array).into_iter().flatten() {
+            if let (Some(name), Some(new)) = (image["name"].as_str(), image["newName"].as_str()) {
+                folder.renames.push((name.to_owned(), new.to_owned()));
+            }
+        }
     }
 
     fn plain(&self, path: &str, deep: bool, folder: &mut Folder) {
@@ -193,14 +230,10 @@ impl Disk<'_> {
 
     /// What a kustomization leads to, as far as it lies in this repository.
     fn follow(&self, path: &str, folder: &mut Folder, depth: usize) {
-        let file = self.kustomization(path).filter(|_| depth < DEEPEST);
-        let text = file.and_then(|file| Some((std::fs::read_to_string(self.root.join(&file)).ok()?, file)));
-        let documents = text.and_then(|(text, file)| yaml::documents(&file, &text).ok());
-        let Some(kustomization) = documents.and_then(|documents| documents.into_iter().next()) else {
+        let Some(value) = self.read_kustomization(path).filter(|_| depth < DEEPEST) else {
             folder.is_whole = false;
             return;
         };
-        let value = kustomization.value;
         folder.inflates |= value.get("helmCharts").is_some();
         folder.is_whole &= value.get("helmCharts").is_none();
         let first = folder.objects.len();

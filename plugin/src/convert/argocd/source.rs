@@ -169,13 +169,13 @@ fn on_top(
     let mut ours = Object::new();
     put(&mut ours, "enableHelm", folder.is_some_and(|folder| folder.inflates).then(|| true.into()));
     let Some(mut theirs) = given.map("kustomize") else { return ours };
-    put(&mut ours, "images", some(theirs.texts("images")));
-    put(&mut ours, "components", some(overlay::components(&mut theirs, path, is_own, of.around)));
-    overlay::belongs(&mut theirs, path);
+    put(&mut ours, "images", some(overlay::renamed(theirs.texts("images"), folder)));
+    put(&mut ours, "components", some(overlay::components(&mut theirs, path, (is_own, folder), of.around)));
+    overlay::belongs(&mut theirs, path, of.resource.name());
     if let Some(field) = theirs.take("namespace").filter(Field::is_said) {
         let wanted = field.text().unwrap_or_default();
         if wanted == namespace(of.destination) {
-            overlay::moved(&field, &wanted, path, folder);
+            overlay::moved(&field, &wanted, (path, of.resource.name()), folder);
         } else {
             field.tell(Weight::What, format!("it is another one than destination.namespace: say `namespace: {wanted}` in {path}/kustomization.yaml"));
         }

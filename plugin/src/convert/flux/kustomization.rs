@@ -8,6 +8,9 @@ use crate::convert::home::{Folder, Holds};
 use crate::convert::place::{Base, base};
 use crate::convert::{Draft, Surroundings, delivery, overlay, put, some};
 
+/// A folder by its path, the resource's name, and what it holds.
+type Place<'a> = (&'a str, &'a str, Option<&'a Folder>);
+
 const BUILD: &str = "commit a kustomization.yaml, as Flux makes one by itself";
 
 pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<Draft<'r>> {
@@ -29,8 +32,8 @@ pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, 
     if folder.as_ref().is_some_and(|folder| delivery::is_only_delivery(folder, &place, around)) {
         return None;
     }
-    namespace(&mut fields, &mut spec, (&path, folder.as_ref()), around);
-    render(&mut fields, &mut base, (&path, folder.as_ref()), &place, around);
+    namespace(&mut fields, &mut spec, (&path, resource.name(), folder.as_ref()), around);
+    render(&mut fields, &mut base, (&path, resource.name(), folder.as_ref()), &place, around);
     let mut sync = super::automatic();
     put(&mut sync, "prune", fields.is("prune").then(|| true.into()));
     put(&mut sync, "options", fields.is("force").then(|| vec!["Force=true"].into()));
@@ -70,12 +73,12 @@ fn source<'r>(fields: &mut Map<'r>, resource: &Resource, around: &Surroundings<'
 fn namespace(
     fields: &mut Map<'_>,
     spec: &mut Object<String, Value>,
-    (path, folder): (&str, Option<&Folder>),
+    (path, name, folder): Place<'_>,
     around: &Surroundings<'_, '_>,
 ) {
     if let Some(field) = fields.take("targetNamespace").filter(Field::is_said) {
         let Some(namespace) = field.text() else { return };
-        overlay::moved(&field, &namespace, path, folder);
+        overlay::moved(&field, &namespace, (path, name), folder);
         super::goes(spec, "namespace", namespace.into());
     } else if let Some(namespace) = around.namespace {
         super::goes(spec, "namespace", namespace.into());
@@ -87,15 +90,15 @@ fn namespace(
 fn render(
     fields: &mut Map<'_>,
     base: &mut Base,
-    (path, folder): (&str, Option<&Folder>),
+    (path, name, folder): Place<'_>,
     place: &Field<'_>,
     around: &Surroundings<'_, '_>,
 ) {
     let mut kustomize = Object::new();
     let images = fields.items("images").iter().filter_map(overlay::image).collect();
-    put(&mut kustomize, "images", some::<String>(images));
-    put(&mut kustomize, "components", some(overlay::components(fields, path, base.is_own, around)));
-    overlay::belongs(fields, path);
+    put(&mut kustomize, "images", some(overlay::renamed(images, folder)));
+    put(&mut kustomize, "components", some(overlay::components(fields, path, (base.is_own, folder), around)));
+    overlay::belongs(fields, path, name);
     let is_plain = folder.is_some_and(|folder| matches!(folder.holds, Holds::Plain | Holds::Chart));
     let inner = folder.and_then(|folder| folder.inner.first()).filter(|_| is_plain);
     if let Some(inner) = inner {

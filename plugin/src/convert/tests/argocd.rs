@@ -236,6 +236,18 @@ fn what_makes_no_sense_alone_is_left_out() {
 }
 
 #[test]
+fn what_a_kustomization_does_itself_comes_before() {
+    let renames = vec![("a".to_owned(), "mirror/a".to_owned())];
+    let folder =
+        Folder { holds: Holds::Kustomize, transforms: true, renames, is_whole: true, ..Folder::default() };
+    let source = "source: {repoURL: OWN, path: own, kustomize: {images: ['a=b:1', 'a:2', 'c@sha256:d'], components: [x]}}";
+    let said = said(&application("web", source), &tree().with("own", folder));
+    let images = &said.specs["web"]["source"]["kustomize"]["images"];
+    assert_eq!(*images, json!(["mirror/a=b:1", "mirror/a=a:2", "c@sha256:d"]));
+    said.finds(&[("!f.yaml:5: spec.source.kustomize.components", "own/kustomization.yaml")]);
+}
+
+#[test]
 fn passwords_in_urls_go_nowhere() {
     let said = said(&application("web", "source: {repoURL: 'https://ada:hunter2@h/x', path: a}"), &tree());
     assert_eq!(said.specs["web"]["source"]["repo"], "https://h/x");

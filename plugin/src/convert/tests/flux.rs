@@ -131,7 +131,7 @@ fn what_a_kustomization_cannot_say_is_told() {
                 ("!", "spec.patches"),
                 ("!", "spec.namePrefix"),
                 ("!", "spec.nameSuffix"),
-                ("!", "labels and commonAnnotations"),
+                ("!", "`labels: [{\"pairs\":{\"a\":\"b\"}}]`"),
             ],
         ),
         (
