@@ -32,7 +32,7 @@ pub struct Arguments {
     /// The Application's name; else the folder's
     name: Option<String>,
     /// A file or folder with resources of Argo CD or Flux to describe as Applications; - for stdin; may be repeated
-    #[arg(long, value_name = "FILE", conflicts_with = "name")]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "name")]
     from: Vec<PathBuf>,
     /// Print the file instead of writing it
     #[arg(long)]

@@ -19,7 +19,7 @@ pub fn is_only_delivery(folder: &Folder, field: &Field<'_>, around: &Surrounding
         let (file, kind, name) = (&seen.file, &seen.kind, &seen.name);
         field.tell(Weight::What, format!("{file} holds {kind} {name}, which is not read: add --from {file}"));
     }
-    let is_other = |seen: &Seen| !delivers(seen) && !seen.is_tool && seen.kind != "Namespace";
+    let is_other = |seen: &Seen| !delivers(seen) && !seen.is_tool;
     if folder.is_whole && !folder.objects.iter().any(is_other) {
         field.tell(
             Weight::How,

@@ -5,6 +5,8 @@ mod kustomization;
 mod release;
 mod sources;
 
+use gitops_api::application::HealthRule;
+use gitops_engine::Rules;
 use serde_json::{Map as Object, Value, json};
 
 use super::field::{Field, Map, Resource, Weight};
@@ -100,15 +102,22 @@ fn common<'r>(
 
 fn health(fields: &mut Map<'_>) -> Vec<Value> {
     let mut rules = Vec::new();
-    for rule in fields.items("healthCheckExprs") {
-        let mut rule = rule.map();
+    for field in fields.items("healthCheckExprs") {
+        let mut rule = field.clone().map();
         let (version, kind) = (rule.text("apiVersion").unwrap_or_default(), rule.text("kind"));
         let [current, progress, failed] = ["current", "inProgress", "failed"].map(|name| rule.text(name));
         rule.end();
         let group = version.split_once('/').map_or("", |(group, _)| group);
         if let (Some(kind), Some(current)) = (kind, current) {
             let cel = cel::joined(&current, progress.as_deref(), failed.as_deref());
-            rules.push(json!({"group": group, "kind": kind, "cel": cel}));
+            let ours = HealthRule { group: group.to_owned(), kind, cel };
+            match Rules::compile("", "spec.health", std::slice::from_ref(&ours)) {
+                Ok(_) => rules.push(json!(ours)),
+                Err(error) => field.tell(
+                    Weight::How,
+                    format!("it cannot be read here, and is left out: {error}; write it anew as spec.health (README.md)"),
+                ),
+            }
         }
     }
     rules

@@ -57,19 +57,26 @@ pub trait Tree {
 /// The repository that gitops.yaml is going to lie in.
 pub struct Home<'a> {
     places: BTreeSet<String>,
+    /// The branch of its working tree, where it is of one.
+    branch: Option<String>,
     pub tree: &'a dyn Tree,
 }
 
 impl<'a> Home<'a> {
     /// By the URLs of its remotes and its own.
-    pub fn new(urls: &[String], tree: &'a dyn Tree) -> Self {
+    pub fn new(urls: &[String], branch: Option<String>, tree: &'a dyn Tree) -> Self {
         let places = urls.iter().filter_map(|url| url.parse::<RepoUrl>().ok());
-        Self { places: places.map(|url| url.place()).collect(), tree }
+        Self { places: places.map(|url| url.place()).collect(), branch, tree }
     }
 
     /// Whether a URL leads to it, over whichever transport.
     pub fn is(&self, url: &RepoUrl) -> bool {
         self.places.contains(&url.place())
+    }
+
+    /// Whether the working tree is what a revision of it means.
+    pub fn shows(&self, revision: &str) -> bool {
+        self.branch.as_deref().is_none_or(|branch| branch == revision)
     }
 }
 

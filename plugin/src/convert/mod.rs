@@ -72,7 +72,13 @@ pub fn convert(resources: &[Resource], home: &Home<'_>, namespace: Option<&str>)
     let mut read = 0;
     let surroundings = Surroundings { all: resources, home, namespace, findings: &findings };
     for resource in resources.iter().filter(|one| is_delivery(one.group(), one.kind())) {
-        read += 1;
+        // What is only named by others is read with them.
+        read += usize::from(!resource.group().starts_with("source."));
+        if !is_name(resource.name()) {
+            let words = "it has no name that an Application can have: left out; read what its template or kustomization makes";
+            resource.tell(&findings, Weight::What, words);
+            continue;
+        }
         if let Some(before) = drafts.iter().find(|draft| key(draft.of) == key(resource)) {
             let words = format!(
                 "it is at {} already: left out; read one environment at a time, or what it renders: \
@@ -97,6 +103,12 @@ struct Surroundings<'r, 'h> {
     home: &'r Home<'h>,
     namespace: Option<&'r str>,
     findings: &'r Findings,
+}
+
+/// Whether Kubernetes takes it as a name.
+fn is_name(name: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    name.starts_with(plain) && name.chars().all(|letter| plain(letter) || matches!(letter, '-' | '.'))
 }
 
 fn key(resource: &Resource) -> Key {
@@ -126,7 +138,21 @@ fn named(drafts: Vec<Draft<'_>>, findings: &Findings) -> Vec<Value> {
         }
         names.insert(key(draft.of), name);
     }
-    drafts.into_iter().map(|draft| finished(draft, &names)).collect()
+    let mut applications = Vec::new();
+    for draft in drafts {
+        let of = draft.of;
+        let application = finished(draft, &names);
+        // What is written is what can be read.
+        match serde_json::from_value::<gitops_api::Application>(application.clone()) {
+            Ok(_) => applications.push(application),
+            Err(error) => of.tell(
+                findings,
+                Weight::What,
+                format!("it is left out, as its Application cannot be read: {error}"),
+            ),
+        }
+    }
+    applications
 }
 
 fn fitting(name: &str, length: usize) -> String {

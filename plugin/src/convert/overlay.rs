@@ -84,7 +84,7 @@ pub fn moved(field: &Field<'_>, namespace: &str, (path, name): (&str, &str), fol
 pub fn components(
     map: &mut Map<'_>,
     path: &str,
-    (is_own, folder): (bool, Option<&Folder>),
+    (is_seen, folder): (bool, Option<&Folder>),
     around: &Surroundings<'_, '_>,
 ) -> Vec<String> {
     let may_be_missing = map.take("ignoreMissingComponents").filter(Field::is_said);
@@ -99,8 +99,8 @@ pub fn components(
         let is_there =
             || below(path, &text).is_some_and(|path| around.home.tree.look(&path, false).is_some());
         match &may_be_missing {
-            Some(_) if is_own && !is_there() => component.tell(Weight::How, "it is not there, and left out"),
-            Some(field) if !is_own => {
+            Some(_) if is_seen && !is_there() => component.tell(Weight::How, "it is not there, and left out"),
+            Some(field) if !is_seen => {
                 field.tell(Weight::How, "every component has to be there: take out those that are not");
                 kept.push(text);
             }
@@ -112,23 +112,35 @@ pub fn components(
 
 /// Images under the names that they have once the folder's own kustomization has
 /// changed them: there, another entry of the same name takes its place.
-pub fn renamed(images: Vec<String>, folder: Option<&Folder>) -> Vec<String> {
+pub fn renamed(field: &Field<'_>, images: Vec<String>, folder: Option<&Folder>) -> Vec<String> {
+    if folder.is_none() {
+        field.tell(Weight::How, "an image to which the kustomization itself gives another name is named by that here: NEW=IMAGE:TAG");
+    }
     let renames = folder.map(|folder| folder.renames.as_slice()).unwrap_or_default();
-    let by_name = |image: String| {
-        let tagged = image.split('@').next().unwrap_or_default();
-        let name = match (image.split_once('='), tagged.rsplit_once(':')) {
-            (Some((name, _)), _) => name,
-            (None, Some((name, tag))) if !tag.contains('/') => name,
-            _ => tagged,
-        };
-        let new = renames.iter().find(|(from, _)| from == name).map(|(_, to)| to);
-        match (new, image.split_once('=')) {
-            (Some(new), Some((_, target))) => format!("{new}={target}"),
-            (Some(new), None) => format!("{new}={image}"),
-            (None, _) => image,
-        }
+    images.iter().map(|image| renamed_one(image, renames)).collect()
+}
+
+fn renamed_one(image: &str, renames: &[(String, String)]) -> String {
+    let (name, target) = match image.split_once('=') {
+        Some((name, target)) => (name, target),
+        None => (untagged(image), image),
     };
-    images.into_iter().map(by_name).collect()
+    let new = renames.iter().find(|(from, _)| from == name).map(|(_, to)| to.as_str());
+    // As kustomize edit reads it, * keeps what is there.
+    let target = match target.strip_prefix('*') {
+        Some(tag) => format!("{}{tag}", new.unwrap_or(name)),
+        None => target.trim_end_matches(":*").trim_end_matches("@*").to_owned(),
+    };
+    match new {
+        Some(new) => format!("{new}={target}"),
+        None if image.contains('=') => format!("{name}={target}"),
+        None => target,
+    }
+}
+
+fn untagged(image: &str) -> &str {
+    let name = image.split('@').next().unwrap_or_default();
+    name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name)
 }
 
 /// Images as kustomizations write them, as `name=new:tag`.

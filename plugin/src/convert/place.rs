@@ -15,6 +15,8 @@ pub struct Base {
     pub source: Object<String, Value>,
     /// Whether it is the repository that one stands in.
     pub is_own: bool,
+    /// Whether its files are those of the working tree.
+    pub is_seen: bool,
 }
 
 /// A repository by the field that holds its URL. None, and told, where it is
@@ -37,23 +39,29 @@ pub fn base(field: &Field<'_>, written: &str, around: &Surroundings<'_, '_>) -> 
     let is_own = around.home.is(&url);
     let mut source = Object::new();
     put(&mut source, "repo", (!is_own).then(|| shown.into()));
-    Some(Base { source, is_own })
+    Some(Base { source, is_own, is_seen: is_own })
 }
 
 impl Base {
-    /// At a revision; that of HEAD is not written.
-    pub fn at(&mut self, revision: Option<(String, Field<'_>)>) {
+    /// At a revision, or in a range of them; HEAD is not written.
+    pub fn at(
+        &mut self,
+        revision: Option<(String, Field<'_>)>,
+        is_range: bool,
+        around: &Surroundings<'_, '_>,
+    ) {
         let Some((revision, field)) =
             revision.filter(|(revision, _)| !matches!(revision.as_str(), "" | "HEAD"))
         else {
             return;
         };
-        if is_range(&revision) {
+        if is_range {
             field.tell(
                 Weight::What,
                 format!("{revision:?} is a range of tags, which is refused here: write the tag that is meant as source.revision"),
             );
         }
+        self.is_seen &= around.home.shows(&revision);
         self.source.insert("revision".into(), revision.into());
     }
 
@@ -66,6 +74,9 @@ impl Base {
 }
 
 /// Whether it is no name of a branch, tag or commit, but a range of versions.
-fn is_range(revision: &str) -> bool {
-    revision.contains(['*', '>', '<', '^', '~', ' ']) || revision.starts_with('=')
+pub fn is_range(revision: &str) -> bool {
+    let last = revision.rsplit('.').next().unwrap_or_default();
+    revision.contains(['*', '>', '<', '^', '~', ' '])
+        || revision.starts_with('=')
+        || revision != last && matches!(last, "x" | "X")
 }

@@ -59,7 +59,7 @@ pub fn said(text: &str, tree: &Folders) -> Said {
         .map(|document| Resource { file: "f.yaml".into(), value: document.value, lines: document.lines })
         .collect();
     // Another way to write the same repository.
-    let home = Home::new(&["git@git.example:team/shop.git".to_owned()], tree);
+    let home = Home::new(&["git@git.example:team/shop.git".to_owned()], Some("main".into()), tree);
     let Converted { applications, findings, .. } = convert(&resources, &home, None);
     for application in &applications {
         let read: Application = serde_json::from_value(application.clone()).unwrap();

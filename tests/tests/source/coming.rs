@@ -238,7 +238,7 @@ fn exit_codes_tell_what_became_of_it() {
         ("templates/Chart.yaml", "apiVersion: v2\nname: apps\nversion: 1.0.0\n"),
         (
             "templates/templates/web.yaml",
-            "{{ if .Values.on }}\napiVersion: argoproj.io/v1alpha1\n{{ end }}\n",
+            "{{ if .Values.on }}\napiVersion: argoproj.io/v1alpha1\nkind: Application\n{{ end }}\n",
         ),
     ]);
     for (arguments, code, words) in [
@@ -254,6 +254,7 @@ fn exit_codes_tell_what_became_of_it() {
             &["set.yaml:1: ApplicationSet web", "error: none of these", "nothing was written"],
         ),
         ("--from infrastructure", 2, &["no Application of Argo CD", "hint: "]),
+        ("--from set.yaml flux.yaml --dry-run", 1, &["ApplicationSet web", "spec.postBuild"]),
         ("--from gone.yaml", 2, &["gone.yaml: "]),
         ("web --from flux.yaml", 2, &["cannot be used with"]),
         ("--from broken", 4, &["broken/a.yaml:2:7", "hint: "]),

@@ -45,10 +45,13 @@ pub fn read(from: &[PathBuf], folder: &Path) -> Result<Read, Failure> {
         let path = folder.join(one);
         if one.as_os_str() != "-" && path.is_dir() {
             let shown = if one.as_os_str() == "." { Path::new("") } else { one.as_path() };
-            for file in files(&path, &mut read.templates) {
+            let mut charts = Vec::new();
+            for file in files(&path, &mut charts) {
                 let inside = file.strip_prefix(&path).unwrap_or(&file);
                 add(&mut read, &shown.join(inside), &file, false)?;
             }
+            let called = |chart: &PathBuf| shown.join(chart.strip_prefix(&path).unwrap_or(chart));
+            read.templates.extend(charts.iter().map(|chart| called(chart).display().to_string()));
         } else {
             add(&mut read, one, &path, true)?;
         }
@@ -57,7 +60,7 @@ pub fn read(from: &[PathBuf], folder: &Path) -> Result<Read, Failure> {
 }
 
 /// Files of a folder and those below it; templates of charts are no YAML yet.
-fn files(folder: &Path, templates: &mut Vec<String>) -> Vec<PathBuf> {
+fn files(folder: &Path, templates: &mut Vec<PathBuf>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut ahead = vec![(folder.to_owned(), 0)];
     while let Some((folder, depth)) = ahead.pop() {
@@ -70,9 +73,9 @@ fn files(folder: &Path, templates: &mut Vec<String>) -> Vec<PathBuf> {
             if path.is_dir() && !path.is_symlink() {
                 if is_chart && name == "templates" {
                     let holds =
-                        |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|text| speaks(&text));
+                        |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|text| delivers(&text));
                     if files(&path, &mut Vec::new()).iter().any(holds) {
-                        templates.push(folder.display().to_string());
+                        templates.push(folder.clone());
                     }
                 } else {
                     ahead.push((path, depth + 1));
@@ -100,6 +103,13 @@ fn is_manifest(name: &str) -> bool {
 /// Whether a text speaks of what is read here.
 fn speaks(text: &str) -> bool {
     text.contains(&format!("{ARGOCD}/")) || text.contains(&format!("{FLUX}/"))
+}
+
+/// Whether a template seems to make what is read here; Argo Rollouts and
+/// Workflows have Argo CD's group, too.
+fn delivers(text: &str) -> bool {
+    text.contains(&format!("{FLUX}/"))
+        || text.contains(&format!("{ARGOCD}/")) && text.contains("kind: Application")
 }
 
 /// The objects of a file. One that was named has to be right; one that a folder
@@ -276,4 +286,76 @@ impl Disk<'_> {
 
 fn inside(path: &str, name: &str) -> String {
     if path == "." { name.to_owned() } else { format!("{path}/{name}") }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    const LIST: &str = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: argoproj.io/v1alpha1\n  kind: Application\n  metadata: {name: a}\n- apiVersion: v1\n  kind: Service\n  metadata: {name: b}\n";
+
+    #[test]
+    fn folders_are_read_without_templates_and_what_is_hidden() {
+        let root = tree(&[
+            ("apps/list.yaml", LIST),
+            ("apps/.hidden/list.yaml", LIST),
+            ("apps/values.yaml", "a: 1\n"),
+            ("apps/broken.yaml", "{{ nothing of ours }}\n"),
+            ("apps/chart/Chart.yaml", "apiVersion: v2\nname: c\n"),
+            ("apps/chart/templates/a.yaml", "{{ x }}\nkind: Application # argoproj.io/v1alpha1\n"),
+            ("apps/rollouts/Chart.yaml", "apiVersion: v2\nname: r\n"),
+            ("apps/rollouts/templates/a.yaml", "{{ x }}\napiVersion: argoproj.io/v1alpha1\nkind: Rollout\n"),
+        ]);
+        let found = read(&["apps".into()], root.path()).unwrap();
+        let places: Vec<String> =
+            found.resources.iter().map(|one| format!("{} {}", one.place(), one.name())).collect();
+        assert_eq!(places, ["apps/list.yaml:4 a", "apps/list.yaml:7 b"]);
+        assert_eq!(found.templates, ["apps/chart"]);
+        assert_eq!(read(&["apps/broken.yaml".into()], root.path()).err().unwrap().code, 4);
+    }
+
+    #[test]
+    fn a_folder_is_followed_as_far_as_it_is_written_down() {
+        let service = |name: &str| {
+            format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: own}}\n")
+        };
+        let root = tree(&[
+            ("base/kustomization.yaml", "resources: [a.yaml]\n"),
+            ("base/a.yaml", &service("a")),
+            (
+                "top/kustomization.yaml",
+                "resources: [../base]\nnamespace: other\nimages: [{name: web, newName: mirror}]\n",
+            ),
+            ("far/kustomization.yaml", "resources: [https://h/x]\nhelmCharts: [{name: c}]\n"),
+            ("plain/b.yaml", &service("b")),
+            ("plain/c.jsonnet", "{}"),
+            ("plain/deep/kustomization.yaml", "resources: [../../base]\n"),
+        ]);
+        let disk = Disk { root: root.path() };
+        let look = |path: &str, deep: bool| disk.look(path, deep).unwrap();
+        let top = look("top", true);
+        assert!(top.holds == Holds::Kustomize && top.is_whole && top.transforms);
+        assert_eq!((&*top.objects[0].name, &*top.objects[0].namespace), ("a", "other"));
+        assert_eq!(top.renames, [("web".to_owned(), "mirror".to_owned())]);
+        let base = look("base", true);
+        assert!(base.is_whole && !base.transforms && base.objects[0].namespace == "own");
+        let far = look("far", true);
+        assert!(!far.is_whole && far.inflates);
+        let plain = look("plain", true);
+        assert!(plain.holds == Holds::Plain && plain.has_jsonnet);
+        assert_eq!((plain.objects.len(), &*plain.inner), (2, &["plain/deep".to_owned()][..]));
+        assert_eq!(look("plain", false).objects.len(), 1);
+        assert!(disk.look("gone", true).is_none());
+    }
 }

@@ -30,7 +30,7 @@ pub fn run(from: &[PathBuf], root: &Path, settings: &Settings, printer: &Printer
     let mut urls = git::remotes(root);
     urls.push(RepoUrl::local(root).to_string());
     let tree = Disk { root };
-    let home = Home::new(&urls, &tree);
+    let home = Home::new(&urls, git::checked_out(root), &tree);
     let Converted { applications, mut findings, read: number } =
         convert(&read.resources, &home, settings.namespace.as_deref());
     findings.extend(read.templates.into_iter().map(template));
@@ -42,6 +42,19 @@ pub fn run(from: &[PathBuf], root: &Path, settings: &Settings, printer: &Printer
     if applications.is_empty() {
         return Err(Failure::other("none of these resources became an Application; nothing was written")
             .hint("the lines above say why; name more files by --from, or read what the cluster has: kubectl get applications.argoproj.io -A -o yaml | kubectl gitops init --from -"));
+    }
+    let is_own = |source: &Value| source.is_object() && source.get("repo").is_none();
+    let stands_here = |application: &Value| {
+        let spec = &application["spec"];
+        is_own(&spec["source"]) || spec["sources"].as_array().is_some_and(|all| all.iter().any(is_own))
+    };
+    if !applications.iter().any(stands_here) {
+        let remotes: Vec<String> =
+            urls.iter().filter_map(|url| Some(url.parse::<RepoUrl>().ok()?.to_string())).collect();
+        printer.talk(&format!(
+            "note: no source is the repository that you stand in ({}): each keeps its URL, and none was looked into",
+            remotes.join(", ")
+        ));
     }
     let texts: Result<Vec<String>, Failure> = applications.iter().map(output::yaml).collect();
     let text = texts?.join("---\n");
@@ -68,6 +81,7 @@ fn nothing(from: &[PathBuf]) -> Failure {
 }
 
 fn template(chart: String) -> Finding {
+    let chart = if chart.is_empty() { ".".to_owned() } else { chart };
     Finding {
         weight: Weight::What,
         place: chart.clone(),

@@ -9,8 +9,7 @@ use crate::convert::home::below;
 use crate::convert::values::{merge, nested, read, typed, unescaped};
 use crate::convert::{put, some};
 
-/// Of a source; `folder`: the chart's, and whether it lies in the repository
-/// that one stands in.
+/// Of a source; `folder`: the chart's, and whether it is that of the working tree.
 pub(super) fn options(
     given: &mut Map<'_>,
     folder: Option<(&str, bool)>,
@@ -66,7 +65,7 @@ fn value_files(theirs: &mut Map<'_>, folder: Option<(&str, bool)>, of: &Of<'_, '
             file.tell(Weight::What, "a pattern is no name of a file: name each of the files, in their order");
             continue;
         }
-        let is_here = folder.is_some_and(|(_, is_own)| is_own) && !text.starts_with('$');
+        let is_here = folder.is_some_and(|(_, is_seen)| is_seen) && !text.starts_with('$');
         let is_there = folder
             .and_then(|(folder, _)| below(folder, &text))
             .is_some_and(|path| of.around.home.tree.has_file(&path));

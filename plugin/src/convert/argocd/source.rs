@@ -6,7 +6,7 @@ use super::{helm, namespace};
 use crate::convert::field::{Field, Map, Resource, Weight};
 use crate::convert::home::{Folder, Holds};
 use crate::convert::overlay::{self, is_said};
-use crate::convert::place::{Base, base};
+use crate::convert::place::{Base, base, is_range};
 use crate::convert::{Surroundings, delivery, put, some};
 
 /// What a source is of.
@@ -71,7 +71,9 @@ fn one(field: Field<'_>, of: &Of<'_, '_, '_>) -> Option<Option<Object<String, Va
     let has_path = given.field.value.get("path").is_some_and(|path| path != "");
     put(&mut base.source, "ref", given.text("ref").map(Value::from));
     let Some(chart) = chart else {
-        base.at(revision.and_then(|field| Some((field.text()?, field))));
+        let revision = revision.and_then(|field| Some((field.text()?, field)));
+        let ranges = revision.as_ref().is_some_and(|(text, _)| is_range(text));
+        base.at(revision, ranges, of.around);
         let reads = has_path || !base.source.contains_key("ref");
         let is_kept = if reads { folder(&mut given, &mut base, of) } else { true };
         given.end();
@@ -94,9 +96,9 @@ fn folder(given: &mut Map<'_>, base: &mut Base, of: &Of<'_, '_, '_>) -> bool {
     let said = |name: &str| is_said(given.field.value.get(name));
     let (helm, kustomize, directory) = (said("helm"), said("kustomize"), said("directory"));
     let recurses = given.field.value.pointer("/directory/recurse") == Some(&Value::Bool(true));
-    let looked = base.is_own.then(|| of.around.home.tree.look(&path, recurses));
+    let looked = base.is_seen.then(|| of.around.home.tree.look(&path, recurses));
     let folder = looked.flatten();
-    if base.is_own && folder.is_none() && !path.ends_with(".jsonnet") {
+    if base.is_seen && folder.is_none() && !path.ends_with(".jsonnet") {
         place.tell(
             Weight::What,
             format!("{path} is not there in this repository: commit it, or mend source.path"),
@@ -122,11 +124,11 @@ fn folder(given: &mut Map<'_>, base: &mut Base, of: &Of<'_, '_, '_>) -> bool {
     };
     put(&mut base.source, "type", forced.map(Value::from));
     if helm {
-        let options = helm::options(given, Some((&path, base.is_own)), of);
+        let options = helm::options(given, Some((&path, base.is_seen)), of);
         put(&mut base.source, "helm", (!options.is_empty()).then(|| options.into()));
     }
     if is_kustomize {
-        let options = on_top(given, &path, base.is_own, folder.as_ref(), of);
+        let options = on_top(given, &path, base.is_seen, folder.as_ref(), of);
         put(&mut base.source, "kustomize", (!options.is_empty()).then(|| options.into()));
     }
     if !is_chart && !is_kustomize {
@@ -162,15 +164,18 @@ fn plain(given: &mut Map<'_>, recurses: bool, folder: Option<&Folder>) -> Value 
 fn on_top(
     given: &mut Map<'_>,
     path: &str,
-    is_own: bool,
+    is_seen: bool,
     folder: Option<&Folder>,
     of: &Of<'_, '_, '_>,
 ) -> Object<String, Value> {
     let mut ours = Object::new();
     put(&mut ours, "enableHelm", folder.is_some_and(|folder| folder.inflates).then(|| true.into()));
     let Some(mut theirs) = given.map("kustomize") else { return ours };
-    put(&mut ours, "images", some(overlay::renamed(theirs.texts("images"), folder)));
-    put(&mut ours, "components", some(overlay::components(&mut theirs, path, (is_own, folder), of.around)));
+    if let Some(images) = theirs.take("images").filter(Field::is_said) {
+        let texts = images.items().iter().filter_map(Field::text).collect();
+        put(&mut ours, "images", some(overlay::renamed(&images, texts, folder)));
+    }
+    put(&mut ours, "components", some(overlay::components(&mut theirs, path, (is_seen, folder), of.around)));
     overlay::belongs(&mut theirs, path, of.resource.name());
     if let Some(field) = theirs.take("namespace").filter(Field::is_said) {
         let wanted = field.text().unwrap_or_default();

@@ -22,8 +22,8 @@ pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, 
     let place = path.as_ref().unwrap_or(&fields.field).clone();
     let mut base = source?;
     let path = base.inside(&path.and_then(|path| path.text()).unwrap_or_default());
-    let folder = base.is_own.then(|| around.home.tree.look(&path, true)).flatten();
-    if base.is_own && folder.is_none() {
+    let folder = base.is_seen.then(|| around.home.tree.look(&path, true)).flatten();
+    if base.is_seen && folder.is_none() {
         place.tell(
             Weight::What,
             format!("{path} is not there in this repository: commit it, or mend source.path"),
@@ -95,9 +95,15 @@ fn render(
     around: &Surroundings<'_, '_>,
 ) {
     let mut kustomize = Object::new();
-    let images = fields.items("images").iter().filter_map(overlay::image).collect();
-    put(&mut kustomize, "images", some(overlay::renamed(images, folder)));
-    put(&mut kustomize, "components", some(overlay::components(fields, path, (base.is_own, folder), around)));
+    if let Some(images) = fields.take("images").filter(Field::is_said) {
+        let texts = images.items().iter().filter_map(overlay::image).collect();
+        put(&mut kustomize, "images", some(overlay::renamed(&images, texts, folder)));
+    }
+    put(
+        &mut kustomize,
+        "components",
+        some(overlay::components(fields, path, (base.is_seen, folder), around)),
+    );
     overlay::belongs(fields, path, name);
     let is_plain = folder.is_some_and(|folder| matches!(folder.holds, Holds::Plain | Holds::Chart));
     let inner = folder.and_then(|folder| folder.inner.first()).filter(|_| is_plain);
@@ -106,6 +112,8 @@ fn render(
     } else if is_plain && !kustomize.is_empty() {
         place.tell(Weight::What, format!("{path} is no kustomization, so that images and components have nothing to work on: {BUILD}: cd {path} && kustomize create --autodetect --recursive"));
     }
+    let is_both = folder.is_some_and(|folder| folder.holds == Holds::Both);
+    put(&mut base.source, "type", is_both.then(|| "Kustomize".into()));
     put(&mut base.source, "kustomize", (!kustomize.is_empty()).then(|| kustomize.into()));
 }
 

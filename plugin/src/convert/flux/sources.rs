@@ -85,7 +85,7 @@ pub fn git<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<
     let mut fields = begin(resource, around)?;
     let url = fields.take("url")?;
     let mut base = base(&url, &url.text()?, around)?;
-    let mut revision = Some((BRANCH.to_owned(), url));
+    let (mut revision, mut is_range) = (Some((BRANCH.to_owned(), url)), false);
     if let Some(mut reference) = fields.map("ref") {
         // The first that is there counts.
         let mut found = None;
@@ -94,15 +94,15 @@ pub fn git<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<
             let Some(text) = field.text().filter(|_| found.is_none()) else { continue };
             let text = match (name, text.strip_prefix("refs/heads/"), text.strip_prefix("refs/tags/")) {
                 ("name", Some(short), _) | ("name", _, Some(short)) => short.to_owned(),
-                ("semver", ..) => format!("={}", text.trim_start_matches('=')),
                 _ => text,
             };
+            is_range = name == "semver";
             found = Some((text, field));
         }
         reference.end();
         revision = found.or(revision);
     }
-    base.at(revision);
+    base.at(revision, is_range, around);
     end(fields, base.is_own);
     Some(base)
 }

@@ -23,7 +23,7 @@ fn tree() -> Folders {
 
 #[test]
 fn sources_are_written_as_ours() {
-    let cases: [(&str, Value); 9] = [
+    let cases: [(&str, Value); 10] = [
         ("source: {repoURL: OWN, path: ./apps/web/, targetRevision: HEAD}", json!({"path": "apps/web"})),
         (
             "source: {repoURL: 'ssh://git@git.example/team/Shop', path: plain, targetRevision: main}",
@@ -36,6 +36,10 @@ fn sources_are_written_as_ours() {
         (
             "source: {repoURL: https://h/x.git, path: a, targetRevision: v1}",
             json!({"repo": "https://h/x.git", "path": "a", "revision": "v1", "plain": {"recurse": false}}),
+        ),
+        (
+            "source: {repoURL: OWN, path: apps/web, targetRevision: v1}",
+            json!({"path": "apps/web", "revision": "v1", "plain": {"recurse": false}}),
         ),
         (
             "source: {repoURL: OWN, path: apps/web, kustomize: {images: ['a=b:1', 'c:2'], components: [../c]}}",
@@ -240,10 +244,10 @@ fn what_a_kustomization_does_itself_comes_before() {
     let renames = vec![("a".to_owned(), "mirror/a".to_owned())];
     let folder =
         Folder { holds: Holds::Kustomize, transforms: true, renames, is_whole: true, ..Folder::default() };
-    let source = "source: {repoURL: OWN, path: own, kustomize: {images: ['a=b:1', 'a:2', 'c@sha256:d'], components: [x]}}";
+    let source = "source: {repoURL: OWN, path: own, kustomize: {images: ['a=b:1', 'a:2', 'c@sha256:d', 'a=*:3', 'c=e:*'], components: [x]}}";
     let said = said(&application("web", source), &tree().with("own", folder));
     let images = &said.specs["web"]["source"]["kustomize"]["images"];
-    assert_eq!(*images, json!(["mirror/a=b:1", "mirror/a=a:2", "c@sha256:d"]));
+    assert_eq!(*images, json!(["mirror/a=b:1", "mirror/a=a:2", "c@sha256:d", "mirror/a=mirror/a:3", "c=e"]));
     said.finds(&[("!f.yaml:5: spec.source.kustomize.components", "own/kustomization.yaml")]);
 }
 
@@ -308,5 +312,6 @@ fn metadata_is_kept_or_told() {
         ("f.yaml:6: metadata.annotations.argocd.argoproj.io/sync-wave", "dependsOn"),
         ("f.yaml:6: metadata.annotations.x/y", "nothing"),
         ("f.yaml:7: metadata.finalizers", "--cascade"),
+        ("f.yaml:9: spec.source.kustomize.images", "gives another name"),
     ]);
 }

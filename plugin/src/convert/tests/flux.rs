@@ -196,6 +196,23 @@ fn what_a_release_cannot_say_is_told() {
 }
 
 #[test]
+fn what_cannot_be_read_is_left_out_by_itself() {
+    let broken = kustomization(
+        "web",
+        &format!(
+            "path: apps/web\nhealthCheckExprs: [{{apiVersion: a/v1, kind: Db, current: 'status.'}}]\n{GIT}"
+        ),
+    );
+    let nameless = kustomization("Web_1", &format!("path: apps/web\n{GIT}"));
+    let labelled = kustomization("labelled", &format!("path: apps/web\n{GIT}"))
+        .replace("namespace: flux-system}", "labels: {a: 1}}");
+    let good = kustomization("good", &format!("path: apps/web\n{GIT}"));
+    let said = said(&(sources() + &broken + &nameless + &labelled + &good), &tree());
+    assert_eq!(said.specs.keys().collect::<Vec<_>>(), ["good", "web"]);
+    said.finds(&[("f", "cannot be read here"), ("!", "no name"), ("!", "its Application cannot be read")]);
+}
+
+#[test]
 fn values_of_config_maps_among_the_files_are_copied() {
     let spec = "chart: {spec: {chart: charts/web, sourceRef: {kind: GitRepository, name: own, namespace: flux-system}}}\nvaluesFrom: [{kind: ConfigMap, name: v}, {kind: ConfigMap, name: v, valuesKey: number, targetPath: c.d}]\nvalues: {b: 3}";
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: v, namespace: shop}\ndata: {values.yaml: 'a: 1\n\n  b: 2', number: '7'}\n---\n";
@@ -223,6 +240,7 @@ fn what_makes_no_sense_alone_is_left_out() {
     let ranged =
         said(&(sources() + &kustomization("web", "sourceRef: {kind: GitRepository, name: ranged}")), &tree());
     ranged.finds(&[("!", "range of tags")]);
+    assert_eq!(ranged.specs["web"]["source"]["revision"], ">=1.0.0");
     let other = "apiVersion: notification.toolkit.fluxcd.io/v1\nkind: Receiver\nmetadata: {name: a}\n---\napiVersion: image.toolkit.fluxcd.io/v1\nkind: ImagePolicy\nmetadata: {name: b}\n---\napiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n";
     said(other, &tree())
         .finds(&[("f.yaml:1: Receiver a", "controller.md"), ("f.yaml:5: ImagePolicy b", "set-image")]);

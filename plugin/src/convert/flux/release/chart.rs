@@ -59,7 +59,7 @@ fn templated<'r>(mut spec: Map<'r>, from: &Resource, around: &Surroundings<'r, '
         helm.insert("version".into(), version.into());
         String::new()
     };
-    let is_there = |path: &str| !base.is_own || around.home.tree.has_file(path);
+    let is_there = |path: &str| !base.is_seen || around.home.tree.has_file(path);
     if is_git && !is_there(&format!("{folder}/Chart.yaml")) {
         reference.tell(
             Weight::What,
