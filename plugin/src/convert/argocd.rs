@@ -8,7 +8,7 @@ use gitops_core::names::IN_CLUSTER;
 use serde_json::{Map as Object, Value};
 
 use super::field::{Field, Map, Resource, Weight};
-use super::{Draft, Surroundings, ignoring, put, some};
+use super::{Draft, Made, Surroundings, ignoring, put, some};
 
 /// The cluster that Argo CD runs in, as it calls it.
 const HERE: [&str; 2] = ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local"];
@@ -18,7 +18,7 @@ const RENDERED: &str = "what it makes is not read: kubectl get applications.argo
 const PROJECT: &str = "it is not read: where the webhook or the controller is installed, write a Project, which says \
      which repositories may fill which namespaces (README.md)";
 
-pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<Draft<'r>> {
+pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<Made<'r>> {
     match resource.kind() {
         "Application" => {}
         "ApplicationSet" => {
@@ -27,7 +27,7 @@ pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, 
         }
         _ => {
             resource.tell(around.findings, Weight::How, PROJECT);
-            return None;
+            return Some(Made::Left);
         }
     }
     let mut top = resource.top(around.findings);
@@ -61,11 +61,16 @@ pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, 
         ],
     );
     fields.end();
-    match sources? {
+    let sources = sources?;
+    if sources.is_empty() {
+        return Some(Made::Left);
+    }
+    match sources {
         mut sources if sources.len() == 1 => put(&mut spec, "source", sources.pop()),
         sources => put(&mut spec, "sources", some(sources)),
     }
-    Some(Draft { of: resource, labels, spec, after: Vec::new(), may_release: true })
+    let draft = Draft { of: resource, labels, spec, after: Vec::new(), may_release: true };
+    Some(Made::Application(Box::new(draft)))
 }
 
 /// Labels, which go along; and what else there is.

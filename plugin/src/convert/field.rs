@@ -45,6 +45,9 @@ impl fmt::Display for Finding {
 /// What was found so far.
 pub type Findings = RefCell<Vec<Finding>>;
 
+/// What standard input is called.
+pub const STDIN: &str = "stdin";
+
 /// A document of a file.
 #[derive(Clone, Debug)]
 pub struct Resource {

@@ -10,7 +10,7 @@ use gitops_engine::Rules;
 use serde_json::{Map as Object, Value, json};
 
 use super::field::{Field, Map, Resource, Weight};
-use super::{Draft, Key, Surroundings, cel, ignoring, put, some};
+use super::{Key, Made, Surroundings, cel, ignoring, put, some};
 
 /// Every how often is asked, and how long is waited.
 const TIMES: [(&str, &str); 3] = [
@@ -22,14 +22,14 @@ const TIMES: [(&str, &str); 3] = [
     ("timeout", "how long objects may take to become healthy is asked by kubectl gitops sync --timeout"),
 ];
 
-pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<Draft<'r>> {
+pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<Made<'r>> {
     let group = resource.group().split('.').next().unwrap_or_default();
     let (weight, words) = match (group, resource.kind()) {
         ("kustomize", "Kustomization") => return kustomization::application(resource, around),
         ("helm", "HelmRelease") => return release::application(resource, around),
         // Read where they are named.
         ("source", "GitRepository" | "HelmRepository" | "OCIRepository" | "HelmChart" | "Bucket") => {
-            return None;
+            return Some(Made::Left);
         }
         ("notification", "Receiver") => {
             (Weight::How, "it is not read: pushes are announced to the controller (docs/controller.md)")
@@ -45,7 +45,7 @@ pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, 
         ),
     };
     resource.tell(around.findings, weight, words);
-    None
+    Some(Made::Left)
 }
 
 /// The spec of a resource, and its labels.
@@ -88,7 +88,10 @@ fn common<'r>(
     let mut after = Vec::new();
     for field in fields.items("dependsOn") {
         let mut on = field.clone().map();
-        let Some(name) = on.text("name") else { continue };
+        let Some(name) = on.text("name") else {
+            field.tell(Weight::How, "it names nothing: left out");
+            continue;
+        };
         let namespace = on.text("namespace").unwrap_or_else(|| resource.namespace().to_owned());
         on.leave(
             Weight::How,
@@ -108,16 +111,18 @@ fn health(fields: &mut Map<'_>) -> Vec<Value> {
         let [current, progress, failed] = ["current", "inProgress", "failed"].map(|name| rule.text(name));
         rule.end();
         let group = version.split_once('/').map_or("", |(group, _)| group);
-        if let (Some(kind), Some(current)) = (kind, current) {
-            let cel = cel::joined(&current, progress.as_deref(), failed.as_deref());
-            let ours = HealthRule { group: group.to_owned(), kind, cel };
-            match Rules::compile("", "spec.health", std::slice::from_ref(&ours)) {
-                Ok(_) => rules.push(json!(ours)),
-                Err(error) => field.tell(
-                    Weight::How,
-                    format!("it cannot be read here, and is left out: {error}; write it anew as spec.health (README.md)"),
-                ),
-            }
+        let (Some(kind), Some(current)) = (kind, current) else {
+            field.tell(Weight::How, "kind and current are needed: left out");
+            continue;
+        };
+        let cel = cel::joined(&current, progress.as_deref(), failed.as_deref());
+        let ours = HealthRule { group: group.to_owned(), kind, cel };
+        match Rules::compile("", "spec.health", std::slice::from_ref(&ours)) {
+            Ok(_) => rules.push(json!(ours)),
+            Err(error) => field.tell(
+                Weight::How,
+                format!("it cannot be read here, and is left out: {error}; write it anew as spec.health (README.md)"),
+            ),
         }
     }
     rules

@@ -43,6 +43,8 @@ pub struct Folder {
     pub inflates: bool,
     /// Whether its own kustomization changes what it gathers.
     pub transforms: bool,
+    /// Whether that or one that it leads to does.
+    pub changes: bool,
     /// Images that its own kustomization gives another name: from, to.
     pub renames: Vec<(String, String)>,
 }

@@ -36,6 +36,9 @@ pub struct Converted {
     pub read: usize,
 }
 
+const UNMADE: &str = "it does not say enough for an Application, and is left out; a patch is read with what it is \
+     put on: kustomize build FOLDER | kubectl gitops init --from -";
+
 /// Group, kind, namespace and name.
 type Key = (String, String, String, String);
 
@@ -50,6 +53,14 @@ struct Draft<'r> {
     /// Whether a chart may be among its sources, whose release has the
     /// resource's name.
     may_release: bool,
+}
+
+/// What became of a resource.
+#[derive(Debug)]
+enum Made<'r> {
+    Application(Box<Draft<'r>>),
+    /// Nothing is lost by leaving it out; that is told.
+    Left,
 }
 
 /// The group of Argo CD's kinds.
@@ -88,10 +99,17 @@ pub fn convert(resources: &[Resource], home: &Home<'_>, namespace: Option<&str>)
             resource.tell(&findings, Weight::What, words);
             continue;
         }
-        drafts.extend(match (resource.group(), resource.kind()) {
-            (ARGOCD, _) => argocd::application(resource, &surroundings),
+        let before = findings.borrow().len();
+        let made = match resource.group() {
+            ARGOCD => argocd::application(resource, &surroundings),
             _ => flux::application(resource, &surroundings),
-        });
+        };
+        match made {
+            Some(Made::Application(draft)) => drafts.push(*draft),
+            Some(Made::Left) => {}
+            None if findings.borrow()[before..].iter().any(|finding| finding.weight == Weight::What) => {}
+            None => resource.tell(&findings, Weight::What, UNMADE),
+        }
     }
     let applications = named(drafts, &findings);
     Converted { applications, findings: findings.into_inner(), read }

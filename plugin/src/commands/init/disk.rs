@@ -209,9 +209,7 @@ impl Disk<'_> {
     /// What a kustomization does by itself.
     fn top(&self, path: &str, folder: &mut Folder) {
         let value = self.read_kustomization(path).unwrap_or_default();
-        folder.transforms = value
-            .as_object()
-            .is_some_and(|fields| fields.keys().any(|name| !GATHERS.contains(&name.as_str())));
+        folder.transforms = changes(&value);
         for image in value.get("images").and_then(Value::as_array).into_iter().flatten() {
             if let (Some(name), Some(new)) = (image["name"].as_str(), image["newName"].as_str()) {
                 folder.renames.push((name.to_owned(), new.to_owned()));
@@ -244,6 +242,7 @@ impl Disk<'_> {
             folder.is_whole = false;
             return;
         };
+        folder.changes |= changes(&value);
         folder.inflates |= value.get("helmCharts").is_some();
         folder.is_whole &= value.get("helmCharts").is_none();
         let first = folder.objects.len();
@@ -282,6 +281,12 @@ impl Disk<'_> {
             });
         }
     }
+}
+
+/// Whether a kustomization changes what it gathers.
+fn changes(kustomization: &Value) -> bool {
+    let fields = kustomization.as_object();
+    fields.is_some_and(|fields| fields.keys().any(|name| !GATHERS.contains(&name.as_str())))
 }
 
 fn inside(path: &str, name: &str) -> String {
@@ -345,7 +350,7 @@ mod tests {
         let disk = Disk { root: root.path() };
         let look = |path: &str, deep: bool| disk.look(path, deep).unwrap();
         let top = look("top", true);
-        assert!(top.holds == Holds::Kustomize && top.is_whole && top.transforms);
+        assert!(top.holds == Holds::Kustomize && top.is_whole && top.transforms && top.changes);
         assert_eq!((&*top.objects[0].name, &*top.objects[0].namespace), ("a", "other"));
         assert_eq!(top.renames, [("web".to_owned(), "mirror".to_owned())]);
         let base = look("base", true);

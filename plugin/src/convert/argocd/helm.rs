@@ -117,7 +117,10 @@ fn parameters(theirs: &mut Map<'_>, values: &mut Value, of: &Of<'_, '_, '_>) -> 
         let value = parameter.take("value").map(|value| value.text().unwrap_or_default());
         let is_text = parameter.is("forceString");
         parameter.end();
-        let Some(name) = name else { continue };
+        let Some(name) = name else {
+            field.tell(Weight::What, "it names nothing: left out");
+            continue;
+        };
         let Some(value) = filled(&value.unwrap_or_default(), &field, of) else { continue };
         let value = unescaped(&value);
         set.remove(&name);

@@ -16,7 +16,8 @@ pub(super) struct Of<'a, 'r, 'h> {
     pub around: &'a Surroundings<'r, 'h>,
 }
 
-/// All sources; none, and told, where one of them cannot be said.
+/// All sources, without those that gitops.yaml stands for; none, and told, where
+/// one of them cannot be said.
 pub(super) fn all<'r>(
     spec: &mut Map<'r>,
     resource: &'r Resource,
@@ -48,7 +49,10 @@ pub(super) fn all<'r>(
     }
     let is_empty = sources.iter().all(|source| source.get("ref").is_some() && source.get("path").is_none());
     let renders = |source: &Value| source.get("helm").is_some() || source.get("plain").is_some();
-    if is_empty && !sources.iter().any(renders) { None } else { Some(sources) }
+    if is_empty && !sources.iter().any(renders) {
+        sources.clear();
+    }
+    Some(sources)
 }
 
 /// A source; none in it where gitops.yaml says the same.

@@ -6,14 +6,14 @@ use super::sources::{self, Artifact};
 use crate::convert::field::{Field, Map, Resource, Weight};
 use crate::convert::home::{Folder, Holds};
 use crate::convert::place::{Base, base};
-use crate::convert::{Draft, Surroundings, delivery, overlay, put, some};
+use crate::convert::{Draft, Made, Surroundings, delivery, overlay, put, some};
 
 /// A folder by its path, the resource's name, and what it holds.
 type Place<'a> = (&'a str, &'a str, Option<&'a Folder>);
 
 const BUILD: &str = "commit a kustomization.yaml, as Flux makes one by itself";
 
-pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<Draft<'r>> {
+pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<Made<'r>> {
     let (mut fields, labels) = super::begin(resource, around)?;
     let mut spec = Object::new();
     let after = super::common(&mut fields, &mut spec, (resource, "Kustomization"));
@@ -30,7 +30,7 @@ pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, 
         );
     }
     if folder.as_ref().is_some_and(|folder| delivery::is_only_delivery(folder, &place, around)) {
-        return None;
+        return Some(Made::Left);
     }
     namespace(&mut fields, &mut spec, (&path, resource.name(), folder.as_ref()), around);
     render(&mut fields, &mut base, (&path, resource.name(), folder.as_ref()), &place, around);
@@ -42,7 +42,8 @@ pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, 
     rest(&mut fields);
     fields.end();
     spec.insert("source".into(), base.source.into());
-    Some(Draft { of: resource, labels, spec, after, may_release: false })
+    let draft = Draft { of: resource, labels, spec, after, may_release: false };
+    Some(Made::Application(Box::new(draft)))
 }
 
 fn source<'r>(fields: &mut Map<'r>, resource: &Resource, around: &Surroundings<'r, '_>) -> Option<Base> {

@@ -6,12 +6,12 @@ mod values;
 use serde_json::{Map as Object, Value};
 
 use crate::convert::field::{Field, Map, Resource, Weight};
-use crate::convert::{Draft, Surroundings, put};
+use crate::convert::{Draft, Made, Surroundings, put};
 
 /// Longest name of a release.
 const LONGEST: usize = 53;
 
-pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<Draft<'r>> {
+pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, '_>) -> Option<Made<'r>> {
     let (mut fields, labels) = super::begin(resource, around)?;
     if fields.field.value.get("chart").is_none() && fields.field.value.get("chartRef").is_none() {
         resource.tell(around.findings, Weight::What, "it names no chart, as patches do: read what its kustomization renders: kustomize build FOLDER | kubectl gitops init --from -");
@@ -48,7 +48,8 @@ pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, 
     fields.end();
     put(&mut spec, "sync", Some(sync.into()));
     put(&mut spec, "source", Some(source.into()));
-    Some(Draft { of: resource, labels, spec, after, may_release: true })
+    let draft = Draft { of: resource, labels, spec, after, may_release: true };
+    Some(Made::Application(Box::new(draft)))
 }
 
 /// What was changed in the cluster is put right where Flux does so.

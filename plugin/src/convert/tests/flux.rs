@@ -213,6 +213,29 @@ fn what_cannot_be_read_is_left_out_by_itself() {
 }
 
 #[test]
+fn a_folder_of_releases_is_what_its_kustomization_makes_of_them() {
+    let seen = |group: &str, kind: &str, name: &str| Seen {
+        file: "apps/r.yaml".into(),
+        group: group.into(),
+        kind: kind.into(),
+        name: name.into(),
+        ..Seen::default()
+    };
+    let objects = vec![seen("", "Namespace", "shop"), seen("helm.toolkit.fluxcd.io", "HelmRelease", "db")];
+    let folder =
+        Folder { holds: Holds::Kustomize, objects, is_whole: true, changes: true, ..Folder::default() };
+    let chart = "chart: {spec: {chart: charts/web, sourceRef: {kind: GitRepository, name: own, namespace: flux-system}}}";
+    let text = sources() + &kustomization("web", &format!("path: apps\n{GIT}")) + &release("db", chart);
+    let said = said(&text, &tree().with("apps", folder));
+    // The Namespace is nobody else's.
+    assert_eq!(said.specs.keys().collect::<Vec<_>>(), ["db", "web"]);
+    said.finds(&[
+        ("!", "kustomize build"),
+        ("f", "apps/r.yaml holds HelmRelease db, which would be applied as it is"),
+    ]);
+}
+
+#[test]
 fn values_of_config_maps_among_the_files_are_copied() {
     let spec = "chart: {spec: {chart: charts/web, sourceRef: {kind: GitRepository, name: own, namespace: flux-system}}}\nvaluesFrom: [{kind: ConfigMap, name: v}, {kind: ConfigMap, name: v, valuesKey: number, targetPath: c.d}]\nvalues: {b: 3}";
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: v, namespace: shop}\ndata: {values.yaml: 'a: 1\n\n  b: 2', number: '7'}\n---\n";
@@ -237,6 +260,9 @@ fn what_makes_no_sense_alone_is_left_out() {
         assert!(said.specs.is_empty(), "{text}");
         said.finds(&[("!", word)]);
     }
+    let patch = "chart: {spec: {version: '>=1'}}";
+    said(&(sources() + &release("web", patch)), &tree())
+        .finds(&[("!f.yaml:31: HelmRelease shop/web", "a patch is read")]);
     let ranged =
         said(&(sources() + &kustomization("web", "sourceRef: {kind: GitRepository, name: ranged}")), &tree());
     ranged.finds(&[("!", "range of tags")]);
