@@ -3,11 +3,16 @@
 
 use super::field::{Field, Resource, STDIN, Weight};
 use super::home::{Folder, Seen};
-use super::{Surroundings, is_delivery};
+use super::{Key, Surroundings, is_delivery, key};
 
 /// Whether a source is left out, as it declares nothing beside what is read
 /// here. What it holds of others stays, and is told.
-pub fn is_only_delivery(folder: &Folder, field: &Field<'_>, around: &Surroundings<'_, '_>) -> bool {
+pub fn is_only_delivery(
+    folder: &Folder,
+    path: &str,
+    field: &Field<'_>,
+    around: &Surroundings<'_, '_>,
+) -> bool {
     let delivers = |seen: &Seen| is_delivery(&seen.group, &seen.kind);
     let held: Vec<&Seen> = folder.objects.iter().filter(|seen| delivers(seen)).collect();
     let says_what = |seen: &&&Seen| !seen.group.starts_with("source.");
@@ -23,7 +28,7 @@ pub fn is_only_delivery(folder: &Folder, field: &Field<'_>, around: &Surrounding
             Some(read) if folder.changes && read.file != STDIN && says_what(&seen) => {
                 let words = format!(
                     "a kustomization changes what it gathers, so that {kind} {name} may be another one than {file} says: \
-                     read what it makes of it: kustomize build FOLDER | kubectl gitops init --from - FILE"
+                     read what it makes of it: kustomize build {path} | kubectl gitops init --from - FILE"
                 );
                 field.tell(Weight::What, words);
                 break;
@@ -44,6 +49,12 @@ pub fn is_only_delivery(folder: &Folder, field: &Field<'_>, around: &Surrounding
         format!("{file} holds {kind} {name}, which would be applied as it is: take it out of this folder, now that gitops.yaml says it"),
     );
     false
+}
+
+/// Those that were read of what a folder holds, but for sources.
+pub fn held(folder: &Folder, around: &Surroundings<'_, '_>) -> Vec<Key> {
+    let says_what = |seen: &&Seen| is_delivery(&seen.group, &seen.kind) && !seen.group.starts_with("source.");
+    folder.objects.iter().filter(says_what).filter_map(|seen| read(seen, around)).map(key).collect()
 }
 
 /// The resource that was read of what a folder holds.

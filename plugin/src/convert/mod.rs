@@ -9,6 +9,7 @@ mod field;
 mod flux;
 mod home;
 mod ignoring;
+mod order;
 mod overlay;
 mod place;
 #[cfg(test)]
@@ -16,12 +17,15 @@ mod place;
 mod tests;
 mod values;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use gitops_core::names::API_VERSION;
 use serde_json::{Map as Object, Value, json};
 
-pub use field::{Field, Finding, Findings, Resource, Weight};
+use order::{After, Group, Order};
+
+pub use field::{Finding, Findings, Resource, Weight};
 pub use home::{Folder, Holds, Home, Seen, Tree, below};
 
 /// Longest name of an Application.
@@ -49,7 +53,7 @@ struct Draft<'r> {
     labels: Option<Value>,
     spec: Object<String, Value>,
     /// Those that have to be healthy first.
-    after: Vec<(Key, Field<'r>)>,
+    after: After<'r>,
     /// Whether a chart may be among its sources, whose release has the
     /// resource's name.
     may_release: bool,
@@ -81,7 +85,8 @@ pub fn convert(resources: &[Resource], home: &Home<'_>, namespace: Option<&str>)
     let findings = Findings::default();
     let mut drafts: Vec<Draft<'_>> = Vec::new();
     let mut read = 0;
-    let surroundings = Surroundings { all: resources, home, namespace, findings: &findings };
+    let groups = RefCell::default();
+    let surroundings = Surroundings { all: resources, home, namespace, findings: &findings, groups: &groups };
     for resource in resources.iter().filter(|one| is_delivery(one.group(), one.kind())) {
         // What is only named by others is read with them.
         read += usize::from(!resource.group().starts_with("source."));
@@ -111,8 +116,15 @@ pub fn convert(resources: &[Resource], home: &Home<'_>, namespace: Option<&str>)
             None => resource.tell(&findings, Weight::What, UNMADE),
         }
     }
-    let applications = named(drafts, &findings);
-    Converted { applications, findings: findings.into_inner(), read }
+    let applications = named(drafts, &groups.take(), &findings);
+    let mut all: Vec<Finding> = Vec::new();
+    // What one passes on to many is told once.
+    for finding in findings.take() {
+        if !all.contains(&finding) {
+            all.push(finding);
+        }
+    }
+    Converted { applications, findings: all, read }
 }
 
 /// What a resource is read among.
@@ -121,6 +133,7 @@ struct Surroundings<'r, 'h> {
     home: &'r Home<'h>,
     namespace: Option<&'r str>,
     findings: &'r Findings,
+    groups: &'h RefCell<Vec<Group<'r>>>,
 }
 
 /// Whether Kubernetes takes it as a name.
@@ -136,7 +149,7 @@ fn key(resource: &Resource) -> Key {
 }
 
 /// Gives every draft a name of its own, and makes it an Application.
-fn named(drafts: Vec<Draft<'_>>, findings: &Findings) -> Vec<Value> {
+fn named(drafts: Vec<Draft<'_>>, groups: &[Group<'_>], findings: &Findings) -> Vec<Value> {
     let mut names: BTreeMap<Key, String> = BTreeMap::new();
     for draft in &drafts {
         let own = draft.of.name();
@@ -159,7 +172,7 @@ fn named(drafts: Vec<Draft<'_>>, findings: &Findings) -> Vec<Value> {
     let mut applications = Vec::new();
     for draft in drafts {
         let of = draft.of;
-        let application = finished(draft, &names);
+        let application = finished(draft, &Order { groups, names: &names });
         // What is written is what can be read.
         match serde_json::from_value::<gitops_api::Application>(application.clone()) {
             Ok(_) => applications.push(application),
@@ -178,26 +191,14 @@ fn fitting(name: &str, length: usize) -> String {
     name[..end].trim_matches(['-', '.']).to_owned()
 }
 
-fn finished(mut draft: Draft<'_>, names: &BTreeMap<Key, String>) -> Value {
-    let name = &names[&key(draft.of)];
+fn finished(mut draft: Draft<'_>, order: &Order<'_, '_>) -> Value {
+    let name = &order.names[&key(draft.of)];
     if draft.may_release && name != draft.of.name() {
         released_as(&mut draft.spec, draft.of.name());
     }
-    let mut after = Vec::new();
-    for (key, field) in &draft.after {
-        // A reference may leave out what the resource says, and the other way round.
-        let same = |other: &&Key| {
-            (&other.0, &other.1, &other.3) == (&key.0, &key.1, &key.3)
-                && (other.2 == key.2 || other.2.is_empty() || key.2.is_empty())
-        };
-        match names.keys().find(same) {
-            Some(found) => after.push(json!({"name": names[found]})),
-            None => field.tell(Weight::How, "no Application stands for it: this order is left out; add its file with --from, or spec.dependsOn by hand"),
-        }
-    }
-    if !after.is_empty() {
-        draft.spec.insert("dependsOn".into(), after.into());
-    }
+    let after: Vec<Value> =
+        order.before(&key(draft.of), &draft.after).into_iter().map(|name| json!({"name": name})).collect();
+    put(&mut draft.spec, "dependsOn", some(after));
     let mut metadata = json!({"name": name});
     if let Some(labels) = draft.labels {
         metadata["labels"] = labels;

@@ -109,7 +109,7 @@ fn folder(given: &mut Map<'_>, base: &mut Base, of: &Of<'_, '_, '_>) -> bool {
         );
     }
     if let Some(folder) = &folder
-        && delivery::is_only_delivery(folder, &place, of.around)
+        && delivery::is_only_delivery(folder, &path, &place, of.around)
     {
         given.pass(&["helm", "kustomize", "directory"]);
         return false;

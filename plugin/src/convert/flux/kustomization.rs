@@ -5,8 +5,9 @@ use serde_json::{Map as Object, Value};
 use super::sources::{self, Artifact};
 use crate::convert::field::{Field, Map, Resource, Weight};
 use crate::convert::home::{Folder, Holds};
+use crate::convert::order::Group;
 use crate::convert::place::{Base, base};
-use crate::convert::{Draft, Made, Surroundings, delivery, overlay, put, some};
+use crate::convert::{Draft, Made, Surroundings, delivery, key, overlay, put, some};
 
 /// A folder by its path, the resource's name, and what it holds.
 type Place<'a> = (&'a str, &'a str, Option<&'a Folder>);
@@ -29,8 +30,12 @@ pub(super) fn application<'r>(resource: &'r Resource, around: &Surroundings<'r, 
             format!("{path} is not there in this repository: commit it, or mend source.path"),
         );
     }
-    if folder.as_ref().is_some_and(|folder| delivery::is_only_delivery(folder, &place, around)) {
-        return Some(Made::Left);
+    if let Some(folder) = &folder {
+        let group = Group { of: key(resource), holds: delivery::held(folder, around), after: after.clone() };
+        around.groups.borrow_mut().push(group);
+        if delivery::is_only_delivery(folder, &path, &place, around) {
+            return Some(Made::Left);
+        }
     }
     namespace(&mut fields, &mut spec, (&path, resource.name(), folder.as_ref()), around);
     render(&mut fields, &mut base, (&path, resource.name(), folder.as_ref()), &place, around);

@@ -236,6 +236,35 @@ fn a_folder_of_releases_is_what_its_kustomization_makes_of_them() {
 }
 
 #[test]
+fn releases_wait_for_what_their_kustomization_waits_for() {
+    let seen = |kind: &str, name: &str| Seen {
+        file: "f.yaml".into(),
+        group: "helm.toolkit.fluxcd.io".into(),
+        kind: kind.into(),
+        name: name.into(),
+        ..Seen::default()
+    };
+    let folder =
+        |name: &str| Folder { objects: vec![seen("HelmRelease", name)], is_whole: true, ..Folder::default() };
+    let tree = tree().with("infra", folder("db")).with("apps", folder("api"));
+    let chart = "chart: {spec: {chart: charts/web, sourceRef: {kind: GitRepository, name: own, namespace: flux-system}}}";
+    let text = sources()
+        + &kustomization("infra", &format!("path: infra\n{GIT}"))
+        + &kustomization("apps", &format!("path: apps\ndependsOn: [{{name: infra}}]\n{GIT}"))
+        + &kustomization("web", &format!("path: apps/web\ndependsOn: [{{name: apps}}]\n{GIT}"))
+        + &release("db", chart)
+        + &release("api", chart);
+    let said = said(&text, &tree);
+    let after = |name: &str| said.specs[name].get("dependsOn").cloned().unwrap_or_default();
+    assert_eq!(
+        (after("db"), after("api"), after("web")),
+        (json!(null), json!([{"name": "db"}]), json!([{"name": "api"}]))
+    );
+    // Both folders are nothing but releases.
+    said.finds(&[("f", "left out"), ("f", "left out")]);
+}
+
+#[test]
 fn values_of_config_maps_among_the_files_are_copied() {
     let spec = "chart: {spec: {chart: charts/web, sourceRef: {kind: GitRepository, name: own, namespace: flux-system}}}\nvaluesFrom: [{kind: ConfigMap, name: v}, {kind: ConfigMap, name: v, valuesKey: number, targetPath: c.d}]\nvalues: {b: 3}";
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: v, namespace: shop}\ndata: {values.yaml: 'a: 1\n\n  b: 2', number: '7'}\n---\n";
