@@ -153,7 +153,7 @@ fn named(drafts: Vec<Draft<'_>>, groups: &[Group<'_>], findings: &Findings) -> V
     let mut names: BTreeMap<Key, String> = BTreeMap::new();
     for draft in &drafts {
         let own = draft.of.name();
-        let is_free = |name: &str| !names.values().any(|taken| taken == name);
+        let is_free = |name: &str| is_name(name) && !names.values().any(|taken| taken == name);
         let beside = format!("{}-{own}", draft.of.namespace());
         let numbered = (2..).map(|number| {
             let tail = format!("-{number}");
@@ -187,8 +187,7 @@ fn named(drafts: Vec<Draft<'_>>, groups: &[Group<'_>], findings: &Findings) -> V
 }
 
 fn fitting(name: &str, length: usize) -> String {
-    let end = name.len().min(length);
-    name[..end].trim_matches(['-', '.']).to_owned()
+    name.chars().take(length).collect::<String>().trim_matches(['-', '.']).to_owned()
 }
 
 fn finished(mut draft: Draft<'_>, order: &Order<'_, '_>) -> Value {
