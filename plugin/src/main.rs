@@ -7,6 +7,7 @@ mod checks;
 mod claiming;
 mod cli;
 mod commands;
+mod convert;
 mod dependencies;
 mod difftext;
 mod drafting;

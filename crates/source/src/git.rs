@@ -120,6 +120,20 @@ pub fn enclosing(folder: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((root, inside))
 }
 
+/// The branch that a working tree is of; none where HEAD is a commit.
+pub fn checked_out(root: &Path) -> Option<String> {
+    let repository = gix::open_opts(root, gix::open::Options::isolated()).ok()?;
+    Some(repository.head_name().ok()??.shorten().to_string())
+}
+
+/// The addresses of a repository's remotes, by their names.
+pub fn remotes(root: &Path) -> Vec<String> {
+    let Ok(repository) = gix::open_opts(root, gix::open::Options::isolated()) else { return Vec::new() };
+    let config = repository.config_snapshot();
+    let url = |name: &str| config.string(format!("remote.{name}.url").as_str()).map(|url| url.to_string());
+    repository.remote_names().iter().filter_map(|name| url(&name.to_string())).collect()
+}
+
 /// The address of a repository's `origin`.
 pub fn origin(root: &Path) -> Option<String> {
     let repository = gix::open_opts(root, gix::open::Options::isolated()).ok()?;

@@ -5,6 +5,7 @@
 mod authority;
 mod changes;
 mod closures;
+mod coming;
 mod features;
 mod fetching;
 mod hostile;
