@@ -203,6 +203,7 @@ impl Cluster {
     }
 
     /// Makes sealed objects readable, as they are by now: few are asked for one by one.
+    /// Out: those that are not what they were.
     ///
     /// # Errors
     /// As of [`Self::list`].
@@ -211,9 +212,9 @@ impl Cluster {
         discovery: &Discovery,
         live: &mut Live,
         is_read: impl Fn(&ObjectKey, &Marks) -> bool,
-    ) -> Result<(), ClusterError> {
+    ) -> Result<Vec<ObjectKey>, ClusterError> {
         let mut many = BTreeMap::<Gvk, Vec<ObjectKey>>::new();
-        let mut few = Vec::new();
+        let (mut few, mut changed) = (Vec::new(), Vec::new());
         for (gvk, keys) in live.sealed(is_read) {
             match discovery.kind(&gvk).filter(|_| keys.len() <= FEW) {
                 Some(kind) => few.extend(keys.into_iter().map(|key| (kind, key))),
@@ -227,7 +228,11 @@ impl Cluster {
         let mut read = futures::stream::iter(read.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
         while let Some((kind, key, read)) = read.next().await {
             match read {
-                Ok(read) => live.unseal(&key, read),
+                Ok(read) => {
+                    if !live.unseal(&key, read) {
+                        changed.push(key);
+                    }
+                }
                 // Who may list need not be one who may get.
                 Err(error) if error.kind() == ErrorKind::Forbidden => {
                     many.entry(kind.gvk.clone()).or_default().push(key);
@@ -238,10 +243,12 @@ impl Cluster {
         let namespaces = |keys: &[ObjectKey]| keys.iter().map(|key| key.namespace.clone()).collect();
         let wanted = many.iter().map(|(gvk, keys)| (gvk.clone(), namespaces(keys))).collect();
         let mut listed = self.list_unread(discovery, &wanted, |_| Form::Plain).await?;
-        for keys in many.values() {
-            live.unseal_all(keys, &mut listed);
+        for key in many.into_values().flatten() {
+            if !live.unseal_from(&key, &mut listed) {
+                changed.push(key);
+            }
         }
-        Ok(())
+        Ok(changed)
     }
 }
 

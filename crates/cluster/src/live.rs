@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use gitops_core::names::{ANNOTATION_OWNER, ANNOTATION_REVISION, LABEL_APPLICATION};
 use gitops_core::object::{Gvk, ObjectKey};
+use prost::bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::items::{Head, Item, List};
@@ -196,27 +197,31 @@ impl Live {
         found
     }
 
-    /// A sealed object as it was asked for again, if it is still there. It keeps its
-    /// seal where it is still the same.
-    pub(crate) fn unseal(&mut self, key: &ObjectKey, read: Option<Value>) {
-        self.opened(key, read.map(Object::of_value));
-    }
-
-    /// The same of these objects, from a LIST.
-    pub(crate) fn unseal_all(&mut self, keys: &[ObjectKey], listed: &mut Self) {
-        for key in keys {
-            let read = listed.objects.remove(key);
-            self.opened(key, read);
+    /// Lets go of the text of all sealed objects.
+    pub fn forget_seals(&mut self) {
+        for seal in self.objects.values_mut().filter_map(|object| object.seal.as_mut()) {
+            seal.bytes = Bytes::new();
         }
     }
 
-    fn opened(&mut self, key: &ObjectKey, read: Option<Object>) {
+    /// A sealed object as it was asked for again, if it is still there; whether it is
+    /// what it was.
+    pub(crate) fn unseal(&mut self, key: &ObjectKey, read: Option<Value>) -> bool {
+        self.opened(key, read.map(Object::of_value))
+    }
+
+    /// The same of an object of a LIST.
+    pub(crate) fn unseal_from(&mut self, key: &ObjectKey, listed: &mut Self) -> bool {
+        let read = listed.objects.remove(key);
+        self.opened(key, read)
+    }
+
+    fn opened(&mut self, key: &ObjectKey, read: Option<Object>) -> bool {
         let seal = self.objects.remove(key).and_then(|object| object.seal);
-        if let Some(mut read) = read {
-            let version = read.version();
-            read.seal = seal.filter(|seal| version.as_deref() == Some(&seal.version));
-            self.objects.insert(key.clone(), read);
-        }
+        let Some(read) = read else { return false };
+        let version = read.version();
+        self.objects.insert(key.clone(), read);
+        seal.is_some_and(|seal| version.as_deref() == Some(&seal.version))
     }
 
     /// An object is another one now.
@@ -266,7 +271,7 @@ impl Live {
     /// An unread list's object as the API server wrote it, in whatever form.
     pub fn text(&self, key: &ObjectKey) -> Option<&[u8]> {
         let object = self.objects.get(key)?;
-        let sealed = object.seal.as_ref().map(|seal| &*seal.bytes);
+        let sealed = object.seal.as_ref().map(|seal| &*seal.bytes).filter(|bytes| !bytes.is_empty());
         sealed.or_else(|| object.text.as_ref().map(Text::bytes))
     }
 

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use gitops_cluster::{Cluster, ClusterError, Discovery, Form, Live, NAMESPACES};
 use gitops_core::object::Gvk;
+use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
 use tokio::task::JoinHandle;
 
 use crate::desired::Environment;
+use crate::lease::{Noted, noted};
 use crate::lists::Lists;
 use crate::load::Loaded;
 use crate::memory::{Memory, Places};
@@ -44,18 +46,22 @@ impl Reads {
     }
 }
 
-/// Lists on their way.
+/// Lists on their way, and what else a survey asks for.
 #[derive(Debug)]
 pub struct Ahead {
     since: Instant,
     wanted: Wanted,
     /// And the kinds that may not be listed.
     lists: JoinHandle<Result<(Live, Vec<Gvk>), ClusterError>>,
+    schemas: Option<JoinHandle<Result<Schemas, ClusterError>>>,
+    noted: Option<JoinHandle<Result<Noted, ClusterError>>>,
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
         self.lists.abort();
+        self.schemas.iter().for_each(JoinHandle::abort);
+        self.noted.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -71,6 +77,10 @@ impl Ahead {
         let memory = Memory::at(cluster, environment, &loaded.application);
         let wanted = remembered(&memory.read(), discovery);
         let policy = policy(loaded).ok().filter(|_| !wanted.is_empty())?;
+        let (there, application) = (cluster.clone(), loaded.application.clone());
+        let noted = tokio::spawn(async move { noted(&there, &application).await });
+        let (there, all) = (cluster.clone(), wanted.keys().cloned().collect());
+        let schemas = tokio::spawn(async move { there.schemas(&all).await });
         let (cluster, discovery, kinds) = (cluster.clone(), discovery.clone(), wanted.clone());
         let lists = async move {
             let mut live = Live::default();
@@ -78,13 +88,30 @@ impl Ahead {
             let left_out = cluster.list_more(&discovery, &kinds, form, &mut live).await?;
             Ok((live, left_out.into_iter().map(|(gvk, _)| gvk).collect()))
         };
-        Some(Self { since: Instant::now(), wanted, lists: tokio::spawn(lists) })
+        let lists = tokio::spawn(lists);
+        Some(Self { since: Instant::now(), wanted, lists, schemas: Some(schemas), noted: Some(noted) })
+    }
+
+    /// The schemas, where they are of these kinds.
+    pub(crate) async fn schemas(&mut self, kinds: &BTreeSet<Gvk>) -> Option<Schemas> {
+        let is_meant = self.is_fresh() && self.wanted.keys().eq(kinds);
+        self.schemas.take_if(|_| is_meant)?.await.ok()?.ok()
+    }
+
+    /// What is noted with the Lease.
+    pub(crate) async fn noted(&mut self) -> Option<Noted> {
+        let is_fresh = self.is_fresh();
+        self.noted.take_if(|_| is_fresh)?.await.ok()?.ok()
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.since.elapsed() <= FRESH
     }
 
     /// Its lists, unless they are old by now, and of what: not all that is remembered is
     /// declared, so what may not be listed is left out.
     async fn take(mut self) -> Option<(Wanted, Live)> {
-        if self.since.elapsed() > FRESH {
+        if !self.is_fresh() {
             return None;
         }
         let Ok(Ok((live, left_out))) = (&mut self.lists).await else { return None };

@@ -99,6 +99,13 @@ impl<'a> Known<'a> {
         self.hashes = set.objects.par_iter().filter_map(look).collect();
     }
 
+    /// These are not what they were when they were looked at.
+    pub(crate) fn forget(&mut self, changed: &[ObjectKey]) {
+        for key in changed {
+            self.hashes.remove(key);
+        }
+    }
+
     /// Whether an object that was looked at is known to be as Git says.
     pub(crate) fn is_known(&self, key: &ObjectKey) -> bool {
         self.hashes.get(key).is_some_and(|hash| self.before.contains(hash))

@@ -87,19 +87,23 @@ fn tell<'a>(mut left_out: impl ExactSizeIterator<Item = &'a ClusterError>) {
 /// that may be more than what is known here. Where nothing is, but somebody has
 /// synced, its mark is looked for on objects of all kinds.
 pub(crate) async fn find(
-    cluster: &Cluster,
-    discovery: &Discovery,
+    (cluster, discovery): (&Cluster, &Discovery),
     loaded: &Loaded,
     memory: &Memory,
     set: &DesiredSet,
     synced: Synced,
+    early: Option<Noted>,
 ) -> Result<Places, EngineError> {
     match (synced, memory.known()) {
         (Synced::Never, before) => return Ok(before.unwrap_or_default()),
         (Synced::Here, Some(before)) => return Ok(before),
         (Synced::Here | Synced::Anywhere, _) => {}
     }
-    let places = match (noted(cluster, &loaded.application).await?, memory.known()) {
+    let noted = match early {
+        Some(noted) => noted,
+        None => noted(cluster, &loaded.application).await?,
+    };
+    let places = match (noted, memory.known()) {
         (Noted::Places(noted), before) => before.unwrap_or_default().joined(noted),
         (Noted::Unknown | Noted::Never, Some(before)) => before,
         (Noted::Never, None) => return Ok(Places::default()),

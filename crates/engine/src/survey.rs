@@ -188,7 +188,7 @@ pub async fn survey(
     set: DesiredSet,
     looking: Looking,
 ) -> Result<Survey, EngineError> {
-    let Looking { ahead, synced, reads, lists: shared } = looking;
+    let Looking { mut ahead, synced, reads, lists: shared } = looking;
     let memory = Memory::at(cluster, environment, &loaded.application);
     let ground = Ground { cluster, discovery, loaded, environment };
     let (set, rollouts, plain) = gated(&ground, set).await?;
@@ -196,9 +196,18 @@ pub async fn survey(
     let kinds = declared.keys().cloned().collect();
     let policy = policy(loaded)?;
     let form = |gvk: &Gvk| reads.form(&policy, gvk);
+    let early = match &mut ahead {
+        Some(ahead) => (ahead.schemas(&kinds).await, ahead.noted().await),
+        None => (None, None),
+    };
     let lists = ahead::list((cluster, discovery), declared, form, ahead, shared.as_deref());
-    let schemas = async { Ok(cluster.schemas(&kinds).await?) };
-    let places = places::find(cluster, discovery, loaded, &memory, &set, synced);
+    let schemas = async {
+        match early.0 {
+            Some(schemas) => Ok(schemas),
+            None => Ok(cluster.schemas(&kinds).await?),
+        }
+    };
+    let places = places::find((cluster, discovery), loaded, &memory, &set, synced, early.1);
     let lists = async { Ok(lists.await?) };
     let ((mut live, listed), schemas, places) = tokio::try_join!(lists, schemas, places)?;
     let mut elsewhere = places::list_beside((cluster, discovery), &listed, &places, form, &mut live).await?;
@@ -214,7 +223,10 @@ pub async fn survey(
             let is_left = is_own && rollouts.is_empty() && known.is_known(key);
             !is_left && (is_own || set.objects.contains_key(key))
         };
-        cluster.unseal(discovery, &mut live, is_read).await?;
+        // It is known by now, and as large as the rest.
+        live.forget_seals();
+        let changed = cluster.unseal(discovery, &mut live, is_read).await?;
+        known.forget(&changed);
     }
     let Earlier { found: earlier, leftovers, marked } =
         earlier(loaded, environment, discovery, &set, &live).await?;
