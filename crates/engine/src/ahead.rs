@@ -9,6 +9,7 @@ use gitops_cluster::{Cluster, ClusterError, Discovery, Form, Live, NAMESPACES};
 use gitops_core::object::Gvk;
 use gitops_core::schema::Schemas;
 use gitops_core::verdict::Policy;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::desired::Environment;
@@ -54,14 +55,13 @@ pub struct Ahead {
     /// And the kinds that may not be listed.
     lists: JoinHandle<Result<(Live, Vec<Gvk>), ClusterError>>,
     schemas: Option<JoinHandle<Result<Schemas, ClusterError>>>,
-    noted: Option<JoinHandle<Result<Noted, ClusterError>>>,
+    noted: Option<oneshot::Receiver<Result<Noted, ClusterError>>>,
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
         self.lists.abort();
         self.schemas.iter().for_each(JoinHandle::abort);
-        self.noted.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -77,19 +77,21 @@ impl Ahead {
         let memory = Memory::at(cluster, environment, &loaded.application);
         let wanted = remembered(&memory.read(), discovery);
         let policy = policy(loaded).ok().filter(|_| !wanted.is_empty())?;
-        let (there, application) = (cluster.clone(), loaded.application.clone());
-        let noted = tokio::spawn(async move { noted(&there, &application).await });
+        let (tell, told) = oneshot::channel();
+        let application = loaded.application.clone();
         let (there, all) = (cluster.clone(), wanted.keys().cloned().collect());
         let schemas = tokio::spawn(async move { there.schemas(&all).await });
         let (cluster, discovery, kinds) = (cluster.clone(), discovery.clone(), wanted.clone());
         let lists = async move {
             let mut live = Live::default();
+            // First, while there is a connection that nobody uses.
+            tell.send(noted(&cluster, &application).await).ok();
             let form = |gvk: &Gvk| reads.form(&policy, gvk);
             let left_out = cluster.list_more(&discovery, &kinds, form, &mut live).await?;
             Ok((live, left_out.into_iter().map(|(gvk, _)| gvk).collect()))
         };
         let lists = tokio::spawn(lists);
-        Some(Self { since: Instant::now(), wanted, lists, schemas: Some(schemas), noted: Some(noted) })
+        Some(Self { since: Instant::now(), wanted, lists, schemas: Some(schemas), noted: Some(told) })
     }
 
     /// The schemas, where they are of these kinds.
