@@ -170,10 +170,7 @@ pub struct Seen {
 impl Destination {
     /// Connects.
     pub async fn reach(settings: &Settings) -> Result<Self, Failure> {
-        let cluster = settings.cluster().await?.remembering();
-        // Wanted soon, by nearly everybody; beside what is waited for it costs no time.
-        let early = cluster.clone();
-        tokio::spawn(async move { early.schemas(&BTreeSet::new()).await });
+        let cluster = settings.cluster().await?;
         let (discovery, version) = tokio::try_join!(cluster.discovery(), cluster.version())?;
         let environment = settings.environment(version.trim_start_matches('v'), discovery.api_versions());
         let (settings, others) = (settings.clone(), Arc::default());
