@@ -39,8 +39,7 @@ pub enum Form {
     /// With the record of their field managers, which may be as large as they are.
     Recorded,
     /// So that it can be told whether they are what they were, for a fraction of the
-    /// API server's work. Nothing is read of one before [`Cluster::unseal`]. Kinds that
-    /// have no such form come plain.
+    /// API server's work. Nothing is read of one before [`Cluster::unseal`].
     Sealed,
 }
 

@@ -268,7 +268,8 @@ impl Live {
         self.objects.get(key)?.value()
     }
 
-    /// An unread list's object as the API server wrote it, in whatever form.
+    /// An unread list's object as the API server wrote it; of a sealed one, what it says
+    /// of the last write.
     pub fn text(&self, key: &ObjectKey) -> Option<&[u8]> {
         let object = self.objects.get(key)?;
         let sealed = object.seal.as_ref().map(|seal| &*seal.bytes).filter(|bytes| !bytes.is_empty());

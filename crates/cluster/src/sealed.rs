@@ -1,6 +1,8 @@
-//! A LIST in Kubernetes' protobuf, which costs the API server a fraction of what
-//! JSON does. In: the answer's body. Out: its items as they came, each with what
-//! tells it from another: of an object, nothing but its metadata is understood.
+//! A LIST of metadata alone, in Kubernetes' protobuf, which costs the API server a
+//! tenth of what JSON does. In: the answer's body. Out: its items as they came, each
+//! with what tells it from another. An object whose metadata is the same, with its uid,
+//! `resourceVersion`, and the record of who wrote what and when, was not written since:
+//! the API conventions let versions be compared for equality.
 //! Source: k8s.io/apimachinery `runtime/generated.proto` and
 //! `meta/v1/generated.proto`, whose fields keep their numbers.
 
@@ -14,14 +16,15 @@ use prost::bytes::Bytes;
 
 use crate::live::Marks;
 
-/// What is asked for; kinds that have no such form come as JSON.
-pub(crate) const ACCEPT: &str = "application/vnd.kubernetes.protobuf, application/json";
+/// What is asked for; who has no such form answers with JSON.
+pub(crate) const ACCEPT: &str =
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json";
 /// How the API server names it.
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// What every such body begins with.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// An object that is known by its bytes alone.
+/// An object that is known by its metadata alone.
 #[derive(Clone)]
 pub(crate) struct Seal {
     pub gvk: Arc<Gvk>,

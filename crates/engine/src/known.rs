@@ -1,9 +1,9 @@
 //! What is as Git says. In: desired and live objects, and what earlier comparisons
 //! have found. Out: those that are the same. Nothing is compared again while
-//! nothing that a comparison looks at has changed: the live object's text, what
-//! Git says of it, the schemas, what is left to others, and this very program.
-//! All of that is in one hash for each object, kept on disk. Of what holds a
-//! secret none is kept.
+//! nothing that a comparison looks at has changed: the live object's text, or what
+//! says that nobody has written it since, what Git says of it, the schemas, what is
+//! left to others, and this very program. All of that is in one hash for each
+//! object, kept on disk. Of what holds a secret none is kept.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{BufWriter, Write};
@@ -38,6 +38,8 @@ static PROGRAM: LazyLock<Option<String>> = LazyLock::new(|| {
 /// All that a comparison looks at beside two objects.
 #[derive(Clone, Copy)]
 pub(crate) struct Ground<'a> {
+    /// The API server's: another one may fill in other defaults.
+    pub version: &'a str,
     pub schemas: &'a Schemas,
     pub policy: &'a Policy,
     pub delegated: &'a Delegated,
@@ -46,9 +48,9 @@ pub(crate) struct Ground<'a> {
 impl Ground<'_> {
     /// For each kind, with its own schema: others may be compiled beside it.
     fn hashes(&self, set: &DesiredSet) -> HashMap<Gvk, Hash> {
-        let Self { schemas, policy, delegated } = self;
+        let Self { version, schemas, policy, delegated } = self;
         let Some(program) = PROGRAM.as_ref() else { return HashMap::new() };
-        let common = Sha256::new_with_prefix(format!("{program}\n{policy:?}\n{delegated:?}\n"));
+        let common = Sha256::new_with_prefix(format!("{program}\n{version}\n{policy:?}\n{delegated:?}\n"));
         let mut kinds: Vec<&Gvk> = set.objects.values().map(|object| &object.gvk).collect();
         // Most come one after the other.
         kinds.dedup();
@@ -175,7 +177,7 @@ mod tests {
         let body = json!({"items": [live]}).to_string().into_bytes();
         let live = Live::of_list(body, gvk, false).unwrap();
         let (schemas, delegated) = (Schemas::builtin(), set.delegated());
-        let ground = Ground { schemas: &schemas, policy, delegated: &delegated };
+        let ground = Ground { version: "1.37", schemas: &schemas, policy, delegated: &delegated };
         let mut known = Known::read(memory, Reads::All, ground);
         known.look(set, &live);
         let was_known = known.is_known(set.objects.keys().next().unwrap());

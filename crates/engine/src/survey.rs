@@ -212,7 +212,8 @@ pub async fn survey(
     let ((mut live, listed), schemas, places) = tokio::try_join!(lists, schemas, places)?;
     let mut elsewhere = places::list_beside((cluster, discovery), &listed, &places, form, &mut live).await?;
     let delegated = set.delegated();
-    let ground = known::Ground { schemas: &schemas, policy: &policy, delegated: &delegated };
+    let version = &environment.kube_version;
+    let ground = known::Ground { version, schemas: &schemas, policy: &policy, delegated: &delegated };
     let mut known = Known::read(&memory, reads, ground);
     known.look(&set, &live);
     if reads == Reads::Changed {
