@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use gitops_cluster::{Cluster, ClusterError, Discovery, Form, Live, NAMESPACES};
+use gitops_cluster::{Cluster, ClusterError, Discovery, Form, Live};
 use gitops_core::object::Gvk;
 
 use crate::ahead::Wanted;
@@ -19,8 +19,8 @@ use crate::ahead::Wanted;
 const FRESH: Duration = Duration::from_millis(500);
 
 type Listing = Shared<BoxFuture<'static, Result<Arc<Live>, ClusterError>>>;
-/// A kind and a namespace; empty: everywhere.
-type Place = (Gvk, String);
+/// A kind, and the namespaces to look for it in.
+type Place = (Gvk, BTreeSet<String>);
 
 /// Lists of one cluster.
 #[derive(Default)]
@@ -43,8 +43,8 @@ impl Lists {
         discovery: &Discovery,
         wanted: &Wanted,
     ) -> Result<Live, ClusterError> {
-        let listings = places(discovery, wanted).into_iter().map(|place| self.of(cluster, discovery, place));
-        let listings: Vec<Listing> = listings.collect();
+        let places = wanted.iter().map(|(gvk, namespaces)| (gvk.clone(), namespaces.clone()));
+        let listings: Vec<Listing> = places.map(|place| self.of(cluster, discovery, place)).collect();
         let mut live = Live::default();
         for listed in futures::future::try_join_all(listings).await? {
             live.extend((*listed).clone());
@@ -57,27 +57,12 @@ impl Lists {
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lists.retain(|_, (since, _)| since.elapsed() < FRESH);
         let list = || {
-            let (cluster, discovery, (gvk, namespace)) = (cluster.clone(), discovery.clone(), place.clone());
-            let list = async move {
-                let wanted = BTreeMap::from([(gvk, BTreeSet::from([namespace]))]);
-                cluster.list_unread(&discovery, &wanted, |_| Form::Plain).await.map(Arc::new)
-            };
+            let (cluster, discovery) = (cluster.clone(), discovery.clone());
+            let wanted = BTreeMap::from([place.clone()]);
+            let list =
+                async move { cluster.list_unread(&discovery, &wanted, |_| Form::Plain).await.map(Arc::new) };
             (Instant::now(), list.boxed().shared())
         };
         lists.entry(place.clone()).or_insert_with(list).1.clone()
     }
-}
-
-/// Where is listed: many namespaces at once.
-fn places(discovery: &Discovery, wanted: &Wanted) -> Vec<Place> {
-    let mut places = Vec::new();
-    for (gvk, namespaces) in wanted {
-        let is_narrow = discovery.kind(gvk).is_some_and(|kind| kind.namespaced);
-        if is_narrow && namespaces.len() <= NAMESPACES {
-            places.extend(namespaces.iter().map(|namespace| (gvk.clone(), namespace.clone())));
-        } else {
-            places.push((gvk.clone(), String::new()));
-        }
-    }
-    places
 }

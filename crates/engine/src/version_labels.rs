@@ -11,6 +11,7 @@ use gitops_core::children::{Tracks, Whose, controller, maker, version_labels};
 use gitops_core::desired::{AppRef, DesiredObject};
 use gitops_core::names::{ANNOTATION_OWNER, LABEL_APPLICATION, LABEL_TRACK};
 use gitops_core::object::{Gvk, ObjectKey};
+use gitops_core::rollout::room::has_ended;
 use gitops_core::rollout::spec::Means;
 use serde_json::{Value, json};
 
@@ -121,8 +122,7 @@ fn lacking(survey: &Survey, application: &AppRef, live: &Live) -> Vec<Labelled> 
     let pods = live.iter().filter(|(key, _)| key.kind == "Pod");
     let mut found = Vec::new();
     for (key, pod) in pods {
-        let ended = matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
-        if ended || pod.pointer("/metadata/deletionTimestamp").is_some() {
+        if has_ended(pod) || pod.pointer("/metadata/deletionTimestamp").is_some() {
             continue;
         }
         let Some((owner, root)) = above(pod, &by_uid, &roots) else { continue };

@@ -85,6 +85,10 @@ impl<'a> Home<'a> {
 /// A path as Git has it: no `./` before and no `/` around it; the root is `.`.
 pub fn tidy(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    joined(&parts)
+}
+
+fn joined(parts: &[&str]) -> String {
     if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
 }
 
@@ -99,7 +103,7 @@ pub fn below(folder: &str, path: &str) -> Option<String> {
             part => parts.push(part),
         }
     }
-    Some(if parts.is_empty() { ".".to_owned() } else { parts.join("/") })
+    Some(joined(&parts))
 }
 
 #[cfg(test)]

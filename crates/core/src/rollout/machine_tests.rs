@@ -52,18 +52,8 @@ fn a_pod_in_the_place_of_another_is_progress() {
     assert_eq!((world.state().phase, world.state().stable), (Phase::Idle, Some(world.version("v2"))));
 }
 
-fn until(world: &mut World, what: &str, reached: impl Fn(&World) -> bool) {
-    for _ in 0..100 {
-        if reached(world) {
-            break;
-        }
-        world.tick(None, Crash::No);
-    }
-    assert!(reached(world), "{what}: {:?}", world.state());
-}
-
 fn phase(world: &mut World, phase: Phase) {
-    until(world, &format!("{phase:?}"), |world| world.state().phase == phase);
+    world.until(&format!("{phase:?}"), |world| world.state().phase == phase);
 }
 
 #[test]
@@ -124,7 +114,7 @@ fn what_is_not_known_waits_for_a_person() {
         for background in [false, true] {
             let mut world = measured(vec![Step::Pause(Some(50))], background);
             world.unsure.push("v2".into());
-            until(&mut world, "it is held", |world| world.state().held.is_some());
+            world.until("it is held", |world| world.state().held.is_some());
             assert_eq!((world.state().phase, world.state().held), (Phase::Paused, Some(Held::Inconclusive)));
             (0..20).for_each(|_| world.tick(None, Crash::No));
             assert_eq!(world.state().held, Some(Held::Inconclusive));
@@ -162,7 +152,7 @@ fn the_second_workload_may_be_larger_than_its_weight() {
 fn room_is_looked_for_whenever_there_are_to_be_more_pods() {
     let mut world = broken();
     world.broken.clear();
-    until(&mut world, "half of it runs", |world| world.state().setting.share == 50);
+    world.until("half of it runs", |world| world.state().setting.share == 50);
     world.shortage = Some("ResourceQuota team leaves 1 of pods".into());
     (0..5).for_each(|_| world.tick(None, Crash::No));
     let state = world.state();
@@ -201,11 +191,11 @@ fn where_none_may_be_left_nothing_starts_before_the_last_has_ended() {
     }
     assert_eq!((world.state().phase, world.pods.len()), (Phase::Progressing, 0));
     world.ending = 0;
-    until(&mut world, "promoted", |world| world.is_over() && world.reached("web").len() == 5);
+    world.until("promoted", |world| world.is_over() && world.reached("web").len() == 5);
     assert!(only(&world, "v2"));
     // What hangs keeps the new version out, and on the way back the old one.
     (world.broken, world.tip, world.pulling) = (vec!["broken".into()], "broken".into(), false);
-    until(&mut world, "the broken one", |world| !world.pods.is_empty() && only(world, "broken"));
+    world.until("the broken one", |world| !world.pods.is_empty() && only(world, "broken"));
     world.ending = 1;
     phase(&mut world, Phase::Aborting);
     for _ in 0..60 {

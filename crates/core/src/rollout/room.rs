@@ -163,6 +163,11 @@ pub fn over_quota(
     None
 }
 
+/// Whether a Pod's containers run no more.
+pub fn has_ended(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
 /// What the Pods of each node ask for.
 #[derive(Clone, Debug, Default)]
 pub struct Taken(BTreeMap<String, Amounts>);
@@ -171,8 +176,7 @@ impl Taken {
     /// By these Pods, as far as they have not ended.
     pub fn by<'a>(pods: impl IntoIterator<Item = &'a Value>) -> Self {
         let mut taken = Self::default();
-        let counts = |pod: &&Value| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
-        for pod in pods.into_iter().filter(counts) {
+        for pod in pods.into_iter().filter(|pod| !has_ended(pod)) {
             let Some(spec) = pod.get("spec") else { continue };
             let sum = taken.0.entry(text(pod, "/spec/nodeName").to_owned()).or_default();
             add(sum, &asked(spec, "requests"), 1);

@@ -14,16 +14,6 @@ use super::simulation::{Crash, MOST, REPLICAS, World, spec};
 use super::spec::{Means, Size, Spec, Step, Strategy as Way, Traffic};
 use super::state::{Holds, Phase};
 
-fn until(world: &mut World, what: &str, reached: impl Fn(&World) -> bool) {
-    for _ in 0..100 {
-        if reached(world) {
-            break;
-        }
-        world.tick(None, Crash::No);
-    }
-    assert!(reached(world), "{what}: {:?}", world.state());
-}
-
 /// A new version that waits at this weight.
 fn held(mut spec: Spec, kind: &str, scaled: bool) -> World {
     spec.target.kind = kind.into();
@@ -32,7 +22,7 @@ fn held(mut spec: Spec, kind: &str, scaled: bool) -> World {
         world.autoscale();
     }
     world.tip = "v2".into();
-    until(&mut world, "it waits", |world| world.state().phase == Phase::Paused);
+    world.until("it waits", |world| world.state().phase == Phase::Paused);
     world
 }
 
@@ -141,7 +131,7 @@ fn where_an_autoscaler_scales_nothing_is_waited_for_in_vain() {
             let mut world = held(canary(weight), "Deployment", scaled);
             world.scale(before);
             world.tick(asked(Ask::Promote), Crash::No);
-            until(&mut world, "it ends", |world| world.state().phase == Phase::Idle);
+            world.until("it ends", |world| world.state().phase == Phase::Idle);
             ticks(&mut world, 20);
             assert_eq!(pods(&world), (0, before as usize), "{weight} {scaled}");
         }
@@ -160,8 +150,8 @@ fn what_a_rollout_has_scaled_to_zero_comes_back() {
         ticks(&mut world, 10);
         world.failing.extend(failing.then(|| "v2".to_owned()));
         world.tip = "v2".into();
-        until(&mut world, "it begins", |world| world.state().is_under_way());
-        until(&mut world, "it ends", |world| !world.state().is_under_way());
+        world.until("it begins", |world| world.state().is_under_way());
+        world.until("it ends", |world| !world.state().is_under_way());
         ticks(&mut world, 20);
         assert_eq!(pods(&world), if failing { (8, 0) } else { (0, 8) }, "{:?}", world.state());
     }
@@ -169,9 +159,9 @@ fn what_a_rollout_has_scaled_to_zero_comes_back() {
     let mut world = World::new(spec(Way::Recreate { before: vec![], after: vec![] }), &["v1", "v2"]);
     world.autoscale();
     world.tip = "v2".into();
-    until(&mut world, "it stops", |world| world.state().setting.share == 0);
+    world.until("it stops", |world| world.state().setting.share == 0);
     world.tip = "v1".into();
-    until(&mut world, "it is back", |world| world.state().phase == Phase::Idle);
+    world.until("it is back", |world| world.state().phase == Phase::Idle);
     ticks(&mut world, 20);
     assert_eq!(pods(&world), (REPLICAS as usize, 0), "{:?}", world.state());
 }

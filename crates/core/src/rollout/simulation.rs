@@ -309,6 +309,17 @@ impl World {
         self.declared().or_else(|| state.scaled(live)).unwrap_or(1)
     }
 
+    /// Goes on until it is so.
+    pub fn until(&mut self, what: &str, reached: impl Fn(&Self) -> bool) {
+        for _ in 0..100 {
+            if reached(self) {
+                break;
+            }
+            self.tick(None, Crash::No);
+        }
+        assert!(reached(self), "{what}: {:?}", self.state());
+    }
+
     /// Changes what all commits say of the target.
     pub fn declare(&mut self, change: impl Fn(&mut Value)) {
         let target = self.spec.target.clone();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use gitops_core::health::Health;
 use gitops_core::object::ObjectKey;
+use gitops_core::rollout::room::has_ended;
 use gitops_core::rollout::spec::Means;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -131,11 +132,6 @@ impl Pods {
         // Pods that are gone from the list are about to go from the slice.
         reached.iter().all(|pod| self.near.pods.get(*pod).is_some_and(selected)) && ready.is_subset(&reached)
     }
-}
-
-/// Its containers run no more.
-fn has_ended(pod: &Value) -> bool {
-    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
 /// Whether a Pod has been told to end, and has time left for it.
