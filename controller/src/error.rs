@@ -2,6 +2,7 @@
 
 use gitops_engine::EngineError;
 use gitops_engine::program::Ended;
+use gitops_engine::spec::Mistake;
 
 /// An error of this program.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +17,8 @@ pub enum Error {
     /// A cluster that cannot be used now; a reason in CamelCase, and in words.
     #[error("cluster {cluster}: {message}")]
     Destination { cluster: String, reason: &'static str, message: String },
-    #[error("spec.sync.{field}: {reason}")]
-    Policy { field: &'static str, reason: String },
+    #[error(transparent)]
+    Spec(#[from] Mistake),
     /// What signs push events.
     #[error("{what}: {reason}")]
     Keys { what: String, reason: String },

@@ -27,7 +27,7 @@ use crate::request::{Asked, Prune, What};
 use crate::schedule::{Backoff, Decision, Situation, decide};
 use crate::sight::prunes;
 use crate::status::{self, Found, Suspended};
-use crate::windows::Windows;
+use gitops_engine::windows::Windows;
 
 mod commits;
 mod labels;

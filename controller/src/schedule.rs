@@ -4,10 +4,8 @@
 use std::time::{Duration, Instant};
 
 use gitops_api::application::{Retry, SyncMode, SyncPolicy};
-use gitops_engine::program::duration;
-
-use crate::error::Error;
-use crate::windows::Windows;
+use gitops_engine::spec::{Mistake, pauses};
+use gitops_engine::windows::Windows;
 
 /// How failed syncs are tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +20,9 @@ impl Backoff {
     ///
     /// # Errors
     /// When a duration cannot be read.
-    pub fn of(retry: &Retry) -> Result<Self, Error> {
-        let read = |field: &'static str, text: &str| {
-            duration(text).map_err(|reason| Error::Policy { field, reason })
-        };
-        Ok(Self {
-            limit: u32::try_from(retry.limit).unwrap_or(0),
-            first: read("retry.backoff", &retry.backoff)?,
-            max: read("retry.max", &retry.max)?,
-        })
+    pub fn of(retry: &Retry) -> Result<Self, Mistake> {
+        let (first, max) = pauses(retry)?;
+        Ok(Self { limit: u32::try_from(retry.limit).unwrap_or(0), first, max })
     }
 
     /// The pause after so many failures.

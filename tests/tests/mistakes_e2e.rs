@@ -195,6 +195,11 @@ fn a_gitops_yaml_with_a_mistake_is_told_with_its_place() {
         (format!("{named}spec: {{source: {{repo: \"https://[\", path: app}}}}\n"), 2, "https://["),
         (format!("{named}spec: {{source: {{path: app, type: Tanka}}}}\n"), 2, "Tanka"),
         (format!("{named}spec: {{source: {{path: app}}, sync: {{options: [\"Fly=true\"]}}}}\n"), 2, "Fly"),
+        (
+            format!("{named}spec: {{source: {{path: app}}, sync: {{retry: {{max: soon}}}}}}\n"),
+            2,
+            "spec.sync.retry.max: \"soon\" is no duration",
+        ),
     ] {
         let repo = Repo::with(&[("gitops.yaml", &text), ("app/good.yaml", GOOD)]);
         let ran = cluster().gitops(repo.path(), "sync");

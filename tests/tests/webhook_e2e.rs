@@ -348,6 +348,41 @@ fn an_editor_cannot_point_an_application_elsewhere() {
 }
 
 #[test]
+fn what_of_an_application_cannot_be_read_is_refused_when_it_is_written() {
+    let shop = Shop::open();
+    let window = |schedule: &str, zone: &str| json!({"kind": "Allow", "schedule": schedule, "duration": "8h", "timeZone": zone});
+    let patched = |spec: Value, by: &str| {
+        let patch = json!({"spec": spec}).to_string();
+        shop.kubectl_args(&["patch", "application", "web", "--type=merge", "-p", &patch, by])
+    };
+    let wrong = [
+        (
+            json!({"sync": {"windows": [window("0 25 * * *", "")]}}),
+            "spec.sync.windows[0].schedule: \"0 25 * * * UTC\"",
+        ),
+        (
+            json!({"sync": {"windows": [window("0 8 * * *", ""), window("0 8 * * *", "Mars/Base")]}}),
+            "spec.sync.windows[1].schedule",
+        ),
+        (json!({"sync": {"retry": {"backoff": "soon"}}}), "spec.sync.retry.backoff: \"soon\" is no duration"),
+        (json!({"sync": {"options": ["Fly=true"]}}), "spec.sync.options: "),
+        (json!({"ignore": [{"kind": "Service", "path": "spec..x"}]}), "spec.ignore[0].path: "),
+        (json!({"health": [{"kind": "Db", "cel": "self."}]}), "spec.health[0].cel (Db): "),
+        (json!({"source": {"repo": "ftp://example.com/x"}}), "ftp://example.com/x"),
+    ];
+    for (spec, told) in wrong {
+        refused(&patched(spec, "--field-manager=me"), &[told, "kubectl explain application.spec"]);
+    }
+    // Who may do more may not do this either.
+    let name = shop.name();
+    let mistaken = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "other"}, "spec": {
+        "project": name, "source": {"repo": shop.repo.url()}, "sync": {"windows": [window("never", "")]}}});
+    refused(&shop.kubectl_stdin("create -f -", &mistaken.to_string()), &["\"never UTC\" is no schedule"]);
+    patched(json!({"sync": {"windows": [window("0 8 * * 1-5", "Europe/Berlin")]}}), "--field-manager=me")
+        .ok();
+}
+
+#[test]
 fn two_applications_that_declare_one_object_are_both_told() {
     let shop = Shop::open();
     let second = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "second"}, "spec": {

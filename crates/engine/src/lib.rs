@@ -35,12 +35,14 @@ pub mod restore;
 pub mod revisions;
 pub mod rollout;
 pub mod rules;
+pub mod spec;
 pub mod survey;
 pub mod sync;
 pub mod traces;
 pub mod trust;
 pub mod version_labels;
 pub mod versions;
+pub mod windows;
 
 pub use ahead::{Ahead, Reads};
 pub use desired::{Environment, desired, packed};

@@ -19,6 +19,7 @@ use gitops_source::location::UrlError;
 use gitops_source::{Credentials, RepoUrl, Secret, git, yaml};
 
 use crate::error::EngineError;
+use crate::spec;
 
 pub(crate) use cluster::decode;
 pub use cluster::{Access, access_of, from_cluster, own, status_of};
@@ -209,7 +210,7 @@ pub fn find_file(folder: &Path) -> Option<PathBuf> {
 /// `default_namespace`, for themselves and for their objects.
 ///
 /// # Errors
-/// What is wrong with the file, with its place.
+/// What is wrong with the file, with its place, and what of a spec cannot be read.
 pub fn read_file(
     file: &Path,
     default_namespace: &str,
@@ -221,7 +222,14 @@ pub fn read_file(
     let folder =
         file.canonicalize().ok().and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default();
     let enclosing = git::enclosing(&folder).map(|(root, _)| root);
-    read_text(&shown, &text, enclosing.as_deref(), default_namespace, credentials)
+    let all = read_text(&shown, &text, enclosing.as_deref(), default_namespace, credentials)?;
+    for loaded in &all {
+        if let Some(mistake) = spec::mistake(&loaded.spec, jiff::Timestamp::now()) {
+            let reason = format!("Application {}: {mistake}", loaded.application);
+            return Err(EngineError::Application { file: shown, reason });
+        }
+    }
+    Ok(all)
 }
 
 /// As [`read_file`], from its text; `shown` names it, `root` is the repository

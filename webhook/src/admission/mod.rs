@@ -3,6 +3,7 @@
 
 mod family;
 mod mutate;
+mod own;
 pub mod salvage;
 mod validate;
 

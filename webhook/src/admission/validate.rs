@@ -8,15 +8,12 @@ use gitops_core::contention::Contention;
 use gitops_core::delegation::Free;
 use gitops_core::desired::AppRef;
 use gitops_core::index::Part;
-use gitops_core::names::{ANNOTATION_REVISION, GROUP};
+use gitops_core::names::ANNOTATION_REVISION;
 use gitops_core::object::{Gvk, ObjectKey};
 use gitops_core::verdict::{
-    Asked, Candidate, Context, Decision, Facts, Operation, Review, Verdict, audit, denial, judge, paths,
-    request_of, revision_of, verb, word,
+    Candidate, Context, Decision, Facts, Operation, Review, Verdict, audit, denial, judge, paths,
+    revision_of, verb, word,
 };
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::Api;
-use kube::api::PostParams;
 use serde_json::Value;
 
 use super::family::Learnt;
@@ -122,6 +119,7 @@ const BY_CLUSTER: &[&str] = &[
     "endpoints",
     "interactive",
     "orphan",
+    "own-spec",
     "request",
     "second",
 ];
@@ -142,6 +140,7 @@ impl Case<'_> {
             holds: self.holds(world),
             orphaning,
             behind: standing != Standing::Known,
+            mistake: self.mistake(),
             writer: self.request.user_info.username.clone(),
             ..Facts::default()
         };
@@ -401,53 +400,5 @@ impl Case<'_> {
         let path = format!("/api/v1/namespaces/{}", self.key.namespace);
         let namespace = self.keeper.cluster.get_json(&path).await.unwrap_or_default();
         namespace.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
-    }
-
-    /// What there is to know of the request that is new, changed or withdrawn.
-    pub(super) async fn asked(&self) -> Asked {
-        let new = request_of(self.request.object.as_ref());
-        let text = new.or_else(|| request_of(self.request.old_object.as_ref())).unwrap_or_default();
-        let permission = match gitops_api::Request::parse(text) {
-            Ok(asked) => asked.verb.permission(&self.request.kind.kind),
-            // What is no request can be taken away.
-            Err(_) if new.is_none() => return Asked::Permitted,
-            Err(error) => return Asked::Unreadable(error.to_string()),
-        };
-        if self.may(permission, self.request.resource.resource.clone()).await {
-            Asked::Permitted
-        } else {
-            Asked::Forbidden(permission.to_owned())
-        }
-    }
-
-    /// Whether the writer has this verb on this object of ours.
-    async fn may(&self, verb: &str, plural: String) -> bool {
-        let user = &self.request.user_info;
-        let review = SubjectAccessReview {
-            spec: SubjectAccessReviewSpec {
-                user: Some(user.username.clone()),
-                uid: Some(user.uid.clone()),
-                groups: Some(user.groups.clone()),
-                extra: Some(user.extra.clone()),
-                resource_attributes: Some(ResourceAttributes {
-                    group: Some(GROUP.into()),
-                    resource: Some(plural),
-                    verb: Some(verb.into()),
-                    namespace: Some(self.key.namespace.clone()),
-                    name: Some(self.key.name.clone()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SubjectAccessReviewSpec::default()
-            },
-            ..SubjectAccessReview::default()
-        };
-        let reviews: Api<SubjectAccessReview> = Api::all(self.keeper.cluster.client());
-        match reviews.create(&PostParams::default(), &review).await {
-            Ok(answer) => answer.status.is_some_and(|status| status.allowed),
-            Err(error) => {
-                tracing::warn!(%error, verb, "whether a user has this verb is not known, so they have not");
-                false
-            }
-        }
     }
 }

@@ -195,6 +195,8 @@ pub struct Facts {
     pub application_terminating: bool,
     /// The node of this Pod is gone, or evicts it by a taint.
     pub node_lost: bool,
+    /// What of an Application's spec cannot be read, in a sentence, where that is new.
+    pub mistake: Option<String>,
     /// Whether the writer has the verb `override`.
     pub may_override: bool,
     /// Who writes, for the stamps of Overrides and requests alone.

@@ -8,8 +8,8 @@ use crate::object::ObjectKey;
 
 /// Rules that no Override opens: our own kinds have verbs of their own, and
 /// marks that are untrue would still work after it has ended.
-const NEVER: [&str; 6] =
-    ["request", "own-kinds", "override-window", "held-marks", "revision-forward", "pretender"];
+const NEVER: [&str; 7] =
+    ["request", "own-kinds", "own-spec", "override-window", "held-marks", "revision-forward", "pretender"];
 
 /// An Override, as far as a verdict depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::rules::against_git;
 use super::{Context, Objection, Operation, Review};
 use crate::compare::{Difference, Op, carries_requests, is_ours, unix_seconds};
 use crate::names::{ANNOTATION_REQUEST, ANNOTATION_REQUESTED_BY, FINALIZER_PRUNE, GROUP};
@@ -72,6 +73,20 @@ pub(super) fn own_kinds(review: &Review<'_>, context: &Context<'_>) -> Option<Ob
         message: format!("{message}, so changing it takes the verb `{verb}` on {resource}"),
         hint,
     })
+}
+
+/// What no schema can say of a spec is said when it is written: until somebody looks
+/// at its status, an Application that cannot be read is kept by nobody.
+pub(super) fn spec(review: &Review<'_>, context: &Context<'_>) -> Option<Objection> {
+    let message = context.facts.mistake.clone()?;
+    let hint = match context.tip() {
+        Some(_) => against_git(Vec::new(), context).hint,
+        None => format!(
+            "correct that field; kubectl explain {}.spec says what it holds",
+            review.key.kind.to_lowercase()
+        ),
+    };
+    Some(Objection { message, hint, ..Objection::default() })
 }
 
 fn list<'a>(object: Option<&'a Value>, field: &str) -> &'a [Value] {

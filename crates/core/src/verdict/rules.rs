@@ -38,6 +38,7 @@ pub const RULES: &[Rule] = &[
     Rule { id: "namespace-labels", judge: namespace_labels },
     Rule { id: "request", judge: asking::request },
     Rule { id: "own-kinds", judge: own::own_kinds },
+    Rule { id: "own-spec", judge: own::spec },
     Rule { id: "override-window", judge: own::override_window },
     Rule { id: "rollout-status", judge: rollouts::status },
     Rule { id: "second", judge: rollouts::second },

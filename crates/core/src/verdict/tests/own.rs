@@ -10,6 +10,10 @@ fn going(finalizers: Value) -> Value {
     with(going, "/metadata/finalizers", finalizers)
 }
 
+fn mistake() -> Option<String> {
+    Some("spec.sync.windows[0].schedule: \"never UTC\" is no schedule".into())
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case {
@@ -110,6 +114,23 @@ pub(super) fn cases() -> Vec<Case> {
             wants: vec![("c2", Some(application("a")))],
             facts: Facts { may_manage: true, ..Facts::default() },
             ..case("a declared Application changes through Git alone", "toward-git")
+        },
+        Case {
+            operation: Operation::Create,
+            old: None,
+            new: Some(application("a")),
+            wants: vec![("c2", None)],
+            tracked: false,
+            facts: Facts { may_manage: true, mistake: mistake(), ..Facts::default() },
+            ..case("what cannot be read is told at once", "own-spec")
+        },
+        Case {
+            operation: Operation::Create,
+            old: None,
+            new: Some(application("a")),
+            wants: vec![("c2", Some(application("a")))],
+            facts: Facts { mistake: mistake(), ..Facts::default() },
+            ..case("of what Git declares, too", "own-spec")
         },
     ]
 }

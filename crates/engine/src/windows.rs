@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use cronexpr::Crontab;
 use gitops_api::application::{Window, WindowKind};
-use gitops_engine::program::duration;
 use jiff::Timestamp;
 
-use crate::error::Error;
+use crate::program::duration;
+use crate::spec::Mistake;
 
 /// Longer, nobody waits without looking again.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
@@ -37,20 +37,22 @@ pub struct Windows {
 /// One of them.
 #[derive(Debug)]
 struct Read {
+    /// Such as `spec.sync.windows[0]`.
+    place: String,
     kind: WindowKind,
     begins: Crontab,
     length: Duration,
 }
 
-fn bad(reason: String) -> Error {
-    Error::Policy { field: "windows", reason }
+fn bad(place: &str, field: &str, reason: String) -> Mistake {
+    Mistake { field: format!("{place}.{field}"), reason }
 }
 
 impl Windows {
     /// # Errors
     /// When a schedule, duration or time zone cannot be read.
-    pub fn at(windows: &[Window], now: Timestamp) -> Result<Self, Error> {
-        let all: Vec<Read> = windows.iter().map(Read::of).collect::<Result<_, _>>()?;
+    pub fn at(windows: &[Window], now: Timestamp) -> Result<Self, Mistake> {
+        let all: Vec<Read> = windows.iter().enumerate().map(Read::of).collect::<Result<_, _>>()?;
         let state = state(&all, now)?;
         Ok(Self { all, now, state })
     }
@@ -79,7 +81,7 @@ impl Windows {
 }
 
 /// Whether automatic syncs are kept out, and when that may change.
-fn state(windows: &[Read], now: Timestamp) -> Result<(bool, Option<Timestamp>), Error> {
+fn state(windows: &[Read], now: Timestamp) -> Result<(bool, Option<Timestamp>), Mistake> {
     let (mut allowing, mut allowed, mut denied) = (false, false, false);
     let mut changes: Option<Timestamp> = None;
     for window in windows {
@@ -94,22 +96,25 @@ fn state(windows: &[Read], now: Timestamp) -> Result<(bool, Option<Timestamp>), 
 }
 
 impl Read {
-    fn of(window: &Window) -> Result<Self, Error> {
+    fn of((index, window): (usize, &Window)) -> Result<Self, Mistake> {
+        let place = format!("spec.sync.windows[{index}]");
         let zone = if window.time_zone.is_empty() { "UTC" } else { &window.time_zone };
         let schedule = format!("{} {zone}", window.schedule);
-        let begins = cronexpr::parse_crontab(&schedule)
-            .map_err(|error| bad(format!("{schedule:?} is no schedule in a time zone: {error}")))?;
-        let length = duration(&window.duration)
-            .map_err(|reason| bad(format!("{:?} is no duration: {reason}", window.duration)))?;
-        Ok(Self { kind: window.kind, begins, length })
+        let begins = cronexpr::parse_crontab(&schedule).map_err(|error| {
+            bad(&place, "schedule", format!("{schedule:?} is no schedule in a time zone: {error}"))
+        })?;
+        let length = duration(&window.duration).map_err(|reason| {
+            bad(&place, "duration", format!("{:?} is no duration: {reason}", window.duration))
+        })?;
+        Ok(Self { place, kind: window.kind, begins, length })
     }
 
     /// Whether it is open, and when that may change.
-    fn state(&self, now: Timestamp) -> Result<(bool, Timestamp), Error> {
-        let too_long = |_| bad(format!("{:?} is too long", self.length));
+    fn state(&self, now: Timestamp) -> Result<(bool, Timestamp), Mistake> {
+        let too_long = |_| bad(&self.place, "duration", format!("{:?} is too long", self.length));
         // The first beginning after the latest one that would be over by now.
         let begun = self.begins.find_next(now.checked_sub(self.length).map_err(too_long)?);
-        let begun = begun.map_err(|error| bad(error.to_string()))?.timestamp();
+        let begun = begun.map_err(|error| bad(&self.place, "schedule", error.to_string()))?.timestamp();
         if begun <= now {
             Ok((true, begun.checked_add(self.length).map_err(too_long)?))
         } else {
@@ -123,7 +128,7 @@ impl Read {
 mod tests {
     use super::*;
 
-    fn closed(windows: &[Window], now: Timestamp) -> Result<Option<Closed>, Error> {
+    fn closed(windows: &[Window], now: Timestamp) -> Result<Option<Closed>, Mistake> {
         Ok(Windows::at(windows, now)?.closed())
     }
 
@@ -195,11 +200,11 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(wrong("never", "1h", "").starts_with("spec.sync.windows: \"never UTC\""));
+        assert!(wrong("never", "1h", "").starts_with("spec.sync.windows[0].schedule: \"never UTC\""));
         assert!(wrong("0 0 * * *", "soon", "").contains("\"soon\" is no duration"));
         assert!(wrong("0 0 * * *", "175000000h", "").contains("is too long"));
         // The 31st of February.
-        assert!(wrong("0 0 31 2 *", "1h", "").starts_with("spec.sync.windows"));
+        assert!(wrong("0 0 31 2 *", "1h", "").starts_with("spec.sync.windows[0].schedule: "));
         assert!(wrong("0 0 * * *", "1h", "Mars/Base").contains("Mars/Base"));
     }
 }
