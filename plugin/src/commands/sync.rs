@@ -241,7 +241,7 @@ pub(super) async fn carry_out(
     let destination = Destination::reach(settings).await?;
     let chosen = select(&arguments.selection, settings, Some(&destination.cluster)).await?;
     let known = Arc::new(in_file(&arguments.selection, settings, Some(&destination.cluster))?);
-    let asked::Asked { mut reports, code: mut worst, left: chosen } =
+    let asked::Asked { mut reports, code: mut worst, left: chosen, why: mut said } =
         asked::run(&arguments, &destination, chosen, printer).await?;
     if worst == code::INTERRUPTED {
         return Ok((reports, worst));
@@ -268,7 +268,10 @@ pub(super) async fn carry_out(
             wait: options.wait || dependencies.is_awaited(&loaded),
             ..options.clone()
         };
-        let there = destination.of(&loaded).await?;
+        let (there, look) = (destination.of(&loaded).await?, look?);
+        if let Some(why) = said.take() {
+            printer.talk(&why);
+        }
         let case = Case {
             destination: &there,
             loaded: &loaded,
@@ -279,7 +282,7 @@ pub(super) async fn carry_out(
             writes: &writes,
             version: versions.get(&loaded.application).cloned().flatten(),
         };
-        let Done { report, code, goes_on } = case.run(look?, &options).await?;
+        let Done { report, code, goes_on } = case.run(look, &options).await?;
         worst = worst.max(code);
         reports.push(report);
         if code == code::YES {

@@ -25,6 +25,9 @@ pub struct Asked {
     pub reports: Vec<Report>,
     pub code: u8,
     pub left: Vec<Loaded>,
+    /// Why those are applied from here although a controller runs, in words that are
+    /// said when that begins.
+    pub why: Option<String>,
 }
 
 /// Asks for all of `chosen` that the controller keeps. Where none runs, or what
@@ -35,13 +38,13 @@ pub async fn run(
     chosen: Vec<Loaded>,
     printer: &Printer,
 ) -> Result<Asked, Failure> {
-    let mut asked = Asked { reports: Vec::new(), code: code::YES, left: Vec::new() };
+    let mut asked = Asked { reports: Vec::new(), code: code::YES, left: Vec::new(), why: None };
     if arguments.local || arguments.dry_run() || !asking::controller_runs(&destination.cluster).await? {
         return Ok(Asked { left: chosen, ..asked });
     }
     if let Some(flag) = arguments.not_for_the_controller() {
-        printer.talk(&format!("applied from here, since {flag} is not for the controller"));
-        return Ok(Asked { left: chosen, ..asked });
+        let why = Some(format!("applied from here, since {flag} is not for the controller"));
+        return Ok(Asked { left: chosen, why, ..asked });
     }
     let mut followed = Vec::new();
     for loaded in chosen {
