@@ -7,6 +7,7 @@ mod deletion;
 mod drift;
 mod error;
 mod events;
+mod lookers;
 mod metrics;
 mod poll;
 mod push;
@@ -20,18 +21,14 @@ mod shares;
 mod sight;
 mod status;
 mod watch;
-mod windows;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use gitops_cluster::{Cluster, ConnectOptions};
-use gitops_core::desired::AppRef;
 use gitops_engine::program::{self, Ended};
-use tokio::runtime::Handle;
 
 use controller::Controller;
 use error::Error;
@@ -70,7 +67,7 @@ async fn run(settings: Settings) -> Result<(), Error> {
         ("watching Applications", tokio::spawn(watch::run(controller.clone()))),
         ("sharing Applications", tokio::spawn(shares::run(controller.clone()))),
         ("following clusters", tokio::spawn(clusters::run(controller.clone()))),
-        ("the workers", tokio::spawn(work(controller.clone()))),
+        ("the workers", tokio::spawn(lookers::run(controller.clone()))),
         ("the HTTP server", tokio::spawn(http.map(drop))),
     ];
     if let Some(address) = settings.push_events {
@@ -97,34 +94,5 @@ async fn run(settings: Settings) -> Result<(), Error> {
 fn told(address: SocketAddr, ended: std::io::Result<()>) {
     if let Err(error) = ended {
         tracing::error!(%address, %error, "it cannot be listened on");
-    }
-}
-
-/// Looks at Applications, as many at once as the queue has room for.
-async fn work(controller: Arc<Controller>) {
-    loop {
-        let name = controller.queue.next().await;
-        if controller.is_draining() {
-            controller.queue.done(&name);
-            return;
-        }
-        tokio::spawn(look(controller.clone(), name));
-    }
-}
-
-async fn look(controller: Arc<Controller>, name: AppRef) {
-    // A thread of its own: should a look ever panic, or render for long, the
-    // others go on.
-    let (looking, named, handle) = (controller.clone(), name.clone(), Handle::current());
-    let look = move || handle.block_on(reconcile::look(&looking, &named));
-    let looked = tokio::task::spawn_blocking(look).await;
-    controller.queue.done(&name);
-    match looked {
-        Ok(Some(again)) => controller.queue.push(&name, again),
-        Ok(None) => {}
-        Err(error) => {
-            tracing::error!(application = %name, %error, "the look broke off");
-            controller.queue.push(&name, REQUEST);
-        }
     }
 }

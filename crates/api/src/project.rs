@@ -6,6 +6,9 @@ mod repository;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, PoisonError, RwLock};
+
 use globset::{GlobBuilder, GlobMatcher};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -126,7 +129,24 @@ pub struct Injector {
 /// Glob on whole names: `*` does not cross a slash, `**` does. A pattern that
 /// is no glob matches nothing.
 fn matches(glob: &str, text: &str) -> bool {
-    let matcher: Option<GlobMatcher> =
-        GlobBuilder::new(glob).literal_separator(true).build().ok().map(|glob| glob.compile_matcher());
+    if !glob.contains(['*', '?', '[', ']', '{', '}', '\\']) {
+        return glob == text;
+    }
+    let known = COMPILED.read().unwrap_or_else(PoisonError::into_inner).get(glob).cloned();
+    let matcher = known.unwrap_or_else(|| {
+        let built = GlobBuilder::new(glob).literal_separator(true).build().ok();
+        let matcher = built.map(|glob| glob.compile_matcher());
+        let mut compiled = COMPILED.write().unwrap_or_else(PoisonError::into_inner);
+        if compiled.len() >= MOST_GLOBS {
+            compiled.clear();
+        }
+        compiled.insert(glob.to_owned(), matcher.clone());
+        matcher
+    });
     matcher.is_some_and(|matcher| matcher.is_match(text))
 }
+
+/// Globs that are kept compiled: a Project is asked about every object, and to compile
+/// one costs a thousand times as much as to match it.
+static COMPILED: LazyLock<RwLock<HashMap<String, Option<GlobMatcher>>>> = LazyLock::new(RwLock::default);
+const MOST_GLOBS: usize = 1000;

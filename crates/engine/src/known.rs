@@ -24,6 +24,8 @@ use sha2::{Digest, Sha256};
 use crate::ahead::Reads;
 use crate::memory::{Memory, keep};
 
+/// So many objects are looked at sooner than they are shared out among threads.
+const FEW: usize = 50;
 const LENGTH: usize = 32;
 type Hash = [u8; LENGTH];
 
@@ -93,12 +95,20 @@ impl<'a> Known<'a> {
 
     /// Looks at what is there; nothing of it is read.
     pub(crate) fn look(&mut self, set: &'a DesiredSet, live: &Live) {
+        // Of the first sync of many Applications nothing is there.
+        if !set.objects.keys().any(|key| live.text(key).is_some()) {
+            return;
+        }
         // Empty: the program cannot be told from another one.
         let grounds = self.ground.hashes(set);
         let look = |(key, object): (&'a ObjectKey, &'a DesiredObject)| {
             Some((key, hash(grounds.get(&object.gvk)?, object, live.text(key)?)?))
         };
-        self.hashes = set.objects.par_iter().filter_map(look).collect();
+        self.hashes = if set.objects.len() <= FEW {
+            set.objects.iter().filter_map(look).collect()
+        } else {
+            set.objects.par_iter().filter_map(look).collect()
+        };
     }
 
     /// These are not what they were when they were looked at.
@@ -128,6 +138,9 @@ impl<'a> Known<'a> {
                 })?;
             Ok(is_same.then_some(key))
         };
+        if set.objects.len() <= FEW {
+            return set.objects.iter().map(is_same).filter_map(Result::transpose).collect();
+        }
         set.objects.par_iter().map(is_same).filter_map(Result::transpose).collect()
     }
 

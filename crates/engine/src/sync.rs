@@ -304,7 +304,12 @@ pub async fn sync(
         && report.broken.is_none()
         && stop.reason().is_none();
     if whole && hooks {
-        memory.advance(|places| places.hooks.clone_from(&survey.desired.revision));
+        // Where there were never any, there is nothing to remember.
+        memory.advance(|places| {
+            if !survey.plan.hooks.is_empty() || !places.hooks.is_empty() {
+                places.hooks.clone_from(&survey.desired.revision);
+            }
+        });
     }
     if whole && options.wait {
         waiting::at_the_end(&run, &mut report).await?;

@@ -22,6 +22,9 @@ const DESCRIPTION: &str = "gitops.yaml";
 
 /// Groups that are read side by side.
 const AT_ONCE: usize = 4;
+/// So many files are one group: to read them all anew takes no longer than to keep
+/// them in several places, and they are read sooner than shared out among threads.
+const FEW: usize = 20;
 /// Files of a group, about.
 const GROUP: u8 = 4;
 /// Part of the key: what reading means. Raise it when that changes.
@@ -49,10 +52,14 @@ pub(super) fn render(
         .filter(|file| !exclude.is_match(below(&file.path)))
         .collect();
     let mut kept = true;
-    let groups: Vec<&[FileEntry]> = files.chunk_by(|_, next| !begins_group(&next.path)).collect();
+    let is_small = files.len() <= FEW;
+    let groups: Vec<&[FileEntry]> = files.chunk_by(|_, next| is_small || !begins_group(&next.path)).collect();
     for some in groups.chunks(AT_ONCE) {
-        let read: Result<Vec<Group>, SourceError> =
-            some.par_iter().map(|group| read_group(snapshot, request, group, cache)).collect();
+        let read = some.par_iter().map(|group| read_group(snapshot, request, group, cache));
+        let read: Result<Vec<Group>, SourceError> = match some {
+            [group] => read_group(snapshot, request, group, cache).map(|group| vec![group]),
+            _ => read.collect(),
+        };
         for group in read? {
             kept &= group.kept;
             group.objects.into_iter().for_each(&mut *take);
