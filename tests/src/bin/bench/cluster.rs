@@ -88,11 +88,15 @@ impl Cluster {
     /// The same of a namespace, Kubernetes' own controllers included: they are busy with
     /// new objects for a while.
     pub fn calms_in(&self, namespace: &str) {
+        self.calms_of(&format!("\"namespace\":\"{namespace}\""));
+    }
+
+    /// The same of all requests whose record holds this.
+    pub fn calms_of(&self, part: &str) {
         let log = Path::new(&self.kubeconfig).parent().unwrap().join("logs/audit.log");
-        let named = format!("\"namespace\":\"{namespace}\"");
         until_same(|| {
             let text = std::fs::read_to_string(&log).unwrap();
-            text.lines().filter(|line| line.contains(&named)).count()
+            text.lines().filter(|line| line.contains(part)).count()
         });
     }
 
