@@ -1,7 +1,9 @@
 //! Files that the `sops` program itself has encrypted: each means what it did
 //! before.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -108,4 +110,63 @@ fn ini_files_of_the_program_are_read() {
         let error = bench.refusal(&repo, &wanted("app"));
         assert!(error.starts_with("app/prod.ini: SOPS: ") && error.contains(told), "{told}: {error}");
     }
+}
+
+/// A key of GnuPG, in a folder of its own.
+struct Gnupg(tempfile::TempDir);
+
+impl Gnupg {
+    fn new() -> Self {
+        let new = Self(tempfile::tempdir().unwrap());
+        let key = ["--batch", "--passphrase", "", "--quick-generate-key", "ops@example.com"];
+        new.run(Command::new("gpg").args(key));
+        new
+    }
+
+    fn run(&self, command: &mut Command) -> String {
+        let ran = command.env("GNUPGHOME", self.0.path()).output().unwrap();
+        assert!(ran.status.success(), "{command:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
+    fn fingerprint(&self) -> String {
+        let keys = self.run(Command::new("gpg").args(["--with-colons", "--fingerprint"]));
+        keys.lines().find_map(|line| line.strip_prefix("fpr:::::::::")).unwrap().trim_end_matches(':').into()
+    }
+}
+
+impl Drop for Gnupg {
+    fn drop(&mut self) {
+        let mut end = Command::new("gpgconf");
+        let _ = end.args(["--kill", "all"]).env("GNUPGHOME", self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_key_of_gnupg_is_left_to_the_program_itself() {
+    let (bench, gnupg) = (Bench::new(), Gnupg::new());
+    let clear = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {password: hunter2}\n";
+    let file = bench.home.path().join("secret.yaml");
+    std::fs::write(&file, clear).unwrap();
+    let mut encrypt = Command::new("sops");
+    encrypt.args(["encrypt", "--encrypted-regex", "^stringData$", "--pgp", &gnupg.fingerprint()]);
+    let sealed = gnupg.run(encrypt.arg(&file));
+    assert!(sealed.contains("password: ENC[") && !sealed.contains("hunter2"), "{sealed}");
+    std::fs::remove_file(&file).unwrap();
+    let repo = Repo::with(&[("app/secret.yaml", &sealed)]);
+    // As somebody who has the key runs it, and as somebody who has not.
+    let run_by = |home: &Path| {
+        let program = home.join("sops-as-they-do");
+        let script = format!("#!/bin/sh\nGNUPGHOME='{}' exec sops \"$@\"\n", home.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        RenderRequest { keys: Keys { age: Vec::new(), program: Some(program) }, ..request("app") }
+    };
+    let objects = bench.render(&repo, &run_by(gnupg.0.path())).unwrap();
+    assert_eq!(objects[0].value["stringData"], json!({"password": "hunter2"}));
+    bench.holds_nothing_of("hunter2");
+    let nobody = tempfile::tempdir().unwrap();
+    let refusal = bench.refusal(&repo, &run_by(nobody.path()));
+    assert!(refusal.contains("sops cannot decrypt it"), "{refusal}");
+    bench.holds_nothing_of("hunter2");
 }
