@@ -90,19 +90,22 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
         return branch::run(name, arguments.push, &rendered, settings, printer);
     }
     let objects: Vec<DesiredObject> = rendered.into_iter().flat_map(|one| one.objects).collect();
-    let values: Vec<Value> = objects.iter().map(masked).collect();
+    // What is kept of earlier renders is not read where names are enough.
+    let values = || objects.iter().map(masked);
     match arguments.output {
         Format::Name => objects.iter().for_each(|object| {
             printer.line(&format!("{}/{}", object.key.kind.to_lowercase(), object.key.name))
         }),
-        Format::Json | Format::Jsonl => output::print(&values, arguments.output, printer)?,
+        Format::Json | Format::Jsonl => {
+            output::print(&values().collect::<Vec<Value>>(), arguments.output, printer)?;
+        }
         Format::Yaml | Format::Text | Format::Wide => {
-            for (object, value) in objects.iter().zip(&values) {
+            for (object, value) in objects.iter().zip(values()) {
                 printer.line("---");
                 if arguments.origin {
                     printer.line(&format!("# {}", object.origin));
                 }
-                printer.line(output::yaml(value)?.trim_end());
+                printer.line(output::yaml(&value)?.trim_end());
             }
         }
     }
