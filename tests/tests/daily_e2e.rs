@@ -1,7 +1,10 @@
 //! The daily commands on the real API server, through the real kubectl.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use gitops_tests::cluster::{eventually, ran};
 use gitops_tests::shop::{CONFIG, DEPLOYMENT};
@@ -155,10 +158,7 @@ fn rules_of_ones_own_are_heeded() {
         "group": group, "scope": "Namespaced", "names": {"kind": "Db", "plural": "dbs"}, "versions": [{"name": "v1", "served": true, "storage": true,
             "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
     cluster().kubectl_stdin("apply -f -", &definition.to_string()).ok();
-    // Established is told before its storage is ready.
-    eventually("the kind is served", Duration::from_secs(30), || {
-        (cluster().kubectl(&format!("get dbs.{group} -A")).code == 0).then_some(())
-    });
+    cluster().serves(&format!("dbs.{group}"));
     let cel = "has(self.ready) && self.ready ? 'Healthy' : {'health': 'Progressing', 'reason': 'Filling', 'message': 'it is being filled'}";
     let rule = json!({"health": [{"group": group, "kind": "Db", "cel": cel}]});
     let db = format!("apiVersion: {group}/v1\nkind: Db\nmetadata: {{name: main}}\n");
@@ -224,4 +224,61 @@ fn logs_of_pods_that_have_none_are_a_clear_error() {
     place.gitops("sync").ok();
     let ran = place.gitops("logs").code(2);
     assert!(ran.stderr.contains("there are no running or finished Pods"), "{}", ran.stderr);
+}
+
+/// A command that draws again and again, until it is ended by Ctrl-C.
+struct Picture {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Picture {
+    fn drawn(place: &Place, arguments: &str) -> Self {
+        let mut command = cluster().command("kubectl");
+        command.arg("gitops").args(arguments.split_whitespace()).current_dir(place.repo.path());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = channel();
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        Self { child, lines }
+    }
+
+    fn waits_for(&self, part: &str) {
+        let end = Instant::now() + Duration::from_secs(60);
+        let left = || end.saturating_duration_since(Instant::now());
+        let drawn =
+            std::iter::from_fn(|| self.lines.recv_timeout(left()).ok()).any(|line| line.contains(part));
+        assert!(drawn, "{part:?} is never drawn");
+    }
+
+    fn interrupted(mut self) -> i32 {
+        ran(Command::new("kill").args(["-INT", &self.child.id().to_string()]), None).ok();
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+#[test]
+fn pictures_go_on_as_the_cluster_does_until_they_are_ended() {
+    let place = Place::new(&[("app/config.yaml", CONFIG)]);
+    let namespace = &place.namespace.name;
+    let states = [
+        ("status -w", "running:  no, of 1 object: 1 missing", "running:  yes, 1 object as Git says"),
+        ("status -w -o jsonl", r#""action":"create""#, r#""action":"unchanged""#),
+        (
+            "tree -w",
+            &format!("─ ConfigMap {namespace}/web  Missing"),
+            &format!("─ ConfigMap {namespace}/web  Healthy"),
+        ),
+    ];
+    let pictures =
+        states.map(|(arguments, before, after)| (Picture::drawn(&place, arguments), before, after));
+    pictures.iter().for_each(|(picture, before, _)| picture.waits_for(before));
+    place.gitops("sync").ok();
+    for (picture, before, after) in pictures {
+        picture.waits_for(after);
+        place.kubectl("delete configmap web").ok();
+        picture.waits_for(before);
+        place.gitops("sync").ok();
+        assert_eq!(picture.interrupted(), 130);
+    }
 }

@@ -115,6 +115,27 @@ fn logs_are_read(node: &NodeCluster) {
     assert_eq!(gitops("logs -o name").ok().stdout, "pod/said\n");
     let endless = gitops("logs -f -o yaml").code(2).stderr;
     assert!(endless.contains("hint: follow with -o jsonl"), "{endless}");
+
+    // Another container, which has run before.
+    let mut again = pod;
+    again["metadata"]["name"] = "again".into();
+    again["spec"]["restartPolicy"] = "OnFailure".into();
+    again["spec"]["containers"][0]["name"] = "two".into();
+    again["spec"]["containers"][0]["command"][1] = "--no-such-flag".into();
+    repo.commit("again", &[("app/again.yaml", &again.to_string())]);
+    gitops("sync --local").ok();
+    let before = eventually("it has run before", Duration::from_secs(60), || {
+        Some(gitops("logs --previous -c two"))
+            .filter(|ran| ran.code == 0 && ran.stdout.contains("no-such-flag"))
+    });
+    assert!(before.stdout.lines().all(|line| line.starts_with("again/two ")), "{}", before.stdout);
+    assert_eq!(gitops("logs -c one -o name").ok().stdout, "pod/said\n");
+    let nobody = gitops("logs -c three").code(2).stderr;
+    assert!(nobody.contains("with a container \"three\""), "{nobody}");
+    // It has ended long ago, and printed all that it ever will.
+    assert!(gitops("logs -c one --since 1h").ok().stdout.contains("said/one gitops-controller "));
+    let late = gitops("logs -c one --since 1s");
+    assert_eq!((late.code, late.stdout.as_str()), (0, ""), "{}", late.stderr);
 }
 
 #[test]
