@@ -137,6 +137,15 @@ impl TestCluster {
         ran(self.command("kubectl").args(arguments.split_whitespace()), Some(input))
     }
 
+    /// Waits until a kind that was just defined is served: kubectl's own wait fails where
+    /// nothing is said of a definition yet, and it is established before its storage is
+    /// ready.
+    pub fn serves(&self, plural: &str) {
+        eventually(&format!("{plural} are served"), Duration::from_secs(60), || {
+            (self.kubectl(&format!("get {plural} -A")).code == 0).then_some(())
+        });
+    }
+
     /// Runs `kubectl gitops` in `directory`.
     pub fn gitops(&self, directory: &std::path::Path, arguments: &str) -> Ran {
         ran(

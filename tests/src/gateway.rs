@@ -20,7 +20,6 @@ pub fn install(cluster: &TestCluster) {
     for kind in ["httproutes", "grpcroutes"] {
         let file = folder.join(format!("gateway.networking.k8s.io_{kind}.yaml"));
         cluster.kubectl(&format!("apply --server-side --force-conflicts -f {}", file.display())).ok();
-        let name = format!("crd/{kind}.gateway.networking.k8s.io");
-        cluster.kubectl(&format!("wait --for=condition=Established --timeout=60s {name}")).ok();
+        cluster.serves(&format!("{kind}.gateway.networking.k8s.io"));
     }
 }

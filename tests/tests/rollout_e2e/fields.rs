@@ -16,12 +16,11 @@ fn service(image: &str) -> String {
     .to_string()
 }
 
-/// A definition that is established.
+/// A definition whose kind is served.
 fn define(definition: &Value) {
     let cluster = webhook_cluster();
     cluster.kubectl_stdin("apply --server-side -f -", &definition.to_string()).ok();
-    let name = definition["metadata"]["name"].as_str().unwrap();
-    cluster.kubectl(&format!("wait --for=condition=Established --timeout=60s crd/{name}")).ok();
+    cluster.serves(definition["metadata"]["name"].as_str().unwrap());
 }
 
 /// KServe's kind, without a controller.

@@ -18,7 +18,7 @@ fn install_metric(cluster: &TestCluster) {
             "names": {"plural": "load", "singular": "load", "kind": "ExternalMetricValue", "listKind": "ExternalMetricValueList"},
             "versions": [{"name": "v1beta1", "served": true, "storage": true, "schema": open}]}});
     cluster.kubectl_stdin("apply --server-side --force-conflicts -f -", &definition.to_string()).ok();
-    cluster.kubectl("wait --for=condition=Established --timeout=60s crd/load.external.metrics.k8s.io").ok();
+    cluster.serves("load.external.metrics.k8s.io");
 }
 
 /// One Pod for each unit of the load, four to eight.
