@@ -210,7 +210,8 @@ pub fn find_file(folder: &Path) -> Option<PathBuf> {
 /// `default_namespace`, for themselves and for their objects.
 ///
 /// # Errors
-/// What is wrong with the file, with its place, and what of a spec cannot be read.
+/// What is wrong with the file, with its place, and when a window or a pause of a spec
+/// cannot be read.
 pub fn read_file(
     file: &Path,
     default_namespace: &str,
@@ -223,11 +224,13 @@ pub fn read_file(
         file.canonicalize().ok().and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default();
     let enclosing = git::enclosing(&folder).map(|(root, _)| root);
     let all = read_text(&shown, &text, enclosing.as_deref(), default_namespace, credentials)?;
+    // Whoever needs the rest of a spec says what is wrong with it; these are the
+    // controller's alone.
     for loaded in &all {
-        if let Some(mistake) = spec::mistake(&loaded.spec, jiff::Timestamp::now()) {
+        spec::times(&loaded.spec.sync, jiff::Timestamp::now()).map_err(|mistake| {
             let reason = format!("Application {}: {mistake}", loaded.application);
-            return Err(EngineError::Application { file: shown, reason });
-        }
+            EngineError::Application { file: shown.clone(), reason }
+        })?;
     }
     Ok(all)
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gitops_api::application::{Application, ApplicationSpec, EnforcementFloor, Retry};
+use gitops_api::application::{Application, ApplicationSpec, EnforcementFloor, Retry, SyncPolicy};
 use gitops_source::Credentials;
 use jiff::Timestamp;
 
@@ -35,11 +35,20 @@ pub fn pauses(retry: &Retry) -> Result<(Duration, Duration), Mistake> {
     Ok((read("backoff", &retry.backoff)?, read("max", &retry.max)?))
 }
 
+/// Whether it can be read when an Application is synced.
+///
+/// # Errors
+/// When a window or a pause cannot be read.
+pub fn times(sync: &SyncPolicy, now: Timestamp) -> Result<(), Mistake> {
+    Windows::at(&sync.windows, now)?;
+    pauses(&sync.retry)?;
+    Ok(())
+}
+
 /// The first mistake of a spec, in a sentence; what sources it has is not looked at.
-pub fn mistake(spec: &ApplicationSpec, now: Timestamp) -> Option<String> {
+fn mistake(spec: &ApplicationSpec, now: Timestamp) -> Option<String> {
     let read = || -> Result<(), String> {
-        Windows::at(&spec.sync.windows, now).map_err(|mistake| mistake.to_string())?;
-        pauses(&spec.sync.retry).map_err(|mistake| mistake.to_string())?;
+        times(&spec.sync, now).map_err(|mistake| mistake.to_string())?;
         spec.sync_options()?;
         spec.policy(&EnforcementFloor::default(), &[]).map_err(|error| error.to_string())?;
         Rules::compile("", "spec.health", &spec.health).map_err(reason)?;
@@ -96,7 +105,7 @@ mod tests {
             (json!({"sync": {"options": ["Prun=true"]}}), "spec.sync.options: "),
             (json!({"ignore": [{"kind": "Service", "path": "spec..x"}]}), "spec.ignore[0].path: "),
             (
-                json!({"enforcement": {"delegate": [{"kind": "Deployment", "path": "a["}]}}),
+                json!({"enforcement": {"delegate": [{"kind": "Deployment", "name": "web", "path": "a["}]}}),
                 "spec.enforcement.delegate[0].path: ",
             ),
             (json!({"health": [{"kind": "Db", "cel": "self."}]}), "spec.health[0].cel (Db): "),
