@@ -7,7 +7,6 @@ mod deletion;
 mod drift;
 mod error;
 mod events;
-mod lookers;
 mod metrics;
 mod poll;
 mod push;
@@ -24,11 +23,14 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use gitops_cluster::{Cluster, ConnectOptions};
+use gitops_core::desired::AppRef;
 use gitops_engine::program::{self, Ended};
+use tokio_util::task::LocalPoolHandle;
 
 use controller::Controller;
 use error::Error;
@@ -36,6 +38,10 @@ use settings::Settings;
 
 /// After this, syncs under way are cut.
 const DRAIN: Duration = Duration::from_secs(20);
+/// Threads that look at Applications: one that compares something large holds up its
+/// own looks alone. A thread for each look would be woken all the time, which costs a
+/// fifth more; renders and Git have threads elsewhere.
+const LOOKING: usize = 4;
 /// Of one request to the API server.
 const REQUEST: Duration = Duration::from_secs(60);
 
@@ -67,7 +73,7 @@ async fn run(settings: Settings) -> Result<(), Error> {
         ("watching Applications", tokio::spawn(watch::run(controller.clone()))),
         ("sharing Applications", tokio::spawn(shares::run(controller.clone()))),
         ("following clusters", tokio::spawn(clusters::run(controller.clone()))),
-        ("the workers", tokio::spawn(lookers::run(controller.clone()))),
+        ("the workers", tokio::spawn(work(controller.clone()))),
         ("the HTTP server", tokio::spawn(http.map(drop))),
     ];
     if let Some(address) = settings.push_events {
@@ -94,5 +100,34 @@ async fn run(settings: Settings) -> Result<(), Error> {
 fn told(address: SocketAddr, ended: std::io::Result<()>) {
     if let Err(error) = ended {
         tracing::error!(%address, %error, "it cannot be listened on");
+    }
+}
+
+/// Looks at Applications, as many at once as the queue has room for.
+async fn work(controller: Arc<Controller>) {
+    let threads = LocalPoolHandle::new(LOOKING);
+    loop {
+        let name = controller.queue.next().await;
+        if controller.is_draining() {
+            controller.queue.done(&name);
+            return;
+        }
+        tokio::spawn(look(threads.clone(), controller.clone(), name));
+    }
+}
+
+async fn look(threads: LocalPoolHandle, controller: Arc<Controller>, name: AppRef) {
+    // A task of its own: should a look ever panic, the others go on.
+    let (looking, named) = (controller.clone(), name.clone());
+    let look = move || async move { reconcile::look(&looking, &named).await };
+    let looked = threads.spawn_pinned(look).await;
+    controller.queue.done(&name);
+    match looked {
+        Ok(Some(again)) => controller.queue.push(&name, again),
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(application = %name, %error, "the look broke off");
+            controller.queue.push(&name, REQUEST);
+        }
     }
 }

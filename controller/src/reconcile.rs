@@ -13,6 +13,7 @@ use gitops_core::names::FIELD_MANAGER;
 use gitops_engine::desired::reading;
 use gitops_engine::follow::reference;
 use gitops_engine::rollout::{Rolling, until};
+use gitops_engine::windows::Windows;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -27,7 +28,6 @@ use crate::request::{Asked, Prune, What};
 use crate::schedule::{Backoff, Decision, Situation, decide};
 use crate::sight::prunes;
 use crate::status::{self, Found, Suspended};
-use gitops_engine::windows::Windows;
 
 mod commits;
 mod labels;

@@ -257,6 +257,13 @@ impl Picture {
     }
 }
 
+impl Drop for Picture {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn pictures_go_on_as_the_cluster_does_until_they_are_ended() {
     let place = Place::new(&[("app/config.yaml", CONFIG)]);

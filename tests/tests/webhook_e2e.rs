@@ -351,9 +351,9 @@ fn an_editor_cannot_point_an_application_elsewhere() {
 fn what_of_an_application_cannot_be_read_is_refused_when_it_is_written() {
     let shop = Shop::open();
     let window = |schedule: &str, zone: &str| json!({"kind": "Allow", "schedule": schedule, "duration": "8h", "timeZone": zone});
-    let patched = |spec: Value, by: &str| {
+    let patched = |spec: Value| {
         let patch = json!({"spec": spec}).to_string();
-        shop.kubectl_args(&["patch", "application", "web", "--type=merge", "-p", &patch, by])
+        shop.kubectl_args(&["patch", "application", "web", "--type=merge", "-p", &patch])
     };
     let wrong = [
         (
@@ -371,15 +371,14 @@ fn what_of_an_application_cannot_be_read_is_refused_when_it_is_written() {
         (json!({"source": {"repo": "ftp://example.com/x"}}), "ftp://example.com/x"),
     ];
     for (spec, told) in wrong {
-        refused(&patched(spec, "--field-manager=me"), &[told, "kubectl explain application.spec"]);
+        refused(&patched(spec), &[told, "kubectl explain application.spec"]);
     }
     // Who may do more may not do this either.
     let name = shop.name();
     let mistaken = json!({"apiVersion": "kubectl-gitops.dev/v1alpha1", "kind": "Application", "metadata": {"name": "other"}, "spec": {
         "project": name, "source": {"repo": shop.repo.url()}, "sync": {"windows": [window("never", "")]}}});
     refused(&shop.kubectl_stdin("create -f -", &mistaken.to_string()), &["\"never UTC\" is no schedule"]);
-    patched(json!({"sync": {"windows": [window("0 8 * * 1-5", "Europe/Berlin")]}}), "--field-manager=me")
-        .ok();
+    patched(json!({"sync": {"windows": [window("0 8 * * 1-5", "Europe/Berlin")]}})).ok();
 }
 
 #[test]

@@ -104,11 +104,7 @@ impl<'a> Known<'a> {
         let look = |(key, object): (&'a ObjectKey, &'a DesiredObject)| {
             Some((key, hash(grounds.get(&object.gvk)?, object, live.text(key)?)?))
         };
-        self.hashes = if set.objects.len() <= FEW {
-            set.objects.iter().filter_map(look).collect()
-        } else {
-            set.objects.par_iter().filter_map(look).collect()
-        };
+        self.hashes = each(set, look);
     }
 
     /// These are not what they were when they were looked at.
@@ -138,10 +134,7 @@ impl<'a> Known<'a> {
                 })?;
             Ok(is_same.then_some(key))
         };
-        if set.objects.len() <= FEW {
-            return set.objects.iter().map(is_same).filter_map(Result::transpose).collect();
-        }
-        set.objects.par_iter().map(is_same).filter_map(Result::transpose).collect()
+        each(set, |object| is_same(object).transpose())
     }
 
     /// Keeps what a plan has found.
@@ -153,6 +146,18 @@ impl<'a> Known<'a> {
             bytes.sort_unstable();
             keep(&self.path, bytes.as_flattened());
         }
+    }
+}
+
+/// What there is to say of each object, side by side where there are many.
+fn each<'a, T: Send, All: FromIterator<T> + FromParallelIterator<T>>(
+    set: &'a DesiredSet,
+    say: impl Fn((&'a ObjectKey, &'a DesiredObject)) -> Option<T> + Send + Sync,
+) -> All {
+    if set.objects.len() <= FEW {
+        set.objects.iter().filter_map(say).collect()
+    } else {
+        set.objects.par_iter().filter_map(say).collect()
     }
 }
 

@@ -19,6 +19,10 @@ impl Case<'_> {
         if self.gvk.group != GROUP || self.gvk.kind != "Application" || !is_spec {
             return None;
         }
+        let spec_of = |object: &Option<Value>| object.as_ref().and_then(|object| object.get("spec").cloned());
+        if spec_of(&self.request.object) == spec_of(&self.request.old_object) {
+            return None;
+        }
         let told = |object: Option<&Value>| {
             let application = serde_json::from_value(object?.clone()).ok()?;
             spec::mistake_of(&application, jiff::Timestamp::now())

@@ -55,10 +55,10 @@ pub(super) fn render(
     let is_small = files.len() <= FEW;
     let groups: Vec<&[FileEntry]> = files.chunk_by(|_, next| is_small || !begins_group(&next.path)).collect();
     for some in groups.chunks(AT_ONCE) {
-        let read = some.par_iter().map(|group| read_group(snapshot, request, group, cache));
+        let read = |group: &&[FileEntry]| read_group(snapshot, request, group, cache);
         let read: Result<Vec<Group>, SourceError> = match some {
-            [group] => read_group(snapshot, request, group, cache).map(|group| vec![group]),
-            _ => read.collect(),
+            [group] => read(group).map(|group| vec![group]),
+            _ => some.par_iter().map(read).collect(),
         };
         for group in read? {
             kept &= group.kept;
