@@ -232,6 +232,15 @@ fn installed_stopped_renewed_upgraded_and_uninstalled() {
         (live == "goodbye").then_some(())
     });
 
+    // Time zones are known in the image, which has no files of them.
+    for (zone, code) in [("Europe/Berlin", 0), ("Mars/Base", 1)] {
+        let window = json!({"kind": "Allow", "schedule": "0 8 * * 1-5", "duration": "8h", "timeZone": zone});
+        let patch = json!({"spec": {"sync": {"windows": [window]}}}).to_string();
+        let arguments =
+            ["patch", "application", "web", "-n", "shop", "--type=merge", "--dry-run=server", "-p"];
+        cluster.kubectl_args(&[&arguments[..], &[&patch]].concat()).code(code);
+    }
+
     helm(cluster, "helm", "uninstall gitops --namespace gitops-system --wait").ok();
     assert_eq!(drift(cluster).code, 0, "nothing holds the cluster any more");
     cluster.kubectl("delete namespace shop --timeout=60s").ok();
