@@ -7,6 +7,7 @@ use std::time::Duration;
 use cronexpr::Crontab;
 use gitops_api::application::{Window, WindowKind};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::program::duration;
 use crate::spec::Mistake;
@@ -23,6 +24,11 @@ pub struct Closed {
     pub again: Duration,
     /// When they may run, where that is soon enough to be told.
     pub until: Option<Timestamp>,
+}
+
+/// What a parser says at the end, beneath the text and a mark at its place.
+fn last_line(error: &str) -> String {
+    error.lines().last().unwrap_or_default().trim_start_matches([' ', '^']).to_owned()
 }
 
 /// The windows of an Application at a time.
@@ -100,8 +106,12 @@ impl Read {
         let place = format!("spec.sync.windows[{index}]");
         let zone = if window.time_zone.is_empty() { "UTC" } else { &window.time_zone };
         let schedule = format!("{} {zone}", window.schedule);
+        TimeZone::get(zone).map_err(|_| {
+            bad(&place, "timeZone", format!("{zone:?} is no time zone, such as Europe/Berlin"))
+        })?;
         let begins = cronexpr::parse_crontab(&schedule).map_err(|error| {
-            bad(&place, "schedule", format!("{schedule:?} is no schedule in a time zone: {error}"))
+            let why = last_line(&error.to_string());
+            bad(&place, "schedule", format!("{:?} is no cron schedule: {why}", window.schedule))
         })?;
         let length = duration(&window.duration).map_err(|reason| {
             bad(&place, "duration", format!("{:?} is no duration: {reason}", window.duration))
@@ -114,7 +124,8 @@ impl Read {
         let too_long = |_| bad(&self.place, "duration", format!("{:?} is too long", self.length));
         // The first beginning after the latest one that would be over by now.
         let begun = self.begins.find_next(now.checked_sub(self.length).map_err(too_long)?);
-        let begun = begun.map_err(|error| bad(&self.place, "schedule", error.to_string()))?.timestamp();
+        let begun =
+            begun.map_err(|error| bad(&self.place, "schedule", last_line(&error.to_string())))?.timestamp();
         if begun <= now {
             Ok((true, begun.checked_add(self.length).map_err(too_long)?))
         } else {
@@ -200,11 +211,18 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(wrong("never", "1h", "").starts_with("spec.sync.windows[0].schedule: \"never UTC\""));
+        assert!(
+            wrong("never", "1h", "")
+                .starts_with("spec.sync.windows[0].schedule: \"never\" is no cron schedule: ")
+        );
+        let late = "spec.sync.windows[0].schedule: \"0 25 * * *\" is no cron schedule: value must be in range 0..=23; found 25";
+        assert_eq!(wrong("0 25 * * *", "1h", ""), late);
         assert!(wrong("0 0 * * *", "soon", "").contains("\"soon\" is no duration"));
         assert!(wrong("0 0 * * *", "175000000h", "").contains("is too long"));
         // The 31st of February.
         assert!(wrong("0 0 31 2 *", "1h", "").starts_with("spec.sync.windows[0].schedule: "));
-        assert!(wrong("0 0 * * *", "1h", "Mars/Base").contains("Mars/Base"));
+        assert!(
+            wrong("0 0 * * *", "1h", "Mars/Base").starts_with("spec.sync.windows[0].timeZone: \"Mars/Base\"")
+        );
     }
 }

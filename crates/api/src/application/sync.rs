@@ -82,12 +82,15 @@ fn thirty() -> i32 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Retry {
+    /// How many more times for the same commit.
     #[serde(default = "five")]
     #[schemars(range(min = 0, max = 1000))]
     pub limit: i32,
+    /// The first pause, such as 5s; each one is twice as long as the one before.
     #[serde(default = "five_seconds")]
     #[schemars(length(max = 32))]
     pub backoff: String,
+    /// The longest pause, such as 3m.
     #[serde(default = "three_minutes")]
     #[schemars(length(max = 32))]
     pub max: String,
@@ -116,11 +119,13 @@ fn three_minutes() -> String {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Window {
     pub kind: WindowKind,
-    /// Cron expression of its beginning.
+    /// Cron expression of its beginning: minute, hour, day of month, month, day of week.
     #[schemars(length(min = 1, max = 128))]
     pub schedule: String,
+    /// How long it is open, such as 8h or 1h30m.
     #[schemars(length(min = 1, max = 32))]
     pub duration: String,
+    /// In which the schedule is meant, such as Europe/Berlin; absent: UTC.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub time_zone: String,

@@ -18,7 +18,8 @@ const MAX_PATH: usize = 400;
 
 /// The text of a denial or warning. Never holds a Secret's value.
 pub fn denial(verdict: &Verdict) -> String {
-    let mut text = format!("{} is kept as Git says", verdict.key);
+    let stands = if verdict.rule == "own-spec" { "cannot be read" } else { "is kept as Git says" };
+    let mut text = format!("{} {stands}", verdict.key);
     if !verdict.message.is_empty() {
         let _ = write!(text, ": {}", verdict.message);
     }

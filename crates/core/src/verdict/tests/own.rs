@@ -11,7 +11,7 @@ fn going(finalizers: Value) -> Value {
 }
 
 fn mistake() -> Option<String> {
-    Some("spec.sync.windows[0].schedule: \"never UTC\" is no schedule".into())
+    Some("spec.sync.windows[0].schedule: \"never\" is no cron schedule".into())
 }
 
 pub(super) fn cases() -> Vec<Case> {
