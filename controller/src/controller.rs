@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
@@ -119,7 +119,7 @@ impl Controller {
         let (queue, metrics) = (Arc::new(Queue::new(room.0, room.1)), Arc::<Metrics>::default());
         let git = GitCache::open(&settings.cache_dir);
         let poller = Poller::new(git, settings.poll_interval, queue.clone(), metrics.clone());
-        let events = Events::new(cluster.client());
+        let events = Events::new(cluster.client(), queue.clone());
         let shares = match &settings.application_namespace {
             Some(_) => Shares::alone(),
             None => Shares::among(&settings.namespace, &settings.replica.clone().unwrap_or_else(host)),
@@ -167,7 +167,7 @@ impl Controller {
     /// Every Application is due.
     pub fn look_at_all(&self) {
         let all = self.stores.get().map(|stores| stores.applications.state()).unwrap_or_default();
-        all.iter().for_each(|application| self.queue.push(&reference(application), Duration::ZERO));
+        all.iter().for_each(|application| self.queue.push(&reference(application)));
     }
 
     /// An Application, if it is there.
@@ -258,7 +258,7 @@ impl Controller {
             if is_back && let Some(memory) = self.memories().get_mut(&name) {
                 (memory.attempts, memory.failed) = (Attempts::default(), 0);
             }
-            self.queue.push(&name, Duration::ZERO);
+            self.queue.push(&name);
         }
     }
 }

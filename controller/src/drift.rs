@@ -218,7 +218,7 @@ fn wake(controller: &Controller, object: &PartialObjectMeta<DynamicObject>) {
     let (debounce, spacing) =
         if controller.rolls(&name) { (DEBOUNCE / 3, DEBOUNCE) } else { (DEBOUNCE, SPACING) };
     let rest = controller.looked(&name).map(|at| spacing.saturating_sub(at.elapsed())).unwrap_or_default();
-    controller.queue.push(&name, rest.max(debounce));
+    controller.queue.again(&name, rest.max(debounce));
 }
 
 #[cfg(test)]

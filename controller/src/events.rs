@@ -1,8 +1,10 @@
 //! Events of Kubernetes about Applications. Nothing waits for one: they are written
 //! one after the other, and where a thousand syncs have something to tell, slowly, so
-//! that they hold up no sync. One that cannot be written in time, or for which there is
+//! that they hold up no sync: while Applications wait to be looked at, even more so.
+//! One that cannot be written in time, or for which there is
 //! no room, is logged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gitops_api::Application;
@@ -13,14 +15,25 @@ use kube::runtime::events::{Event, EventType};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::queue::Queue;
+
 /// Events that wait to be written.
-const ROOM: usize = 4096;
+const ROOM: usize = 16_384;
 /// Events that are written at once; then there is a pause before each.
 const BURST: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
+/// The pause before each, while Applications wait.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// What is told, and of what.
 type Told = (Event, ObjectReference);
+
+/// How fast they are written: none hangs for longer than its `patience`.
+struct Pace {
+    patience: Duration,
+    pause: Duration,
+    queue: Arc<Queue>,
+}
 
 /// Writes Events.
 #[derive(Clone)]
@@ -28,14 +41,14 @@ pub struct Events(mpsc::Sender<Told>);
 
 impl Events {
     /// They are written as long as this, or a clone of it, is there.
-    pub fn new(client: kube::Client) -> Self {
-        Self::with(client, PATIENCE, PAUSE)
+    pub fn new(client: kube::Client, queue: Arc<Queue>) -> Self {
+        Self::with(client, ROOM, Pace { patience: PATIENCE, pause: PAUSE, queue })
     }
 
-    fn with(client: kube::Client, patience: Duration, pause: Duration) -> Self {
+    fn with(client: kube::Client, room: usize, pace: Pace) -> Self {
         let recorder = Recorder::new(client, "gitops-controller");
-        let (sender, told) = mpsc::channel(ROOM);
-        tokio::spawn(write(recorder, told, patience, pause));
+        let (sender, told) = mpsc::channel(room);
+        tokio::spawn(write(recorder, told, pace));
         Self(sender)
     }
 
@@ -69,12 +82,17 @@ impl Events {
 }
 
 /// Writes what is told, one after the other.
-async fn write(recorder: Recorder, mut told: mpsc::Receiver<Told>, patience: Duration, pause: Duration) {
+async fn write(recorder: Recorder, mut told: mpsc::Receiver<Told>, pace: Pace) {
+    let Pace { patience, pause, queue } = pace;
     // When so many are allowed as have been written, without the burst.
     let mut earned = Instant::now();
     while let Some((event, regarding)) = told.recv().await {
         let early = earned.saturating_duration_since(Instant::now());
         tokio::time::sleep(early.saturating_sub(pause * BURST)).await;
+        let busy = Instant::now() + BUSY;
+        while Instant::now() < busy && queue.depth() > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
         recorder.tell(event, &regarding, patience).await;
         earned = earned.max(Instant::now()) + pause;
     }
@@ -83,7 +101,6 @@ async fn write(recorder: Recorder, mut told: mpsc::Receiver<Told>, patience: Dur
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -128,13 +145,31 @@ mod tests {
     #[tokio::test]
     async fn one_that_hangs_holds_up_no_other_and_few_wait() {
         let (client, taken) = server().await;
-        let events = Events::with(client, Duration::from_millis(300), Duration::ZERO);
-        tell(&events, ROOM + 100);
+        let queue = Arc::new(Queue::new(1, 1));
+        let pace = Pace { patience: Duration::from_millis(300), pause: Duration::ZERO, queue };
+        let (room, events) = (1000, Events::with(client, 1000, pace));
+        tell(&events, room + 100);
         // Nothing was taken out meanwhile: the last ones found no room, the first hangs.
-        until(&taken, ROOM - 1).await;
+        until(&taken, room - 1).await;
         tell(&events, 1);
-        until(&taken, ROOM).await;
+        until(&taken, room).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(taken.load(Ordering::Relaxed), ROOM);
+        assert_eq!(taken.load(Ordering::Relaxed), room);
+    }
+
+    #[tokio::test]
+    async fn they_wait_for_applications_that_wait() {
+        let (client, taken) = server().await;
+        let queue = Arc::new(Queue::new(1, 1));
+        let name = gitops_core::desired::AppRef { namespace: "shop".into(), name: "web".into() };
+        queue.push(&name);
+        let pace = Pace { patience: Duration::from_millis(10), pause: Duration::ZERO, queue: queue.clone() };
+        let events = Events::with(client, 1000, pace);
+        // The first is not answered.
+        tell(&events, 50);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(taken.load(Ordering::Relaxed) < 5);
+        assert_eq!(queue.next().await, name);
+        until(&taken, 49).await;
     }
 }

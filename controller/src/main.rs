@@ -123,11 +123,11 @@ async fn look(threads: LocalPoolHandle, controller: Arc<Controller>, name: AppRe
     let looked = threads.spawn_pinned(look).await;
     controller.queue.done(&name);
     match looked {
-        Ok(Some(again)) => controller.queue.push(&name, again),
+        Ok(Some(again)) => controller.queue.again(&name, again),
         Ok(None) => {}
         Err(error) => {
             tracing::error!(application = %name, %error, "the look broke off");
-            controller.queue.push(&name, REQUEST);
+            controller.queue.again(&name, REQUEST);
         }
     }
 }

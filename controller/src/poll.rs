@@ -266,7 +266,7 @@ impl Poller {
             *count += 1;
             *cause = Some(Cause::current());
         }
-        self.queue.push(application, Duration::ZERO);
+        self.queue.push(application);
     }
 
     /// Notes what a look has found, and wakes whom it concerns in any case. Out:
@@ -277,7 +277,7 @@ impl Poller {
         let was = before.map(|(_, error)| error);
         let changed = was.as_ref() != Some(&error);
         let waiting = std::mem::take(&mut state.waiting);
-        waiting.iter().for_each(|(_, application)| self.queue.push(application, Duration::ZERO));
+        waiting.iter().for_each(|(_, application)| self.queue.push(application));
         let mut moved = Vec::new();
         for (application, revisions) in &state.readers {
             let is_moved = tips
@@ -287,7 +287,7 @@ impl Poller {
                 moved.push(application.clone());
             }
             if changed {
-                self.queue.push(application, Duration::ZERO);
+                self.queue.push(application);
             }
         }
         if let Some(tips) = tips {

@@ -1,6 +1,7 @@
-//! Applications that are due. In: names and when. Out: one name at a time, the
+//! Applications that are due. In: names, when, and why. Out: one name at a time, the
 //! one that has waited longest first, and never one that is being looked at.
-//! Each cluster has room for so many at once, so that none waits for another.
+//! Each cluster has room for so many at once, so that none waits for another; of it,
+//! looks again take a quarter while there are others.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,21 @@ use gitops_core::desired::AppRef;
 use gitops_core::names::IN_CLUSTER;
 use tokio::sync::Notify;
 
+/// Looks again take one of so many places while others are looked at as well.
+const SHARE: usize = 4;
+
+/// Why an Application is due; who comes first counts, where there are two reasons.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// Something is wanted that was not before: by Git, a person, or what it
+    /// stands on.
+    #[default]
+    News,
+    /// The clock says so, or something has moved among its objects, as it does after
+    /// each sync.
+    Again,
+}
+
 /// The queue.
 #[derive(Debug)]
 pub struct Queue {
@@ -17,45 +33,93 @@ pub struct Queue {
     changed: Notify,
 }
 
+/// What is due of a cluster.
+#[derive(Debug, Default)]
+struct Due {
+    news: BTreeSet<(Instant, AppRef)>,
+    again: BTreeSet<(Instant, AppRef)>,
+}
+
+impl Due {
+    fn of(&mut self, why: Why) -> &mut BTreeSet<(Instant, AppRef)> {
+        match why {
+            Why::News => &mut self.news,
+            Why::Again => &mut self.again,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.news.is_empty() && self.again.is_empty()
+    }
+}
+
+/// How many of a cluster are being looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Busy {
+    news: usize,
+    again: usize,
+}
+
+impl Busy {
+    fn of(&mut self, why: Why) -> &mut usize {
+        match why {
+            Why::News => &mut self.news,
+            Why::Again => &mut self.again,
+        }
+    }
+
+    fn has_room(self, why: Why, room: usize) -> bool {
+        let share = if self.news > 0 { room.div_ceil(SHARE) } else { room };
+        self.news + self.again < room && (why == Why::News || self.again < share)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Order {
     /// By cluster, so that those of one without room are not even looked at.
-    by_time: HashMap<Arc<str>, BTreeSet<(Instant, AppRef)>>,
-    due: HashMap<AppRef, Instant>,
+    by_time: HashMap<Arc<str>, Due>,
+    due: HashMap<AppRef, (Instant, Why)>,
     /// And of which cluster.
-    running: HashMap<AppRef, Arc<str>>,
+    running: HashMap<AppRef, (Arc<str>, Why)>,
     /// The clusters of Applications that go to another one.
     elsewhere: HashMap<AppRef, Arc<str>>,
-    /// How many run, by cluster.
-    busy: HashMap<Arc<str>, usize>,
+    busy: HashMap<Arc<str>, Busy>,
     /// How many may run of the cluster itself, and of each other one.
     room: (usize, usize),
 }
 
 impl Order {
     /// The earlier of two times counts.
-    fn push(&mut self, name: &AppRef, at: Instant) {
-        if self.due.get(name).is_some_and(|before| *before <= at) {
+    fn push(&mut self, name: &AppRef, at: Instant, why: Why) {
+        let before = self.due.get(name).copied();
+        let (at, why) = before.map_or((at, why), |before| (before.0.min(at), before.1.min(why)));
+        if before == Some((at, why)) {
             return;
         }
         self.forget(name);
-        self.due.insert(name.clone(), at);
-        self.by_time.entry(self.cluster_of(name)).or_default().insert((at, name.clone()));
+        self.due.insert(name.clone(), (at, why));
+        self.by_time.entry(self.cluster_of(name)).or_default().of(why).insert((at, name.clone()));
     }
 
     /// The next one, or when to ask again.
     fn take(&mut self, now: Instant) -> Result<AppRef, Option<Instant>> {
-        let with_room = self.by_time.iter().filter(|(cluster, _)| self.has_room(cluster));
-        let firsts =
-            with_room.filter_map(|(_, due)| due.iter().find(|(_, name)| !self.running.contains_key(name)));
-        let Some((at, name)) = firsts.min().cloned() else { return Err(None) };
+        let firsts = self.by_time.iter().flat_map(|(cluster, due)| {
+            let with_room = [(Why::News, &due.news), (Why::Again, &due.again)].into_iter();
+            let with_room = with_room.filter(|(why, _)| self.has_room(cluster, *why));
+            with_room.filter_map(|(why, due)| {
+                let (at, name) = due.iter().find(|(_, name)| !self.running.contains_key(name))?;
+                Some((*at, why, name))
+            })
+        });
+        let Some((at, why, name)) = firsts.min() else { return Err(None) };
         if at > now {
             return Err(Some(at));
         }
+        let name = name.clone();
         self.forget(&name);
         let cluster = self.cluster_of(&name);
-        *self.busy.entry(cluster.clone()).or_default() += 1;
-        self.running.insert(name.clone(), cluster);
+        *self.busy.entry(cluster.clone()).or_default().of(why) += 1;
+        self.running.insert(name.clone(), (cluster, why));
         Ok(name)
     }
 
@@ -71,33 +135,33 @@ impl Order {
         } else {
             self.elsewhere.insert(name.clone(), cluster.into());
         }
-        due.into_iter().for_each(|at| self.push(name, at));
+        due.into_iter().for_each(|(at, why)| self.push(name, at, why));
     }
 
     fn cluster_of(&self, name: &AppRef) -> Arc<str> {
         self.elsewhere.get(name).cloned().unwrap_or_else(|| IN_CLUSTER.into())
     }
 
-    fn has_room(&self, cluster: &str) -> bool {
+    fn has_room(&self, cluster: &str, why: Why) -> bool {
         let room = if cluster == IN_CLUSTER { self.room.0 } else { self.room.1 };
-        self.busy.get(cluster).is_none_or(|busy| *busy < room)
+        self.busy.get(cluster).copied().unwrap_or_default().has_room(why, room)
     }
 
     fn done(&mut self, name: &AppRef) {
-        let Some(cluster) = self.running.remove(name) else { return };
+        let Some((cluster, why)) = self.running.remove(name) else { return };
         if let Some(busy) = self.busy.get_mut(&cluster) {
-            *busy -= 1;
-            if *busy == 0 {
+            *busy.of(why) -= 1;
+            if busy.news + busy.again == 0 {
                 self.busy.remove(&cluster);
             }
         }
     }
 
     fn forget(&mut self, name: &AppRef) {
-        let Some(at) = self.due.remove(name) else { return };
+        let Some((at, why)) = self.due.remove(name) else { return };
         let cluster = self.cluster_of(name);
         if let Some(due) = self.by_time.get_mut(&cluster) {
-            due.remove(&(at, name.clone()));
+            due.of(why).remove(&(at, name.clone()));
             if due.is_empty() {
                 self.by_time.remove(&cluster);
             }
@@ -121,9 +185,18 @@ impl Queue {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An Application is due after a while.
-    pub fn push(&self, name: &AppRef, after: Duration) {
-        self.order().push(name, Instant::now() + after);
+    /// Something is wanted of an Application that was not before: it is due now.
+    pub fn push(&self, name: &AppRef) {
+        self.put(name, Duration::ZERO, Why::News);
+    }
+
+    /// An Application is due again after a while.
+    pub fn again(&self, name: &AppRef, after: Duration) {
+        self.put(name, after, Why::Again);
+    }
+
+    fn put(&self, name: &AppRef, after: Duration, why: Why) {
+        self.order().push(name, Instant::now() + after, why);
         self.changed.notify_one();
     }
 
@@ -163,7 +236,8 @@ impl Queue {
     pub fn depth(&self) -> usize {
         let now = Instant::now();
         let order = self.order();
-        order.by_time.values().flat_map(|due| due.iter().take_while(|(at, _)| *at <= now)).count()
+        let all = order.by_time.values().flat_map(|due| [&due.news, &due.again]);
+        all.flat_map(|due| due.iter().take_while(|(at, _)| *at <= now)).count()
     }
 
     /// How many are being looked at.
@@ -185,15 +259,15 @@ mod tests {
     fn the_earlier_time_counts_and_nobody_runs_twice() {
         let (mut order, now) = (Order { room: (9, 9), ..Order::default() }, Instant::now());
         let later = now + Duration::from_secs(5);
-        order.push(&app("a"), later);
+        order.push(&app("a"), later, Why::News);
         assert_eq!(order.take(now), Err(Some(later)));
-        order.push(&app("a"), now);
-        order.push(&app("a"), later);
+        order.push(&app("a"), now, Why::News);
+        order.push(&app("a"), later, Why::News);
         assert_eq!(order.take(now).unwrap(), app("a"));
         // It is due again while it runs: that waits until it is done.
-        order.push(&app("a"), now);
+        order.push(&app("a"), now, Why::News);
         assert_eq!(order.take(now), Err(None));
-        order.push(&app("b"), now);
+        order.push(&app("b"), now, Why::News);
         assert_eq!(order.take(now).unwrap(), app("b"));
         order.done(&app("a"));
         assert_eq!(order.take(now).unwrap(), app("a"));
@@ -208,7 +282,7 @@ mod tests {
         }
         order.assign(&app("c"), "quick");
         for name in ["a", "b", "c", "d", "e", "f"] {
-            order.push(&app(name), now);
+            order.push(&app(name), now, Why::News);
         }
         let taken: Vec<String> = std::iter::from_fn(|| order.take(now).ok()).map(|name| name.name).collect();
         assert_eq!(taken, ["a", "c", "d", "e"], "one of each other cluster, two of this one");
@@ -216,10 +290,35 @@ mod tests {
         assert_eq!(order.take(now).unwrap(), app("f"));
         // It goes elsewhere while it runs and is due: its place is given back where
         // it was.
-        order.push(&app("a"), now);
+        order.push(&app("a"), now, Why::News);
         order.assign(&app("a"), "quick");
         order.done(&app("a"));
         assert_eq!(order.take(now).unwrap(), app("b"));
+    }
+
+    #[test]
+    fn looks_again_leave_room_for_news() {
+        let (mut order, now) = (Order { room: (8, 8), ..Order::default() }, Instant::now());
+        for number in 0..20 {
+            order.push(&app(&format!("again-{number:02}")), now, Why::Again);
+        }
+        order.push(&app("news"), now + Duration::from_millis(1), Why::News);
+        let taken = |order: &mut Order, now: Instant| -> Vec<String> {
+            std::iter::from_fn(|| order.take(now).ok()).map(|name| name.name).collect()
+        };
+        assert_eq!(taken(&mut order, now).len(), 8, "while there is no news they may have all of it");
+        let later = now + Duration::from_millis(2);
+        (0..8).for_each(|number| order.done(&app(&format!("again-{number:02}"))));
+        order.push(&app("again-19"), later, Why::News);
+        let with_news = taken(&mut order, later);
+        assert_eq!(with_news, ["again-19", "again-08", "again-09", "news"]);
+        // One that is wanted while it is due again is news at the earlier of both times.
+        order.push(&app("again-18"), later + Duration::from_secs(9), Why::News);
+        assert_eq!(taken(&mut order, later), ["again-18"]);
+        for name in ["news", "again-18", "again-19"] {
+            order.done(&app(name));
+        }
+        assert_eq!(taken(&mut order, later).len(), 6);
     }
 
     #[tokio::test]
@@ -232,7 +331,7 @@ mod tests {
             })
             .collect();
         for name in ["a", "b", "c"] {
-            queue.push(&app(name), Duration::from_millis(10));
+            queue.again(&app(name), Duration::from_millis(10));
         }
         let mut got = Vec::new();
         for worker in workers {

@@ -116,11 +116,16 @@ impl Known {
     /// Compares everything.
     fn compare(&mut self, controller: &Controller, stores: &Stores) {
         self.ask_projects(controller, stores);
-        let all = stores.applications.state();
+        let mut all = stores.applications.state();
         let there: BTreeSet<AppRef> = all.iter().map(|application| reference(application)).collect();
         let gone: Vec<AppRef> =
             self.applications.keys().filter(|name| !there.contains(*name)).cloned().collect();
         gone.into_iter().for_each(|name| self.note(controller, name, None));
+        // Applications of one namespace share what is listed there.
+        all.sort_by_cached_key(|application| {
+            let to = &application.spec.destination;
+            (to.cluster.clone(), to.namespace.clone(), reference(application))
+        });
         for application in all {
             self.note(controller, reference(&application), Some(&application));
         }
@@ -138,7 +143,7 @@ impl Known {
         if !changed.is_empty() {
             let all = stores.applications.state();
             let concerned = all.iter().filter(|application| changed.contains(&application.spec.project));
-            concerned.for_each(|application| controller.queue.push(&reference(application), Duration::ZERO));
+            concerned.for_each(|application| controller.queue.push(&reference(application)));
         }
         self.projects = projects;
     }
@@ -156,11 +161,11 @@ impl Known {
         controller.queue.assign(&name, name_of(application));
         let before = self.applications.insert(name.clone(), now.clone());
         if before.as_ref().is_none_or(|before| before.own != now.own) {
-            controller.queue.push(&name, Duration::ZERO);
+            controller.queue.push(&name);
         }
         if before.as_ref().is_none_or(|before| before.others != now.others) {
             let depending = self.depending.get(&name).into_iter().flatten();
-            depending.for_each(|other| controller.queue.push(other, Duration::ZERO));
+            depending.for_each(|other| controller.queue.push(other));
         }
         let none = BTreeSet::new();
         self.depends(&name, before.as_ref().map_or(&none, |before| &before.on), &now.on);

@@ -336,7 +336,7 @@ fn wake(controller: &Controller, store: &Store<DynamicObject>, seen: &mut HashMa
     let now: HashMap<AppRef, String> = store.state().iter().map(|one| (name(one), digest(one))).collect();
     for changed in seen.keys().chain(now.keys()).filter(|name| seen.get(name) != now.get(name)) {
         if seen.contains_key(changed) {
-            controller.queue.push(changed, Duration::ZERO);
+            controller.queue.push(changed);
         }
     }
     *seen = now;
