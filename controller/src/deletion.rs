@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use gitops_api::Application;
 use gitops_core::health::HealthReport;
-use gitops_core::names::{FIELD_MANAGER, FINALIZER_PRUNE, LABEL_APPLICATION};
+use gitops_core::names::{FINALIZER_PRUNE, LABEL_APPLICATION};
 use gitops_core::object::ObjectKey;
 use gitops_core::plan::{HookStep, Phase, Propagation, Step};
 use gitops_engine::follow::reference;
@@ -29,7 +29,7 @@ use crate::clusters::{self, Surroundings};
 use crate::controller::Controller;
 use crate::error::Error;
 use crate::sight::Sight;
-use crate::status::{self, Found};
+use crate::status::{self, Before, Found};
 
 mod patience;
 
@@ -122,20 +122,11 @@ async fn say(controller: &Arc<Controller>, application: &Application, left: &Lef
         name.namespace
     );
     let said = ("True", reason(left.begun), format!("{}\n{way_out}", left.why));
-    let before = application.status.clone().unwrap_or_default();
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let found = Found { deleting: Some(said), ..Found::default() };
-    let wanted = status::after(application, &before, &found, &now);
-    if status::says(&before, &wanted) {
-        return;
-    }
-    let api: Api<Application> = Api::namespaced(controller.cluster.client(), &name.namespace);
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let patch = Patch::Apply(status::patch(application, &wanted));
-    match api.patch_status(&name.name, &params, &patch).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        Err(error) => tracing::warn!(application = %name, %error, "the status could not be written"),
-        Ok(_) => {}
+    if let Err(error) =
+        status::write(&controller.cluster, application, Before::watched(application), &found).await
+    {
+        tracing::warn!(application = %name, %error, "the status could not be written");
     }
 }
 

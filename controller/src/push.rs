@@ -147,7 +147,7 @@ async fn take(controller: &Controller, headers: &HeaderMap, body: Body) -> Resul
     }
     tracing::info!(repositories = ?named, "a push is told of");
     controller.poller.pushed(&named);
-    controller.push.announcer.tell(known(controller, &named));
+    controller.push.announcer.tell(known(controller, &named), delivery.mark);
     Ok("taken")
 }
 

@@ -9,15 +9,12 @@ use std::time::{Duration, Instant};
 use gitops_api::application::ApplicationStatus;
 use gitops_api::{Application, Project};
 use gitops_core::desired::AppRef;
-use gitops_core::names::FIELD_MANAGER;
 use gitops_engine::desired::reading;
 use gitops_engine::follow::reference;
 use gitops_engine::rollout::{Rolling, until};
 use gitops_engine::windows::Windows;
 use gitops_engine::{EngineError, Loaded, Survey, SyncOptions, admit, has_work, revisions};
-use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
-use serde_json::Value;
+use kube::ResourceExt;
 
 use crate::clusters::{Surroundings, is_mirror};
 use crate::controller::{Controller, Memory, Written};
@@ -27,7 +24,7 @@ use crate::error::Error;
 use crate::request::{Asked, Prune, What};
 use crate::schedule::{Backoff, Decision, Situation, decide};
 use crate::sight::prunes;
-use crate::status::{self, Found, Suspended};
+use crate::status::{self, Before, Found, Suspended};
 
 mod commits;
 mod labels;
@@ -47,8 +44,6 @@ const PROGRESSING: Backoff =
     Backoff { limit: 0, first: Duration::from_secs(5), max: Duration::from_secs(60) };
 /// After a status that could not be written.
 const UNSAID: Duration = Duration::from_secs(5);
-/// Tries to write a status, while others write.
-const WRITES: usize = 5;
 /// After a sync that somebody else or a newer commit has held up.
 const SOON: Duration = Duration::from_secs(1);
 /// How long a status that was written is trusted more than one that is watched.
@@ -327,51 +322,23 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// Writes the status, if it says something else. What somebody else has written
-    /// meanwhile, such as another controller, stays: it is read, and written anew.
+    /// Writes the status, if it says something else.
     async fn write(&mut self) {
-        let api: Api<Application> = Api::namespaced(self.controller.cluster.client(), &self.name.namespace);
-        let mut tries = WRITES;
-        let error = loop {
-            let wanted = status::after(self.application, &self.before, &self.found, &now());
-            if !self.speaks || status::says(&self.before, &wanted) {
-                return;
+        if !self.speaks {
+            return;
+        }
+        let before = Before { status: self.before.clone(), version: self.version.clone() };
+        match status::write(&self.controller.cluster, self.application, before, &self.found).await {
+            Ok(Some(written)) => {
+                let version = written.resource_version();
+                let status = written.status.unwrap_or_default();
+                self.memory.status = Some(Written { status, version, at: Instant::now() });
             }
-            tries -= 1;
-            match self.put(&api, &wanted).await {
-                Ok(written) => return self.written(written),
-                Err(kube::Error::Api(status)) if status.code == 404 => return,
-                Err(kube::Error::Api(status)) if status.code == 409 && tries > 0 => {}
-                Err(error) => break error,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(application = %self.name, %error, "the status could not be written");
+                self.again = self.again.min(UNSAID);
             }
-            match api.get_opt(&self.name.name).await {
-                Ok(Some(now)) if now.uid() == self.application.uid() => {
-                    self.version = now.resource_version();
-                    self.before = now.status.unwrap_or_default();
-                }
-                Ok(_) => return,
-                Err(error) => break error,
-            }
-        };
-        tracing::warn!(application = %self.name, %error, "the status could not be written");
-        self.again = self.again.min(UNSAID);
+        }
     }
-
-    async fn put(&self, api: &Api<Application>, wanted: &Value) -> kube::Result<Application> {
-        let mut patch = status::patch(self.application, wanted);
-        patch["metadata"]["resourceVersion"] = self.version.clone().into();
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        api.patch_status(&self.name.name, &params, &Patch::Apply(patch)).await
-    }
-
-    fn written(&mut self, application: Application) {
-        self.version = application.resource_version();
-        self.before = application.status.unwrap_or_default();
-        let (status, version) = (self.before.clone(), self.version.clone());
-        self.memory.status = Some(Written { status, version, at: Instant::now() });
-    }
-}
-
-fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

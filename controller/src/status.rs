@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 
 use crate::clusters::{Far, Surroundings};
 
+mod write;
+
+pub use write::{Before, now, write};
+
 /// Syncs that are remembered.
 const HISTORY: usize = 20;
 /// The API server takes messages of up to 32 KiB; a person reads less.
@@ -232,7 +236,7 @@ pub fn says(status: &ApplicationStatus, wanted: &Value) -> bool {
 }
 
 /// The patch that writes a status.
-pub fn patch(application: &Application, status: &Value) -> Value {
+fn patch(application: &Application, status: &Value) -> Value {
     json!({"apiVersion": API_VERSION, "kind": "Application",
         "metadata": {"name": application.name_any()}, "status": status})
 }

@@ -165,13 +165,14 @@ fn a_push_that_is_told_of_is_live_at_once_and_concerns_who_reads_it() {
         .ok();
     let host = Host::new();
     let cache = TempDir::new().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
+    let [port, other] =
+        [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let [address, elsewhere] = [port, other].map(|port| format!("127.0.0.1:{port}"));
     let rarely = ["--poll-interval", "1h", "--replica"];
     let first = [&rarely[..], &["first", "--push-events", &address]].concat();
     let first = Controller::with(cluster, &first, &cache.path().join("first"));
-    let second =
-        Controller::with(cluster, &[&rarely[..], &["second"]].concat(), &cache.path().join("second"));
+    let second = [&rarely[..], &["second", "--push-events", &elsewhere]].concat();
+    let second = Controller::with(cluster, &second, &cache.path().join("second"));
     eventually("they know of each other", LONG, || {
         let knows = |one: &Controller| one.log().contains("second\\\"}") || one.log().contains("\"second\"}");
         (knows(&first) && knows(&second)).then_some(())
@@ -229,6 +230,17 @@ fn a_push_that_is_told_of_is_live_at_once_and_concerns_who_reads_it() {
     assert_eq!(send(port, &github(KEY, &fresh), &fresh).0, 202);
     let again = [github(KEY, &fresh), vec!["x-github-delivery: 2".into()]].concat();
     assert_eq!(send(port, &again, &fresh).0, 409);
+    // At the other replica as well, which was told.
+    let deliveries = || {
+        let lease = cluster.kubectl("get lease gitops-push -n gitops-system -o json").ok().json();
+        lease["metadata"]["annotations"]["kubectl-gitops.dev/deliveries"].clone()
+    };
+    let before = deliveries();
+    let there = host.told("there");
+    assert_eq!(send(port, &github(KEY, &there), &there).0, 202);
+    eventually("it is told", LONG, || (deliveries() != before).then_some(()));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(send(other, &github(KEY, &there), &there).0, 409);
 
     // A key beside the old one, and then instead of it.
     let next = "the key that comes after it";

@@ -4,6 +4,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
+/// What tells a delivery from all others: a hash.
+pub type Mark = [u8; 32];
+
 /// 2 MiB at most.
 const REMEMBERED: usize = 20_000;
 
@@ -13,13 +16,13 @@ pub struct Replays(Mutex<Marks>);
 
 #[derive(Debug, Default)]
 struct Marks {
-    known: HashSet<[u8; 32]>,
-    order: VecDeque<[u8; 32]>,
+    known: HashSet<Mark>,
+    order: VecDeque<Mark>,
 }
 
 impl Replays {
     /// Remembers a delivery; false: it was taken before.
-    pub fn is_new(&self, mark: [u8; 32]) -> bool {
+    pub fn is_new(&self, mark: Mark) -> bool {
         let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !marks.known.insert(mark) {
             return false;

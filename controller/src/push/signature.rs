@@ -12,6 +12,8 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::replays::Mark;
+
 /// How far the clock of who signs with a time may be from ours.
 pub const WINDOW: u64 = 300;
 /// Characters that a key has at least.
@@ -75,7 +77,7 @@ pub enum Event {
 pub struct Delivery {
     pub event: Event,
     /// The same for a request that is sent again, and for no other.
-    pub mark: [u8; 32],
+    pub mark: Mark,
 }
 
 /// Why a request is refused.

@@ -7,13 +7,14 @@ use gitops_api::application::{HistoryEntry, OperationStatus};
 use gitops_engine::lease::Last;
 use gitops_engine::{Loaded, Survey, Synced};
 
-use super::{FAILED, Failure, Look, SOON, now};
+use super::{FAILED, Failure, Look, SOON};
 use crate::carry_out::{Case, Ended, Tried};
 use crate::clusters::Surroundings;
 use crate::error::Error;
 use crate::request::RUNNING;
 use crate::schedule::Backoff;
 use crate::sight::{Sight, prunes};
+use crate::status::now;
 
 /// How far behind the API server's cache is, at most.
 const CACHED: Duration = Duration::from_millis(500);

@@ -47,6 +47,8 @@ pub const ANNOTATION_REQUESTED_BY: &str = "kubectl-gitops.dev/requested-by";
 
 /// Annotation of the controller's own Lease: when each repository was pushed to.
 pub const ANNOTATION_PUSHED: &str = "kubectl-gitops.dev/pushed";
+/// And which deliveries told of that.
+pub const ANNOTATION_DELIVERIES: &str = "kubectl-gitops.dev/deliveries";
 
 /// Label of a Secret that describes a cluster, and its value.
 pub const LABEL_SECRET_TYPE: &str = "kubectl-gitops.dev/secret-type";
