@@ -166,6 +166,7 @@ impl Progress for Watchman<'_> {
     }
 
     fn waiting(&self, _: &[(ObjectKey, HealthReport)]) {
+        self.controller.queue.waits(self.name);
         if self.controller.poller.moves(self.name) != self.moves || self.ends() {
             self.stop.interrupted.store(true, Ordering::Relaxed);
         }

@@ -350,6 +350,7 @@ impl Progress for Watchman<'_> {
     }
 
     fn waiting(&self, _: &[(ObjectKey, HealthReport)]) {
+        self.controller.queue.waits(&reference(self.application));
         self.look();
     }
 }

@@ -1,7 +1,8 @@
 //! Applications that are due. In: names, when, and why. Out: one name at a time, the
 //! one that has waited longest first, and never one that is being looked at.
 //! Each cluster has room for so many at once, so that none waits for another; of it,
-//! looks again take a quarter while there are others.
+//! looks again take a quarter while there are others, and syncs that only wait for
+//! health take none.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,9 @@ use tokio::sync::Notify;
 
 /// Looks again take one of so many places while others are looked at as well.
 const SHARE: usize = 4;
+/// So many times the room may wait for health besides: each asks the API server again
+/// and again.
+const PATIENT: usize = 4;
 
 /// Why an Application is due; who comes first counts, where there are two reasons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,13 +62,16 @@ impl Due {
 struct Busy {
     news: usize,
     again: usize,
+    /// They take no room.
+    waiting: usize,
 }
 
 impl Busy {
-    fn of(&mut self, why: Why) -> &mut usize {
+    fn of(&mut self, why: Option<Why>) -> &mut usize {
         match why {
-            Why::News => &mut self.news,
-            Why::Again => &mut self.again,
+            Some(Why::News) => &mut self.news,
+            Some(Why::Again) => &mut self.again,
+            None => &mut self.waiting,
         }
     }
 
@@ -74,13 +81,20 @@ impl Busy {
     }
 }
 
+/// An Application that is being looked at.
+#[derive(Debug)]
+struct Running {
+    cluster: Arc<str>,
+    /// None: it waits.
+    why: Option<Why>,
+}
+
 #[derive(Debug, Default)]
 struct Order {
     /// By cluster, so that those of one without room are not even looked at.
     by_time: HashMap<Arc<str>, Due>,
     due: HashMap<AppRef, (Instant, Why)>,
-    /// And of which cluster.
-    running: HashMap<AppRef, (Arc<str>, Why)>,
+    running: HashMap<AppRef, Running>,
     /// The clusters of Applications that go to another one.
     elsewhere: HashMap<AppRef, Arc<str>>,
     busy: HashMap<Arc<str>, Busy>,
@@ -118,8 +132,8 @@ impl Order {
         let name = name.clone();
         self.forget(&name);
         let cluster = self.cluster_of(&name);
-        *self.busy.entry(cluster.clone()).or_default().of(why) += 1;
-        self.running.insert(name.clone(), (cluster, why));
+        *self.busy.entry(cluster.clone()).or_default().of(Some(why)) += 1;
+        self.running.insert(name.clone(), Running { cluster, why: Some(why) });
         Ok(name)
     }
 
@@ -142,16 +156,31 @@ impl Order {
         self.elsewhere.get(name).cloned().unwrap_or_else(|| IN_CLUSTER.into())
     }
 
+    fn room(&self, cluster: &str) -> usize {
+        if cluster == IN_CLUSTER { self.room.0 } else { self.room.1 }
+    }
+
     fn has_room(&self, cluster: &str, why: Why) -> bool {
-        let room = if cluster == IN_CLUSTER { self.room.0 } else { self.room.1 };
-        self.busy.get(cluster).copied().unwrap_or_default().has_room(why, room)
+        self.busy.get(cluster).copied().unwrap_or_default().has_room(why, self.room(cluster))
+    }
+
+    /// One that is being looked at gives its room to others; whether it had some to give.
+    fn waits(&mut self, name: &AppRef) -> bool {
+        let Some(Running { cluster, why: why @ Some(_) }) = self.running.get(name) else { return false };
+        let (cluster, why) = (cluster.clone(), *why);
+        let most = self.room(&cluster) * PATIENT;
+        let Some(busy) = self.busy.get_mut(&cluster).filter(|busy| busy.waiting < most) else { return false };
+        *busy.of(why) -= 1;
+        *busy.of(None) += 1;
+        self.running.insert(name.clone(), Running { cluster, why: None });
+        true
     }
 
     fn done(&mut self, name: &AppRef) {
-        let Some((cluster, why)) = self.running.remove(name) else { return };
+        let Some(Running { cluster, why }) = self.running.remove(name) else { return };
         if let Some(busy) = self.busy.get_mut(&cluster) {
             *busy.of(why) -= 1;
-            if busy.news + busy.again == 0 {
+            if busy.news + busy.again + busy.waiting == 0 {
                 self.busy.remove(&cluster);
             }
         }
@@ -218,6 +247,13 @@ impl Queue {
                 }
                 Err(None) => self.changed.notified().await,
             }
+        }
+    }
+
+    /// The look at an Application waits for health: meanwhile others have its room.
+    pub fn waits(&self, name: &AppRef) {
+        if self.order().waits(name) {
+            self.changed.notify_one();
         }
     }
 
@@ -319,6 +355,32 @@ mod tests {
             order.done(&app(name));
         }
         assert_eq!(taken(&mut order, later).len(), 6);
+    }
+
+    #[test]
+    fn who_waits_for_health_takes_no_room() {
+        let (mut order, now) = (Order { room: (1, 1), ..Order::default() }, Instant::now());
+        for number in 0..9 {
+            order.push(&app(&format!("{number}")), now, Why::News);
+        }
+        assert!(!order.waits(&app("0")), "it is not being looked at");
+        for number in 0..PATIENT {
+            let name = order.take(now).unwrap();
+            assert_eq!((order.take(now), &*name.name), (Err(None), &*number.to_string()));
+            assert!(order.waits(&name) && !order.waits(&name));
+        }
+        // So many wait that no more may.
+        let name = order.take(now).unwrap();
+        assert!(!order.waits(&name));
+        order.done(&app("0"));
+        assert_eq!(order.take(now), Err(None));
+        assert!(order.waits(&name));
+        assert!(order.take(now).is_ok());
+        // One that waits is not looked at twice, and all is given back.
+        order.push(&name, now, Why::News);
+        let running: Vec<AppRef> = order.running.keys().cloned().collect();
+        running.iter().for_each(|name| order.done(name));
+        assert!(order.busy.is_empty() && order.take(now).is_ok_and(|next| next == name));
     }
 
     #[tokio::test]

@@ -8,14 +8,16 @@ use tempfile::TempDir;
 
 use super::{LONG, greeting, greets, says, status};
 
-/// A shop whose ConfigMap comes after its Deployment, which no node runs.
+/// A shop whose ConfigMap comes after its Deployment, which no node runs, and a
+/// controller that looks at one Application at a time.
 fn stuck() -> (Shop, Controller, TempDir) {
     let config =
         CONFIG.replace("metadata:", "metadata:\n  annotations: {kubectl-gitops.dev/sync-wave: \"1\"}");
     let shop = Shop::unheld(&[("app/web.yaml", DEPLOYMENT), ("app/config.yaml", &config)]);
     shop.hold(json!({"sync": {"mode": "Automatic"}}));
     let cache = TempDir::with_prefix("gitops-controller-").unwrap();
-    let controller = Controller::start(shop.cluster, shop.name(), cache.path());
+    let arguments = ["--application-namespace", shop.name(), "--workers", "1"];
+    let controller = Controller::with(shop.cluster, &arguments, cache.path());
     waits(&shop);
     (shop, controller, cache)
 }
@@ -40,6 +42,20 @@ fn a_newer_commit_mends_a_stuck_sync() {
     let entries = status["history"].as_array().unwrap();
     let of = entries.iter().map(|entry| &entry["revision"]).collect::<Vec<_>>();
     assert_eq!(of, [&Value::from(commit)], "what was broken off is no sync: {status}");
+}
+
+#[test]
+fn a_stuck_sync_holds_up_no_other() {
+    let (shop, _controller, _cache) = stuck();
+    let other = CONFIG.replace("name: web", "name: other");
+    assert_ne!(other, CONFIG);
+    shop.repo.commit("another one", &[("other/config.yaml", &other)]);
+    let mut application = shop.get("application", "web").unwrap();
+    application["metadata"] = json!({"namespace": shop.name(), "name": "other"});
+    application["spec"]["source"]["path"] = "other".into();
+    shop.kubectl_stdin("create -f -", &application.to_string()).ok();
+    eventually("it is synced", LONG, || shop.get("configmap", "other").map(drop));
+    assert_eq!(greeting(&shop), None, "the other one waits as before");
 }
 
 #[test]
