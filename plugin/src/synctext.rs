@@ -152,8 +152,9 @@ pub fn summary(
         printer.talk("interrupted; run it again to go on");
     }
     if done.lost {
-        printer
-            .talk("another sync of this Application has taken over; look at it with: kubectl gitops status");
+        printer.talk(
+            "another sync of this Application has taken over, or may have while the API server was away; look at it with: kubectl gitops status",
+        );
     }
 }
 

@@ -4,13 +4,15 @@
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gitops_tests::cluster::{eventually, ran};
 use gitops_tests::{GitServer, Line, Namespace, NodeCluster, Ran, Repo, TestCluster, cluster};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// A Lease that cannot be renewed is kept for so long at least.
+const LEASE: Duration = Duration::from_secs(10);
 /// More than are written before something breaks.
 const MANY: usize = 1500;
 
@@ -141,11 +143,19 @@ fn a_control_plane_that_restarts_in_the_middle() {
         let repo = gated();
         let running = begin(&own.cluster, &repo, namespace);
         eventually("the wave waits", LIMIT, || has(&own.cluster, "pod/gate", namespace).then_some(()));
+        let away = Instant::now();
         own.restart(program);
         eventually("the gate opens", LIMIT, || has(&own.cluster, "pod/gate", namespace).then_some(()));
+        let away = away.elapsed();
         open(&own.cluster, namespace);
         let done = end(running);
-        assert_eq!(done.code, 0, "{program}: {}{}", done.stdout, done.stderr);
+        // On a slow machine it takes longer than its Lease lives: another may have it.
+        if away > LEASE && done.code == 6 {
+            assert!(done.stdout.contains("may have while the API server was away"), "{}", done.stdout);
+            sync(&own.cluster, &repo, namespace).ok();
+        } else {
+            assert_eq!(done.code, 0, "{program}: {}{}", done.stdout, done.stderr);
+        }
         assert!(has(&own.cluster, "configmap/late", namespace));
     }
 }

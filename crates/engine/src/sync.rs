@@ -99,7 +99,7 @@ impl Default for SyncOptions {
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     pub interrupted: Arc<AtomicBool>,
-    /// Another sync has taken over.
+    /// Another sync has taken over, or may have: the Lease was not renewed in time.
     pub lost: Arc<AtomicBool>,
 }
 
@@ -109,7 +109,9 @@ impl Stop {
         if self.interrupted.load(Ordering::Relaxed) {
             return Some("the sync was interrupted");
         }
-        self.lost.load(Ordering::Relaxed).then_some("another sync has taken over")
+        self.lost
+            .load(Ordering::Relaxed)
+            .then_some("another sync has taken over, or may have while the API server was away")
     }
 }
 
@@ -171,7 +173,7 @@ pub struct Result {
 pub struct Report {
     pub results: Vec<Result>,
     pub interrupted: bool,
-    /// Another sync has taken over.
+    /// Another sync has taken over, or may have.
     pub lost: bool,
     /// Not everything was healthy in time.
     pub timed_out: bool,

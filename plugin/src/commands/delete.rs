@@ -80,7 +80,9 @@ pub async fn run(arguments: Arguments, settings: &Settings, printer: &Printer) -
             break;
         }
         if done.lost {
-            printer.talk("a sync of this Application has taken over; look at it, and run it again");
+            printer.talk(
+                "a sync of this Application has taken over, or may have while the API server was away; look at it, and run it again",
+            );
             break;
         }
         if let Some(error) = done.broken {
