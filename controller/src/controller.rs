@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use gitops_api::application::ApplicationStatus;
+use gitops_api::application::{ApplicationStatus, HistoryEntry};
 use gitops_api::{Application, Project};
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
@@ -47,6 +47,8 @@ pub struct Memory {
     pub attempts: Attempts,
     /// The status as it was written last: what is watched may lag behind.
     pub status: Option<Written>,
+    /// Syncs that no status says yet, since it could not be written.
+    pub unsaid: Vec<HistoryEntry>,
     /// The request that was seen last, and when.
     pub request: Option<(String, Instant)>,
     /// When the last look began.

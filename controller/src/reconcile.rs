@@ -128,7 +128,8 @@ impl<'a> Look<'a> {
             Some(written) if written.at.elapsed() < LAG => (written.status.clone(), written.version.clone()),
             _ => (watched, application.resource_version()),
         };
-        let (name, found) = (reference(application), Found::default());
+        let entries = memory.unsaid.clone();
+        let (name, found) = (reference(application), Found { entries, ..Found::default() });
         let (asked, prune) = (None, Prune::default());
         Self {
             controller,
@@ -330,14 +331,19 @@ impl<'a> Look<'a> {
         let before = Before { status: self.before.clone(), version: self.version.clone() };
         match status::write(&self.controller.cluster, self.application, before, &self.found).await {
             Ok(Some(written)) => {
-                let version = written.resource_version();
-                let status = written.status.unwrap_or_default();
+                self.version = written.resource_version();
+                self.before = written.status.unwrap_or_default();
+                // They are said by now, should there be more to say in this look.
+                self.found.entries.clear();
+                self.memory.unsaid.clear();
+                let (status, version) = (self.before.clone(), self.version.clone());
                 self.memory.status = Some(Written { status, version, at: Instant::now() });
             }
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(application = %self.name, %error, "the status could not be written");
                 self.again = self.again.min(UNSAID);
+                self.memory.unsaid = self.found.entries.clone();
             }
         }
     }

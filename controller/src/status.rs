@@ -46,8 +46,8 @@ pub struct Found {
     pub far: Option<FarSaid>,
     /// How far its deletion is.
     pub deleting: Option<Said>,
-    /// A sync that is worth remembering.
-    pub entry: Option<HistoryEntry>,
+    /// Syncs that are worth remembering, the last one first.
+    pub entries: Vec<HistoryEntry>,
     pub operation: Option<OperationStatus>,
     /// What Git and the spec say, where the cluster is so; empty: no longer.
     pub settled: Option<String>,
@@ -149,7 +149,7 @@ pub fn after(application: &Application, before: &ApplicationStatus, found: &Foun
         }
     }
     let history: Vec<HistoryEntry> =
-        found.entry.iter().chain(&before.history).take(HISTORY).cloned().collect();
+        found.entries.iter().chain(&before.history).take(HISTORY).cloned().collect();
     if !history.is_empty() {
         status["history"] = json!(history);
     }
@@ -262,7 +262,7 @@ mod tests {
             health: Some("Healthy"),
             healthy: Some(("True", "Healthy", String::new())),
             counts: Some((0, 0)),
-            entry: Some(HistoryEntry { revision: "c1".into(), time: NOW.into(), message: String::new() }),
+            entries: vec![HistoryEntry { revision: "c1".into(), time: NOW.into(), message: String::new() }],
             ..Found::default()
         }
     }
@@ -277,7 +277,7 @@ mod tests {
         let wanted = after(&application, &ApplicationStatus::default(), &found, NOW);
         let status = live(&wanted);
         assert!(!says(&ApplicationStatus::default(), &wanted) && says(&status, &wanted));
-        found.entry = None;
+        found.entries.clear();
         let again = after(&application, &status, &found, "2026-11-24T11:00:00Z");
         assert!(says(&status, &again), "{again}");
         found.synced = Some(("False", "Failed", "no".into()));
@@ -345,7 +345,7 @@ mod tests {
         let (application, mut status) = (application(), ApplicationStatus::default());
         for number in 0..30 {
             let entry = HistoryEntry { revision: format!("c{number}"), ..HistoryEntry::default() };
-            let found = Found { entry: Some(entry), ..Found::default() };
+            let found = Found { entries: vec![entry], ..Found::default() };
             status = live(&after(&application, &status, &found, NOW));
         }
         assert_eq!((status.history.len(), status.history[0].revision.as_str()), (20, "c29"));

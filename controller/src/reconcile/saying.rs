@@ -104,7 +104,7 @@ impl Look<'_> {
             synced: Some(("Unknown", reason, error.to_string())),
             operation: self.asked.as_ref().map(|asked| asked.operation("Failed", &error.to_string())),
             // Of a Rollout that went on all the same.
-            entry: self.found.entry.take(),
+            entries: std::mem::take(&mut self.found.entries),
             settled: self.found.settled.take(),
             ..Found::default()
         };

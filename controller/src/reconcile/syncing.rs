@@ -126,7 +126,7 @@ impl Look<'_> {
                 controller.events.normal(self.application, "Synced", &format!("commit {short}: {message}"));
                 self.found.operation = operation("Succeeded", &message);
                 let entry = HistoryEntry { revision: revision.to_owned(), time: now(), message };
-                self.found.entry = Some(entry);
+                self.found.entries.insert(0, entry);
                 self.found.revision = Some(revision.to_owned());
                 None
             }
