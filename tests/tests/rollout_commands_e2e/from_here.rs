@@ -143,7 +143,7 @@ fn come_and_go(cluster: &TestCluster, node: &FakeNode) {
 fn what_is_mended_elsewhere_is_tried_again(cluster: &TestCluster, node: &FakeNode) {
     let mut hurried = rollout(&json!([{"setWeight": 50}, {"pause": {}}]));
     hurried["spec"]["onFailure"] = "Hold".into();
-    hurried["spec"]["deadlines"] = json!({"progress": "3s"});
+    hurried["spec"]["deadlines"] = json!({"progress": "10s"});
     let place = Place::new(cluster, node, "mended", &hurried);
     cluster.kubectl("create quota tight --hard=pods=2 -n mended").ok();
     eventually("the quota counts", Duration::from_secs(60), || {
