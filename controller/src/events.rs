@@ -1,8 +1,7 @@
 //! Events of Kubernetes about Applications. Nothing waits for one: they are written
 //! one after the other, and where a thousand syncs have something to tell, slowly, so
-//! that they hold up no sync: while Applications wait to be looked at, even more so.
-//! One that cannot be written in time, or for which there is
-//! no room, is logged.
+//! that they hold up no sync: while there is news to be looked at, even more so. One that
+//! cannot be written in time, or for which there is no room, is logged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +21,7 @@ const ROOM: usize = 16_384;
 /// Events that are written at once; then there is a pause before each.
 const BURST: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
-/// The pause before each, while Applications wait.
+/// The longest pause before each, while there is news.
 const BUSY: Duration = Duration::from_secs(1);
 
 /// What is told, and of what.
@@ -90,7 +89,7 @@ async fn write(recorder: Recorder, mut told: mpsc::Receiver<Told>, pace: Pace) {
         let early = earned.saturating_duration_since(Instant::now());
         tokio::time::sleep(early.saturating_sub(pause * BURST)).await;
         let busy = Instant::now() + BUSY;
-        while Instant::now() < busy && queue.depth() > 0 {
+        while Instant::now() < busy && queue.has_news() {
             tokio::time::sleep(PAUSE).await;
         }
         recorder.tell(event, &regarding, patience).await;
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn they_wait_for_applications_that_wait() {
+    async fn they_wait_while_there_is_news() {
         let (client, taken) = server().await;
         let queue = Arc::new(Queue::new(1, 1));
         let name = gitops_core::desired::AppRef { namespace: "shop".into(), name: "web".into() };

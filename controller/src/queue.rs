@@ -19,11 +19,10 @@ const SHARE: usize = 4;
 const PATIENT: usize = 4;
 
 /// Why an Application is due; who comes first counts, where there are two reasons.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
     /// Something is wanted that was not before: by Git, a person, or what it
     /// stands on.
-    #[default]
     News,
     /// The clock says so, or something has moved among its objects, as it does after
     /// each sync.
@@ -266,6 +265,13 @@ impl Queue {
     /// An Application is gone.
     pub fn forget(&self, name: &AppRef) {
         self.order().forget(name);
+    }
+
+    /// Whether something new waits to be looked at in the cluster itself.
+    pub fn has_news(&self) -> bool {
+        let order = self.order();
+        let first = order.by_time.get(IN_CLUSTER).and_then(|due| due.news.first());
+        first.is_some_and(|(at, _)| *at <= Instant::now())
     }
 
     /// How many are due now and wait.

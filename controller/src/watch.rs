@@ -115,13 +115,13 @@ impl Known {
 
     /// Compares everything.
     fn compare(&mut self, controller: &Controller, stores: &Stores) {
-        self.ask_projects(controller, stores);
         let mut all = stores.applications.state();
         let there: BTreeSet<AppRef> = all.iter().map(|application| reference(application)).collect();
         let gone: Vec<AppRef> =
             self.applications.keys().filter(|name| !there.contains(*name)).cloned().collect();
         gone.into_iter().for_each(|name| self.note(controller, name, None));
-        // Applications of one namespace share what is listed there.
+        // Those of one namespace are looked at one after the other and share what is
+        // listed there; whoever is due already keeps its place.
         all.sort_by_cached_key(|application| {
             let to = &application.spec.destination;
             (to.cluster.clone(), to.namespace.clone(), reference(application))
@@ -129,6 +129,7 @@ impl Known {
         for application in all {
             self.note(controller, reference(&application), Some(&application));
         }
+        self.ask_projects(controller, stores);
     }
 
     /// Applications of a Project that is another one than before are due.

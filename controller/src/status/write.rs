@@ -15,7 +15,7 @@ use super::{Found, after, patch, says};
 const TRIES: usize = 5;
 
 /// A status as it was read, and in which version of its Application.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Before {
     pub status: ApplicationStatus,
     pub version: Option<String>,

@@ -138,6 +138,7 @@ fn looked_at(controller: &Controller) {
 #[test]
 fn of_two_controllers_one_syncs_at_a_time_and_both_agree() {
     let (shop, _first, _cache) = kept(json!({"mode": "Automatic"}));
+    greets(&shop, "hello");
     let cache = TempDir::new().unwrap();
     let _second = Controller::start(shop.cluster, shop.name(), cache.path());
     for number in 0..5 {
