@@ -132,8 +132,10 @@ fn by_name(all: Vec<Loaded>, selection: &Selection, file: &str) -> Result<Vec<Lo
             [one] => found.push((*one).clone()),
             [] => {
                 let names: Vec<&str> = all.iter().map(|loaded| loaded.application.name.as_str()).collect();
-                return Err(Failure::usage(format!("{file} holds no Application {name:?}"))
-                    .hint(format!("it holds: {}", names.join(", "))));
+                return Err(Failure::usage(format!("{file} holds no Application {name:?}")).hint(format!(
+                    "it holds: {}; one that is in the cluster alone is named in another folder",
+                    names.join(", ")
+                )));
             }
             several => {
                 return Err(Failure::usage(format!("{file} holds several Applications {name:?}"))

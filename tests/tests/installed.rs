@@ -224,7 +224,7 @@ fn installed_stopped_renewed_upgraded_and_uninstalled() {
         "upgrade gitops charts/gitops {IMAGE} --set controller.namespaces={{shop}},controller.pollInterval=1s --wait --timeout 120s"
     );
     helm(cluster, "helm", &upgrade).ok();
-    cluster.gitops(Path::new("/"), "app set web -n shop --sync automatic").ok();
+    cluster.gitops(Path::new("/"), "app set web -n shop --sync Automatic").ok();
     repo.commit("Goodbye", &[("app/config.yaml", &CONFIG.replace("hello", "goodbye"))]);
     repo.git(&["push", "--quiet", &root.path().join("shop.git").display().to_string(), "HEAD:main"]);
     eventually("the push is live", Duration::from_secs(120), || {

@@ -26,7 +26,7 @@ pub struct SpecFlags {
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
     /// What the folder holds
-    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    #[arg(long = "type", value_enum, ignore_case = true, value_name = "TYPE")]
     kind: Option<Type>,
     /// A Secret in the Application's namespace that opens the repository
     #[arg(long, value_name = "NAME")]
@@ -62,7 +62,8 @@ pub struct SpecFlags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     create_namespace: Option<bool>,
     /// Whether the controller syncs it by itself
-    #[arg(long, value_enum, value_name = "MODE")]
+    // As the Application says it, too.
+    #[arg(long, value_enum, ignore_case = true, value_name = "MODE")]
     sync: Option<Sync>,
     /// Delete what an earlier commit declared and the newest does not
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
@@ -74,7 +75,8 @@ pub struct SpecFlags {
     #[arg(long, value_name = "OPTION")]
     option: Vec<String>,
     /// What becomes of writes that Git does not say
-    #[arg(long, value_enum, value_name = "MODE")]
+    // As the Application says it, too.
+    #[arg(long, value_enum, ignore_case = true, value_name = "MODE")]
     enforcement: Option<Mode>,
     /// An Application that has to be healthy first; may be repeated
     #[arg(long, value_name = "NAME")]
