@@ -75,7 +75,7 @@ impl Case<'_> {
         let (controller, name) = (self.controller, &self.loaded.application);
         let stop = Stop::default();
         let (cluster, places) = (self.known.cluster(), survey.places());
-        let lease = match lease::claim(cluster, name, controller.holder(), last, places, &stop.lost).await {
+        let lease = match lease::claim(cluster, name, controller.holder(), last, places, &stop.hold).await {
             Claim::Held(lease) => *lease,
             Claim::Taken { holder } => {
                 return Ok(Tried { ended: Ended::Locked(holder), survey: None, lease: Last::Unknown });

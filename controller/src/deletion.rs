@@ -260,7 +260,7 @@ impl Deletion<'_> {
             controller.holder(),
             &Last::Unknown,
             survey.places(),
-            &stop.lost,
+            &stop.hold,
         )
         .await
         {

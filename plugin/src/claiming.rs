@@ -1,29 +1,27 @@
 //! One sync or deletion of an Application at a time. In: an Application. Out: its
 //! Lease, for as long as something is written; none where it cannot be used.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use gitops_cluster::Cluster;
 use gitops_core::desired::AppRef;
 use gitops_engine::Survey;
+use gitops_engine::hold::Hold;
 use gitops_engine::lease::{self, Claim, Last, Lease};
 
 use crate::error::Failure;
 use crate::printer::Printer;
 use crate::settings::who;
 
-/// Claims an Application for what its survey says is to be done. `lost` is set when
-/// it is lost later; `undone` says what has not happened where somebody else has it.
+/// Claims an Application for what its survey says is to be done. `hold` tells what
+/// becomes of its Lease later; `undone` says what has not happened where somebody else has it.
 pub async fn claim(
     cluster: &Cluster,
     application: &AppRef,
     survey: &Survey,
-    lost: &Arc<AtomicBool>,
+    hold: &Hold,
     undone: &str,
     printer: &Printer,
 ) -> Result<Option<Lease>, Failure> {
-    match lease::claim(cluster, application, &holder(), &Last::Unknown, survey.places(), lost).await {
+    match lease::claim(cluster, application, &holder(), &Last::Unknown, survey.places(), hold).await {
         Claim::Held(lease) => Ok(Some(*lease)),
         Claim::Taken { holder } => {
             Err(Failure::conflict(format!("Application {application} is being synced by {holder}; {undone}"))

@@ -2,7 +2,6 @@
 //! a Lease (coordination.k8s.io) that is renewed while it is held, or who
 //! holds it. With it goes what is remembered of the Application.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,15 @@ use gitops_core::object::{Gvk, ObjectKey};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::hold::Hold;
 use crate::memory::{Memory, Places};
 
 /// How long a Lease lives that is not renewed.
 const DURATION: Duration = Duration::from_secs(15);
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_secs(5);
+/// For how long it is tried to renew one that has run out.
+const DOUBT: Duration = Duration::from_secs(60);
 
 /// What a claim came to.
 #[derive(Debug)]
@@ -197,20 +199,20 @@ fn text(lease: &Value, pointer: &str) -> String {
 
 /// Claims an Application for one sync. One that is held is watched for as long
 /// as it lives without being renewed: clocks need not agree. `places` is where its
-/// objects will be; `lost` is set when it is lost later.
+/// objects will be; `hold` tells what becomes of it later.
 pub async fn claim(
     cluster: &Cluster,
     application: &AppRef,
     holder: &str,
     last: &Last,
     places: Places,
-    lost: &Arc<AtomicBool>,
+    hold: &Hold,
 ) -> Claim {
     let mut place = Place { places, ..place(cluster, application, holder) };
     match take(&mut place, last).await {
         Ok(Taken::Ours { lease, before }) => {
             let written = Written(Arc::new(Mutex::new(lease)));
-            let renewing = tokio::spawn(renew(place.clone(), written.clone(), lost.clone()));
+            let renewing = tokio::spawn(renew(place.clone(), written.clone(), hold.clone()));
             Claim::Held(Box::new(Lease { place, renewing, written, before }))
         }
         Ok(Taken::Theirs(holder)) => Claim::Taken { holder },
@@ -325,9 +327,9 @@ async fn write(place: &Place, live: Option<&Value>, holder: Option<&str>) -> Res
     }
 }
 
-/// Renews until it is aborted, or lost: taken by another, or not renewed for as
-/// long as it lives.
-async fn renew(place: Place, written: Written, lost: Arc<AtomicBool>) {
+/// Renews until it is aborted, or lost. One that has run out is in doubt until it is
+/// renewed: who takes it puts another holder in, and who gives it back none.
+async fn renew(place: Place, written: Written, hold: Hold) {
     let mut last = Instant::now();
     loop {
         tokio::time::sleep(RENEW).await;
@@ -341,10 +343,14 @@ async fn renew(place: Place, written: Written, lost: Arc<AtomicBool>) {
             Ok::<bool, ClusterError>(ours)
         };
         match tokio::time::timeout(RENEW, renewed).await {
-            Ok(Ok(true)) => last = Instant::now(),
-            Ok(Ok(false)) => return lost.store(true, Ordering::Relaxed),
+            Ok(Ok(true)) => {
+                last = Instant::now();
+                hold.keep();
+            }
+            Ok(Ok(false)) => return hold.lose(),
             Ok(Err(_)) | Err(_) if last.elapsed() < DURATION => {}
-            Ok(Err(_)) | Err(_) => return lost.store(true, Ordering::Relaxed),
+            Ok(Err(_)) | Err(_) if last.elapsed() < DURATION + DOUBT => hold.doubt(),
+            Ok(Err(_)) | Err(_) => return hold.lose(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod expression;
 #[cfg(test)]
 mod fixture;
 pub mod follow;
+pub mod hold;
 pub mod image;
 pub mod judge;
 pub mod kin;

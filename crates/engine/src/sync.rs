@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::desired::Environment;
 use crate::error::EngineError;
+use crate::hold::Hold;
 use crate::load::Loaded;
 use crate::memory::Memory;
 use crate::survey::{Survey, remember, remember_run};
@@ -99,8 +100,7 @@ impl Default for SyncOptions {
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     pub interrupted: Arc<AtomicBool>,
-    /// Another sync has taken over, or may have: the Lease was not renewed in time.
-    pub lost: Arc<AtomicBool>,
+    pub hold: Hold,
 }
 
 impl Stop {
@@ -109,9 +109,17 @@ impl Stop {
         if self.interrupted.load(Ordering::Relaxed) {
             return Some("the sync was interrupted");
         }
-        self.lost
-            .load(Ordering::Relaxed)
+        self.hold
+            .is_lost()
             .then_some("another sync has taken over, or may have while the API server was away")
+    }
+
+    /// The same before a write, which waits until the Lease is held for sure.
+    pub(crate) async fn before_write(&self) -> Option<&'static str> {
+        let is_interrupted = || self.interrupted.load(Ordering::Relaxed);
+        while !is_interrupted() && tokio::time::timeout(waiting::INTERVAL, self.hold.known()).await.is_err() {
+        }
+        self.reason()
     }
 }
 
@@ -299,7 +307,7 @@ pub async fn sync(
         remember_run(cluster, loaded, environment, survey, &report);
     }
     report.interrupted = stop.interrupted.load(Ordering::Relaxed);
-    report.lost = stop.lost.load(Ordering::Relaxed);
+    report.lost = stop.hold.is_lost();
     let whole = options.dry_run == DryRun::None
         && report.failed() == 0
         && !report.timed_out

@@ -149,7 +149,7 @@ impl Case<'_> {
         let mut lease = None;
         if works {
             lease =
-                claim(cluster, application, &survey, &self.stop.lost, "nothing was deleted", self.printer)
+                claim(cluster, application, &survey, &self.stop.hold, "nothing was deleted", self.printer)
                     .await?;
         }
         let done = async {

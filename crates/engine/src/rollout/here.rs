@@ -53,7 +53,7 @@ pub async fn to_the_end<E: From<EngineError>>(
 ) -> Result<Ended, E> {
     let (begun, mut pushes, mut refused) = (Instant::now(), Pushes::default(), None);
     loop {
-        if stop.reason().is_some() {
+        if stop.before_write().await.is_some() {
             return Ok(Ended::Stopped);
         }
         let mut seen = survey().await?;

@@ -77,7 +77,7 @@ pub async fn delete(
         timed_out: course.timed_out,
         broken: course.broken,
         interrupted: stop.interrupted.load(Ordering::Relaxed),
-        lost: stop.lost.load(Ordering::Relaxed),
+        lost: stop.hold.is_lost(),
     })
 }
 
@@ -155,7 +155,7 @@ async fn take_away(
     propagation: Propagation,
     failure: Option<&str>,
 ) -> Outcome {
-    if let Some(reason) = run.stop.reason().or(failure) {
+    if let Some(reason) = run.stop.before_write().await.or(failure) {
         return Outcome::Skipped(reason.to_owned());
     }
     let Some(kind) = discovery.kind(&step.gvk) else { return Outcome::Done };

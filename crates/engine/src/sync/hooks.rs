@@ -54,7 +54,7 @@ pub(super) async fn start(
         marked: false,
     };
     let run = worker.run;
-    if let Some(reason) = run.stop.reason().or(failure) {
+    if let Some(reason) = run.stop.before_write().await.or(failure) {
         result.outcome = Outcome::Skipped(reason.to_owned());
         return (result, None);
     }

@@ -98,7 +98,7 @@ impl<'a> Worker<'a> {
         if step.action == Action::Unchanged {
             return Ok(self.mark(step, discovery).await);
         }
-        if let Some(reason) = self.run.stop.reason().or(failure) {
+        if let Some(reason) = self.run.stop.before_write().await.or(failure) {
             return skipped(reason);
         }
         if step.is_kept() {
@@ -121,9 +121,9 @@ impl<'a> Worker<'a> {
     /// Marks an object that is as Git says. It stays as it is where that is refused.
     async fn mark(&self, step: &Step, discovery: &Discovery) -> Written {
         let (run, key) = (self.run, &step.key);
-        let writes = run.options.dry_run == DryRun::None && run.stop.reason().is_none();
+        let writes = run.options.dry_run == DryRun::None;
         // Before anything is read: of most objects nothing is.
-        if !writes || !is_unmarked(step, run.survey) {
+        if !writes || !is_unmarked(step, run.survey) || run.stop.before_write().await.is_some() {
             return Written::default();
         }
         let (object, live) = (run.survey.desired.objects.get(key), run.survey.live.get(key));

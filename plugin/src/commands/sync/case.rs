@@ -59,8 +59,8 @@ impl Case<'_> {
         let adopts = unmarked(&survey, options).next().is_some();
         let works = writes && (drives || has_work(cluster, loaded, environment, &survey, options) || adopts);
         if works {
-            let lost = &self.stop.lost;
-            lease = claim(cluster, &loaded.application, &survey, lost, "nothing was applied", self.printer)
+            let hold = &self.stop.hold;
+            lease = claim(cluster, &loaded.application, &survey, hold, "nothing was applied", self.printer)
                 .await?;
             // Someone has synced since Git was looked at, or may have where no
             // Lease tells: what it said is over.
